@@ -1,0 +1,1 @@
+"""Everything between the backend and the workers, in both directions."""

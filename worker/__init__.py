@@ -1,0 +1,1 @@
+"""The runtime of one GPU slot. Imports no torch."""
