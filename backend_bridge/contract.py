@@ -194,9 +194,7 @@ class Outcome(Event):
     result: dict[str, Any] = {}
 
 
-AnyEvent = Annotated[
-    Phase | Progress | Metric | Checkpoint | Outcome, Field(discriminator="event")
-]
+AnyEvent = Annotated[Phase | Progress | Metric | Checkpoint | Outcome, Field(discriminator="event")]
 
 
 class TrainingSpec(BaseModel):

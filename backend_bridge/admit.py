@@ -1,0 +1,90 @@
+"""Admission: where every way in ends, in one validation and one enqueue.
+
+Exceptions:
+
+    AdmissionRefused
+     ├ JobIdTaken         another request has this id
+     └ LimitReached       as many jobs run and wait as the settings allow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backend_bridge.contract import FieldProblem, RequestInvalid, attempt_id, parse_request
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+
+SUPPORTED_METHODS = ("sft",)
+
+
+class AdmissionRefused(Exception):
+    """A well-formed request that is not admitted."""
+
+
+class JobIdTaken(AdmissionRefused):
+    """The execution_id belongs to another request."""
+
+
+class LimitReached(AdmissionRefused):
+    """The limit of running and waiting jobs is reached."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """An admitted job. ``queue_position`` is None where it does not wait any more."""
+
+    job_id: str
+    status: str
+    queue_position: int | None
+    ignored: list[str]
+
+
+class Admission:
+    """Admits requests. ``slots`` tells how many slots there are at the moment."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        queue: JobQueue,
+        *,
+        slots: Callable[[], int],
+        max_queued: int | None,
+    ) -> None:
+        self.store = store
+        self.queue = queue
+        self.slots = slots
+        self.max_queued = max_queued
+
+    def admit(self, body: Any) -> Admitted:
+        """Validate, count, store and enqueue.
+
+        The same request again is answered as the same job. Raises RequestInvalid, JobIdTaken
+        or LimitReached; nothing is stored then.
+        """
+        request = parse_request(body)
+        method = request.config.training.method
+        if method not in SUPPORTED_METHODS:
+            raise RequestInvalid(
+                [
+                    FieldProblem(
+                        path="config.training.method",
+                        message=f"'{method}' is not supported by this version; "
+                        f"supported: {', '.join(SUPPORTED_METHODS)}",
+                    )
+                ]
+            )
+        job_id, slots = request.execution_id, self.slots()
+        admission = self.store.admit(request, slots=slots, max_queued=self.max_queued)
+        if admission.verdict == "taken":
+            raise JobIdTaken(f"the job id {job_id} belongs to another request; choose a new one")
+        if admission.verdict == "full":
+            limit = slots + (self.max_queued or 0)
+            raise LimitReached(f"concurrent job limit reached ({limit})")
+        if admission.verdict == "created":
+            self.queue.enqueue(attempt_id(job_id, admission.attempt))
+        job = self.store.get(job_id)
+        assert job is not None, "a job that was just admitted is there"
+        return Admitted(job_id, job.status, self.store.queue_position(job_id), request.ignored)

@@ -1,0 +1,70 @@
+"""Reads of a job's event stream: its log lines, its metric points, its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from backend_bridge.contract import Metric
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """``lines[i]`` is line ``offset + i`` of the ``total_lines`` that are kept."""
+
+    lines: list[str]
+    total_lines: int
+    offset: int
+
+
+class EventLog:
+    """The readers' side of ``trainyard:events:{job_id}``; the job store writes it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
+
+    def logs(self, job_id: str, *, limit: int = 100, offset: int = 0) -> LogPage:
+        """``limit`` log lines from ``offset``; a negative offset counts from the end."""
+        index = [
+            (entry, int(first), int(count))
+            for entry, first, count in (
+                row.split(" ") for row in self.redis.lrange(f"trainyard:log-index:{job_id}", 0, -1)
+            )
+        ]
+        if not index:
+            return LogPage([], 0, max(offset, 0))
+        begin, total = index[0][1], sum(count for _, _, count in index)
+        offset = max(total + offset, 0) if offset < 0 else offset
+        first_wanted, end_wanted = begin + offset, begin + offset + limit
+        wanted = [
+            (entry, first)
+            for entry, first, count in index
+            if first + count > first_wanted and first < end_wanted
+        ]
+        if not wanted:
+            return LogPage([], total, offset)
+        lines: list[str] = []
+        for _, fields in self._range(job_id, wanted[0][0], wanted[-1][0]):
+            if fields["kind"] == "log":
+                lines += json.loads(fields["data"])
+        skip = max(first_wanted - wanted[0][1], 0)
+        return LogPage(lines[skip : skip + limit], total, offset)
+
+    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        """Every metric point, oldest first, with the fields that the backend gets."""
+        return [
+            Metric.model_validate_json(fields["data"]).to_backend()
+            for _, fields in self._range(job_id)
+            if fields["kind"] == "metric"
+        ]
+
+    def _range(
+        self, job_id: str, first: str = "-", last: str = "+"
+    ) -> list[tuple[str, dict[str, str]]]:
+        entries: list[tuple[str, dict[str, str]]] = self.redis.xrange(
+            f"trainyard:events:{job_id}", first, last
+        )
+        return entries

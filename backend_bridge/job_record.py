@@ -1,0 +1,76 @@
+"""A job as the job store holds it, read-only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend_bridge.contract import ErrorReport, JobStatus, attempt_id
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. Times are seconds since the epoch by Redis's clock.
+
+    ``cancel`` is ``""``, ``"asked"`` or ``"forced"``. ``progress`` is the latest
+    ``contract.Progress``, ``point`` the latest known value of every metric field.
+    """
+
+    job_id: str
+    status: JobStatus
+    attempt: int
+    created_at: float
+    updated_at: float
+    name: str = ""
+    user_id: str = ""
+    model: str = ""
+    dataset: str = ""
+    method: str = ""
+    slot: str = ""
+    worker: str = ""
+    cancel: str = ""
+    restarts: int = 0
+    put_backs: int = 0
+    pauses: int = 0
+    started_at: float | None = None
+    attempt_started_at: float | None = None
+    completed_at: float | None = None
+    error: ErrorReport | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    point: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def attempt_id(self) -> str:
+        return attempt_id(self.job_id, self.attempt)
+
+    @classmethod
+    def from_hash(cls, raw: Mapping[str, str]) -> Job:
+        """Read the Redis hash of a job."""
+
+        def seconds(name: str) -> float | None:
+            return int(raw[name]) / 1000 if name in raw else None
+
+        rest: dict[str, Any] = {k: raw.get(k, "") for k in _TEXT}
+        rest |= {k: int(raw.get(k, 0)) for k in _NUMBERS}
+        rest |= {k: json.loads(raw[k]) for k in _DOCUMENTS if k in raw}
+        return cls(
+            job_id=raw["job_id"],
+            status=JobStatus(raw["status"]),
+            attempt=int(raw["attempt"]),
+            created_at=seconds("created_at") or 0.0,
+            updated_at=seconds("updated_at") or 0.0,
+            started_at=seconds("started_at"),
+            attempt_started_at=seconds("attempt_started_at"),
+            completed_at=seconds("completed_at"),
+            error=ErrorReport.model_validate_json(raw["error"]) if "error" in raw else None,
+            **rest,
+        )
+
+
+_TEXT = ("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel")
+_NUMBERS = ("restarts", "put_backs", "pauses")
+_DOCUMENTS = ("progress", "point", "result", "phases")

@@ -1,0 +1,315 @@
+"""The job store: the truth about every job, in Redis, changed only by guarded transitions.
+
+    queued → running → pausing → paused → queued
+    queued → paused            running → queued      (put back by a stop, or lost by a crash)
+    queued, running, pausing, paused → cancelling → cancelled
+    running, pausing, cancelling → completed | failed
+
+Every run of a job is an attempt with a number; whatever an attempt writes carries the number
+as a fencing token, and an attempt that is no longer the job's own is refused. Times and leases
+use Redis's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from redis import Redis
+
+from backend_bridge.contract import (
+    OCCUPYING,
+    TERMINAL,
+    ErrorKind,
+    ErrorReport,
+    JobStatus,
+    TrainingRequest,
+)
+from backend_bridge.job_record import Job
+from backend_bridge.log_lines import stamp
+
+_LUA = Path(__file__).parent / "lua"
+_ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
+
+EventKind = Literal["metric", "log", "checkpoint", "phase"]
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """One event to append: its kind, its data as JSON, and how many log lines it holds."""
+
+    kind: EventKind
+    data: str
+    lines: int = 0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Answer of :meth:`JobStore.admit`.
+
+    ``verdict``: ``created``; ``same`` (this very request was admitted before); ``taken``
+    (another request has the id); ``full`` (the limit of waiting and running jobs is reached).
+    """
+
+    verdict: Literal["created", "same", "taken", "full"]
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Answer of :meth:`JobStore.renew`; ``held`` is False where another attempt has the job."""
+
+    held: bool
+    status: str
+    cancel: str
+
+
+class JobStore:
+    """Reads and guarded writes of jobs. ``redis`` must decode responses to str.
+
+    ``lease_s``: seconds for which a claim or renewal holds. ``log_lines_kept``: log lines kept
+    per job. ``max_restarts``: how often a job that crashed is queued again.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        lease_s: float = 30,
+        log_lines_kept: int = 10_000,
+        max_restarts: int = 2,
+    ) -> None:
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
+        self.lease_ms = int(lease_s * 1000)
+        self.log_lines_kept = log_lines_kept
+        self.max_restarts = max_restarts
+        prelude = (_LUA / "prelude.lua").read_text()
+        self._admit, self._transition, self._append, self._renew = (
+            redis.register_script(prelude + (_LUA / f"{name}.lua").read_text())
+            for name in ("admit", "transition", "append", "renew")
+        )
+
+    # ------------------------------------------------------------ reads
+
+    def get(self, job_id: str) -> Job | None:
+        raw = self.redis.hgetall(f"trainyard:job:{job_id}")
+        return Job.from_hash(raw) if raw else None
+
+    def jobs(self, job_ids: Iterable[str] | None = None) -> list[Job]:
+        """The named jobs, or all of them, oldest first."""
+        if job_ids is None:
+            job_ids = self._members("trainyard:jobs")
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(f"trainyard:job:{job_id}")
+        return [Job.from_hash(raw) for raw in pipe.execute() if raw]
+
+    def waiting(self) -> list[str]:
+        """Ids of the queued jobs, next first."""
+        return self._members("trainyard:waiting")
+
+    def occupying(self) -> list[str]:
+        """Ids of the jobs that may hold a slot."""
+        return self._members("trainyard:occupying")
+
+    def _members(self, key: str) -> list[str]:
+        members: list[str] = self.redis.zrange(key, 0, -1)
+        return members
+
+    def queue_position(self, job_id: str) -> int | None:
+        """1 for the job that runs next; None for a job that does not wait."""
+        rank = self.redis.zrank("trainyard:waiting", job_id)
+        return None if rank is None else int(rank) + 1
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        """The job's normalised request, without secrets. Raises KeyError for no such job."""
+        raw = self.redis.get(f"trainyard:request:{job_id}")
+        if raw is None:
+            raise KeyError(job_id)
+        document: dict[str, Any] = json.loads(raw)
+        return document
+
+    def expired(self) -> list[Job]:
+        """Jobs that hold a slot by their state while their lease has run out."""
+        seconds, micros = self.redis.time()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        return self.jobs(self.redis.zrangebyscore("trainyard:occupying", 0, now_ms))
+
+    # ------------------------------------------------------------ writes of the bridge
+
+    def admit(
+        self, request: TrainingRequest, *, slots: int, max_queued: int | None = None
+    ) -> Admission:
+        """Admit a job in one atomic step that also counts.
+
+        Refused as ``full`` where running + queued jobs are ``slots + max_queued`` or more.
+        """
+        document = json.dumps(request.without_secrets(), sort_keys=True)
+        fields = {
+            "name": request.name or "",
+            "user_id": request.user_id or "",
+            "model": request.config.model.name,
+            "dataset": request.dataset_path or "(inline)",
+            "method": request.config.training.method,
+        }
+        verdict, attempt = self._admit(
+            args=[
+                request.execution_id,
+                hashlib.sha256(document.encode()).hexdigest(),
+                document,
+                request.job_token.get_secret_value(),
+                json.dumps(fields),
+                slots,
+                "" if max_queued is None else max_queued,
+            ]
+        )
+        return Admission(verdict, int(attempt))
+
+    def cancel(self, job_id: str, *, force: bool = False) -> Job | None:
+        """Cancel a waiting or paused job at once; ask a running one to.
+
+        Returns the job as it was before, or None where nothing was changed because the job
+        is unknown or has ended. The caller removes a job that was queued from the broker.
+        """
+        while True:
+            job = self.get(job_id)
+            if job is None or job.status in TERMINAL:
+                return None
+            if job.status in OCCUPYING:
+                flag = "forced" if force or job.cancel == "forced" else "asked"
+                done = self._move(job, JobStatus.CANCELLING, fields={"cancel": flag})
+            else:
+                done = self._move(job, JobStatus.CANCELLED)
+            if done:
+                return job
+
+    # ------------------------------------------------------------ writes of an attempt
+
+    def claim(self, job_id: str, attempt: int, *, slot: str, worker: str) -> bool:
+        """Take a queued attempt for ``slot``, with a lease; False where it is not to be run.
+
+        ``worker`` is the Celery node name, where a revoke reaches it.
+        """
+        return self._change(
+            job_id,
+            attempt,
+            {JobStatus.QUEUED},
+            JobStatus.RUNNING,
+            fields={"slot": slot, "worker": worker},
+        )
+
+    def renew(self, job_id: str, attempt: int) -> Lease:
+        held, status, cancel = self._renew(args=[job_id, attempt, self.lease_ms])
+        return Lease(bool(held), status, cancel)
+
+    def append(
+        self,
+        job_id: str,
+        attempt: int,
+        events: Sequence[StoredEvent],
+        fields: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Append events and set fields of the job; False where the attempt lost the job."""
+        args: list[Any] = [job_id, attempt, self.log_lines_kept, json.dumps(fields or {})]
+        for event in events:
+            args += [event.kind, event.data, event.lines]
+        return bool(self._append(args=args))
+
+    def complete(self, job_id: str, attempt: int, result: Mapping[str, Any]) -> bool:
+        fields = {"result": json.dumps(result)}
+        return self._change(job_id, attempt, OCCUPYING, JobStatus.COMPLETED, fields=fields)
+
+    def fail(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
+        """End the job as failed, unless its cancelling was under way: then it is cancelled."""
+        return self._change(
+            job_id,
+            attempt,
+            _ACTIVE,
+            JobStatus.FAILED,
+            fields={"error": error.model_dump_json()},
+            status_data={"status": JobStatus.FAILED, "error": error.message},
+        ) or self.cancelled(job_id, attempt)
+
+    def cancelled(self, job_id: str, attempt: int) -> bool:
+        """Write ``cancelled``: the flag stands, and the attempt's process tree is gone."""
+        return self._change(job_id, attempt, {JobStatus.CANCELLING}, JobStatus.CANCELLED)
+
+    def put_back(self, job_id: str, attempt: int, reason: str) -> bool:
+        """Queue a job again that its worker gave up because the worker stops."""
+        return self._change(
+            job_id,
+            attempt,
+            _ACTIVE,
+            JobStatus.QUEUED,
+            counter="put_backs",
+            line=f"Put back into the queue: {reason}",
+        ) or self.cancelled(job_id, attempt)
+
+    def lost(self, job_id: str, attempt: int, reason: str) -> JobStatus | None:
+        """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
+
+        Returns the new state, or None where the attempt no longer held the job.
+        """
+        job = self.get(job_id)
+        if job is None or job.attempt != attempt:
+            return None
+        if job.restarts < self.max_restarts:
+            again = f"restart {job.restarts + 1} of {self.max_restarts}"
+            if self._change(
+                job_id,
+                attempt,
+                _ACTIVE,
+                JobStatus.QUEUED,
+                counter="restarts",
+                line=f"Attempt {attempt} was lost: {reason} Queued again ({again}).",
+            ):
+                return JobStatus.QUEUED
+        else:
+            error = ErrorReport(
+                kind=ErrorKind.WORKER_LOST,
+                message=f"{reason} The job was started {attempt} times; that was the last.",
+                hint="Look at the end of the job's log, and at the worker's memory. "
+                "MAX_RESTARTS sets how often a lost job is started again.",
+            )
+            if self.fail(job_id, attempt, error):
+                job = self.get(job_id)
+                return job.status if job else None
+        return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None
+
+    # ------------------------------------------------------------ the one door to the script
+
+    def _move(self, job: Job, target: JobStatus, fields: Mapping[str, str] | None = None) -> bool:
+        return self._change(job.job_id, job.attempt, {job.status}, target, fields=fields)
+
+    def _change(
+        self,
+        job_id: str,
+        attempt: int,
+        allowed: Iterable[JobStatus],
+        target: JobStatus,
+        *,
+        fields: Mapping[str, str] | None = None,
+        line: str = "",
+        status_data: Mapping[str, str] | None = None,
+        counter: str = "",
+    ) -> bool:
+        events = [["log", json.dumps([stamp(line)]), 1]] if line else []
+        answer = self._transition(
+            args=[
+                job_id,
+                attempt,
+                "," + ",".join(allowed) + ",",
+                target,
+                json.dumps(fields or {}),
+                json.dumps(events),
+                json.dumps(status_data or {"status": target}),
+                counter,
+                self.lease_ms,
+                self.log_lines_kept,
+            ]
+        )
+        return int(answer[0]) == 1

@@ -1,0 +1,76 @@
+"""A job as the bridge answers it: the field names of the contract's status call."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from backend_bridge.contract import OCCUPYING, JobStatus
+from backend_bridge.job_record import Job
+
+_POINT_FIELDS = (
+    "eval_loss",
+    "learning_rate",
+    "grad_norm",
+    "perplexity",
+    "train_perplexity",
+    "samples_per_second",
+    "tokens_per_second",
+    "gpu_memory_allocated_gb",
+    "gpu_memory_reserved_gb",
+    "gpu_utilization_percent",
+)
+
+
+def status_view(job: Job, queue_position: int | None) -> dict[str, Any]:
+    """Body of ``GET /api/training/status/{job_id}``. Unknown values are null."""
+    step, total = job.progress.get("step"), job.progress.get("total_steps")
+    progress = 100.0 if job.status is JobStatus.COMPLETED else _percent(step, total)
+    running = job.status in OCCUPYING
+    return {
+        "job_id": job.job_id,
+        "name": job.name or None,
+        "user_id": job.user_id or None,
+        "model_name": job.model,
+        "dataset_path": job.dataset,
+        "method": job.method,
+        "status": job.status,
+        "attempt": job.attempt,
+        "slot": job.slot or None,
+        "restarts": job.restarts,
+        "queue_position": queue_position,
+        "progress": progress,
+        "current_step": step,
+        "total_steps": total,
+        "current_epoch": job.progress.get("epoch"),
+        "total_epochs": job.progress.get("total_epochs"),
+        "loss": job.point.get("train_loss"),
+        "best_eval_loss": job.point.get("best_eval_loss"),
+        **{name: job.point.get(name) for name in _POINT_FIELDS},
+        "elapsed_seconds": _elapsed(job),
+        "remaining_seconds": job.progress.get("remaining_seconds") if running else None,
+        "created_at": _iso(job.created_at),
+        "started_at": _iso(job.started_at),
+        "completed_at": _iso(job.completed_at),
+        "updated_at": _iso(job.updated_at),
+        "error": job.error.message if job.error else None,
+        "error_kind": job.error.kind if job.error else None,
+        "error_hint": job.error.hint if job.error else None,
+        "phases": dict(job.phases),
+        "result": dict(job.result) or None,
+    }
+
+
+def _percent(step: int | None, total: int | None) -> float:
+    return round(100 * step / total, 2) if step and total else 0.0
+
+
+def _elapsed(job: Job) -> float | None:
+    if job.started_at is None:
+        return None
+    return round((job.completed_at or time.time()) - job.started_at, 3)
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

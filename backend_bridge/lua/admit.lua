@@ -1,0 +1,21 @@
+-- Admit a job once, counting first. ARGV: id, digest, request, token, fields (JSON), slots,
+-- max queued ('' = no limit). Returns {'created'|'same'|'taken'|'full', attempt}.
+local id, digest = ARGV[1], ARGV[2]
+local job = key('job', id)
+local known = redis.call('HGET', job, 'digest')
+if known then
+  return {known == digest and 'same' or 'taken', redis.call('HGET', job, 'attempt')}
+end
+if ARGV[7] ~= '' then
+  local busy = redis.call('ZCARD', WAITING) + redis.call('ZCARD', OCCUPYING)
+  if busy >= tonumber(ARGV[6]) + tonumber(ARGV[7]) then return {'full', '0'} end
+end
+local now = now_ms()
+for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
+redis.call('HSET', job, 'job_id', id, 'digest', digest, 'status', 'queued', 'attempt', 1,
+  'restarts', 0, 'put_backs', 0, 'pauses', 0, 'created_at', now, 'updated_at', now)
+redis.call('SET', key('request', id), ARGV[3])
+redis.call('SET', key('token', id), ARGV[4])
+redis.call('ZADD', JOBS, now, id)
+redis.call('ZADD', WAITING, redis.call('INCR', ORDER), id)
+return {'created', '1'}

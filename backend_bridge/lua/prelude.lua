@@ -1,0 +1,50 @@
+-- Shared by every script of the job store. Leases and dates come from Redis's own clock.
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function key(kind, id)
+  return 'trainyard:' .. kind .. ':' .. id
+end
+
+local JOBS, WAITING, OCCUPYING = 'trainyard:jobs', 'trainyard:waiting', 'trainyard:occupying'
+local UNDELIVERED, WAKE, ORDER = 'trainyard:undelivered', 'trainyard:wake', 'trainyard:order'
+
+local REPORTED = {running = 1, paused = 1, cancelled = 1, completed = 1, failed = 1}
+local ENDED = {cancelled = 1, completed = 1, failed = 1}
+
+-- Keep the newest log lines only, whole entries at a time.
+local function trim_log(id, total, keep)
+  local index = key('log-index', id)
+  local head = redis.call('LINDEX', index, 0)
+  while head do
+    local entry, first, count = string.match(head, '^(%S+) (%d+) (%d+)$')
+    if total - tonumber(first) - tonumber(count) < keep then return end
+    redis.call('XDEL', key('events', id), entry)
+    redis.call('LPOP', index)
+    head = redis.call('LINDEX', index, 0)
+  end
+end
+
+-- Append one event; `lines` is the number of log lines in it, 0 for every other kind.
+local function append_event(id, attempt, kind, data, lines, keep)
+  local job = key('job', id)
+  local sequence = redis.call('HINCRBY', job, 'sequence', 1)
+  if lines > 0 then
+    local total = redis.call('HINCRBY', job, 'log_lines', lines)
+    local first = total - lines
+    local entry = redis.call('XADD', key('events', id), '*', 'kind', kind, 'attempt', attempt,
+      'sequence', sequence, 'data', data, 'first_line', first)
+    redis.call('RPUSH', key('log-index', id), entry .. ' ' .. first .. ' ' .. lines)
+    trim_log(id, total, keep)
+  else
+    redis.call('XADD', key('events', id), '*', 'kind', kind, 'attempt', attempt,
+      'sequence', sequence, 'data', data)
+  end
+end
+
+local function wake_sender(id, now)
+  redis.call('ZADD', UNDELIVERED, 'NX', now, id)
+  redis.call('PUBLISH', WAKE, id)
+end

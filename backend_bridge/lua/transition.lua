@@ -1,0 +1,40 @@
+-- One guarded change of state. ARGV: id, expected attempt ('' = any), allowed states
+-- (',a,b,'), target state, fields to set (JSON object), events to append before the status
+-- (JSON array of [kind, data, lines]), status event data (JSON, '' = none), counter to
+-- increment ('' = none), lease in ms, log lines kept.
+-- Returns {1, target, attempt} or {0, state as it is, attempt}, {-1} where there is no such job.
+local id, target, now = ARGV[1], ARGV[4], now_ms()
+local job = key('job', id)
+local status, attempt = unpack(redis.call('HMGET', job, 'status', 'attempt'))
+if not status then return {-1} end
+if ARGV[2] ~= '' and ARGV[2] ~= attempt then return {0, status, attempt} end
+if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return {0, status, attempt} end
+
+for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
+for _, event in ipairs(cjson.decode(ARGV[6])) do
+  append_event(id, attempt, event[1], event[2], tonumber(event[3]), tonumber(ARGV[10]))
+end
+redis.call('HSET', job, 'status', target, 'updated_at', now)
+if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
+
+if REPORTED[target] and ARGV[7] ~= '' then
+  append_event(id, attempt, 'status', ARGV[7], 0, 0)
+end
+if redis.call('EXISTS', key('events', id)) == 1 then wake_sender(id, now) end
+
+if target == 'running' then
+  redis.call('ZREM', WAITING, id)
+  redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
+  redis.call('HSETNX', job, 'started_at', now)
+  redis.call('HSET', job, 'attempt_started_at', now)
+elseif target == 'queued' then
+  redis.call('ZREM', OCCUPYING, id)
+  redis.call('ZADD', WAITING, redis.call('INCR', ORDER), id)
+  attempt = redis.call('HINCRBY', job, 'attempt', 1)
+  redis.call('HDEL', job, 'slot', 'worker', 'cancel', 'progress')
+elseif target == 'paused' or ENDED[target] then
+  redis.call('ZREM', WAITING, id)
+  redis.call('ZREM', OCCUPYING, id)
+  if ENDED[target] then redis.call('HSET', job, 'completed_at', now) end
+end
+return {1, target, tostring(attempt)}

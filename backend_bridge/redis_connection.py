@@ -1,0 +1,41 @@
+"""Connections to Redis, and the checks that any Redis must pass at the start."""
+
+from __future__ import annotations
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+from redis.retry import Retry
+
+SOCKET_TIMEOUT_S = 5.0
+
+
+class UnsuitableRedis(Exception):
+    """This Redis would lose jobs; the text says which setting, and what it must be."""
+
+
+def connect(url: str, *, retries: int = 3) -> Redis:
+    """A client that decodes to str, with time-outs, trying again after a broken connection."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        health_check_interval=30,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
+        retry_on_error=[BusyLoadingError, ConnectionError, TimeoutError],
+    )
+
+
+def check(redis: Redis) -> list[str]:
+    """Warnings about this Redis. Raises UnsuitableRedis where it may evict jobs."""
+    info = redis.info()
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise UnsuitableRedis(
+            f"this Redis evicts keys (maxmemory-policy {policy}), so it would lose jobs: "
+            "set maxmemory-policy to noeviction"
+        )
+    if not info.get("aof_enabled"):
+        return ["Redis keeps no append-only file: a restart of it loses jobs (set appendonly yes)"]
+    return []

@@ -1,0 +1,51 @@
+"""Which slots are alive: their couriers say so, every few seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+ALIVE_FOR_S = 15
+BEAT_EVERY_S = 5
+
+_ALIVE, _INFO = "trainyard:slots", "trainyard:slot-info"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One living slot; ``info`` is what its worker knows of its GPU."""
+
+    name: str
+    info: Mapping[str, Any]
+
+
+class SlotRegistry:
+    """Slots with a heartbeat in Redis; one that stops beating is gone after ALIVE_FOR_S."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
+
+    def beat(self, name: str, info: Mapping[str, Any]) -> None:
+        pipe = self.redis.pipeline()
+        pipe.zadd(_ALIVE, {name: self._now() + ALIVE_FOR_S})
+        pipe.hset(_INFO, name, json.dumps(info))
+        pipe.execute()
+
+    def leave(self, name: str) -> None:
+        pipe = self.redis.pipeline()
+        pipe.zrem(_ALIVE, name)
+        pipe.hdel(_INFO, name)
+        pipe.execute()
+
+    def alive(self) -> list[Slot]:
+        names: list[str] = self.redis.zrangebyscore(_ALIVE, self._now(), "+inf")
+        infos: list[str | None] = self.redis.hmget(_INFO, names) if names else []
+        pairs = zip(names, infos, strict=True)
+        return sorted((Slot(n, json.loads(i)) for n, i in pairs if i), key=lambda s: s.name)
+
+    def _now(self) -> int:
+        return int(self.redis.time()[0])
