@@ -373,10 +373,10 @@ class JobConfig(Section):
 
 
 class TrainingRequest(Section):
-    """Body of ``POST /api/training/execute``, normalised.
+    """What a job is to do: a start request, normalised and without its secrets.
 
     ``ignored`` names the fields that mean nothing to us, ``notes`` says where two spellings of
-    one setting differed and which won. Made by :func:`parse_request`.
+    one setting differed and which won.
     """
 
     config: JobConfig
@@ -385,13 +385,18 @@ class TrainingRequest(Section):
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     name: str | None = None
     user_id: str | None = None
-    job_token: Annotated[SecretStr, Field(exclude=True)]
-    access_token: Annotated[SecretStr | None, Field(exclude=True)] = None
     ignored: list[str] = []
     notes: list[str] = []
 
+
+class StartRequest(TrainingRequest):
+    """Body of ``POST /api/training/execute``, normalised. Made by :func:`parse_request`."""
+
+    job_token: Annotated[SecretStr, Field(exclude=True)]
+    access_token: Annotated[SecretStr | None, Field(exclude=True)] = None
+
     def without_secrets(self) -> dict[str, Any]:
-        """The request as it may lie in the job store, in a job folder, or in a log."""
+        """The TrainingRequest as it lies in the job store and the job folder."""
         return self.model_dump(mode="json")
 
 
@@ -528,7 +533,7 @@ def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[st
         yield FieldProblem(path=_dotted(loc), message=message[:1].lower() + message[1:])
 
 
-def parse_request(body: Any) -> TrainingRequest:
+def parse_request(body: Any) -> StartRequest:
     """Read a start request in any of its spellings.
 
     ``body`` is the decoded JSON of ``POST /api/training/execute``; it is not changed. Where it
@@ -549,7 +554,7 @@ def parse_request(body: Any) -> TrainingRequest:
     problems: list[FieldProblem] = []
     request = None
     try:
-        request = TrainingRequest.model_validate(raw)
+        request = StartRequest.model_validate(raw)
     except ValidationError as error:
         problems.extend(_problems(error, normaliser.spelled))
     if raw.get("job_token") == "":

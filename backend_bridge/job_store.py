@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from backend_bridge.contract import (
     ErrorKind,
     ErrorReport,
     JobStatus,
-    TrainingRequest,
+    StartRequest,
 )
 from backend_bridge.job_record import Job
 from backend_bridge.log_lines import stamp
@@ -142,7 +143,7 @@ class JobStore:
     # ------------------------------------------------------------ writes of the bridge
 
     def admit(
-        self, request: TrainingRequest, *, slots: int, max_queued: int | None = None
+        self, request: StartRequest, *, slots: int, max_queued: int | None = None
     ) -> Admission:
         """Admit a job in one atomic step that also counts.
 
@@ -194,13 +195,17 @@ class JobStore:
 
         ``worker`` is the Celery node name, where a revoke reaches it.
         """
-        return self._change(
+        claim = secrets.token_hex(8)
+        if self._change(
             job_id,
             attempt,
             {JobStatus.QUEUED},
             JobStatus.RUNNING,
-            fields={"slot": slot, "worker": worker},
-        )
+            fields={"slot": slot, "worker": worker, "claim": claim},
+        ):
+            return True
+        # The client repeats a call whose answer was lost: the claim that stands may be ours.
+        return bool(self.redis.hget(f"trainyard:job:{job_id}", "claim") == claim)
 
     def renew(self, job_id: str, attempt: int) -> Lease:
         held, status, cancel = self._renew(args=[job_id, attempt, self.lease_ms])
@@ -210,11 +215,16 @@ class JobStore:
         self,
         job_id: str,
         attempt: int,
+        batch: int,
         events: Sequence[StoredEvent],
         fields: Mapping[str, str] | None = None,
     ) -> bool:
-        """Append events and set fields of the job; False where the attempt lost the job."""
-        args: list[Any] = [job_id, attempt, self.log_lines_kept, json.dumps(fields or {})]
+        """Append events and set fields of the job; False where the attempt lost the job.
+
+        ``batch`` counts an attempt's calls from 1: the same number again changes nothing, so
+        that a call whose answer was lost can be repeated.
+        """
+        args: list[Any] = [job_id, attempt, batch, self.log_lines_kept, json.dumps(fields or {})]
         for event in events:
             args += [event.kind, event.data, event.lines]
         return bool(self._append(args=args))

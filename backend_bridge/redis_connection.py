@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 from redis.retry import Retry
 
 SOCKET_TIMEOUT_S = 5.0
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class UnsuitableRedis(Exception):
@@ -39,3 +47,13 @@ def check(redis: Redis) -> list[str]:
     if not info.get("aof_enabled"):
         return ["Redis keeps no append-only file: a restart of it loses jobs (set appendonly yes)"]
     return []
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call until Redis answers, for writes that must not be lost; ``call`` must bear repeating."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(RedisError),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
+        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+    )
+    return retrying(call)

@@ -6,12 +6,18 @@ serves loopback addresses alone, or refuses to start.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
+import logging
+import sys
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Annotated, Any
 
+import uvicorn
 from celery import Celery
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -26,17 +32,20 @@ from swagger_ui_bundle import swagger_ui_path
 
 from backend_bridge.admit import Admission, JobIdTaken, LimitReached
 from backend_bridge.cancel import cancel
+from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.contract import RequestInvalid
 from backend_bridge.event_log import EventLog
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
 from backend_bridge.job_view import status_view
 from backend_bridge.queue import JobQueue
-from backend_bridge.redis_connection import connect
-from backend_bridge.settings import Settings, SettingsError
+from backend_bridge.redis_connection import UnsuitableRedis, check, connect
+from backend_bridge.settings import Settings, SettingsError, settings
 from backend_bridge.slots import SlotRegistry
 
 LOG_LINES_MAX = 100_000
+COURIER_STOP_TIMEOUT_S = 15.0
+log = logging.getLogger(__name__)
 
 
 class Bridge:
@@ -82,6 +91,7 @@ def make_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        lifespan=_with_courier,
     )
     app.openapi_version = "3.0.3"  # the newest that the bundled page renders
     app.state.bridge = bridge
@@ -93,6 +103,24 @@ def make_app(settings: Settings) -> FastAPI:
     _add_reads(app, bridge, guard)
     _add_cancel(app, bridge, guard)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _with_courier(_: FastAPI) -> AsyncIterator[None]:
+    courier = ChildProcess("courier", python_module("backend_bridge.courier"))
+    courier.start()
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(1)
+            courier.ensure_running()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await run_in_threadpool(courier.stop, COURIER_STOP_TIMEOUT_S)
 
 
 def _refuse_to_stand_open(settings: Settings) -> None:
@@ -289,3 +317,24 @@ def _add_cancel(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
             },
             status_code=code,
         )
+
+
+def main() -> int:
+    """Serve on BRIDGE_HOST and BRIDGE_PORT until SIGTERM, with a courier beside it."""
+    logging.basicConfig(level=logging.INFO, format="bridge %(levelname)s %(message)s")
+    try:
+        current = settings()
+        app = make_app(current)
+        for warning in check(connect(current.redis_location)):
+            log.warning(warning)
+    except (SettingsError, UnsuitableRedis, RedisError) as error:
+        print(f"bridge: {error}", file=sys.stderr)
+        return 2
+    uvicorn.run(
+        app, host=current.bridge_host, port=current.bridge_port, log_level="warning", workers=1
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

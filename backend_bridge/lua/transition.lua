@@ -27,11 +27,12 @@ if target == 'running' then
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
   redis.call('HSETNX', job, 'started_at', now)
   redis.call('HSET', job, 'attempt_started_at', now)
+  redis.call('HDEL', job, 'batch')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)
   redis.call('ZADD', WAITING, redis.call('INCR', ORDER), id)
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
-  redis.call('HDEL', job, 'slot', 'worker', 'cancel', 'progress')
+  redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel', 'progress')
 elseif target == 'paused' or ENDED[target] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', OCCUPYING, id)

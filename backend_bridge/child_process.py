@@ -1,0 +1,108 @@
+"""A long-lived child process: started, started again when it dies, stopped, never left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+RESTART_AFTER_S = 1.0
+"""A child that dies at once is not started again at once."""
+
+log = logging.getLogger(__name__)
+
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+if ctypes.CDLL(None).prctl(1, signal.SIGTERM) or os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has ended")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""PR_SET_PDEATHSIG outlives the exec, and a fork without exec in a threaded parent is unsafe."""
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """Command that runs ``python -m module`` with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+class ChildProcess:
+    """One child, which gets SIGTERM when the thread that started it ends: use the main thread.
+
+    ``command`` names a program by its full path.
+
+    ``log_file``: where its output goes; this process's own stderr and stdout where None.
+    ``env`` is added to this process's environment.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.env = {**os.environ, **(env or {})}
+        self.log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Pid while it runs, else None."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs or before it was started."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        output = None
+        if self.log_file is not None:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            output = self.log_file.open("ab")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                env=self.env,
+                start_new_session=True,  # Ctrl-C is for us, who end our children in order
+            )
+        finally:
+            if output is not None:
+                output.close()
+        self._started_at = time.monotonic()
+
+    def ensure_running(self) -> bool:
+        """Start it again where it has died; returns whether that was so."""
+        if self.pid is not None or time.monotonic() - self._started_at < RESTART_AFTER_S:
+            return False
+        log.warning("%s died (exit code %s): starting another", self.name, self.returncode)
+        self.start()
+        return True
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.pid is not None and self._process is not None:
+            self._process.terminate()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask it to end, wait, and kill it after ``timeout_s``."""
+        if self._process is None:
+            return
+        self.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not end within %g s: killed", self.name, timeout_s)
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,6 @@
+-- ARGV: how many at most. Returns {ms until the next one is due ('' = none waits), due ids}.
+local now = now_ms()
+local due = redis.call('ZRANGEBYSCORE', UNDELIVERED, '-inf', now, 'LIMIT', 0, ARGV[1])
+local later = redis.call('ZRANGEBYSCORE', UNDELIVERED, '(' .. now, '+inf', 'WITHSCORES',
+  'LIMIT', 0, 1)
+return {later[2] and tostring(tonumber(later[2]) - now) or '', due}

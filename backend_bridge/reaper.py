@@ -1,0 +1,88 @@
+"""The reaper: no job stays 'running' without a worker, or queued without a message.
+
+A job whose lease has run out is queued again, or failed after MAX_RESTARTS, or cancelled where
+that was under way. A job that is queued in the store and not in the broker is sent again.
+Several reapers do no harm to each other: every change is a guarded transition.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from redis.exceptions import RedisError
+
+from backend_bridge.contract import JobStatus
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+
+EVERY_S = 1.0
+log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Looks after what crashes leave behind, once a second.
+
+    After it could not reach Redis it waits for one whole lease: supervisors could not renew
+    meanwhile, and must have time to do so before anybody takes their jobs.
+    """
+
+    def __init__(self, store: JobStore, queue: JobQueue) -> None:
+        self.store = store
+        self.queue = queue
+        self._missing: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        pause_s = EVERY_S
+        while not stop.wait(pause_s):
+            try:
+                self.reap()
+                self.send_again()
+                pause_s = EVERY_S
+            except RedisError as error:
+                log.warning("reaper: Redis is away: %s", error)
+                pause_s = self.store.lease_ms / 1000
+
+    def reap(self) -> None:
+        """Take jobs from attempts whose lease has run out."""
+        for job in self.store.expired():
+            verdict = self.store.lost(
+                job.job_id,
+                job.attempt,
+                f"Its worker ({job.slot}) was lost: no sign of life for "
+                f"{self.store.lease_ms / 1000:g} s.",
+            )
+            log.warning("job %s: lease ran out: %s", job.job_id, verdict)
+            if verdict is JobStatus.QUEUED:
+                self._send(job.job_id)
+
+    def send_again(self) -> None:
+        """Send queued jobs again that the broker does not hold.
+
+        A job must be found missing twice: between the broker and its claim an attempt is in
+        neither for a moment. Cheap where all is well: two lengths.
+        """
+        waiting = self.store.waiting()
+        if len(self.queue) >= len(waiting):
+            self._missing.clear()
+            return
+        held = self.queue.attempts()
+        jobs = self.store.jobs(waiting)
+        missing = {job.attempt_id: job for job in jobs if _is_queued(job)}
+        missing = {name: job for name, job in missing.items() if name not in held}
+        for name in self._missing & missing.keys():
+            log.warning("%s: queued but not in the broker: sent again", name)
+            self.queue.enqueue(name)
+            del missing[name]
+        self._missing = set(missing)
+
+    def _send(self, job_id: str) -> None:
+        job = self.store.get(job_id)
+        if job is not None and _is_queued(job):
+            self.queue.enqueue(job.attempt_id)
+
+
+def _is_queued(job: Job) -> bool:
+    return job.status is JobStatus.QUEUED

@@ -1,0 +1,38 @@
+"""The Celery task: one attempt of one job. Light: the training has a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore
+
+from backend_bridge.contract import TASK_TRAIN, parse_attempt_id
+from backend_bridge.settings import settings
+from worker.signals import is_claimed
+from worker.slot import job_store, slot
+from worker.supervisor import Supervisor
+
+
+class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
+    """A task whose body runs only where ``task_prerun`` has claimed the attempt."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Raises Ignore, which acknowledges the message, for an attempt that is not ours."""
+        if not is_claimed(task_id) or args != [task_id]:
+            raise Ignore(f"{task_id} is not to be run: cancelled, claimed before, or unknown")
+
+
+@shared_task(name=TASK_TRAIN, base=ClaimedTask)
+def train(attempt_id: str) -> dict[str, Any]:
+    """Run one attempt to its end; returns its outcome (see ``Supervisor.run``)."""
+    job_id, attempt = parse_attempt_id(attempt_id)
+    return Supervisor(
+        job_store(),
+        settings(),
+        job_id,
+        attempt,
+        slot=slot().name,
+        socket_name=slot().socket_name,
+        stop_fd=slot().stop_read,
+    ).run()

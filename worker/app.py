@@ -1,0 +1,81 @@
+"""The Celery application: ``celery -A worker.app worker``, one per GPU slot, without torch.
+
+The main process also keeps two children: the slot process, which forks the trainings, and a
+courier, which reports to the backend and looks after lost jobs. Both die with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from typing import Any
+
+from celery import Celery, signals
+
+import worker.signals  # noqa: F401  connects the translators
+from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.settings import settings
+from worker.gpu import list_gpus
+from worker.slot import slot
+from worker.slot_host import SlotProcess
+
+CHECK_CHILDREN_EVERY_S = 1.0
+
+app = Celery("trainyard", include=["tasks.train"])
+app.config_from_object("celeryconfig")
+
+
+@cache
+def _slot_process() -> SlotProcess:
+    return SlotProcess(slot().socket_name, preload=settings().preload)
+
+
+@cache
+def _courier() -> ChildProcess:
+    return ChildProcess(
+        "courier",
+        python_module("backend_bridge.courier"),
+        env={"TRAINYARD_SLOT": slot().name, "TRAINYARD_GPUS": _gpus_json()},
+    )
+
+
+def _gpus_json() -> str:
+    return json.dumps([gpu.as_dict() for gpu in list_gpus()])
+
+
+@signals.worker_init.connect
+def start_children(**_: Any) -> None:
+    """Before the pool child is forked."""
+    _slot_process().start()
+    _courier().start()
+
+
+@signals.worker_process_init.connect
+def let_go_of_the_lifeline(**_: Any) -> None:
+    """In the pool child: only the main process may hold the lifeline's other end."""
+    os.close(slot().stop_write)
+
+
+@signals.worker_ready.connect
+def watch_children(sender: Any, **_: Any) -> None:
+    """Start again what has died, from a timer of the main process's own loop."""
+    sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
+
+
+def _ensure_children() -> None:
+    _slot_process().ensure_running()
+    _courier().ensure_running()
+
+
+@signals.worker_shutting_down.connect
+def tell_supervisor(**_: Any) -> None:
+    """A warm shutdown: the running attempt puts itself back, and the pool can end."""
+    os.close(slot().stop_write)
+
+
+@signals.worker_shutdown.connect
+def stop_children(**_: Any) -> None:
+    """After the pool has ended."""
+    _slot_process().stop(timeout_s=2.0)
+    _courier().stop(timeout_s=10.0)

@@ -1,0 +1,89 @@
+"""Starts one Celery worker per slot and keeps it running: ``python -m worker.launcher``.
+
+A slot is a GPU, pinned by its UUID; on a machine without one, or with SLOTS set, as many slots as
+asked. Ends on SIGTERM, when every worker has put back or ended what it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from backend_bridge.child_process import ChildProcess
+from backend_bridge.contract import QUEUE_GPU
+from backend_bridge.settings import Settings, SettingsError, settings, slot_name
+from worker.gpu import Gpu, list_gpus
+
+CHECK_EVERY_S = 0.5
+log = logging.getLogger(__name__)
+
+
+def worker_command(slot: str) -> list[str]:
+    """Command line of the worker of one slot: concurrency 1, on the queue of all and its own."""
+    celery = Path(sys.executable).with_name("celery")
+    return [
+        str(celery),
+        *("-A", "worker.app", "worker"),
+        *("-Q", f"{QUEUE_GPU},{QUEUE_GPU}.{slot}"),
+        *("-c", "1"),
+        *("-n", f"{slot}@%h"),
+        *("--without-mingle", "--without-gossip"),
+        *("-l", "INFO"),
+    ]
+
+
+def slot_environment(slot: str, gpu: Gpu | None) -> dict[str, str]:
+    """Environment of one slot: its name, and the one GPU that its processes can see."""
+    environment = {"TRAINYARD_SLOT": slot}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+    return environment
+
+
+def workers(current: Settings) -> list[ChildProcess]:
+    """One worker per slot, not yet started. More slots than GPUs share the GPUs in turn."""
+    gpus = list_gpus()
+    count = current.slots or len(gpus) or 1
+    children = []
+    for number in range(count):
+        slot = slot_name(number)
+        gpu = gpus[number % len(gpus)] if gpus else None
+        children.append(
+            ChildProcess(
+                f"worker of slot {slot}",
+                [sys.executable, *worker_command(slot)],
+                env=slot_environment(slot, gpu),
+            )
+        )
+    return children
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        current = settings()
+    except SettingsError as error:
+        print(f"launcher: {error}", file=sys.stderr)
+        return 2
+    children = workers(current)
+    for child in children:
+        child.start()
+    while not stop.wait(CHECK_EVERY_S):
+        for child in children:
+            child.ensure_running()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.stop(current.stop_timeout_seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Celery's signals, each translated into one call on the job store. They decide nothing.
+
+In the pool child: ``task_prerun`` claims, ``task_success`` writes the outcome that the task
+returned, ``task_failure`` writes why it failed. In the main process: ``task_revoked`` sets the
+cancel flag (a person's act in Flower is a cancel), and ``task_failure`` with WorkerLostError
+means that the pool child died.
+
+An exception in a handler is swallowed by Celery, so none may depend on being heard: the claim
+is checked again before the task's body (``tasks.train``), and what could not be written while
+Redis was away is written when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from redis.exceptions import RedisError
+
+from backend_bridge.contract import (
+    TASK_TRAIN,
+    ContractError,
+    ErrorKind,
+    ErrorReport,
+    JobStatus,
+    attempt_id,
+    parse_attempt_id,
+)
+from backend_bridge.redis_connection import patiently
+from worker.attempt_end import AttemptFailed, AttemptLost
+from worker.slot import job_queue, job_store, slot
+from worker.slot_client import SlotUnavailable, wait_gone
+
+GONE_TIMEOUT_S = 2.0
+"""How long the main process waits for a killed attempt's processes to be gone."""
+
+log = logging.getLogger(__name__)
+_claimed: set[str] = set()
+
+
+def is_claimed(task_id: str) -> bool:
+    """Whether this process has claimed the attempt, and so may run it."""
+    return task_id in _claimed
+
+
+@signals.task_prerun.connect
+def claim(task_id: str, task: Any, **_: Any) -> None:
+    """task_prerun → claim the attempt for this slot."""
+    if task.name != TASK_TRAIN:
+        return
+    job_id, attempt = parse_attempt_id(task_id)
+    worker = task.request.hostname
+    if patiently(lambda: job_store().claim(job_id, attempt, slot=slot().name, worker=worker)):
+        _claimed.add(task_id)
+
+
+@signals.task_postrun.connect
+def forget(task_id: str, **_: Any) -> None:
+    """task_postrun → the claim has done its work."""
+    _claimed.discard(task_id)
+
+
+@signals.task_success.connect
+def write_outcome(sender: Any, result: Any, **_: Any) -> None:
+    """task_success → the outcome that the task returned."""
+    if sender.name != TASK_TRAIN or result is None:
+        return
+    job_id, attempt = parse_attempt_id(sender.request.id)
+    store = job_store()
+    match result["outcome"]:
+        case "completed":
+            patiently(lambda: store.complete(job_id, attempt, result["result"]))
+        case "cancelled":
+            patiently(lambda: store.cancelled(job_id, attempt))
+        case "put_back":
+            if patiently(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
+                _enqueue_next(job_id)
+
+
+@signals.task_failure.connect
+def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """task_failure → failed with its reason, or lost where the attempt ended without a word."""
+    if sender.name != TASK_TRAIN:
+        return
+    job_id, attempt = parse_attempt_id(task_id)
+    store = job_store()
+    match exception:
+        case AttemptFailed():
+            report = ErrorReport.model_validate_json(exception.report)
+            patiently(lambda: store.fail(job_id, attempt, report))
+        case AttemptLost():
+            if patiently(lambda: store.lost(job_id, attempt, str(exception))) is JobStatus.QUEUED:
+                _enqueue_next(job_id)
+        case WorkerLostError():
+            _pool_child_died(job_id, attempt)
+        case _:
+            report = ErrorReport(
+                kind=ErrorKind.INTERNAL,
+                message=f"The supervisor failed: {type(exception).__name__}: {exception}",
+                hint="This is a defect of Trainyard: the worker's log has the traceback.",
+            )
+            patiently(lambda: store.fail(job_id, attempt, report))
+
+
+@signals.task_revoked.connect
+def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
+    """task_revoked → the cancel flag; ``cancelled`` where the processes are proven gone.
+
+    Runs in the main process, which must not wait for long. What it cannot write now the
+    supervisor or, when the lease has run out, the reaper writes.
+    """
+    try:
+        job_id, attempt = parse_attempt_id(request.id)
+        store = job_store()
+        job = store.get(job_id)
+        if job is None or job.attempt != attempt:
+            return
+        store.cancel(job_id, force=terminated)
+        if terminated and wait_gone(slot().socket_name, request.id, GONE_TIMEOUT_S):
+            store.cancelled(job_id, attempt)
+    except (ContractError, RedisError, SlotUnavailable) as error:
+        log.warning("revoke of %s: %s", request.id, error)
+
+
+def _pool_child_died(job_id: str, attempt: int) -> None:
+    """In the main process: the keeper has ended the training when its supervisor died."""
+    try:
+        if not wait_gone(slot().socket_name, attempt_id(job_id, attempt), GONE_TIMEOUT_S):
+            return  # the lease runs out, and the reaper sees to it
+        lost = job_store().lost(job_id, attempt, "Its supervisor was killed.")
+        if lost is JobStatus.QUEUED:
+            _enqueue_next(job_id)
+    except (RedisError, SlotUnavailable) as error:
+        log.warning("job %s: %s", job_id, error)
+
+
+def _enqueue_next(job_id: str) -> None:
+    job = patiently(lambda: job_store().get(job_id))
+    if job is not None and job.status is JobStatus.QUEUED:
+        job_queue().enqueue(job.attempt_id)

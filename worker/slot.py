@@ -1,0 +1,63 @@
+"""What this worker process knows of its slot, set up once in the main process.
+
+``app`` builds it in the worker's main process before the pool child is forked, so that both
+see the same.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from functools import cache
+
+from celery import current_app
+
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+from backend_bridge.redis_connection import connect
+from backend_bridge.settings import settings, slot_name
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot: its name, where its slot process listens, and the worker's lifeline.
+
+    The pool child reads ``stop_read``: it becomes readable when the main process closes
+    ``stop_write``, because it stops or has died.
+    """
+
+    name: str
+    socket_name: str
+    stop_read: int
+    stop_write: int
+
+
+@cache
+def slot() -> Slot:
+    """This worker's slot. First called in the main process, before it forks."""
+    stop_read, stop_write = os.pipe()
+    return Slot(
+        name=os.environ.get("TRAINYARD_SLOT") or slot_name(0),
+        socket_name=f"trainyard-{secrets.token_hex(16)}",
+        stop_read=stop_read,
+        stop_write=stop_write,
+    )
+
+
+@cache
+def job_store() -> JobStore:
+    """This process's job store; redis-py's pool notices a fork."""
+    current = settings()
+    return JobStore(
+        connect(current.redis_location),
+        lease_s=current.lease_seconds,
+        log_lines_kept=current.log_lines_kept,
+        max_restarts=current.max_restarts,
+    )
+
+
+@cache
+def job_queue() -> JobQueue:
+    """This process's way to the broker."""
+    return JobQueue(current_app, connect(settings().redis_location))
