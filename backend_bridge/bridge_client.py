@@ -1,0 +1,86 @@
+"""The bridge as the command line calls it.
+
+Exceptions:
+
+    BridgeError              the bridge refused; the text is its sentence
+     └ BridgeUnreachable     nobody answers at its address
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+TIMEOUT_S = 30.0
+
+
+class BridgeError(Exception):
+    """The bridge refused a call; ``status`` is the HTTP status."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class BridgeUnreachable(BridgeError):
+    """Nobody answers at the bridge's address."""
+
+
+class BridgeClient:
+    """Calls of section 2 of the contract. ``api_key`` where the bridge asks for one."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy or a .netrc is for other hosts
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+
+    def close(self) -> None:
+        self._session.close()
+
+    def start(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._call("POST", "/api/training/execute", json=body)
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/api/training/status/{job_id}")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = self._call("GET", "/api/training/jobs")["jobs"]
+        return jobs
+
+    def logs(self, job_id: str, *, limit: int, offset: int) -> dict[str, Any]:
+        parameters = {"limit": limit, "offset": offset}
+        return self._call("GET", f"/api/training/logs/{job_id}", params=parameters)
+
+    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        points: list[dict[str, Any]] = self._call("GET", f"/api/training/metrics/{job_id}")[
+            "metrics"
+        ]
+        return points
+
+    def cancel(self, job_id: str, *, force: bool) -> dict[str, Any]:
+        return self._call("POST", f"/api/training/cancel/{job_id}", json={"force": force})
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer = self._session.request(
+                method, self.url + path, timeout=TIMEOUT_S, allow_redirects=False, **arguments
+            )
+        except requests.RequestException as error:
+            raise BridgeUnreachable(
+                f"no bridge answers at {self.url} ({type(error).__name__}). "
+                "Start one with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT."
+            ) from error
+        try:
+            body: dict[str, Any] = answer.json()
+        except ValueError:
+            raise BridgeError(
+                f"{self.url} is no bridge: it answered {answer.status_code} and no JSON",
+                answer.status_code,
+            ) from None
+        if not answer.ok:
+            sentence = body.get("error") or body.get("message") or body.get("detail")
+            raise BridgeError(str(sentence), answer.status_code)
+        return body

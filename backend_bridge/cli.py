@@ -1,0 +1,206 @@
+"""The command ``trainyard``.
+
+What a command alone needs it imports itself, so that ``--help`` comes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backend_bridge.bridge_client import BridgeClient, BridgeError
+from backend_bridge.settings import SettingsError, settings
+
+EXIT_REFUSED, EXIT_SETTINGS = 1, 2
+FOLLOW_EVERY_S = 0.5
+ENDED = ("completed", "failed", "cancelled")
+
+
+class Commands(click.Group):
+    """Turns the errors that a person can act on into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            click.echo(f"trainyard: {error}", err=True)
+            ctx.exit(EXIT_SETTINGS)
+        except BridgeError as error:
+            click.echo(f"trainyard: {error}", err=True)
+            ctx.exit(EXIT_REFUSED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trainyard")
+def main() -> None:
+    """Fine-tune language models on the GPUs that you have.
+
+    `trainyard demo` shows a whole job on this machine; `trainyard up` starts the services and
+    keeps them running. The other commands speak to the bridge of `up`.
+    """
+
+
+def _client() -> BridgeClient:
+    current = settings()
+    key = current.bridge_api_key
+    host = "127.0.0.1" if current.bridge_host in ("0.0.0.0", "::") else current.bridge_host  # noqa: S104  (compared, not bound)
+    return BridgeClient(
+        f"http://{host}:{current.bridge_port}", key.get_secret_value() if key else None
+    )
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_job_id = click.argument("job_id")
+
+
+@main.command()
+def up() -> None:
+    """Start all services and keep them running; Ctrl-C stops them.
+
+    They are Redis (unless REDIS_URL is set), one worker per slot, the bridge, the development
+    backend (unless BACKEND_URL is set) and Flower.
+    """
+    from backend_bridge.up import run
+
+    sys.exit(run())
+
+
+@main.command()
+@click.option("--model", help="A hub name or a folder; by default a small model made here.")
+@click.option(
+    "--dataset",
+    type=click.Path(exists=True, path_type=Path),
+    help="A data set file or folder; by default the functions of Python's standard library.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps at most.")
+@click.option("--prompt", help="What the base and the trained model continue at the end.")
+def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> None:
+    """Run one whole job on this machine, on free ports, and stop everything again."""
+    from backend_bridge.demo import run
+
+    sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
+
+
+@main.command()
+@click.argument("request_file", type=click.File("r"))
+@_as_json
+def submit(request_file: Any, as_json: bool) -> None:
+    """Submit the request in REQUEST_FILE (JSON as the backend sends it; - for standard input)."""
+    try:
+        body = json.load(request_file)
+    except ValueError as error:
+        raise click.ClickException(f"{request_file.name} is no JSON: {error}") from None
+    answer = _client().start(body)
+    if as_json:
+        _print_json(answer)
+        return
+    for field in answer["ignored"]:
+        click.echo(f"ignored: {field}", err=True)
+    where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
+    click.echo(f"{answer['job_id']} is {answer['status']}{where}")
+
+
+@main.command()
+@_as_json
+def ps(as_json: bool) -> None:
+    """List all jobs, newest first."""
+    jobs = _client().jobs()
+    if as_json:
+        _print_json(jobs)
+        return
+    from backend_bridge.terminal import job_table, show
+
+    show(job_table(jobs))
+
+
+@main.command()
+@_job_id
+@_as_json
+def status(job_id: str, as_json: bool) -> None:
+    """Show everything that is known of one job."""
+    job = _client().status(job_id)
+    if as_json:
+        _print_json(job)
+        return
+    from backend_bridge.terminal import job_details, show
+
+    show(job_details(job))
+
+
+@main.command()
+@_job_id
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; Ctrl-C detaches.")
+@click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
+def logs(job_id: str, follow: bool, lines: int) -> None:
+    """Print a job's log."""
+    client = _client()
+    page = client.logs(job_id, limit=lines, offset=-lines)
+    _echo_lines(page["logs"])
+    if follow:
+        _interruptibly(job_id, lambda: _follow(client, job_id))
+
+
+@main.command()
+@_job_id
+@_as_json
+def metrics(job_id: str, as_json: bool) -> None:
+    """Print a job's metric points."""
+    points = _client().metrics(job_id)
+    if as_json:
+        _print_json(points)
+        return
+    from backend_bridge.terminal import metric_table, show
+
+    show(metric_table(points))
+
+
+@main.command()
+@_job_id
+@click.option("--force", is_flag=True, help="Kill its processes at once.")
+@_as_json
+def cancel(job_id: str, force: bool, as_json: bool) -> None:
+    """Cancel a job."""
+    answer = _client().cancel(job_id, force=force)
+    if as_json:
+        _print_json(answer)
+    else:
+        click.echo(answer["message"])
+
+
+def _follow(client: BridgeClient, job_id: str) -> None:
+    """Print new lines until the job has ended and nothing is left to print."""
+    total = client.logs(job_id, limit=0, offset=0)["total_lines"]
+    while True:
+        ended = client.status(job_id)["status"] in ENDED
+        page = client.logs(job_id, limit=100_000, offset=total)
+        _echo_lines(page["logs"])
+        total = page["total_lines"]
+        if ended and not page["logs"]:
+            return
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
+    try:
+        follow()
+    except KeyboardInterrupt:
+        click.echo(f"\nDetached; the job goes on. Back to it: trainyard logs -f {job_id}", err=True)
+
+
+def _echo_lines(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

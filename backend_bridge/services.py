@@ -1,0 +1,223 @@
+"""The services of one machine, as processes: Redis, workers, bridge, backend, Flower.
+
+``trainyard up`` keeps them running, ``trainyard demo`` runs a job on them. Whatever happens to
+this process, they end with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import requests
+
+from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.redis_connection import check, connect
+from backend_bridge.settings import Settings, read_settings
+
+START_TIMEOUT_S = 90.0
+LOOPBACK = "127.0.0.1"
+log = logging.getLogger(__name__)
+
+
+class PortTaken(Exception):
+    """A port that a service needs is held; the text says by whom."""
+
+
+class ServiceDied(Exception):
+    """A service did not start; the text has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of the services. ``backend`` is None where BACKEND_URL names another backend."""
+
+    bridge: int
+    flower: int
+    backend: int | None
+
+
+def free_ports(count: int) -> list[int]:
+    """Different TCP ports that nobody holds now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def check_free(port: int, service: str, setting: str) -> None:
+    """Raises PortTaken, naming who holds the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise PortTaken(
+                f"port {port}, which {service} needs, is taken by {_holder(port)}: "
+                f"end that, or set {setting}"
+            ) from error
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                if connection.pid is None:
+                    break
+                process = psutil.Process(connection.pid)
+                return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
+    except psutil.Error as error:
+        log.debug("who holds port %d: %s", port, error)
+    return "a process that this user may not see"
+
+
+class Services:
+    """All services over one TRAINYARD_HOME. A context manager: entering starts them and waits
+    until each answers, leaving stops them in order.
+
+    ``environment`` is added to this process's own for every service. Raises ServiceDied, and
+    SettingsError where a setting is wrong.
+    """
+
+    def __init__(self, ports: Ports, environment: Mapping[str, str]) -> None:
+        self.ports = ports
+        self.environment = {**environment, "BRIDGE_PORT": str(ports.bridge)}
+        if ports.backend is not None:
+            self.environment["BACKEND_URL"] = f"http://{LOOPBACK}:{ports.backend}"
+        self.settings = _settings_with(self.environment)
+        self._children: list[ChildProcess] = []
+
+    @property
+    def bridge_url(self) -> str:
+        host = self.settings.bridge_host
+        return f"http://{LOOPBACK if host in ('0.0.0.0', '::') else host}:{self.ports.bridge}"  # noqa: S104  (compared, not bound)
+
+    @property
+    def backend_url(self) -> str:
+        return self.settings.backend_url
+
+    @property
+    def flower_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports.flower}"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def ensure_running(self) -> list[str]:
+        """Start again what has died; returns their names."""
+        return [child.name for child in self._children if child.ensure_running()]
+
+    def stop(self) -> None:
+        """Stop everything: the workers before what they report to, Redis last."""
+        timeout_s = self.settings.stop_timeout_seconds + 20
+        for child in reversed(self._children):
+            child.stop(timeout_s)
+        self._children = []
+
+    def _start(self) -> None:
+        if self.settings.redis_url is None:
+            redis = self._launch("redis", python_module("worker.embedded_redis"))
+            self._wait(redis, self.settings.embedded_redis_url_file.exists)
+        for warning in check(connect(self.settings.redis_location)):
+            log.warning(warning)
+        backend = None
+        if self.ports.backend is not None:
+            backend = self._launch("backend", self._backend_command())
+        bridge = self._launch("bridge", python_module("backend_bridge.server"))
+        workers = self._launch("workers", python_module("worker.launcher"))
+        flower = self._launch("flower", self._flower_command())
+        if backend is not None:
+            self._wait(backend, lambda: _answers(f"{self.backend_url}/health"))
+        self._wait(bridge, lambda: _answers(f"{self.bridge_url}/health"))
+        self._wait(workers, lambda: _has_slots(f"{self.bridge_url}/health"))
+        self._wait(flower, lambda: _answers(f"{self.flower_url}/healthcheck"))
+
+    def _launch(self, name: str, command: list[str]) -> ChildProcess:
+        child = ChildProcess(
+            name, command, env=self.environment, log_file=self.log_dir / f"{name}.log"
+        )
+        child.start()
+        self._children.append(child)
+        return child
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the services' own logs lie."""
+        return self.settings.trainyard_home / "logs"
+
+    def _wait(self, child: ChildProcess, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not ready():
+            if child.pid is None or time.monotonic() > deadline:
+                raise ServiceDied(f"{child.name} did not start:\n{_tail(child.log_file)}")
+            time.sleep(0.05)
+
+    def _backend_command(self) -> list[str]:
+        database = self.settings.trainyard_home / "dev_backend" / "backend.sqlite3"
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return python_module(
+            "backend_bridge.dev_backend",
+            *("--host", LOOPBACK, "--port", str(self.ports.backend)),
+            *("--database", str(database), "--bridge-url", self.bridge_url),
+        )
+
+    def _flower_command(self) -> list[str]:
+        celery = Path(sys.executable).with_name("celery")
+        command = [sys.executable, str(celery), "-A", "worker.app", "flower"]
+        return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
+
+
+def _settings_with(environment: Mapping[str, str]) -> Settings:
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        return read_settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _has_slots(url: str) -> bool:
+    try:
+        return bool(requests.get(url, timeout=2).json()["slots"])
+    except requests.RequestException:
+        return False
+
+
+def _tail(path: Path | None, lines: int = 15) -> str:
+    if path is None or not path.exists():
+        return "(no log)"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,93 @@
+"""What the command line shows: tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "queued": "blue",
+}
+
+
+def show(renderable: RenderableType) -> None:
+    """Print to the terminal; plain text where there is none."""
+    Console().print(renderable)
+
+
+def coloured_status(status: str) -> Text:
+    return Text(status, style=_COLOURS.get(status, "magenta"))
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure for a table; a dash where it is not known."""
+    return "–" if value is None else f"{value:,.{digits}g}"
+
+
+def duration(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; a dash where it is not known."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def job_table(jobs: list[dict[str, Any]]) -> Table:
+    """One row a job."""
+    table = Table(box=None, header_style="bold")
+    for column in ("job", "name", "status", "progress", "step", "loss", "eval", "time", "left"):
+        table.add_column(column)
+    for job in jobs:
+        position = job["queue_position"]
+        status = coloured_status(job["status"])
+        step = f"{job['current_step']}/{job['total_steps']}" if job["total_steps"] else "–"
+        table.add_row(
+            job["job_id"],
+            job["name"] or "–",
+            status.append(f" (position {position})") if position else status,
+            f"{job['progress']:.0f}%",
+            step,
+            number(job["loss"]),
+            number(job["eval_loss"]),
+            duration(job["elapsed_seconds"]),
+            duration(job["remaining_seconds"]),
+        )
+    return table
+
+
+def job_details(job: dict[str, Any]) -> Table:
+    """Every known field of one job."""
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in job.items():
+        if value is None or value == {}:
+            continue
+        shown = coloured_status(value) if name == "status" else Text(_shown(value))
+        table.add_row(name, shown)
+    return table
+
+
+def metric_table(points: list[dict[str, Any]]) -> Table:
+    """One row a point; a column for each field that occurs."""
+    columns = list(dict.fromkeys(name for point in points for name in point))
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for point in points:
+        table.add_row(*(number(point.get(column), 5) for column in columns))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)

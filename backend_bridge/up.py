@@ -1,0 +1,75 @@
+"""``trainyard up``: all services of this machine, kept running until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from backend_bridge.redis_connection import UnsuitableRedis
+from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, check_free
+from backend_bridge.settings import Settings, settings
+
+CHECK_EVERY_S = 0.5
+DEV_BACKEND_PORT = 3000
+
+
+def ports_of(current: Settings) -> Ports:
+    """The ports that the settings ask for, all of them free. Raises PortTaken."""
+    own_backend = "backend_url" not in current.model_fields_set
+    check_free(current.bridge_port, "the bridge", "BRIDGE_PORT")
+    check_free(current.flower_port, "Flower", "FLOWER_PORT")
+    if own_backend:
+        check_free(DEV_BACKEND_PORT, "the development backend", "BACKEND_URL to your own backend")
+    return Ports(
+        bridge=current.bridge_port,
+        flower=current.flower_port,
+        backend=DEV_BACKEND_PORT if own_backend else None,
+    )
+
+
+def run() -> int:
+    """Exit code 0 after Ctrl-C or SIGTERM, 1 where a service could not be started."""
+    logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
+    console = Console()
+    with contextlib.ExitStack() as stack:
+        try:
+            services = Services(ports_of(settings()), {})
+            with console.status("Starting ..."):
+                stack.enter_context(services)
+        except (PortTaken, ServiceDied, UnsuitableRedis, RedisError) as error:
+            print(f"trainyard: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+        _keep_running(services, console)
+        console.print("Stopping; a running job is put back into the queue ...")
+    console.print("Stopped.")
+    return 0
+
+
+def _keep_running(services: Services, console: Console) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    console.print(_addresses(services))
+    console.print("Ctrl-C stops them all.")
+    while not stop.wait(CHECK_EVERY_S):
+        for name in services.ensure_running():
+            console.print(f"{name} had died and was started again")
+
+
+def _addresses(services: Services) -> Table:
+    table = Table(box=None, show_header=False)
+    table.add_row("bridge", services.bridge_url, f"API: {services.bridge_url}/docs")
+    what = "the development backend's page" if services.ports.backend else "your backend"
+    table.add_row("backend", services.backend_url, what)
+    table.add_row("flower", services.flower_url, "workers and tasks")
+    table.add_row("home", str(services.settings.trainyard_home), "jobs, logs, embedded Redis")
+    return table
