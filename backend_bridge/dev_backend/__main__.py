@@ -1,0 +1,104 @@
+"""``python -m backend_bridge.dev_backend``: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from .app import create_app
+from .database import Database
+from .faults import Connections
+from .feed import Feed
+from .guard import is_loopback
+
+GRACE_S = 3
+"""How long requests may go on after the signal to stop."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which would wait for event streams: they end when the signal comes."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop taking requests, and end the streams."""
+        super().handle_exit(sig, frame)
+        self._feed.close()
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line; each option's default comes from the environment."""
+    home = Path(os.environ.get("TRAINYARD_HOME", "var"))
+    environ = os.environ.get
+    parser = argparse.ArgumentParser(
+        prog="python -m backend_bridge.dev_backend",
+        description="A backend of the contract on SQLite, with a page of live curves.",
+    )
+    parser.add_argument(
+        "--host", default=environ("DEV_BACKEND_HOST", "127.0.0.1"), help="DEV_BACKEND_HOST"
+    )
+    parser.add_argument(
+        "--port", type=int, default=environ("DEV_BACKEND_PORT", "3000"), help="DEV_BACKEND_PORT"
+    )
+    parser.add_argument(
+        "--database",
+        type=Path,
+        default=environ("DEV_BACKEND_DATABASE", str(home / "dev_backend.sqlite3")),
+        help="DEV_BACKEND_DATABASE",
+    )
+    parser.add_argument(
+        "--bridge-url", default=environ("BRIDGE_URL"), help="linked on the page; BRIDGE_URL"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve; returns 0 after a signal, and exits with 1 where the port is taken."""
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    feed, connections = Feed(), Connections()
+    loopback_only = is_loopback(options.host)
+    if not loopback_only:
+        print(f"Anyone who reaches {options.host}:{options.port} can read jobs and logs.")
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _ignore)  # uvicorn raises the signal again when it has stopped
+    with closing(Database(options.database)) as database:
+        app = create_app(
+            database,
+            feed,
+            connections,
+            bridge_url=options.bridge_url,
+            loopback_only=loopback_only,
+        )
+        config = uvicorn.Config(
+            app,
+            host=options.host,
+            port=options.port,
+            http=connections.protocol(),
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"Development backend on http://{host}:{options.port}", flush=True)
+        Server(config, feed).run()
+    return 0
+
+
+def _ignore(signum: int, frame: FrameType | None) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+// Numbers and times as people read them. Absent values are a dash.
+
+export const NONE = "–";
+
+export function loss(value) {
+  if (value == null) return NONE;
+  return Math.abs(value) >= 1000 || (value !== 0 && Math.abs(value) < 0.001)
+    ? value.toExponential(2)
+    : value.toFixed(Math.abs(value) < 1 ? 4 : 3);
+}
+
+// A round number at an axis.
+export function tick(value) {
+  return value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+}
+
+export function count(value) {
+  return value == null ? NONE : Math.round(value).toLocaleString("en-US");
+}
+
+export function compact(value) {
+  if (value == null) return NONE;
+  return value.toLocaleString("en-US", { notation: "compact", maximumSignificantDigits: 3 });
+}
+
+export function rate(value) {
+  if (value == null) return NONE;
+  return value === 0 ? "0" : value.toExponential(2).replace(/\.?0+e/, "e").replace("e+0", "");
+}
+
+export function gigabytes(value) {
+  return value == null ? NONE : `${value.toFixed(1)} GB`;
+}
+
+export function percent(value) {
+  return value == null ? NONE : `${Math.round(value)}%`;
+}
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const days = Math.floor(whole / 86400);
+  const hours = Math.floor((whole % 86400) / 3600);
+  const minutes = Math.floor((whole % 3600) / 60);
+  if (days) return `${days} d ${hours} h`;
+  if (hours) return `${hours} h ${minutes} min`;
+  if (minutes) return `${minutes} min ${whole % 60} s`;
+  return `${whole} s`;
+}
+
+export function ago(iso) {
+  if (!iso) return NONE;
+  const seconds = (Date.now() - Date.parse(iso)) / 1000;
+  return seconds < 5 ? "just now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+}
+
+export function moment(iso) {
+  return iso ? new Date(iso).toLocaleString() : NONE;
+}
+
+// Wall-clock time from the first start to the end, or to now.
+export function elapsed(job) {
+  if (!job.started_at) return NONE;
+  const end = job.ended_at ? Date.parse(job.ended_at) : Date.now();
+  return duration((end - Date.parse(job.started_at)) / 1000);
+}
+
+// How far a job is, from what the backend was told: no guess.
+export function progress(job) {
+  const { step, epoch } = job.latest;
+  if (step == null) return { text: NONE, share: null };
+  const total = job.planned_steps;
+  const steps = total ? `${count(step)} / ${count(total)}` : count(step);
+  const epochs = job.planned_epochs && !total ? `, epoch ${epoch} of ${job.planned_epochs}` : "";
+  return { text: `Step ${steps}${epochs}`, share: total ? Math.min(1, step / total) : null };
+}
