@@ -74,9 +74,9 @@ def check_free(port: int, service: str, setting: str) -> None:
 def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                if connection.pid is None:
-                    break
+            held = getattr(connection.laddr, "port", None)  # an unbound socket has no address
+            listens = connection.status == psutil.CONN_LISTEN and held == port
+            if listens and connection.pid is not None:
                 process = psutil.Process(connection.pid)
                 return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
     except psutil.Error as error:
@@ -88,17 +88,19 @@ class Services:
     """All services over one TRAINYARD_HOME. A context manager: entering starts them and waits
     until each answers, leaving stops them in order.
 
-    ``environment`` is added to this process's own for every service. Raises ServiceDied, and
-    SettingsError where a setting is wrong.
+    ``environment`` is added to this process's own for every service. With ``wait`` False entering
+    returns as soon as they are launched; :meth:`wait` waits. Raises ServiceDied, and SettingsError
+    where a setting is wrong.
     """
 
-    def __init__(self, ports: Ports, environment: Mapping[str, str]) -> None:
+    def __init__(self, ports: Ports, environment: Mapping[str, str], *, wait: bool = True) -> None:
         self.ports = ports
         self.environment = {**environment, "BRIDGE_PORT": str(ports.bridge)}
         if ports.backend is not None:
             self.environment["BACKEND_URL"] = f"http://{LOOPBACK}:{ports.backend}"
         self.settings = _settings_with(self.environment)
         self._children: list[ChildProcess] = []
+        self._wait_at_entry = wait
 
     @property
     def bridge_url(self) -> str:
@@ -116,6 +118,8 @@ class Services:
     def __enter__(self) -> Self:
         try:
             self._start()
+            if self._wait_at_entry:
+                self.wait()
         except BaseException:
             self.stop()
             raise
@@ -146,17 +150,23 @@ class Services:
             self._wait(redis, self.settings.embedded_redis_url_file.exists)
         for warning in check(connect(self.settings.redis_location)):
             log.warning(warning)
-        backend = None
         if self.ports.backend is not None:
-            backend = self._launch("backend", self._backend_command())
-        bridge = self._launch("bridge", python_module("backend_bridge.server"))
-        workers = self._launch("workers", python_module("worker.launcher"))
-        flower = self._launch("flower", self._flower_command())
-        if backend is not None:
-            self._wait(backend, lambda: _answers(f"{self.backend_url}/health"))
-        self._wait(bridge, lambda: _answers(f"{self.bridge_url}/health"))
-        self._wait(workers, lambda: _has_slots(f"{self.bridge_url}/health"))
-        self._wait(flower, lambda: _answers(f"{self.flower_url}/healthcheck"))
+            self._launch("backend", self._backend_command())
+        self._launch("bridge", python_module("backend_bridge.server"))
+        self._launch("workers", python_module("worker.launcher"))
+        self._launch("flower", self._flower_command())
+
+    def wait(self) -> None:
+        """Wait until every service answers. Raises ServiceDied."""
+        ready = {
+            "backend": lambda: _answers(f"{self.backend_url}/health"),
+            "bridge": lambda: _answers(f"{self.bridge_url}/health"),
+            "workers": lambda: _has_slots(f"{self.bridge_url}/health"),
+            "flower": lambda: _answers(f"{self.flower_url}/healthcheck"),
+        }
+        for child in self._children:
+            if child.name in ready:
+                self._wait(child, ready[child.name])
 
     def _launch(self, name: str, command: list[str]) -> ChildProcess:
         child = ChildProcess(

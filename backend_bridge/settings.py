@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    redis_url: SecretStr | None = Field(None, description="unset: an embedded Redis")
+    redis_url: SecretStr | None = Field(None, description="unset or 'embedded': an embedded Redis")
     backend_url: str = Field(
         "http://127.0.0.1:3000", description="unset: the development backend on port 3000"
     )
@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_paths(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(path.expanduser().resolve() for path in value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _embedded(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None or value.get_secret_value() == "embedded" else value
 
     @field_validator("trainyard_home")
     @classmethod

@@ -1,0 +1,265 @@
+"""The backend's three endpoints, and what each of its answers means for a sender.
+
+Every call ends in exactly one answer, and raises nothing but programming errors:
+
+    Answer
+     ├ Delivered        200 with the JSON that the contract promises
+     ├ TryAgain         not known to have arrived: 5xx, 408, 425, 429, 3xx, no connection, no
+     │                  answer in time, half a body, a 200 that is not the promised JSON
+     ├ RouteMissing     405: an older backend without this endpoint; keep, try slowly
+     ├ AccessRefused    401 or 404: may follow a race at the job's creation
+     └ Refused          any other 4xx: will never be accepted
+
+The job's token stands in the Authorization header alone: no answer, exception or log line
+holds it, not even where the backend's own error text repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import requests
+from pydantic import SecretStr
+
+from backend_bridge.http_deadline import DeadlineAdapter, deadline
+
+BODY_LIMIT_BYTES = 65536
+"""What is read of an answer; the contract's answers are far smaller."""
+
+_REASON_LIMIT = 300
+_TEMPORARY = frozenset({408, 425, 429})
+_METHODS = {"status": "PATCH", "metrics": "PUT", "logs": "POST"}
+ROUTES = {
+    endpoint: f"{method} /api/training/local/{{jobId}}/{endpoint}"
+    for endpoint, method in _METHODS.items()
+}
+"""The endpoints as the contract names them."""
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The backend has it."""
+
+
+@dataclass(frozen=True)
+class TryAgain:
+    """It is not known that the backend has it. ``retry_after_s``: what it asked for, if so."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class RouteMissing:
+    """The backend lacks this endpoint (405). ``route`` names it as the contract does."""
+
+    route: str
+
+
+@dataclass(frozen=True)
+class AccessRefused:
+    """401 or 404, with the backend's own sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The backend will never take it, with its own sentence."""
+
+    reason: str
+
+
+Answer = Delivered | TryAgain | RouteMissing | AccessRefused | Refused
+
+
+def make_session() -> requests.Session:
+    """A session for one thread: kept-alive connections, nothing from the environment.
+
+    ``trust_env`` is off because a netrc file would replace the Authorization header and a proxy
+    variable would see it; cookies are off because one job's answer must not change another's
+    request.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update(
+        {"User-Agent": "trainyard", "Accept": "application/json", "Accept-Encoding": "identity"}
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, DeadlineAdapter())
+    return session
+
+
+class BackendClient:
+    """Sends one job's status, metric and log requests; for use by one thread at a time.
+
+    ``timeout_s`` bounds a whole request, from connecting to the last byte of the answer.
+    Raises ValueError where ``base_url`` is no plain http(s) address.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        session: requests.Session | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("BACKEND_URL should be http://host[:port] or https://host[:port]")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(
+                "BACKEND_URL should hold no user or password: they would take the place of "
+                "the job's token"
+            )
+        self.timeout_s = timeout_s
+        self._base_url = base_url.rstrip("/")
+        self._session = session or make_session()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the kept-alive connections."""
+        self._session.close()
+
+    def patch_status(
+        self, job_id: str, token: SecretStr, key: str, status: str, error: str | None = None
+    ) -> Answer:
+        """``PATCH .../status``. ``key`` goes out as the Idempotency-Key, as in all three."""
+        body = {"status": status} if error is None else {"status": status, "error": error}
+        return self._send(job_id, "status", token, key, body)
+
+    def put_metric(
+        self, job_id: str, token: SecretStr, key: str, point: Mapping[str, Any]
+    ) -> Answer:
+        """``PUT .../metrics``. Values that are not finite are left out.
+
+        The backend reads the eval perplexity from ``perplexity``: it goes out under both names.
+        """
+        body = {name: value for name, value in point.items() if not _is_not_finite(value)}
+        for name, other in (
+            ("perplexity", "eval_perplexity"),
+            ("eval_perplexity", "perplexity"),
+        ):
+            if name in body:
+                body.setdefault(other, body[name])
+        return self._send(job_id, "metrics", token, key, body)
+
+    def post_logs(self, job_id: str, token: SecretStr, key: str, lines: Sequence[str]) -> Answer:
+        """``POST .../logs``: append ``lines`` in their order."""
+        return self._send(job_id, "logs", token, key, {"logs": list(lines)})
+
+    def _send(self, job_id: str, endpoint: str, token: SecretStr, key: str, body: Any) -> Answer:
+        secret = token.get_secret_value()
+        if not _HEADER_SAFE.fullmatch(secret):
+            return Refused("the job's token holds characters that no HTTP header can carry")
+        try:
+            with (
+                deadline(self.timeout_s),
+                self._session.request(
+                    _METHODS[endpoint],
+                    f"{self._base_url}/api/training/local/{quote(job_id, safe='')}/{endpoint}",
+                    data=json.dumps(body, allow_nan=False).encode(),
+                    headers={
+                        "Authorization": f"Bearer {secret}",
+                        "Idempotency-Key": key,
+                        "Content-Type": "application/json",
+                    },
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
+                return _read(response, ROUTES[endpoint], secret)
+        except requests.RequestException as error:
+            return TryAgain(_connection_trouble(error, self.timeout_s))
+
+
+def _read(response: requests.Response, route: str, secret: str) -> Answer:
+    """Answer for a response whose head has come; reads its body."""
+    code = response.status_code
+    if code == 405:
+        return RouteMissing(route)
+    body = _json_object(response)
+    if 200 <= code < 300:
+        if body is not None and body.get("success") is True:
+            return Delivered()
+        return TryAgain(f"HTTP {code} without the promised JSON: a proxy's page or half an answer")
+    reason = f"HTTP {code}"
+    if body is not None and isinstance(body.get("error"), str):
+        details = body.get("details")
+        told = f"{body['error']} ({details})" if isinstance(details, str) else body["error"]
+        reason = f"{reason}: {told.replace(secret, '[token]')[:_REASON_LIMIT]}"
+    if code in (401, 404):
+        return AccessRefused(reason)
+    if 400 <= code < 500 and code not in _TEMPORARY:
+        return Refused(reason)
+    return TryAgain(reason, _retry_after_s(response.headers.get("Retry-After")))
+
+
+def _json_object(response: requests.Response) -> dict[str, Any] | None:
+    """The body where it is a JSON object of at most BODY_LIMIT_BYTES, else None."""
+    received = b""
+    for chunk in response.iter_content(8192):
+        received += chunk
+        if len(received) > BODY_LIMIT_BYTES:
+            return None
+    try:
+        body = json.loads(received)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds from a Retry-After header: a number, or an HTTP date."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        when: datetime = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, when.timestamp() - time.time())
+
+
+def _connection_trouble(error: requests.RequestException, timeout_s: float) -> str:
+    """A sentence about a failed exchange; the exception itself holds the request, and so the
+    token, and goes no further."""
+    text = str(error)
+    if isinstance(error, requests.Timeout) or "time is over" in text or "timed out" in text:
+        return f"no complete answer within {timeout_s:g} s"
+    if "refused" in text:
+        return "connection refused"
+    if "resolve" in text or "Name or service" in text:
+        return "the backend's host name cannot be resolved"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the answer ended in the middle"
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

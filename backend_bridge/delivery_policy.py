@@ -1,0 +1,46 @@
+"""When a sender tries again, and when it gives up."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeliveryPolicy:
+    """Pauses between tries, in seconds.
+
+    ``backoff_base_s``, ``backoff_cap_s``: exponential backoff with full jitter.
+    ``retry_after_cap_s``: the longest pause that a backend can ask for. ``access_delays_s``:
+    pauses after a 401 or 404; the next one is final, and so is any later one until something
+    is delivered. ``missing_route_delay_s``: pause after a 405. ``turn_s``: how long one job may
+    keep a sender while others wait. ``redis_pause_s``: pause while Redis is away. ``poll_s``: how
+    often a forwarder looks for due jobs where no event wakes it. ``lock_margin_s``: how
+    long a job's lock outlasts a request; a dead sender's job waits for it. ``random`` gives
+    numbers in [0, 1).
+    """
+
+    backoff_base_s: float = 0.5
+    backoff_cap_s: float = 30.0
+    retry_after_cap_s: float = 600.0
+    access_delays_s: tuple[float, ...] = (2.0, 8.0, 20.0, 30.0)
+    missing_route_delay_s: float = 60.0
+    turn_s: float = 2.0
+    redis_pause_s: float = 0.5
+    poll_s: float = 1.0
+    lock_margin_s: float = 5.0
+    random: Callable[[], float] = secrets.SystemRandom().random
+
+    def backoff_s(self, failures: int, retry_after_s: float | None) -> float:
+        """Pause after the ``failures``-th failure in a row (from 1)."""
+        ceiling = min(self.backoff_cap_s, self.backoff_base_s * 2.0 ** min(failures - 1, 16))
+        pause = self.random() * ceiling
+        if retry_after_s is not None:
+            # The jitter comes on top: everybody was told the same number.
+            return min(retry_after_s, self.retry_after_cap_s) + pause
+        return pause
+
+    def missing_route_s(self) -> float:
+        """Pause after a 405, spread so that not all jobs ask at once."""
+        return self.missing_route_delay_s * (0.75 + self.random() / 2)

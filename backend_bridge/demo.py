@@ -1,0 +1,232 @@
+"""``trainyard demo``: one whole job on this machine, from a request to a trained model.
+
+Everything is real: the services, the HTTP calls that the backend makes, the training. By default
+on a data set made from Python's standard library and a small model made from it; both are cached.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from backend_bridge.bridge_client import BridgeClient, BridgeError
+from backend_bridge.demo_view import ProgressView, summary
+from backend_bridge.redis_connection import UnsuitableRedis
+from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, free_ports
+from backend_bridge.settings import settings
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+POLL_S = 0.3
+DELIVERY_TIMEOUT_S = 60.0
+NEW_TOKENS = 60
+ENDED = ("completed", "failed", "cancelled")
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What the demo trains on: a data set, a model (hub name or folder), a prompt."""
+
+    dataset: Path
+    model: str
+    prompt: str
+
+
+def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> int:
+    """Exit code 0 where the job completed, 1 where not, 130 after Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
+    console = Console()
+    started = time.monotonic()
+    try:
+        return _run(console, model, dataset, steps, prompt)
+    except (DemoFailed, PortTaken, ServiceDied, UnsuitableRedis, BridgeError) as error:
+        console.print(f"[red]trainyard demo: {error}", highlight=False)
+        return 1
+    except (RedisError, requests.RequestException) as error:
+        console.print(f"[red]trainyard demo: {type(error).__name__}: {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        console.print(f"{time.monotonic() - started:.1f} s in all")
+
+
+def _run(
+    console: Console, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None
+) -> int:
+    home = settings().trainyard_home / "demo"
+    home.mkdir(parents=True, exist_ok=True)
+    dataset_path = dataset.resolve() if dataset else home / "stdlib_functions.jsonl"
+    model_path = model or str(home / "tiny_model")
+    seconds: dict[str, float] = {}
+    with Services(_ports(), _environment(home, dataset_path, model_path), wait=False) as services:
+        # The services start while the data set and the model are made.
+        with console.status("Making the data set and the base model, starting the services ..."):
+            started = time.monotonic()
+            materials = _make_materials(dataset_path, model_path, prompt, own=dataset is not None)
+            seconds["materials"] = time.monotonic() - started
+            services.wait()
+            seconds["services"] = time.monotonic() - started - seconds["materials"]
+        console.print(f"Services are up: {services.bridge_url} (bridge), ", end="")
+        console.print(f"{services.backend_url} (backend's page), {services.flower_url} (Flower)")
+        job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        body = _request(job_id, materials, steps, built_in=dataset is None and model is None)
+        client = BridgeClient(services.bridge_url, _api_key())
+        try:
+            _create_at_backend(services.backend_url, body)
+            client.start(body)
+            job = _follow(console, client, job_id)
+            stored = _stored_status(services.backend_url, job_id)
+        finally:
+            client.close()
+        if job["status"] != "completed":
+            raise DemoFailed(
+                f"the job is {job['status']}: {job['error']} {job['error_hint'] or ''}"
+            )
+        trained = home / "jobs" / job_id / job["result"]["model_dir"]
+        started = time.monotonic()
+        with console.status("Generating with the base and with the trained model ..."):
+            texts = _generate([materials.model, str(trained)], materials.prompt)
+        seconds["generate"] = time.monotonic() - started
+        with console.status("Stopping the services ..."):
+            services.stop()
+    console.print(summary(job, stored, trained, seconds, materials.prompt, texts))
+    return 0 if stored == "completed" else 1
+
+
+def _ports() -> Ports:
+    bridge, flower, backend = free_ports(3)
+    return Ports(bridge=bridge, flower=flower, backend=backend)
+
+
+def _environment(home: Path, dataset: Path, model: str) -> dict[str, str]:
+    """A person's own demo may read where its data set and model lie."""
+    folder = Path(model)
+    model_root = folder.resolve().parent if folder.exists() or folder.is_absolute() else home
+    return {
+        "TRAINYARD_HOME": str(home),
+        "DATASET_ROOTS": str(dataset.parent),
+        "MODEL_ROOTS": str(model_root),
+        "REDIS_URL": "embedded",  # the demo's jobs are nobody else's
+        "BRIDGE_HOST": "127.0.0.1",
+    }
+
+
+def _api_key() -> str | None:
+    key = settings().bridge_api_key
+    return key.get_secret_value() if key else None
+
+
+def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool) -> Materials:
+    if not own and not dataset.exists():
+        _example("stdlib_dataset.py", "--out", str(dataset))
+    if Path(model) == dataset.parent / "tiny_model" and not Path(model).exists():
+        _example("tiny_model.py", "--dataset", str(dataset), "--out", model)
+    return Materials(dataset, model, prompt or _first_instruction(dataset))
+
+
+def _first_instruction(dataset: Path) -> str:
+    """The prompt of the first row of a JSONL file, else a general one."""
+    if dataset.suffix == ".jsonl":
+        with dataset.open(encoding="utf-8") as lines:
+            row = json.loads(lines.readline() or "{}")
+        for column in ("instruction", "prompt", "question"):
+            if isinstance(row, dict) and isinstance(row.get(column), str):
+                return str(row[column])
+    return "Once upon a time"
+
+
+def _example(script: str, *arguments: str) -> str:
+    """Run a script of ``examples/``; returns what it printed. Raises DemoFailed."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "true"},
+    )
+    if done.returncode != 0:
+        raise DemoFailed(f"{script} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _generate(models: list[str], prompt: str) -> list[str]:
+    arguments = [argument for model in models for argument in ("--model", model)]
+    printed = _example(
+        "generate.py", *arguments, "--prompt", prompt, "--max-new-tokens", str(NEW_TOKENS), "--json"
+    )
+    return [row["text"] for row in json.loads(printed)]
+
+
+def _request(
+    job_id: str, materials: Materials, steps: int | None, *, built_in: bool
+) -> dict[str, Any]:
+    """The body of ``execute``, as the backend builds it."""
+    name = "demo_config.json" if built_in else "demo_config_own.json"
+    config = json.loads((EXAMPLES / name).read_text())
+    config["model"] = {"name": materials.model}
+    if steps is not None:
+        config["training"]["max_steps"] = steps
+    return {
+        "config": config,
+        "dataset_path": str(materials.dataset),
+        "execution_id": job_id,
+        "name": "demo",
+        "user_id": "demo",
+        "job_token": secrets.token_urlsafe(32),
+    }
+
+
+def _create_at_backend(backend_url: str, body: dict[str, Any]) -> None:
+    """The backend makes its own row first; here we are the backend's user."""
+    answer = requests.post(
+        f"{backend_url}/api/training/local/jobs",
+        json={
+            "job_id": body["execution_id"],
+            "user_id": body["user_id"],
+            "model_name": body["config"]["model"]["name"],
+            "dataset_path": body["dataset_path"],
+            "status": "pending",
+            "config": body["config"],
+            "job_token": body["job_token"],
+        },
+        timeout=10,
+    )
+    answer.raise_for_status()
+
+
+def _follow(console: Console, client: BridgeClient, job_id: str) -> dict[str, Any]:
+    """Show the job until it has ended; Ctrl-C cancels it."""
+    with ProgressView(console) as view:
+        while True:
+            job = client.status(job_id)
+            view.update(job)
+            if job["status"] in ENDED:
+                return job
+            time.sleep(POLL_S)
+
+
+def _stored_status(backend_url: str, job_id: str) -> str:
+    """The status as the backend has it, once it has heard how the job ended."""
+    deadline = time.monotonic() + DELIVERY_TIMEOUT_S
+    while True:
+        answer = requests.get(f"{backend_url}/api/training/local/{job_id}/status", timeout=10)
+        status = str(answer.json()["status"])
+        if status in ENDED or time.monotonic() > deadline:
+            return status
+        time.sleep(0.1)

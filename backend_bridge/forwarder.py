@@ -1,0 +1,168 @@
+"""Delivers every job's statuses, metrics and log lines to the backend.
+
+Any number of forwarders may run over one Redis: the outbox lets one of them at a time send a
+job's events. The thread that runs :meth:`Forwarder.run` listens for new events and looks
+every second for jobs that are due; a fixed number of sender threads do the sending.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend_bridge.client import BackendClient
+from backend_bridge.delivery import Turn, TurnEnd
+from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.outbox import HoldLost, Outbox
+from backend_bridge.ready_jobs import ReadyJob, ReadyJobs
+
+log = logging.getLogger(__name__)
+
+WAKE_CHANNEL = "trainyard:wake"
+"""Every append to a job's stream publishes the job's id here."""
+
+_LOOK_MIN_S = 0.01
+_LISTEN_S = 0.2
+_DUE_LIMIT = 1000
+
+_FAILED = {
+    TurnEnd.NOTHING_LEFT: False,
+    TurnEnd.OTHERS_WAIT: False,
+    TurnEnd.FAILED: True,
+    TurnEnd.NOT_TAKEN: None,
+}
+
+
+class Forwarder:
+    """A courier of events. ``redis`` must decode responses to str.
+
+    ``senders`` jobs are sent side by side; at most half of the senders work on jobs whose last
+    try failed. ``request_timeout_s`` bounds one request. ``client_factory`` makes the client of
+    one sender thread. Raises ValueError where ``backend_url`` is no plain http(s) address.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        backend_url: str,
+        *,
+        senders: int = 8,
+        request_timeout_s: float = 10.0,
+        policy: DeliveryPolicy | None = None,
+        client_factory: Callable[[], BackendClient] | None = None,
+    ) -> None:
+        self._redis = redis
+        self._policy = policy or DeliveryPolicy()
+        self._senders = senders
+        self._lock_s = request_timeout_s + self._policy.lock_margin_s
+        self._outbox = Outbox(redis, lock_s=self._lock_s)
+        self._redis_away = False
+        self._make_client = client_factory or (
+            lambda: BackendClient(backend_url, timeout_s=request_timeout_s)
+        )
+        self._make_client().close()  # a wrong address is said here, not in every thread
+
+    def run(self, stop: Event) -> None:
+        """Deliver until ``stop`` is set; then end within about the time of one request.
+
+        Survives outages of Redis and of the backend.
+        """
+        jobs = ReadyJobs()
+        threads = [
+            Thread(
+                target=self._send_jobs,
+                args=(jobs, stop, number < max(1, self._senders // 2)),
+                name=f"sender-{number}",
+                daemon=True,  # a name server that hangs must not keep the process
+            )
+            for number in range(self._senders)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not stop.is_set():
+                self._find_jobs(jobs, stop)
+        finally:
+            stop.set()
+            jobs.close()
+            give_up_at = time.monotonic() + self._lock_s
+            for thread in threads:
+                thread.join(max(0.0, give_up_at - time.monotonic()))
+
+    # ------------------------------------------------------------ finding jobs
+
+    def _find_jobs(self, jobs: ReadyJobs, stop: Event) -> None:
+        """Listen and look until ``stop`` is set or Redis fails."""
+        try:
+            listener = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # as redis-py has it
+            with listener as pubsub:
+                pubsub.subscribe(WAKE_CHANNEL)
+                look_at = 0.0
+                while not stop.is_set():
+                    if time.monotonic() >= look_at:
+                        look_at = time.monotonic() + self._offer_due(jobs)
+                    wait_s = min(_LISTEN_S, max(0.0, look_at - time.monotonic()))
+                    message = pubsub.get_message(timeout=wait_s)
+                    if message is not None:
+                        jobs.offer(ReadyJob(message["data"], woken=True))
+        except RedisError as error:
+            if not self._redis_away:
+                log.warning("Redis: %s; trying again", error, extra={"action": "redis_away"})
+            self._redis_away = True
+            stop.wait(self._policy.redis_pause_s)
+
+    def _offer_due(self, jobs: ReadyJobs) -> float:
+        """Offer the jobs that are due; seconds until the next look."""
+        due, until_next_s = self._outbox.due(_DUE_LIMIT)
+        if self._redis_away:
+            log.warning("Redis answers again", extra={"action": "redis_back"})
+            self._redis_away = False
+        for job_id in due:
+            jobs.offer(ReadyJob(job_id, woken=False))
+        longest_s = self._policy.poll_s
+        return longest_s if until_next_s is None else min(longest_s, max(_LOOK_MIN_S, until_next_s))
+
+    # ------------------------------------------------------------ sending
+
+    def _send_jobs(self, jobs: ReadyJobs, stop: Event, failing_too: bool) -> None:
+        with self._make_client() as client:
+            while (job := jobs.take(failing_too=failing_too)) is not None:
+                end = TurnEnd.NOT_TAKEN
+                try:
+                    end = self._turn(job, client, jobs, stop)
+                except HoldLost:
+                    log.info(
+                        "job %s: another sender has taken it",
+                        job.job_id,
+                        extra={"action": "hold_lost", "job_id": job.job_id},
+                    )
+                except RedisError as error:
+                    log.info(
+                        "job %s: Redis: %s",
+                        job.job_id,
+                        error,
+                        extra={"action": "redis_away", "job_id": job.job_id},
+                    )
+                    stop.wait(self._policy.redis_pause_s)
+                except Exception:
+                    # The lock keeps the job away for some seconds; then it is tried again.
+                    log.exception(
+                        "job %s: sending failed",
+                        job.job_id,
+                        extra={"action": "sender_error", "job_id": job.job_id},
+                    )
+                finally:
+                    jobs.done(job, failed=_FAILED[end])
+                if end is TurnEnd.OTHERS_WAIT:
+                    jobs.offer(ReadyJob(job.job_id, woken=False))
+
+    def _turn(self, job: ReadyJob, client: BackendClient, jobs: ReadyJobs, stop: Event) -> TurnEnd:
+        claim = self._outbox.claim(job.job_id, woken=job.woken)
+        if claim is None:
+            return TurnEnd.NOT_TAKEN
+        return Turn(claim, self._outbox, client, self._policy, stop, jobs.others_wait).run()

@@ -1,0 +1,104 @@
+"""A transport for `requests` whose time limit bounds the whole exchange.
+
+The timeouts of `requests` bound each single read: a server that sends one byte every few
+seconds holds a request for ever. The sender of a job's events posts only while its lock
+outlasts the request, so here nothing is sent, and nothing is waited for, past one deadline.
+Resolving a host name is the one step that cannot be interrupted; nothing is sent after it
+where it took too long.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+_deadline: ContextVar[float] = ContextVar("deadline")
+"""time.monotonic() at which the request of this thread ends."""
+
+
+@contextmanager
+def deadline(timeout_s: float) -> Iterator[None]:
+    """Bound every exchange of this thread inside the block; past it TimeoutError is raised."""
+    reset = _deadline.set(time.monotonic() + timeout_s)
+    try:
+        yield
+    finally:
+        _deadline.reset(reset)
+
+
+def _remaining_s() -> float:
+    remaining_s = _deadline.get() - time.monotonic()
+    if remaining_s <= 0:
+        raise TimeoutError("the request's time is over")
+    return remaining_s
+
+
+class _DeadlineReader(socket.SocketIO):
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_remaining_s())  # type: ignore[attr-defined]  # SocketIO's own field
+        return super().readinto(buffer)
+
+
+class _DeadlineSource:
+    """What `http.client` takes for a socket when it reads a response."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        # As socket.makefile does: the descriptor stays open until the response is closed too.
+        self._sock._io_refs += 1
+        return io.BufferedReader(_DeadlineReader(self._sock, "r"))
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        source: Any = _DeadlineSource(sock)
+        super().__init__(source, *args, **kwargs)
+
+
+class _PlainConnection(HTTPConnection):
+    """Connects and sends only before the deadline."""
+
+    response_class = _DeadlineResponse
+
+    def connect(self) -> None:
+        self.timeout = _remaining_s()
+        super().connect()
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(_remaining_s())
+        super().send(data)
+
+
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls: Any = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls: Any = _TlsConnection
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """Transport of a `requests.Session`; use it inside :func:`deadline`."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools with connections that know the deadline."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}

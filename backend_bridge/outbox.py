@@ -1,0 +1,237 @@
+"""The sender's side of the job store: which jobs have events for the backend, and how far each is.
+
+Keys, below ``trainyard:``
+
+    undelivered          sorted set: job id → when it is due, ms of Redis's clock
+    delivery:{id}        hash: how far its events are delivered (fields: :class:`Claim`)
+    delivery-lock:{id}   holder of the job, with a time to live
+    set-aside            list of JSON: what the backend will never take, newest first
+    set-aside-count      how many were ever set aside
+    missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
+
+One sender holds a job at a time. Whatever it writes is refused once another has taken the job,
+so a frozen sender that wakes up moves no cursor.
+
+Exceptions:
+
+    OutboxError
+     └ HoldLost           another sender has taken the job
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from redis import Redis
+
+SET_ASIDE_KEPT = 1000
+"""Records of the set-aside list; older ones are dropped, the count goes on."""
+
+_LUA = Path(__file__).parent / "lua"
+_DATA_LIMIT = 2000
+
+
+class OutboxError(Exception):
+    """Base of the outbox's errors."""
+
+
+class HoldLost(OutboxError):
+    """Another sender has taken this job; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a job's event stream; ``fields`` are as the job store wrote them."""
+
+    entry_id: str
+    fields: Mapping[str, str]
+
+    @property
+    def kind(self) -> str:
+        """``status``, ``metric``, ``log``, or one that is not for the backend."""
+        return self.fields.get("kind", "")
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The id as numbers that compare in stream order."""
+        return entry_position(self.entry_id)
+
+
+def entry_position(entry_id: str) -> tuple[int, int]:
+    """Numbers of a stream id ``ms-n`` that compare in stream order."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+@dataclass
+class Claim:
+    """A job that this sender holds.
+
+    ``state`` is the delivery hash: ``cursor`` (every entry up to it is handled),
+    ``ahead_{kind}`` (those of this kind are handled up to it, beyond the cursor),
+    ``missing_{kind}`` (ms of Redis's clock until which that route is not tried), ``next_line``
+    (number of the next log line), ``gap`` (a line about cut lines that is under way, JSON),
+    ``failures`` and ``access_failures`` (in a row), ``ended_attempt`` (the last attempt whose
+    terminal status was delivered), ``last_error``. Change it with :meth:`put`; it is stored by
+    the next call of :class:`Outbox`.
+    """
+
+    job_id: str
+    holder: str
+    token: SecretStr | None
+    state: dict[str, str]
+    now_ms: int
+    held_until: float
+    """time.monotonic() until which no other sender can take the job."""
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def put(self, name: str, value: str | int) -> None:
+        """Set a field of the state; '' stands for absent."""
+        if self.state.get(name, "") != str(value):
+            self.state[name] = self.changed[name] = str(value)
+
+    def number(self, name: str) -> int:
+        """A field of the state as an int; 0 where it is absent."""
+        return int(self.state.get(name) or 0)
+
+    def position(self, name: str) -> tuple[int, int]:
+        """A field of the state that holds an entry id, as numbers."""
+        return entry_position(self.state.get(name) or "0-0")
+
+
+class Outbox:
+    """Claims, reads and releases of jobs with undelivered events.
+
+    ``redis`` must decode responses to str. ``lock_s``: seconds for which a claim or a
+    :meth:`hold` keeps other senders away. Every method raises redis.RedisError where Redis
+    does not answer.
+    """
+
+    def __init__(self, redis: Redis, *, lock_s: float) -> None:
+        self.redis = redis
+        self.lock_s = lock_s
+        prelude = (_LUA / "prelude.lua").read_text()
+        self._due, self._claim, self._hold, self._release = (
+            redis.register_script(prelude + (_LUA / f"outbox_{name}.lua").read_text())
+            for name in ("due", "claim", "hold", "release")
+        )
+
+    def due(self, limit: int) -> tuple[list[str], float | None]:
+        """Up to ``limit`` jobs that are due, the longest due first; seconds until the next."""
+        until_next_ms, job_ids = self._due(args=[limit])
+        return job_ids, float(until_next_ms) / 1000 if until_next_ms else None
+
+    def claim(self, job_id: str, *, woken: bool = False) -> Claim | None:
+        """Take a job that is due; None where it is not, or another sender has it.
+
+        ``woken``: a new event is why. It lets a job be taken that waits for nothing but a
+        missing route.
+        """
+        asked = time.monotonic()
+        answer = self._claim(
+            args=[job_id, secrets.token_hex(8), self._lock_ms, "1" if woken else ""]
+        )
+        if answer is None:
+            return None
+        now_ms, holder, token, flat = answer
+        return Claim(
+            job_id=job_id,
+            holder=holder,
+            token=SecretStr(token) if token else None,
+            state=dict(zip(flat[::2], flat[1::2], strict=True)),
+            now_ms=now_ms,
+            held_until=asked + self.lock_s,
+        )
+
+    def read(self, job_id: str, after: str, count: int) -> list[Entry]:
+        """Up to ``count`` entries beyond the id ``after``, oldest first."""
+        rows: Any = self.redis.xrange(f"trainyard:events:{job_id}", f"({after}", "+", count=count)
+        return [Entry(entry_id, fields) for entry_id, fields in rows]
+
+    def hold(self, claim: Claim) -> None:
+        """Store the claim's changes and extend its lock. Raises HoldLost."""
+        self._store(claim, "")
+
+    def set_aside(self, claim: Claim, entry: Entry, reason: str) -> None:
+        """Record an entry that will never be delivered, and :meth:`hold`. Raises HoldLost.
+
+        The record holds up to 2,000 characters of the entry's data, and its stream id.
+        """
+        record = {
+            "job_id": claim.job_id,
+            "entry_id": entry.entry_id,
+            "kind": entry.kind,
+            "attempt": entry.fields.get("attempt"),
+            "sequence": entry.fields.get("sequence"),
+            "data": entry.fields.get("data", "")[:_DATA_LIMIT],
+            "reason": reason,
+            "at": int(time.time()),
+        }
+        self._store(claim, json.dumps(record))
+
+    def put_back(self, claim: Claim, *, due_in_s: float) -> None:
+        """Give the job back, due in so many seconds. Raises HoldLost."""
+        self._give_back(claim, str(int(due_in_s * 1000)), "", "")
+
+    def put_back_missing_route(self, claim: Claim, *, due_in_s: float, after: str) -> bool:
+        """Give a job back that waits only for a route the backend lacks; a new event ends that.
+
+        False, and the job still held, where events lie beyond ``after``. Raises HoldLost.
+        """
+        return self._give_back(claim, str(int(due_in_s * 1000)), after, "1")
+
+    def finish(self, claim: Claim) -> bool:
+        """Give a job back that has nothing left beyond its cursor. Raises HoldLost.
+
+        False, and the job still held, where an event came meanwhile.
+        """
+        return self._give_back(claim, "", claim.state.get("cursor") or "0-0", "")
+
+    def note_missing_route(self, route: str, *, missing: bool) -> None:
+        """Remember for people that the backend lacks a route, or has it now."""
+        if missing:
+            self.redis.hset("trainyard:missing-routes", route, str(int(time.time())))
+        else:
+            self.redis.hdel("trainyard:missing-routes", route)
+
+    @property
+    def _lock_ms(self) -> int:
+        return int(self.lock_s * 1000)
+
+    def _store(self, claim: Claim, record: str) -> None:
+        asked = time.monotonic()
+        now_ms = self._hold(
+            args=[
+                claim.job_id,
+                claim.holder,
+                self._lock_ms,
+                record,
+                SET_ASIDE_KEPT,
+                *_pairs(claim.changed),
+            ]
+        )
+        if not now_ms:
+            raise HoldLost(claim.job_id)
+        claim.changed.clear()
+        claim.now_ms = now_ms
+        claim.held_until = asked + self.lock_s
+
+    def _give_back(self, claim: Claim, due_in_ms: str, after: str, soft: str) -> bool:
+        done = self._release(
+            args=[claim.job_id, claim.holder, due_in_ms, after, soft, *_pairs(claim.changed)]
+        )
+        if done < 0:
+            raise HoldLost(claim.job_id)
+        claim.changed.clear()
+        return bool(done)
+
+
+def _pairs(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]

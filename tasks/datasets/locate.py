@@ -1,0 +1,73 @@
+"""Find the data set that a request names, inside the folders that a job may read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.errors import DatasetError
+
+
+def locate_dataset(
+    dataset_path: str, dataset_content: str | None, roots: Sequence[str], cache_dir: Path
+) -> Path:
+    """Return the file or folder to read, with symbolic links resolved.
+
+    ``dataset_content`` (JSONL text out of the request) wins over ``dataset_path`` and is written
+    to the cache under its hash. Raises DatasetError.
+    """
+    if dataset_content:
+        return _store_inline(dataset_content, cache_dir)
+    if "://" in dataset_path:
+        raise DatasetError(
+            f"Data sets from a URL cannot be read: {_without_credentials(dataset_path)}",
+            "Put the file under one of the worker's DATASET_ROOTS and name it by its path.",
+        )
+    return resolve_beneath(dataset_path, roots)
+
+
+def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
+    """Resolve ``path`` beneath one of ``roots``; a relative one is looked up in each in turn.
+
+    Raises DatasetError where nothing is there, or where it lies outside of every root once
+    symbolic links and ``..`` are resolved.
+    """
+    if "\0" in path:
+        raise DatasetError("The path of the data set holds a NUL byte.")
+    resolved_roots = [Path(root).resolve() for root in roots]
+    outside = False
+    for root in resolved_roots:
+        candidate = (root / path).resolve()
+        if not any(candidate.is_relative_to(allowed) for allowed in resolved_roots):
+            outside = True
+        elif candidate.exists():
+            return candidate
+    listed = ", ".join(str(root) for root in resolved_roots) or "none"
+    if outside:
+        raise DatasetError(
+            f"The data set {path!r} lies outside of the folders that jobs may read: {listed}",
+            "Move the file there, or start the worker with its folder in DATASET_ROOTS.",
+        )
+    raise DatasetError(
+        f"No such data set: {path!r} (looked in {listed})",
+        "Check dataset_path; a relative path is looked up in each of DATASET_ROOTS.",
+    )
+
+
+def _store_inline(content: str, cache_dir: Path) -> Path:
+    payload = content.encode("utf-8", "surrogatepass")
+    folder = cache_dir / "inline"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(payload).hexdigest()}.jsonl"
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(payload)
+        partial.replace(path)
+    return path
+
+
+def _without_credentials(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"

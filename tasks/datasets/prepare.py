@@ -1,0 +1,221 @@
+"""All of it: from a request's data set to tokenised train and eval rows."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy
+import pyarrow
+
+from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
+from tasks.datasets.format import RowProblem, format_row
+from tasks.datasets.locate import locate_dataset
+from tasks.datasets.read import NumberedRow, read_rows
+from tasks.datasets.recognise import Shape, recognise_format, recognise_shape
+from tasks.datasets.split import Indices, SplitPlan, split_rows
+from tasks.datasets.store import batched, cached_arrow, identity_of, key_of
+from tasks.datasets.tokenise import Tokenised, tokenise
+from tasks.errors import DatasetError
+
+PROBLEMS_NAMED = 20
+ROWS_LOOKED_AT_FOR_COLUMNS = 100
+ROWS_PER_BATCH = 1000
+_TRAIN_SPLITS = ("train", "training")
+_EVAL_SPLITS = ("validation", "eval", "valid", "dev", "test")
+
+ROW_SCHEMA = pyarrow.schema(
+    [
+        ("row", pyarrow.int64()),
+        ("text", pyarrow.large_string()),
+        ("prompt", pyarrow.large_string()),
+        ("completion", pyarrow.large_string()),
+        ("messages", pyarrow.large_string()),
+    ]
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ready-made split of a source: its rows in order, and a key of its content."""
+
+    name: str
+    rows: Callable[[], Iterator[NumberedRow]]
+    key: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the trainer reads. ``eval`` is None where no row evaluates."""
+
+    train: Tokenised
+    eval: Tokenised | None
+    shape: Shape
+    rows: int
+
+
+def prepare_data(
+    request: TrainingRequest,
+    spec: TrainingSpec,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    add_eos: bool,
+) -> TrainingData:
+    """Locate, read, recognise, split and tokenise. Raises DatasetError, ConfigurationError."""
+    data, cache_dir = request.config.data, Path(spec.cache_dir) / "datasets"
+    plan = SplitPlan(request.config.seed, data.max_samples, data.train_split, data.eval_split)
+    plan.fractions()
+    path = locate_dataset(
+        request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir
+    )
+    parts = open_parts(path)
+    shape = shape_of(parts[0], data)
+    logger.info("The data set's rows are %s", shape.describe())
+    stored = [store_rows(part, shape, cache_dir) for part in parts]
+    chosen = _choose(stored, plan)
+
+    def tokenised(part: int, indices: Indices) -> Tokenised:
+        return tokenise(
+            stored[part],
+            indices,
+            tokenizer,
+            max_length=max_length,
+            add_eos=add_eos,
+            cache_dir=cache_dir,
+            source_key=key_of(parts[part].key, shape.name, dict(shape.columns)),
+        )
+
+    train = tokenised(*chosen[0])
+    _log_part("train", train, max_length)
+    evaluation = tokenised(*chosen[1]) if len(chosen[1][1]) else None
+    if evaluation is not None:
+        _log_part("eval", evaluation, max_length)
+    return TrainingData(train, evaluation, shape, sum(len(rows) for rows in stored))
+
+
+def _choose(
+    stored: list[datasets.Dataset], plan: SplitPlan
+) -> tuple[tuple[int, Indices], tuple[int, Indices]]:
+    """(part, indices) to train on and to evaluate on; a ready-made eval part is used whole."""
+    if len(stored) == 1:
+        train, evaluation = split_rows(len(stored[0]), plan)
+        return (0, train), (0, evaluation)
+    logger.info("The data set's own eval split is used; data.train_split and eval_split are not")
+    train, _ = split_rows(len(stored[0]), SplitPlan(plan.seed, plan.max_samples))
+    return (0, train), (1, numpy.arange(len(stored[1]), dtype=numpy.int64))
+
+
+def open_parts(path: Path) -> list[Part]:
+    """The train part and, where the source has a split of its own for it, the eval part."""
+    file_format = recognise_format(path)
+    identity = identity_of(path)
+    if file_format.name != "saved":
+        key = key_of(identity, file_format.name, file_format.delimiter, file_format.encoding)
+        return [Part("train", lambda: read_rows(path, file_format), key)]
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except (pyarrow.ArrowInvalid, OSError, ValueError, KeyError) as error:
+        raise DatasetError(
+            f"The data set folder {path.name!r} is damaged: {error}", "Write it again."
+        ) from error
+    if isinstance(loaded, datasets.Dataset):
+        return [Part("train", _rows_of(loaded), key_of(identity, "train"))]
+    train = next((name for name in _TRAIN_SPLITS if name in loaded), None)
+    if train is None and len(loaded) > 1:
+        raise DatasetError(
+            f"The data set folder {path.name!r} has the splits {sorted(loaded)}, none of them "
+            "'train'."
+        )
+    train = train or next(iter(loaded))
+    evaluation = next((name for name in _EVAL_SPLITS if name in loaded and name != train), None)
+    names = [train] if evaluation is None else [train, evaluation]
+    return [Part(name, _rows_of(loaded[name]), key_of(identity, name)) for name in names]
+
+
+def _rows_of(dataset: datasets.Dataset) -> Callable[[], Iterator[NumberedRow]]:
+    plain = dataset.with_format(None)
+
+    def rows() -> Iterator[NumberedRow]:
+        number = 0
+        for table in plain.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
+            for row in table.to_pylist():
+                number += 1
+                yield number, row
+
+    return rows
+
+
+def shape_of(part: Part, data: DataConfig) -> Shape:
+    """The shape of a part's rows, from the columns of its first rows. Raises DatasetError."""
+    columns: dict[str, None] = {}
+    for _, row in itertools.islice(part.rows(), ROWS_LOOKED_AT_FOR_COLUMNS):
+        columns.update(dict.fromkeys(row))
+    if not columns:
+        raise DatasetError("The data set has no rows.", "A header alone is no data set.")
+    return recognise_shape(list(columns), text_field=data.text_field, told=data.columns)
+
+
+def store_rows(part: Part, shape: Shape, cache_dir: Path) -> datasets.Dataset:
+    """The part's training rows as a memory-mapped data set; read once, then from the cache.
+
+    Raises DatasetError where a row cannot be trained on, naming the first of them.
+    """
+    key = key_of(part.key, shape.name, dict(shape.columns))
+    return cached_arrow(
+        cache_dir / "rows" / f"{key}.arrow",
+        ROW_SCHEMA,
+        lambda: batched(_training_rows(part, shape), ROWS_PER_BATCH),
+    )
+
+
+def _training_rows(part: Part, shape: Shape) -> Iterator[dict[str, Any]]:
+    problems: list[str] = []
+    count = total = 0
+    for number, row in part.rows():
+        total += 1
+        try:
+            training_row = format_row(row, shape)
+        except RowProblem as problem:
+            count += 1
+            if count <= PROBLEMS_NAMED:
+                problems.append(f"row {number}: {problem}")
+            continue
+        yield {"row": number, **dict.fromkeys(ROW_SCHEMA.names[1:]), **training_row}
+    if count:
+        for named in problems:
+            logger.error("In the data set, %s", named)
+        raise DatasetError(
+            f"{count} of {total} rows of the data set cannot be trained on; the first is "
+            f"{problems[0]}.",
+            "Mend or remove these rows; the job's log names the first "
+            f"{PROBLEMS_NAMED}. The rows were read as {shape.describe()}.",
+        )
+
+
+def _log_part(name: str, part: Tokenised, max_length: int) -> None:
+    logger.info(
+        "%s: %s rows, %s tokens, %s of them trained on",
+        name,
+        f"{len(part.dataset):,}",
+        f"{part.tokens:,}",
+        f"{part.trained_tokens:,}",
+    )
+    if part.dropped:
+        logger.warning(
+            "%s: %d rows dropped: max_length (%d) leaves them no token to train on",
+            name,
+            part.dropped,
+            max_length,
+        )
+    if part.cut:
+        logger.warning(
+            "%s: %d rows are cut off at max_length (%d tokens)", name, part.cut, max_length
+        )

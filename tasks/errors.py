@@ -1,0 +1,197 @@
+"""The training's errors, and how any error becomes a report that a person can act on.
+
+    TrainingError            base: a kind, one clear sentence, a hint
+     ├ DatasetError          the data set is missing, unreadable or lacks what the method needs
+     ├ ModelError            the model or tokenizer is missing, refused or cannot be loaded
+     ├ ConfigurationError    the request asks for what cannot be done
+     └ Diverged              the loss or the gradient norm stopped being finite
+
+    Stopped                  no error: a person asked for the training to end
+
+Libraries' errors are recognised in :func:`report` by class name and text, so that this module
+imports none of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+
+from backend_bridge.contract import ErrorKind, ErrorReport, Frame
+
+FRAMES_KEPT = 50
+MESSAGE_CHARACTERS_KEPT = 1000
+
+
+class TrainingError(Exception):
+    """Base of the errors that the training raises itself: ``kind``, a sentence, ``hint``."""
+
+    kind = ErrorKind.INTERNAL
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class DatasetError(TrainingError):
+    """The data set is missing, unreadable, or lacks what the method needs."""
+
+    kind = ErrorKind.DATASET
+
+
+class ModelError(TrainingError):
+    """The model or its tokenizer is missing, refused, or cannot be loaded."""
+
+    kind = ErrorKind.MODEL
+
+
+class ConfigurationError(TrainingError):
+    """The request asks for something that cannot be done here, or not at all."""
+
+    kind = ErrorKind.CONFIGURATION
+
+
+class Diverged(TrainingError):
+    """The loss or the gradient norm is no finite number any more."""
+
+    kind = ErrorKind.DIVERGED
+
+
+class Stopped(Exception):
+    """A cancel was asked for; unwinds the training outside of its step loop. Not an error."""
+
+
+_OUT_OF_MEMORY_HINT = (
+    "Lower training.batch_size (and raise gradient_accumulation_steps by the same factor), lower "
+    "training.max_length, switch gradient_checkpointing on, or train with LoRA."
+)
+_DISK_FULL_HINT = (
+    "Free space under TRAINYARD_HOME, or lower training.save_total_limit; earlier checkpoints are "
+    "intact."
+)
+
+
+def report(error: BaseException) -> ErrorReport:
+    """Classify ``error``; the first cause in its chain that is understood decides."""
+    for cause in _chain(error):
+        for recognise in (_own, _out_of_memory, _disk_full, _hub, _weights, _arrow):
+            found = recognise(cause)
+            if found is not None:
+                return _with_traceback(found, error)
+    return _with_traceback(
+        ErrorReport(
+            kind=ErrorKind.INTERNAL,
+            message=_sentence(f"Unexpected {type(error).__name__} in the training: {error}"),
+            hint="The job's log holds the full traceback.",
+        ),
+        error,
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
+
+
+def _with_traceback(found: ErrorReport, error: BaseException) -> ErrorReport:
+    frames = [
+        Frame(
+            file=entry.filename, line=entry.lineno or 0, function=entry.name, code=entry.line or ""
+        )
+        for entry in traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
+    ]
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return found.model_copy(update={"frames": frames, "exception": _sentence(text)})
+
+
+def _sentence(text: str) -> str:
+    flat = " ".join(text.split())
+    if len(flat) <= MESSAGE_CHARACTERS_KEPT:
+        return flat
+    return flat[: MESSAGE_CHARACTERS_KEPT - 1] + "…"
+
+
+def _has_base(error: BaseException, *names: str) -> bool:
+    return any(base.__name__ in names for base in type(error).__mro__)
+
+
+def _own(error: BaseException) -> ErrorReport | None:
+    if not isinstance(error, TrainingError):
+        return None
+    return ErrorReport(kind=error.kind, message=_sentence(str(error)), hint=error.hint)
+
+
+def _out_of_memory(error: BaseException) -> ErrorReport | None:
+    text = str(error)
+    on_gpu = _has_base(error, "OutOfMemoryError") or "CUDA out of memory" in text
+    on_host = isinstance(error, MemoryError) or "can't allocate memory" in text
+    if not (on_gpu or on_host):
+        return None
+    where = "The GPU's" if on_gpu else "The machine's"
+    return ErrorReport(
+        kind=ErrorKind.OUT_OF_MEMORY,
+        message=f"{where} memory is too small for this model, batch and sequence length.",
+        hint=_OUT_OF_MEMORY_HINT,
+    )
+
+
+def _disk_full(error: BaseException) -> ErrorReport | None:
+    by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors and torch wrap the operating system's error in their own, as text.
+    if not by_number and not any(
+        sign in str(error) for sign in ("No space left on device", "os error 28", "os error 122")
+    ):
+        return None
+    where = getattr(error, "filename", None)
+    place = f" while writing {where}" if where else ""
+    return ErrorReport(
+        kind=ErrorKind.DISK_FULL, message=f"The disk is full{place}.", hint=_DISK_FULL_HINT
+    )
+
+
+def _hub(error: BaseException) -> ErrorReport | None:
+    def model(message: str, hint: str) -> ErrorReport:
+        return ErrorReport(kind=ErrorKind.MODEL, message=message, hint=hint)
+
+    if _has_base(error, "GatedRepoError"):
+        return model(
+            "The model is gated at the Hugging Face hub and this worker has no access to it.",
+            "Accept the model's licence at the hub and set HF_TOKEN where the worker is started.",
+        )
+    if _has_base(error, "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError"):
+        return model(
+            "The Hugging Face hub has no such model, revision or file.",
+            "Check config.model.name and config.model.revision.",
+        )
+    if _has_base(error, "HfHubHTTPError", "OfflineModeIsEnabled"):
+        return model(
+            _sentence(f"The Hugging Face hub could not be reached: {error}"),
+            "Try again later, or put the model's folder under MODEL_ROOTS.",
+        )
+    return None
+
+
+def _weights(error: BaseException) -> ErrorReport | None:
+    if _has_base(error, "SafetensorError"):
+        return ErrorReport(
+            kind=ErrorKind.MODEL,
+            message=_sentence(f"A file of weights cannot be read: {error}"),
+            hint="The file is damaged or cut off: copy or download it again.",
+        )
+    return None
+
+
+def _arrow(error: BaseException) -> ErrorReport | None:
+    if _has_base(error, "ArrowInvalid", "DatasetGenerationError"):
+        return ErrorReport(
+            kind=ErrorKind.DATASET,
+            message=_sentence(f"The data set cannot be read: {error}"),
+            hint="Check the file's rows and columns.",
+        )
+    return None

@@ -1,0 +1,33 @@
+"""What the machine under a training can do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device of one attempt. ``cores`` are those this process may run on."""
+
+    cuda: bool
+    bf16: bool
+    cores: int
+    bitsandbytes: bool
+    device_name: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Look at this process's machine; initialises CUDA where there is a GPU."""
+        # Late: the table of settings and its tests need this class without torch.
+        import torch  # noqa: PLC0415
+
+        cuda = torch.cuda.is_available()
+        return cls(
+            cuda=cuda,
+            bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False),
+            cores=len(os.sched_getaffinity(0)),
+            bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
+            device_name=torch.cuda.get_device_name() if cuda else "CPU",
+        )

@@ -1,0 +1,224 @@
+"""Find, check and load the model and tokenizer that a request names.
+
+A name is looked up beneath each model root, then at the Hugging Face hub. Everything is then
+loaded from a folder, so that no library guesses a second time what the name means. Weights are
+safetensors alone; code that comes with a model runs only where the worker allows it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from peft import LoraConfig as PeftLoraConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from backend_bridge.contract import JobConfig, LoraConfig
+from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
+from tasks.errors import ConfigurationError, ModelError
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError)
+
+logger = logging.getLogger(__name__)
+
+
+def locate_model(
+    name: str, roots: Sequence[str], *, revision: str | None, allow_remote_code: bool
+) -> Path:
+    """Return the folder that holds the model ``name``: beneath a root, or of the hub's cache.
+
+    Raises ModelError; a path that leaves the roots, by ``..`` or a symbolic link, is refused.
+    """
+    resolved_roots = [Path(root).resolve() for root in roots]
+    listed = ", ".join(str(root) for root in resolved_roots) or "none"
+    looks_local = name.startswith(("/", ".", "~")) or ".." in Path(name).parts
+    for root in resolved_roots:
+        folder = (root / name).resolve()
+        if not any(folder.is_relative_to(allowed) for allowed in resolved_roots):
+            if looks_local or (root / name).exists():
+                raise ModelError(
+                    f"The model {name!r} lies outside of the folders that jobs may read: {listed}",
+                    "Move it there, or start the worker with its folder in MODEL_ROOTS.",
+                )
+        elif folder.is_dir():
+            _refuse_links_out(folder, resolved_roots, name)
+            return folder
+    if looks_local or not _HUB_NAME.fullmatch(name):
+        raise ModelError(
+            f"No such model: {name!r} (looked in {listed})", "Check config.model.name."
+        )
+    return _download(name, listed, revision, allow_remote_code)
+
+
+def _refuse_links_out(folder: Path, roots: list[Path], name: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in roots):
+            raise ModelError(
+                f"The model {name!r} has a link to outside of the model folders: {path.name}"
+            )
+
+
+def _download(name: str, listed: str, revision: str | None, allow_remote_code: bool) -> Path:
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=[*_FILES, "*.py"] if allow_remote_code else _FILES,
+        )
+    except GatedRepoError as error:
+        raise ModelError(
+            f"The model {name!r} is gated at the Hugging Face hub and this worker has no access.",
+            "Accept its licence at the hub and set HF_TOKEN where the worker is started.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            f"The model {name!r} has no revision {revision!r} at the Hugging Face hub.",
+            "Check config.model.revision.",
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"No such model: {name!r} is neither under the model folders ({listed}) nor at the "
+            "Hugging Face hub.",
+            "Check config.model.name; a private model needs HF_TOKEN.",
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"No such model: {name!r} is not under the model folders ({listed}), and it could not "
+            "be fetched from the Hugging Face hub, which cannot be reached from this machine.",
+            "Put the model's folder under one of MODEL_ROOTS, or give the worker a network.",
+        ) from error
+    return Path(folder)
+
+
+def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
+    """The model's configuration. Raises ModelError."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"The model {name!r} is a PEFT adapter, not a whole model.",
+            "Name its base model, or merge the adapter first.",
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except _LOADING_ERRORS as error:
+        raise _cannot_load(f"The configuration of {name!r}", error) from error
+
+
+def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> Any:
+    """The tokenizer, with a pad token and a chat template. Raises ModelError."""
+    name = config.tokenizer.name or config.model.name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except _LOADING_ERRORS as error:
+        raise _cannot_load(f"The tokenizer of {name!r}", error) from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"The tokenizer of {name!r} has no fast version, which training needs.",
+            "Convert it to a tokenizer.json.",
+        )
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            f"The tokenizer of {name!r} has no end-of-sequence token.",
+            "Set eos_token in its tokenizer_config.json.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not tokenizer.chat_template:
+        logger.info("The tokenizer has no chat template: it gets a simple one (### Instruction:)")
+        tokenizer.chat_template = SIMPLE_CHAT_TEMPLATE
+    if config.tokenizer.padding_side:
+        tokenizer.padding_side = config.tokenizer.padding_side
+    return tokenizer
+
+
+def load_model(
+    folder: Path,
+    config: JobConfig,
+    *,
+    dtype: str,
+    quantization: dict[str, Any] | None,
+    trust_remote_code: bool,
+) -> Any:
+    """The causal language model, from safetensors, in ``dtype`` (torch's name for it).
+
+    Raises ModelError.
+    """
+    arguments: dict[str, Any] = {}
+    if config.model.attn_implementation:
+        arguments["attn_implementation"] = config.model.attn_implementation
+    if quantization:
+        arguments["quantization_config"] = BitsAndBytesConfig(**quantization)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            **arguments,
+        )
+    except _LOADING_ERRORS as error:
+        if not list(folder.glob("*.safetensors")):
+            raise ModelError(
+                f"The model {config.model.name!r} has no weights in safetensors format; pickled "
+                "weights are refused, since loading them can run code.",
+                "Convert it with save_pretrained and put the result under MODEL_ROOTS.",
+            ) from error
+        raise _cannot_load(f"The model {config.model.name!r}", error) from error
+
+
+def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
+    """Raise ModelError where the tokenizer knows more tokens than the model has embeddings."""
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"The tokenizer has {len(tokenizer)} tokens, but the model {name!r} has embeddings "
+            f"for {rows}.",
+            "Use the model's own tokenizer (leave config.tokenizer.name out).",
+        )
+
+
+def lora_settings(lora: LoraConfig) -> Any:
+    """PEFT's LoRA configuration of ``config.lora``. Raises ConfigurationError."""
+    if lora.task_type != "CAUSAL_LM":
+        raise ConfigurationError(
+            f"config.lora.task_type is {lora.task_type!r}; sft trains CAUSAL_LM models."
+        )
+    return PeftLoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        # PEFT knows the usual targets of known architectures alone; all linear layers always work.
+        target_modules=lora.target_modules or "all-linear",
+        bias=lora.bias,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _cannot_load(what: str, error: BaseException) -> ModelError:
+    text = str(error)
+    if "trust_remote_code" in text:
+        return ModelError(
+            f"{what} comes with code of its own, which this worker does not run.",
+            "Use a model of an architecture that transformers knows, or start the worker with "
+            "ALLOW_REMOTE_CODE=1 and set config.model.trust_remote_code, if you trust its author.",
+        )
+    first_line = (text.strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"{what} cannot be loaded: {first_line}",
+        "Check that the folder holds config.json, tokenizer.json and *.safetensors.",
+    )

@@ -1,0 +1,151 @@
+"""Small trainings for the tests of the process tree, chosen by the variable ``BEHAVIOUR``."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def main(events_fd: int) -> int:
+    """Entry point, as ``tasks.runner:main`` is."""
+    return int(globals()[os.environ["BEHAVIOUR"]](events_fd) or 0)
+
+
+def exit_with_code(events_fd: int) -> int:
+    return int(os.environ["EXIT_CODE"])
+
+
+def raise_error(events_fd: int) -> int:
+    raise LookupError("no such thing as a loss below zero")
+
+
+def system_exit(events_fd: int) -> int:
+    sys.exit(7)
+
+
+def die_by_signal(events_fd: int) -> None:
+    print("before the end")
+    os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+
+
+def echo(events_fd: int) -> None:
+    """Answer one line on the event channel, and write to both outputs in three ways."""
+    with socket.socket(fileno=events_fd) as events:
+        request = events.makefile("r").readline()
+        events.sendall(f"echo {request}".encode())
+    print("printed é", flush=False)
+    print("to stderr", file=sys.stderr)
+    os.write(1, b"raw\n")
+    subprocess.run(["echo", "from a program"], check=True)
+    print("stdin", repr(sys.stdin.read()))
+
+
+def describe(events_fd: int) -> None:
+    """Print what a training process is given."""
+    print("env", os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("INHERITED"))
+    print("session", os.getsid(0) == os.getpid())
+    handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGCHLD)]
+    print("default handlers", handlers == [signal.SIG_DFL] * 2)
+    print("blocked", sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    print("argv", sys.argv[1:] == [str(events_fd)])
+    links = {int(fd.name): _target(fd) for fd in Path("/proc/self/fd").iterdir()}
+    known = {0, 1, 2, events_fd}
+    print("other channels", [t for fd, t in links.items() if fd not in known and ":" in t])
+    print("preloaded", "worker.slot_process" in str(sys.modules["__main__"].__spec__))
+
+
+def _target(fd: Path) -> str:
+    try:
+        return str(fd.readlink())
+    except FileNotFoundError:  # the descriptor that listed the folder
+        return ""
+
+
+def sleep(events_fd: int) -> None:
+    """Wait for SIGTERM."""
+    print("ready")
+    while True:
+        time.sleep(60)
+
+
+def lose_main_thread(events_fd: int) -> None:
+    """Leave a process whose main thread has ended while another one goes on."""
+    threading.Thread(target=time.sleep, args=[60]).start()
+    print("ready")
+    sys_exit = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+    ctypes.CDLL(None).syscall(sys_exit, 0)
+
+
+def orphan_some(events_fd: int) -> None:
+    """Make orphans that end while the training goes on."""
+    for _ in range(3):
+        subprocess.run(["setsid", "-f", "true"], check=True)
+    sleep(events_fd)
+
+
+def leave_children(events_fd: int) -> int:
+    """Exit normally, but leave stubborn processes behind."""
+    _start_family()
+    print("ready")
+    return 0
+
+
+def spin_with_family(events_fd: int) -> None:
+    """Ignore SIGTERM, have every kind of child, and spin where no Python signal handler runs."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _start_family()
+    print("ready")
+    sum(itertools.repeat(1))
+
+
+def fork_without_pause(events_fd: int) -> None:
+    """A process that is always another one: each generation forks the next one and exits."""
+    if os.fork() == 0:
+        for generation in itertools.count(1):
+            if os.environ.get("NEW_SESSIONS"):
+                os.setsid()
+            if os.fork() != 0:
+                os._exit(0)
+            if generation == 20:
+                print("ready")
+    time.sleep(60)
+
+
+def _start_family() -> None:
+    """Leave five processes running; returns when all of them are there."""
+    read_fd, write_fd = os.pipe()
+    if os.fork() == 0:  # a loader worker, with a child of its own
+        os.fork()
+        _ignore_and_sleep(write_fd)
+    if os.fork() == 0:  # in a session of its own
+        os.setsid()
+        _ignore_and_sleep(write_fd)
+    if os.fork() == 0:  # a daemon: orphaned at once, in a session of its own
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        _ignore_and_sleep(write_fd)
+    os.wait()  # the daemon's first half (no other child ends)
+    subprocess.run(["setsid", "-f", "sleep", "60"], check=True)
+    for _ in range(4):
+        os.read(read_fd, 1)
+
+
+def _ignore_and_sleep(ready_fd: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.write(ready_fd, b"x")
+    while True:
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,598 @@
+"""The forwarder on a real Redis, towards a backend that misbehaves on demand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from redis import Redis
+
+from backend_bridge.contract import LOG_LINES_PER_BATCH
+from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.forwarder import Forwarder
+from backend_bridge.redis_connection import connect
+from tests.support.dev_backend import DevBackend
+from tests.support.redis_server import RedisServer
+from tests.support.running_job import RunningJob
+from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
+
+QUICK = DeliveryPolicy(
+    backoff_base_s=0.02,
+    backoff_cap_s=0.1,
+    access_delays_s=(0.02, 0.02),
+    missing_route_delay_s=0.3,
+    redis_pause_s=0.05,
+    poll_s=0.05,
+)
+
+
+class Forward(Protocol):
+    def __call__(self, url: str, **options: Any) -> AbstractContextManager[threading.Event]: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer(append_only=True) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(server: RedisServer) -> Iterator[Redis]:
+    with connect(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def backend() -> Iterator[ScriptedBackend]:
+    with ScriptedBackend() as backend:
+        yield backend
+
+
+@contextmanager
+def running(forwarder: Forwarder) -> Iterator[threading.Event]:
+    """A forwarder at work in a thread; it must end when it is told to."""
+    stop = threading.Event()
+    thread = threading.Thread(target=forwarder.run, args=(stop,))
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive(), "the forwarder does not stop"
+
+
+@pytest.fixture
+def forward(redis: Redis) -> Forward:
+    def start(url: str, **options: Any) -> AbstractContextManager[threading.Event]:
+        settings: dict[str, Any] = {"policy": QUICK, "request_timeout_s": 5.0, "senders": 4}
+        return running(Forwarder(redis, url, **{**settings, **options}))
+
+    return start
+
+
+def wait_delivered(redis: Redis, timeout_s: float = 60) -> None:
+    wait_until(
+        lambda: redis.zcard("trainyard:undelivered") == 0, "all is delivered", timeout_s=timeout_s
+    )
+
+
+def endpoints(requests: list[Received]) -> list[str]:
+    return [request.path.rpartition("/")[2] for request in requests]
+
+
+def lines_of(requests: list[Received]) -> list[str]:
+    """Text of all log lines, without the time stamps."""
+    return [
+        line.partition("] ")[2]
+        for request in requests
+        if request.path.endswith("/logs")
+        for line in request.body["logs"]
+    ]
+
+
+def statuses_of(requests: list[Received]) -> list[str]:
+    return [request.body["status"] for request in requests if request.path.endswith("/status")]
+
+
+def first_tries(requests: list[Received]) -> list[Received]:
+    """One request of each key. Tries of one key must follow one another: order is kept."""
+    keys = [key for key, _ in groupby(request.key for request in requests)]
+    assert len(keys) == len(set(keys)), f"a message overtook another: {keys}"
+    return [next(group) for _, group in groupby(requests, key=lambda request: request.key)]
+
+
+def set_aside(redis: Redis) -> list[dict[str, Any]]:
+    """Records of what was set aside, oldest first."""
+    raw: Any = redis.lrange("trainyard:set-aside", 0, -1)
+    return [json.loads(record) for record in reversed(raw)]
+
+
+# ---------------------------------------------------------------- order, once
+
+
+def test_events_arrive_once_and_in_order(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    with forward(backend.url):
+        job = RunningJob(redis, "job-1")
+        job.log("one", "two")
+        job.metric(1, train_loss=2.5)
+        job.log("three")
+        job.complete()
+        wait_delivered(redis)
+    requests = backend.received
+    assert endpoints(requests) == ["status", "logs", "metrics", "logs", "status"]
+    assert statuses_of(requests) == ["running", "completed"]
+    assert lines_of(requests) == ["one", "two", "three"]
+    assert requests[2].body == {"step": 1, "epoch": 0, "train_loss": 2.5}
+    assert [request.key for request in requests] == [f"job-1:1:{n}" for n in range(1, 6)]
+    assert {request.headers["Authorization"] for request in requests} == {"Bearer job-token"}
+
+
+def test_what_is_not_for_the_backend_is_passed_over(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    from backend_bridge.job_store import StoredEvent
+
+    with forward(backend.url):
+        job = RunningJob(redis, "job-1")
+        job.append([StoredEvent("phase", "{}"), StoredEvent("checkpoint", "{}")])
+        job.log("after")
+        job.append([StoredEvent("phase", "{}")])
+        wait_delivered(redis)
+    assert endpoints(backend.received) == ["status", "logs"]
+
+
+def test_many_jobs_side_by_side_with_one_request_in_flight_each(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.answer = lambda request: Reply(delay_s=0.01)
+    jobs = [RunningJob(redis, f"job-{number}") for number in range(10)]
+    with forward(backend.url), forward(backend.url):  # two couriers over one Redis
+        for number in range(10):
+            for job in jobs:
+                job.log(f"line {number}")
+        wait_delivered(redis)
+    for job in jobs:
+        assert lines_of(backend.of(job.job_id)) == [f"line {number}" for number in range(10)]
+    assert set(backend.most_in_flight.values()) == {1}
+    assert max(Counter(request.key for request in backend.received).values()) == 1
+
+
+# ---------------------------------------------------------------- a backend in trouble
+
+
+def test_troubles_are_tried_again_with_the_same_key(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    troubles = [
+        Reply(500, b"{}"),
+        Reply(502, b"<html>bad gateway</html>"),
+        Reply(200, b"<html>be back soon</html>"),
+        Reply(fault="reset"),  # processed, the answer lost
+        Reply(fault="half_body"),
+        Reply(fault="hang"),
+        Reply(429, b"{}", {"Retry-After": "0"}),
+    ]
+    backend.script("job-1", [reply for trouble in troubles for reply in (trouble, OK)])
+    with forward(backend.url, request_timeout_s=1.0):
+        job = RunningJob(redis, "job-1")
+        for number in range(10):
+            job.log(f"line {number}")
+        job.complete()
+        wait_delivered(redis)
+    requests = backend.of("job-1")
+    assert lines_of(first_tries(requests)) == [f"line {number}" for number in range(10)]
+    tries = list(Counter(request.key for request in requests).values())
+    assert tries == [2] * len(troubles) + [1] * (12 - len(troubles))
+    assert redis.hget("trainyard:delivery:job-1", "failures") == ""
+    assert set_aside(redis) == []
+
+
+def test_retry_after_is_honoured(redis: Redis, backend: ScriptedBackend, forward: Forward) -> None:
+    backend.script("job-1", [Reply(503, b"{}", {"Retry-After": "1"})])
+    begin = time.monotonic()
+    with forward(backend.url):
+        RunningJob(redis, "job-1")
+        wait_delivered(redis)
+    assert len(backend.received) == 2
+    assert time.monotonic() - begin >= 1
+
+
+def test_the_backend_is_away_and_comes_back(redis: Redis, forward: Forward) -> None:
+    with ScriptedBackend() as gone:
+        url = gone.url
+    job = RunningJob(redis, "job-1")
+    with forward(url):
+        job.log("kept")
+        wait_until(lambda: redis.hget("trainyard:delivery:job-1", "failures"), "a failure is noted")
+    assert redis.hget("trainyard:delivery:job-1", "last_error") == "connection refused"
+    with ScriptedBackend() as backend, forward(backend.url):
+        wait_delivered(redis)
+        assert lines_of(backend.received) == ["kept"]
+        assert statuses_of(backend.received) == ["running"]
+
+
+def test_jobs_whose_backend_hangs_do_not_hold_up_others(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    def answer(request: Received) -> Reply:
+        return Reply(fault="hang") if request.job_id.startswith("stuck") else OK
+
+    backend.answer = answer
+    stuck = [RunningJob(redis, f"stuck-{number}") for number in range(8)]
+    with forward(backend.url, senders=4, request_timeout_s=1.0):
+        wait_until(lambda: len(backend.received) >= 12, "every stuck job was tried")
+        good = RunningJob(redis, "good")
+        for number in range(20):
+            good.log(f"line {number}")
+        good.complete()
+        wait_until(lambda: statuses_of(backend.of("good"))[-1:] == ["completed"], "good is done")
+        tries_of_stuck = len(backend.received) - 22
+    assert lines_of(backend.of("good")) == [f"line {number}" for number in range(20)]
+    # Two of four senders try stuck jobs, a second each: 22 requests of the good job did not
+    # wait for them.
+    assert tries_of_stuck < 12 + 22
+    assert all(statuses_of(backend.of(job.job_id))[0] == "running" for job in stuck)
+
+
+# ---------------------------------------------------------------- what will never be accepted
+
+
+def test_a_4xx_is_set_aside_and_the_rest_goes_on(
+    redis: Redis, backend: ScriptedBackend, forward: Forward, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.script("job-1", [OK, Reply(400, b'{"error": "epoch is no number"}')])
+    with forward(backend.url):
+        job = RunningJob(redis, "job-1")
+        job.metric(1, train_loss=1.0)
+        job.log("after")
+        job.complete()
+        wait_delivered(redis)
+    assert endpoints(backend.received) == ["status", "metrics", "logs", "status"]
+    (record,) = set_aside(redis)
+    assert record["reason"] == "HTTP 400: epoch is no number"
+    assert json.loads(record["data"])["step"] == 1
+    assert "set aside: HTTP 400: epoch is no number" in caplog.text
+
+
+def test_a_race_at_the_jobs_creation_is_waited_for(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.script("job-1", [Reply(404, b'{"error": "unknown job"}'), Reply(401, b"{}")])
+    with forward(backend.url):
+        RunningJob(redis, "job-1").complete()
+        wait_delivered(redis)
+    assert statuses_of(backend.received) == ["running", "running", "running", "completed"]
+    assert set_aside(redis) == []
+
+
+def test_a_dead_token_costs_a_few_tries_and_holds_up_nobody(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.answer = lambda request: Reply(401, b"{}") if request.job_id == "dead" else OK
+    dead, good = RunningJob(redis, "dead"), RunningJob(redis, "good")
+    with forward(backend.url, senders=1):
+        for number in range(5):
+            dead.log(f"line {number}")
+            good.log(f"line {number}")
+        wait_delivered(redis)
+    assert lines_of(backend.of("good")) == [f"line {number}" for number in range(5)]
+    # Three tries of the first message, one of each that follows.
+    tries = list(Counter(request.key for request in backend.of("dead")).values())
+    assert tries == [3, 1, 1, 1, 1, 1]
+    assert [record["reason"] for record in set_aside(redis)] == ["HTTP 401"] * 6
+    assert good.token not in json.dumps(set_aside(redis))
+
+
+def test_without_a_token_nothing_is_sent(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    RunningJob(redis, "job-1").log("line")
+    redis.delete("trainyard:token:job-1")
+    with forward(backend.url):
+        wait_delivered(redis)
+    assert backend.received == []
+    reasons = [record["reason"] for record in set_aside(redis)]
+    assert reasons == ["the job's token is not in the store"] * 2
+
+
+def test_an_entry_that_cannot_be_read_blocks_nothing(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    job = RunningJob(redis, "job-1")
+    broken: list[dict[Any, Any]] = [
+        {"kind": "metric", "attempt": 1, "sequence": 90, "data": '{"step": 0, "epoch": 1}'},
+        {"kind": "status", "attempt": 1, "sequence": 91, "data": '{"status": "queued"}'},
+        {"kind": "log", "attempt": 1, "sequence": 92, "data": "[1]", "first_line": 0},
+        {"kind": "log", "attempt": 1},
+    ]
+    for fields in broken:
+        redis.xadd("trainyard:events:job-1", fields)
+    with forward(backend.url):
+        job.log("after")
+        wait_delivered(redis)
+    assert endpoints(backend.received) == ["status", "logs"]
+    assert [record["sequence"] for record in set_aside(redis)] == ["90", "91", "92", None]
+
+
+def test_no_status_follows_the_attempts_terminal_one(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    job = RunningJob(redis, "job-1")
+    job.complete()
+    late = {"kind": "status", "attempt": 1, "sequence": 9, "data": '{"status": "running"}'}
+    next_attempt = {**late, "attempt": 2, "sequence": 10}
+    redis.xadd("trainyard:events:job-1", late)  # type: ignore[arg-type]  # a dict of str and int
+    redis.xadd("trainyard:events:job-1", next_attempt)  # type: ignore[arg-type]
+    with forward(backend.url):
+        wait_delivered(redis)
+    assert statuses_of(backend.received) == ["running", "completed", "running"]
+    assert [record["sequence"] for record in set_aside(redis)] == ["9"]
+
+
+def test_a_route_that_the_backend_lacks_keeps_its_messages_and_no_others(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    lacks_logs = threading.Event()
+    lacks_logs.set()
+
+    def answer(request: Received) -> Reply:
+        return Reply(405, b"") if request.method == "POST" and lacks_logs.is_set() else OK
+
+    backend.answer = answer
+    route = "POST /api/training/local/{jobId}/logs"
+    with forward(backend.url):
+        job = RunningJob(redis, "job-1")
+        for step in range(1, 4):
+            job.log(f"line {step}")
+            job.metric(step)
+        wait_until(lambda: endpoints(backend.of("job-1")).count("metrics") == 3, "metrics pass")
+        job.metric(4)
+        job.complete()
+        wait_until(lambda: len(statuses_of(backend.of("job-1"))) == 2, "the status passes")
+        assert redis.hkeys("trainyard:missing-routes") == [route]
+        assert redis.zcard("trainyard:undelivered") == 1
+        tried = [request.key for request in backend.of("job-1") if request.method == "POST"]
+        assert set(tried) == {"job-1:1:2"}
+        lacks_logs.clear()
+        wait_delivered(redis)
+    delivered = backend.of("job-1")
+    logs = [request for request in delivered if request.method == "POST"]
+    assert lines_of(logs[len(logs) - 3 :]) == ["line 1", "line 2", "line 3"]
+    steps = [request.body["step"] for request in delivered if request.method == "PUT"]
+    assert steps == [1, 2, 3, 4]
+    assert statuses_of(delivered) == ["running", "completed"]
+    assert redis.hkeys("trainyard:missing-routes") == []
+    assert set_aside(redis) == []
+
+
+# ---------------------------------------------------------------- the log's cap
+
+
+def test_what_was_cut_leaves_one_line_with_the_count(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    job = RunningJob(redis, "job-1", log_lines_kept=250)
+    for batch in range(10):
+        job.log(*(f"line {batch * 100 + n}" for n in range(LOG_LINES_PER_BATCH)))
+    with forward(backend.url):
+        wait_delivered(redis)
+    lines = lines_of(backend.received)
+    assert lines[0] == "… 700 log lines were cut here (the complete log lies in the job's folder)"
+    assert lines[1:] == [f"line {n}" for n in range(700, 1000)]
+    gap = next(request for request in backend.received if request.method == "POST")
+    assert gap.key == "job-1:1:9-gap"
+
+
+def test_every_line_is_delivered_or_counted_once_where_more_is_cut_meanwhile(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.script("job-1", [OK, *[Reply(fault="reset")] * 3])
+    job = RunningJob(redis, "job-1", log_lines_kept=2)
+    for number in range(10):
+        job.log(f"line {number}")
+    with forward(backend.url):
+        wait_until(lambda: len(backend.of("job-1")) >= 2, "the line about the gap was tried")
+    for number in range(10, 20):
+        job.log(f"line {number}")
+    with forward(backend.url):
+        wait_delivered(redis)
+    first_gap = [request.body for request in backend.of("job-1") if request.key == "job-1:1:10-gap"]
+    assert len(first_gap) >= 2
+    assert all(body == first_gap[0] for body in first_gap), "a retry differs from its first try"
+    lines = lines_of(first_tries(backend.of("job-1")))
+    assert [line.split(" log")[0] for line in lines] == ["… 8", "… 10", "line 18", "line 19"]
+
+
+# ---------------------------------------------------------------- senders, Redis and restarts
+
+
+def test_a_new_event_is_sent_at_once(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    slow_poll = DeliveryPolicy(poll_s=3600)
+    with forward(backend.url, policy=slow_poll):
+        wait_until(lambda: redis.pubsub_numsub("trainyard:wake")[0][1], "it listens")
+        time.sleep(0.3)  # its first look is over
+        RunningJob(redis, "job-1")
+        wait_until(lambda: backend.received, "the event was sent without a poll")
+
+
+def test_a_lost_wake_is_made_up_for_by_the_poll(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    with forward(backend.url):
+        job = RunningJob(redis, "job-1")
+        wait_delivered(redis)
+        fields: dict[Any, Any] = {"kind": "metric", "attempt": 1, "sequence": 2}
+        redis.xadd("trainyard:events:job-1", {**fields, "data": '{"step": 1, "epoch": 1}'})
+        redis.zadd("trainyard:undelivered", {job.job_id: 0})
+        wait_until(lambda: len(backend.received) == 2, "the event was found")
+
+
+def test_a_job_with_endless_logs_does_not_keep_the_only_sender(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.answer = lambda request: Reply(delay_s=0.02)
+    chatty = RunningJob(redis, "chatty")
+    for number in range(80):
+        chatty.log(f"line {number}")
+    policy = DeliveryPolicy(turn_s=0.1, poll_s=0.05)
+    with forward(backend.url, senders=1, policy=policy):
+        wait_until(lambda: backend.received, "it has begun")
+        RunningJob(redis, "other")
+        wait_until(lambda: backend.of("other"), "the other job has its turn")
+        assert len(backend.of("chatty")) < 81
+        wait_delivered(redis)
+    assert lines_of(backend.of("chatty")) == [f"line {number}" for number in range(80)]
+
+
+def test_it_stops_within_the_time_of_one_request(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.script("job-1", [OK, Reply(delay_s=0.5), Reply(delay_s=60)])
+    job = RunningJob(redis, "job-1")
+    for number in range(3):
+        job.log(f"line {number}")
+    with forward(backend.url) as stop:
+        wait_until(lambda: len(backend.received) == 2, "a request is under way")
+        stop.set()
+    assert len(backend.received) == 2
+    assert redis.zscore("trainyard:undelivered", "job-1") is not None
+    with forward(backend.url, request_timeout_s=1.0):
+        wait_delivered(redis)
+    assert lines_of(first_tries(backend.received)) == ["line 0", "line 1", "line 2"]
+    assert Counter(request.key for request in backend.received)["job-1:1:2"] == 1
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_redis_restarts_in_the_middle(
+    server: RedisServer,
+    redis: Redis,
+    backend: ScriptedBackend,
+    forward: Forward,
+    end: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    backend.answer = lambda request: Reply(delay_s=0.02)
+    job = RunningJob(redis, "job-1")
+    for number in range(60):
+        job.log(f"line {number}")
+    with forward(backend.url):
+        wait_until(lambda: len(backend.received) > 10, "it has begun")
+        getattr(server, end)()
+        time.sleep(1)
+        sent = len(backend.received)
+        assert sent < 60
+        server.start()
+        job.complete()
+        wait_delivered(redis)
+    assert lines_of(backend.received) == [f"line {number}" for number in range(60)]
+    assert statuses_of(backend.received) == ["running", "completed"]
+    assert max(Counter(request.key for request in backend.received).values()) == 1
+
+
+FORWARDER_PROCESS = """
+import sys, threading
+from backend_bridge.forwarder import Forwarder
+from backend_bridge.redis_connection import connect
+from backend_bridge.delivery_policy import DeliveryPolicy
+policy = DeliveryPolicy(lock_margin_s=1.5)
+forwarder = Forwarder(connect(sys.argv[1]), sys.argv[2], request_timeout_s=1.0, policy=policy)
+forwarder.run(threading.Event())
+"""
+
+
+@contextmanager
+def forwarder_process(server: RedisServer, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORWARDER_PROCESS, server.url, url], cwd=Path(__file__).parents[2]
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_another_goes_on_where_a_killed_forwarder_was(
+    server: RedisServer, redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.answer = lambda request: Reply(delay_s=0.02)
+    job = RunningJob(redis, "job-1")
+    for number in range(60):
+        job.log(f"line {number}")
+    with forwarder_process(server, backend.url):
+        wait_until(lambda: len(backend.received) > 20, "it has begun")
+    assert len(backend.received) < 60
+    job.complete()
+    with forward(backend.url):
+        wait_delivered(redis)
+    requests = backend.received
+    assert lines_of(first_tries(requests)) == [f"line {number}" for number in range(60)]
+    assert statuses_of(requests) == ["running", "completed"]
+    repeated = [key for key, n in Counter(request.key for request in requests).items() if n > 1]
+    assert len(repeated) <= 1, "more than the one whose answer was lost was sent again"
+
+
+def test_a_frozen_forwarder_sends_nothing_after_another_took_its_job(
+    server: RedisServer, redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    backend.answer = lambda request: Reply(delay_s=0.02)
+    job = RunningJob(redis, "job-1")
+    for number in range(100):
+        job.log(f"line {number}")
+    with forwarder_process(server, backend.url) as frozen:
+        wait_until(lambda: len(backend.received) > 10, "it has begun")
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            with forward(backend.url):
+                wait_delivered(redis)
+                sent = len(backend.received)
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        job.complete()
+        wait_delivered(redis)
+        assert statuses_of(backend.received) == ["running", "completed"]
+        assert len(backend.received) == sent + 1
+    assert lines_of(first_tries(backend.received)) == [f"line {number}" for number in range(100)]
+    assert backend.most_in_flight["job-1"] == 1
+
+
+def test_end_to_end_with_the_development_backend(redis: Redis, forward: Forward) -> None:
+    with DevBackend() as backend:
+        backend.create_job("job-1", "job-token")
+        with forward(backend.url):
+            job = RunningJob(redis, "job-1")
+            for step in range(1, 4):
+                job.log(f"step {step}")
+                job.metric(step, train_loss=3.0 / step)
+            job.fail("The data set is empty.")
+            stored = backend.wait_for_status("job-1", "failed")
+            wait_delivered(redis)
+        assert stored["error"] == "The data set is empty."
+        assert backend.statuses("job-1") == ["running", "failed"]
+        assert [line.partition("] ")[2] for line in backend.logs("job-1")] == [
+            "step 1",
+            "step 2",
+            "step 3",
+        ]
+        assert [point["train_loss"] for point in backend.metrics("job-1")] == [3.0, 1.5, 1.0]
+        assert {item["status"] for item in backend.requests("job-1")} <= {200, 201}

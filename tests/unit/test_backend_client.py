@@ -1,0 +1,251 @@
+"""The backend's three endpoints, over a real connection to a server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from backend_bridge.client import (
+    AccessRefused,
+    Answer,
+    BackendClient,
+    Delivered,
+    Refused,
+    RouteMissing,
+    TryAgain,
+)
+from tests.support.scripted_backend import OK, Reply, ScriptedBackend
+
+TOKEN = SecretStr("s3cret-job-token")
+
+
+@pytest.fixture
+def backend() -> Iterator[ScriptedBackend]:
+    with ScriptedBackend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(backend: ScriptedBackend) -> Iterator[BackendClient]:
+    with BackendClient(backend.url, timeout_s=10) as client:
+        yield client
+
+
+def send(client: BackendClient) -> Answer:
+    return client.post_logs("job-1", TOKEN, "job-1:1:7", ["line"])
+
+
+# ---------------------------------------------------------------- what goes out
+
+
+def test_status_endpoint(backend: ScriptedBackend, client: BackendClient) -> None:
+    assert client.patch_status("job-1", TOKEN, "job-1:1:1", "running") == Delivered()
+    assert client.patch_status("job-1", TOKEN, "job-1:1:2", "failed", "no data") == Delivered()
+    first, second = backend.received
+    assert (first.method, first.path) == ("PATCH", "/api/training/local/job-1/status")
+    assert first.body == {"status": "running"}
+    assert second.body == {"status": "failed", "error": "no data"}
+    assert first.headers["Authorization"] == "Bearer s3cret-job-token"
+    assert (first.key, second.key) == ("job-1:1:1", "job-1:1:2")
+    assert first.headers["Content-Type"] == "application/json"
+
+
+def test_metric_endpoint(backend: ScriptedBackend, client: BackendClient) -> None:
+    point = {"step": 3, "epoch": 1, "train_loss": 0.5, "perplexity": 4.0}
+    assert client.put_metric("job-1", TOKEN, "job-1:1:3", point) == Delivered()
+    (request,) = backend.received
+    assert (request.method, request.path) == ("PUT", "/api/training/local/job-1/metrics")
+    assert request.body == {**point, "eval_perplexity": 4.0}
+    assert request.key == "job-1:1:3"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_value_that_is_not_finite_goes_out(
+    backend: ScriptedBackend, client: BackendClient, value: float
+) -> None:
+    point = {"step": 1, "epoch": 0, "train_loss": value, "grad_norm": 1.0}
+    assert client.put_metric("job-1", TOKEN, "k", point) == Delivered()
+    assert backend.received[0].body == {"step": 1, "epoch": 0, "grad_norm": 1.0}
+
+
+def test_log_endpoint(backend: ScriptedBackend, client: BackendClient) -> None:
+    lines = ["[2026-01-01 00:00:00] größer", "[2026-01-01 00:00:01] \ud83d\ude80 \ud800"]
+    assert client.post_logs("job-1", TOKEN, "job-1:2:9", lines) == Delivered()
+    (request,) = backend.received
+    assert (request.method, request.path) == ("POST", "/api/training/local/job-1/logs")
+    assert request.body["logs"][0] == lines[0]
+    assert request.body["logs"][1].endswith("🚀 \ud800")
+
+
+def test_requests_share_one_connection_also_after_errors(
+    backend: ScriptedBackend, client: BackendClient
+) -> None:
+    backend.script("job-1", [OK, Reply(500, b"<html>"), Reply(401, b"{}"), Reply(405, b"no")])
+    for _ in range(5):
+        send(client)
+    # The answer to a 405 is not read, so its connection is not used again.
+    assert len({request.client for request in backend.received[:4]}) == 1
+
+
+# ---------------------------------------------------------------- what the answers mean
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (
+            Reply(400, b'{"error": "Invalid status", "details": "step"}'),
+            Refused("HTTP 400: Invalid status (step)"),
+        ),
+        (Reply(403, b"<html>"), Refused("HTTP 403")),
+        (Reply(413, b'{"error": 5}'), Refused("HTTP 413")),
+        (Reply(401, b'{"error": "no bearer"}'), AccessRefused("HTTP 401: no bearer")),
+        (Reply(404, b'{"error": "unknown job"}'), AccessRefused("HTTP 404: unknown job")),
+        (Reply(405, b""), RouteMissing("POST /api/training/local/{jobId}/logs")),
+        (Reply(408, b""), TryAgain("HTTP 408")),
+        (Reply(425, b""), TryAgain("HTTP 425")),
+        (Reply(429, b"{}", {"Retry-After": "7"}), TryAgain("HTTP 429", 7.0)),
+        (Reply(503, b"{}", {"Retry-After": "soon"}), TryAgain("HTTP 503")),
+        (Reply(500, b'{"error": "boom"}'), TryAgain("HTTP 500: boom")),
+        (Reply(502, b"<html>bad gateway</html>"), TryAgain("HTTP 502")),
+    ],
+)
+def test_error_answers(
+    backend: ScriptedBackend, client: BackendClient, reply: Reply, expected: Answer
+) -> None:
+    backend.script("job-1", [reply])
+    assert send(client) == expected
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"<html>be back soon</html>"),
+        Reply(200, b""),
+        Reply(200, b"[]"),
+        Reply(200, b'{"success": false}'),
+        Reply(200, b'{"success": true}', fault="half_body"),
+        Reply(200, b"[" * 60_000),
+        Reply(200, b" " * 1_000_000 + b'{"success": true}'),
+        Reply(204, b""),
+        Reply(0, fault="reset"),
+    ],
+    ids=["html", "empty", "array", "false", "half", "deep", "huge", "204", "reset"],
+)
+def test_what_may_not_have_arrived_is_tried_again(
+    backend: ScriptedBackend, client: BackendClient, reply: Reply
+) -> None:
+    backend.script("job-1", [reply])
+    assert isinstance(send(client), TryAgain)
+    assert send(client) == Delivered()
+
+
+def test_retry_after_as_a_date(backend: ScriptedBackend, client: BackendClient) -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    past = format_datetime(datetime.now(UTC) - timedelta(seconds=60), usegmt=True)
+    backend.script("job-1", [Reply(429, b"", {"Retry-After": value}) for value in (when, past)])
+    answer = send(client)
+    assert isinstance(answer, TryAgain)
+    assert answer.retry_after_s is not None
+    assert 30 < answer.retry_after_s <= 60
+    assert send(client) == TryAgain("HTTP 429", 0.0)
+
+
+def test_redirects_are_not_followed(backend: ScriptedBackend, client: BackendClient) -> None:
+    with ScriptedBackend() as elsewhere:
+        backend.script("job-1", [Reply(307, b"", {"Location": elsewhere.url + "/a/b/c/d/e"})])
+        assert isinstance(send(client), TryAgain)
+        assert elsewhere.received == []
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with BackendClient(f"http://127.0.0.1:{port}") as client:
+        assert send(client) == TryAgain("connection refused")
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip_head", "drip_body"])
+def test_the_time_limit_bounds_the_whole_request(backend: ScriptedBackend, fault: str) -> None:
+    backend.script("job-1", [Reply(fault=fault)])  # type: ignore[arg-type]  # from the list above
+    with BackendClient(backend.url, timeout_s=0.5) as client:
+        begin = time.monotonic()
+        assert send(client) == TryAgain("no complete answer within 0.5 s")
+        assert time.monotonic() - begin < 10, "each byte started the time anew"
+        assert send(client) == Delivered()
+
+
+# ---------------------------------------------------------------- the token
+
+
+def test_the_token_shows_nowhere(
+    backend: ScriptedBackend, client: BackendClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = TOKEN.get_secret_value()
+    caplog.set_level(logging.DEBUG)
+    echo = f'{{"error": "wrong token {secret}", "details": "{secret}"}}'.encode()
+    backend.script("job-1", [Reply(code, echo) for code in (400, 401, 500)])
+    backend.script("job-1", [Reply(fault="reset")])
+    answers = [send(client) for _ in range(5)]
+    with BackendClient("http://127.0.0.1:9") as unreachable:
+        answers.append(send(unreachable))
+    assert [type(answer) for answer in answers] == [
+        Refused,
+        AccessRefused,
+        TryAgain,
+        TryAgain,
+        Delivered,
+        TryAgain,
+    ]
+    assert answers[0] == Refused("HTTP 400: wrong token [token] ([token])")
+    assert secret not in repr(answers) + repr(client) + repr(vars(client)) + caplog.text
+
+
+@pytest.mark.parametrize("token", ["", "two\r\nX-Evil: 1", " lead", "tökén", "a b"])
+def test_a_token_that_no_header_can_carry(
+    backend: ScriptedBackend, client: BackendClient, token: str
+) -> None:
+    answer = client.patch_status("job-1", SecretStr(token), "k", "running")
+    assert answer == Refused("the job's token holds characters that no HTTP header can carry")
+    assert backend.received == []
+
+
+def test_the_environment_changes_nothing(
+    backend: ScriptedBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with BackendClient(backend.url) as client:
+        assert send(client) == Delivered()
+    assert backend.received[0].headers["Authorization"] == "Bearer s3cret-job-token"
+
+
+def test_one_jobs_cookie_is_not_sent_with_anothers_request(
+    backend: ScriptedBackend, client: BackendClient
+) -> None:
+    backend.script("job-1", [Reply(headers={"Set-Cookie": "session=job-1; Path=/"})])
+    send(client)
+    client.patch_status("job-2", TOKEN, "k", "running")
+    assert "Cookie" not in backend.received[1].headers
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:3000", "ftp://host", "http://", "http://user:pass-word@host:3000"]
+)
+def test_an_address_that_cannot_be_right_is_said_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="BACKEND_URL should") as caught:
+        BackendClient(url)
+    assert "pass-word" not in str(caught.value)

@@ -1,0 +1,269 @@
+"""Small Linux helpers for a process that answers for all its descendants.
+
+A *subreaper* adopts every orphan below it, so that "no child is left" (``has_children()`` is
+False: the kernel's ECHILD) proves that no descendant is left: no listing of ``/proc`` could, since
+a process may fork while it is being listed.
+
+Pids are reused. A direct child keeps its pid until it is reaped, by us alone; any other process
+is signalled through a pidfd, opened first and then checked to be still the child it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    zero = ctypes.c_ulong(0)
+    if libc.prctl(ctypes.c_int(option), value, zero, zero, zero) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}): {os.strerror(code)}")
+
+
+def die_with_parent(signum: signal.Signals, parent_pid: int) -> bool:
+    """Have the kernel send ``signum`` to this process when the parent's forking *thread* ends.
+
+    Returns False where ``parent_pid`` is no longer the parent: it died before the setting could
+    take effect, and the caller should end itself. Not inherited by children. Raises OSError.
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    _prctl(_PR_SET_PDEATHSIG, int(signum))
+    return os.getppid() == parent_pid
+
+
+def become_subreaper() -> None:
+    """Adopt every orphaned descendant from now on. Not inherited by children. Raises OSError."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_process_name(name: str) -> None:
+    """Set the name that ``ps -o comm`` and ``top`` show (the first 15 bytes of it)."""
+    _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+class ProcessStat(NamedTuple):
+    """The part of ``/proc/<pid>/stat`` that tells where a process stands in the tree."""
+
+    state: str
+    parent_pid: int
+    group_id: int
+    session_id: int
+
+    @property
+    def is_zombie(self) -> bool:
+        """Whether the main thread has ended; where it was the last one, the process has."""
+        return self.state in "ZXx"
+
+
+def process_stat(pid: int) -> ProcessStat | None:
+    """Where ``pid`` stands in the process tree, or None where there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, parent, group, session = text.rpartition(")")[2].split()[:4]
+    return ProcessStat(state, int(parent), int(group), int(session))
+
+
+@functools.cache
+def _kernel_lists_children() -> bool:
+    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+def _children_from_kernel(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            # A thread or a process may end between two reads.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.extend(map(int, (task / "children").read_text().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def _children_by_scan() -> dict[int, list[int]]:
+    by_parent: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (stat := process_stat(int(entry.name))) is not None:
+            by_parent.setdefault(stat.parent_pid, []).append(int(entry.name))
+    return by_parent
+
+
+def children_of(pid: int) -> list[int]:
+    """Pids of the children of ``pid``, zombies included.
+
+    Complete for the calling process itself, whose children only it can reap; a snapshot that may
+    miss some for any other. Kernels without ``CONFIG_PROC_CHILDREN`` are scanned.
+    """
+    if _kernel_lists_children():
+        return _children_from_kernel(pid)
+    return _children_by_scan().get(pid, [])
+
+
+def descendants_of(pid: int, spare: Collection[int] = ()) -> dict[int, int]:
+    """Every descendant of ``pid`` (zombies included) with its parent, ancestors first.
+
+    ``spare`` names processes that are left out, with all that is below them.
+    """
+    look_up = (
+        _children_from_kernel
+        if _kernel_lists_children()
+        else functools.partial(_look_up, _children_by_scan())
+    )
+    parents: dict[int, int] = {}
+    unread = [pid]
+    while unread:
+        parent = unread.pop()
+        for child in look_up(parent):
+            if child not in parents and child not in spare:
+                parents[child] = parent
+                unread.append(child)
+    return parents
+
+
+def _look_up(by_parent: dict[int, list[int]], pid: int) -> list[int]:
+    return by_parent.get(pid, [])
+
+
+def kill_descendants(spare: Collection[int] = ()) -> set[int]:
+    """Send SIGKILL to every descendant of this process that can be seen now.
+
+    Returns the pids of those that were alive. Processes that are born meanwhile are missed: call
+    it again until none is left. ``spare`` as in :func:`descendants_of`.
+    """
+    own_pid, own_session = os.getpid(), os.getsid(0)
+    alive: set[int] = set()
+    groups: set[int] = set()
+    for pid, parent in descendants_of(own_pid, spare).items():
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            stat = process_stat(pid)
+            # Neither where it was nor adopted by us since: perhaps another process altogether.
+            if stat is None or stat.parent_pid not in (parent, own_pid):
+                continue
+            if not stat.is_zombie:
+                alive.add(pid)
+            # Zombies too: where the main thread has exited, other threads may run on.
+            if stat.session_id != own_session:
+                groups.add(stat.group_id)
+            # A set-user-id program may be out of our reach; it shows up as still alive.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+    _kill_groups(groups)
+    return alive
+
+
+def _kill_groups(groups: Iterable[int]) -> None:
+    """Kill process groups of sessions that our descendants opened: all members are descendants.
+
+    The kernel delivers a group's signal in one step with regard to fork(2), so that not even
+    a process that forks without pause gets away.
+    """
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+class Exit(NamedTuple):
+    """How a child ended: exactly one of ``exit_code`` and ``signal`` is set."""
+
+    pid: int
+    exit_code: int | None
+    signal: int | None
+
+
+def reap() -> Iterator[Exit]:
+    """Reap every child that has ended, own or adopted; does not wait."""
+    while True:
+        try:
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return
+        if result is None:
+            return
+        if result.si_code == os.CLD_EXITED:
+            yield Exit(result.si_pid, result.si_status, None)
+        else:
+            yield Exit(result.si_pid, None, result.si_status)
+
+
+def has_children() -> bool:
+    """Whether any child is left, alive or not yet reaped; False is proof that none is."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def close_fds_except(keep: Collection[int]) -> None:
+    """Close every file descriptor of this process but those in ``keep``."""
+    for fd in open_fds() - set(keep):
+        os.close(fd)
+
+
+def open_fds() -> set[int]:
+    """The open file descriptors of this process."""
+    listed = {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208 - names wanted
+    return {fd for fd in listed if _is_open(fd)}
+
+
+def _is_open(fd: int) -> bool:
+    """False for the descriptor that listing the folder itself took."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+class SignalWakeup:
+    """Turns signals into a readable file descriptor, for a single-threaded select loop.
+
+    ``seen`` holds the signals that came since the last :meth:`take`.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for signum in signals:
+            signal.signal(signum, _wake_only)
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when a signal has come."""
+        return self._read_fd
+
+    def take(self) -> set[int]:
+        """The signals that have come since the last call; does not wait."""
+        try:
+            return set(os.read(self._read_fd, 4096))
+        except BlockingIOError:
+            return set()
+
+    def close(self) -> None:
+        """Close both ends. The caller must have unset the wakeup descriptor."""
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+
+def _wake_only(signum: int, frame: object) -> None:
+    """The handler of a signal that :class:`SignalWakeup` reports."""

@@ -1,0 +1,269 @@
+"""The slot process: torch preloaded, CUDA never touched; forks a keeper for each attempt.
+
+    python -m worker.slot_process --socket NAME [--no-preload]
+
+It listens first and imports then, so that a request that comes during the import waits in the
+backlog. It runs no operation, opens no device and has no thread of its own, so that it stays safe
+to fork. It dies with its parent (the worker's main process), and its keepers die with it. Strays
+of a keeper that was killed are adopted by it, as a subreaper, and ended.
+
+Requests, one JSON line on a connection of their own:
+
+    {"op": "start", "attempt_id": s, "env": {...}, "preload": bool}   + 2 descriptors
+        [output, events]. The connection becomes the keeper's lifeline (see worker.keeper);
+        {"refused": reason} where that cannot be.
+    {"op": "wait_gone", "attempt_id": s, "timeout_s": n}
+        Answered by {"gone": bool}: whether no process of that attempt is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from worker.fork_safety import Preload, preload
+from worker.keeper import run_keeper
+from worker.process_tree import (
+    SignalWakeup,
+    become_subreaper,
+    children_of,
+    die_with_parent,
+    has_children,
+    kill_descendants,
+    reap,
+    set_process_name,
+)
+from worker.slot_requests import BadRequest, Request, StartRequest, WaitGoneRequest
+from worker.training_process import TrainingStart
+from worker.unix_socket import PeerRefused, check_peer, encode_line, listen
+
+_KEEPERS_MAY_TAKE_S = 0.3
+"""At the slot process's own end: how long keepers have to end their trees and say so."""
+
+_STRAY_ROUND_S = 0.01
+
+
+@dataclass
+class _Waiter:
+    """Someone who waits for an attempt to be gone."""
+
+    connection: socket.socket
+    attempt_id: str
+    deadline: float
+
+
+class SlotServer:
+    """The slot process's loop. ``serve`` returns after SIGTERM, when no descendant is left."""
+
+    def __init__(self, listener: socket.socket, preloaded: Preload, entry: str) -> None:
+        self._listener = listener
+        self._preload = preloaded
+        self._entry = entry
+        self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM, signal.SIGINT])
+        self._poll = select.poll()
+        self._poll.register(listener, select.POLLIN)
+        self._poll.register(self._wakeup, select.POLLIN)
+        self._requests: dict[int, Request] = {}
+        self._keepers: dict[int, str] = {}
+        self._ending: set[str] = set()
+        self._waiters: list[_Waiter] = []
+
+    def serve(self) -> None:
+        """Serve requests until SIGTERM or SIGINT, then end every descendant."""
+        while True:
+            for fd, _ in self._poll.poll(self._timeout_ms()):
+                if fd == self._listener.fileno():
+                    self._accept()
+                elif fd != self._wakeup.fileno():
+                    self._read(fd)
+            if self._wakeup.take() & {signal.SIGTERM, signal.SIGINT}:
+                break
+            self._reap()
+            self._end_strays()
+            self._answer_waiters()
+        self._end_all()
+
+    def _timeout_ms(self) -> int | None:
+        if self._ending:
+            return int(1000 * _STRAY_ROUND_S)
+        if self._waiters:
+            first = min(waiter.deadline for waiter in self._waiters)
+            return max(0, int(1000 * (first - time.monotonic())) + 1)
+        return None
+
+    # ------------------------------------------------------------ requests
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        try:
+            peer = check_peer(connection)
+        except PeerRefused as refusal:
+            print(f"slot process: connection refused: {refusal}", file=sys.stderr)
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._requests[connection.fileno()] = Request(connection, peer)
+        self._poll.register(connection, select.POLLIN)
+
+    def _read(self, fd: int) -> None:
+        request = self._requests[fd]
+        try:
+            parsed = request.read()
+        except BadRequest as error:
+            self._forget(request)
+            _answer_and_close(request.connection, {"refused": str(error)})
+            request.close()
+            return
+        if parsed is None:
+            return
+        self._forget(request)
+        if isinstance(parsed, StartRequest):
+            with request:
+                self._start(request, parsed)
+        elif isinstance(parsed, WaitGoneRequest):
+            deadline = time.monotonic() + parsed.timeout_s
+            self._waiters.append(_Waiter(request.connection, parsed.attempt_id, deadline))
+        else:
+            request.close()
+
+    def _forget(self, request: Request) -> None:
+        self._poll.unregister(request.connection)
+        del self._requests[request.connection.fileno()]
+
+    # ------------------------------------------------------------ attempts
+
+    def _start(self, request: Request, wanted: StartRequest) -> None:
+        if wanted.attempt_id in self._keepers.values() or wanted.attempt_id in self._ending:
+            _answer(request.connection, {"refused": f"{wanted.attempt_id} is still running"})
+            return
+        objection = self._preload.objection_to_fork() if wanted.preload else "PRELOAD=0"
+        if objection is not None:
+            print(f"slot process: fresh interpreter: {objection}", file=sys.stderr)
+        start = TrainingStart(
+            entry=self._entry,
+            env=wanted.env,
+            output_fd=request.fds[0],
+            events_fd=request.fds[1],
+            preloaded=objection is None,
+        )
+        try:
+            pid = self._fork_keeper(start, request)
+        except OSError as error:
+            _answer(request.connection, {"refused": f"no process could be started: {error}"})
+            return
+        self._keepers[pid] = wanted.attempt_id
+
+    def _fork_keeper(self, start: TrainingStart, request: Request) -> int:
+        """Fork; returns the keeper's pid. Raises OSError."""
+        slot_pid = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Blocked, so that none of our handlers runs in the child; the keeper unblocks.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                run_keeper(
+                    start,
+                    request.connection,
+                    slot_pid=slot_pid,
+                    supervisor_pid=request.peer.pid,
+                    library_fds=self._preload.library_fds,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+
+    def _reap(self) -> None:
+        for ended in reap():
+            if (attempt_id := self._keepers.pop(ended.pid, None)) is not None:
+                self._ending.add(attempt_id)
+
+    def _end_strays(self) -> None:
+        """Kill what belongs to no living keeper; where nothing does, ended attempts are gone."""
+        if not self._ending:
+            return
+        if set(children_of(os.getpid())) <= self._keepers.keys():
+            self._ending.clear()
+        else:
+            kill_descendants(spare=self._keepers.keys())
+
+    def _answer_waiters(self) -> None:
+        now = time.monotonic()
+        alive = self._ending | set(self._keepers.values())
+        for waiter in list(self._waiters):
+            gone = waiter.attempt_id not in alive
+            if gone or now >= waiter.deadline:
+                self._waiters.remove(waiter)
+                _answer_and_close(waiter.connection, {"gone": gone})
+
+    # ------------------------------------------------------------ the end
+
+    def _end_all(self) -> None:
+        """Let the keepers end their trees and report it, then kill whatever is left."""
+        for pid in self._keepers:
+            os.kill(pid, signal.SIGTERM)
+        keepers_until = time.monotonic() + _KEEPERS_MAY_TAKE_S
+        while has_children():
+            if time.monotonic() > keepers_until:
+                kill_descendants()
+            select.select([self._wakeup], [], [], _STRAY_ROUND_S)
+            self._wakeup.take()
+            self._reap()
+
+
+def _answer(connection: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        connection.send(encode_line(message))
+    except (BrokenPipeError, ConnectionResetError):
+        return  # whoever asked has gone away
+
+
+def _answer_and_close(connection: socket.socket, message: dict[str, Any]) -> None:
+    _answer(connection, message)
+    connection.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the slot process until SIGTERM or its parent's death; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m worker.slot_process")
+    parser.add_argument("--socket", required=True, help="name in the abstract namespace")
+    parser.add_argument("--no-preload", action="store_true", help="fresh interpreters only")
+    parser.add_argument("--parent-pid", type=int, default=os.getppid(), help=argparse.SUPPRESS)
+    parser.add_argument("--entry", default="tasks.runner:main", help=argparse.SUPPRESS)
+    parser.add_argument("--preload-module", default="tasks.preload", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+
+    # What the parent ignored or blocked would come along with exec; until the import is done,
+    # SIGTERM shall simply end this process.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if not die_with_parent(signal.SIGTERM, options.parent_pid):
+        return 1
+    # Python 3.12 warns at a fork beside any thread; which ones are harmless is checked here.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    set_process_name("ty-slot")
+    become_subreaper()
+    with listen(options.socket) as listener:
+        preloaded = preload(None if options.no_preload else options.preload_module)
+        SlotServer(listener, preloaded, options.entry).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's shutdown, which takes half a second with torch loaded.
+    os._exit(exit_code)

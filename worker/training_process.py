@@ -1,0 +1,145 @@
+"""The first moments of a training process: from the keeper's fork to the training's own code.
+
+Runs in the child that the keeper forked. What happens here must leave the same process behind
+whether the training goes on in this memory (preloaded) or in a fresh interpreter.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from worker.process_tree import die_with_parent, set_process_name
+
+_OOM_SCORE_ADJ = 500
+"""Added to the training's badness (0 to 1000): when the host's memory runs out the kernel shall
+take the training, which can be started again, and not a worker, a keeper or Redis."""
+
+
+@dataclass(frozen=True)
+class TrainingStart:
+    """All that a training process needs to begin.
+
+    ``entry`` is ``module:function``; the function takes the descriptor of the event channel and
+    returns the exit code. A fresh interpreter runs ``python -m module <events_fd>`` instead.
+    ``output_fd`` becomes stdout and stderr. ``env`` is set on top of the inherited variables.
+    """
+
+    entry: str
+    env: Mapping[str, str]
+    output_fd: int
+    events_fd: int
+    preloaded: bool
+
+
+def run_training(start: TrainingStart, keeper_pid: int) -> NoReturn:
+    """Turn this forked child into the training process and run it to its end.
+
+    Never returns. Exit code 1, with a traceback on stderr, where an exception escapes.
+    """
+    code = 1
+    try:
+        os.setsid()
+        if not die_with_parent(signal.SIGKILL, keeper_pid):
+            os._exit(1)
+        set_process_name("ty-training")
+        _default_signals()
+        _raise_oom_score()
+        _connect_standard_streams(start.output_fd)
+        os.environ.update(start.env)
+        code = _run_here(start) if start.preloaded else _run_fresh(start)
+    except SystemExit as end:
+        code = _exit_code(end)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        # No interpreter shutdown: it takes seconds with torch loaded, may wait for threads, and
+        # would run the exit handlers that the slot process's imports registered.
+        os._exit(code)
+
+
+def _default_signals() -> None:
+    for signum in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _raise_oom_score() -> None:
+    path = Path("/proc/self/oom_score_adj")
+    path.write_text(str(max(_OOM_SCORE_ADJ, int(path.read_text()))))
+
+
+def _connect_standard_streams(output_fd: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    os.close(null)
+    os.close(output_fd)
+
+
+def _open_standard_streams() -> None:
+    """New stream objects: the old ones may believe that they write to a file, and seek.
+
+    The old ones stay open, since log handlers made during the preload may hold them; they write
+    to the same descriptors.
+    """
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = _line_buffered(1)
+    sys.stderr = _line_buffered(2)
+
+
+def _line_buffered(fd: int) -> TextIO:
+    return os.fdopen(
+        fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
+
+
+def _run_here(start: TrainingStart) -> int:
+    _open_standard_streams()
+    faulthandler.enable()
+    module, _, function = start.entry.partition(":")
+    sys.argv = [module, str(start.events_fd)]
+    return int(getattr(importlib.import_module(module), function)(start.events_fd))
+
+
+def _run_fresh(start: TrainingStart) -> NoReturn:
+    module = start.entry.partition(":")[0]
+    os.set_inheritable(start.events_fd, True)
+    env = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    command = [sys.executable, "-m", module, str(start.events_fd)]
+    os.execve(sys.executable, command, env)  # noqa: S606 - no shell is wanted
+
+
+def _exit_code(end: SystemExit) -> int:
+    """What the interpreter would make of ``sys.exit(...)``."""
+    if end.code is None or isinstance(end.code, int):
+        return (end.code or 0) & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _flush() -> None:
+    try:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        # Nobody reads the output any more: the supervisor is gone, and so are we in a moment.
+        return

@@ -1,0 +1,92 @@
+"""Sockets between processes of one user on one host: abstract names, checked peers, JSON lines.
+
+The names lie in Linux's abstract namespace: no file, nothing to clean up, free again as soon as
+the last holder has died. Anyone on the host can connect to such a name, or take it first: both
+sides therefore check whose process the other one is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import Any, NamedTuple
+
+_UCRED = struct.Struct("=iII")
+_BACKLOG = 64
+
+
+class PeerRefused(ConnectionError):
+    """The other side of a socket belongs to another user."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end. For a client this is the process that called ``listen``."""
+
+    pid: int
+    uid: int
+
+
+def address_of(name: str) -> bytes:
+    """The abstract address of a socket name. Raises ValueError past 107 bytes."""
+    address = b"\0" + name.encode()
+    if len(address) > 108:
+        raise ValueError(f"socket name has more than 107 bytes: {name[:40]!r}...")
+    return address
+
+
+def listen(name: str) -> socket.socket:
+    """A listening, non-blocking socket under ``name``. Raises OSError (EADDRINUSE)."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(address_of(name))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def connect(name: str, timeout_s: float) -> socket.socket:
+    """A connection to ``name``; its peer is checked. Raises PeerRefused, TimeoutError, OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect(address_of(name))
+        check_peer(connection)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def check_peer(connection: socket.socket) -> Peer:
+    """Who is at the other end; raises PeerRefused where it is not a process of this user."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(raw)
+    if uid != os.geteuid():
+        raise PeerRefused(f"the process at the other end belongs to uid {uid}, not to us")
+    return Peer(pid, uid)
+
+
+def encode_line(message: dict[str, Any]) -> bytes:
+    """One message as one JSON line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class LineReader:
+    """Puts received bytes together to JSON messages, one a line."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Messages that ``data`` completes. Raises ValueError for a line that is no JSON object."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        messages = [json.loads(line) for line in lines]
+        for message in messages:
+            if not isinstance(message, dict):
+                raise ValueError(f"not a JSON object: {str(message)[:80]!r}")
+        return messages
