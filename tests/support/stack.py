@@ -1,0 +1,245 @@
+"""Every service as a real process, for acceptance tests: Redis, backend, bridge, workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from redis import Redis
+
+from backend_bridge.bridge_client import BridgeClient
+from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.job_store import JobStore
+from tests.support.dev_backend import DevBackend, free_port
+from tests.support.models import make_tiny_model
+from tests.support.redis_server import RedisServer
+
+WAIT_S = 90.0
+TERMINAL = ("completed", "failed", "cancelled")
+
+
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
+    """Wait until ``condition()`` is true and return it; fails the test with ``what`` else."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain: {what}"
+        time.sleep(0.05)
+    return found
+
+
+class Stack:
+    """Redis, development backend, bridge and one worker a slot, on free ports in a temp folder.
+
+    ``settings`` are environment variables of all of them. A context manager; leaving it checks
+    that no process is left.
+    """
+
+    def __init__(self, *, slots: int = 1, **settings: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="trainyard-stack-")
+        self.home = Path(self._folder.name)
+        self.datasets = self.home / "datasets"
+        self.models = self.home / "models"
+        self.datasets.mkdir()
+        self.models.mkdir()
+        self.redis_server = RedisServer(append_only=True, requirepass="stack-password")
+        self.backend = DevBackend()
+        self.port = free_port()
+        self.environment = {
+            "REDIS_URL": self.redis_server.url,
+            "BACKEND_URL": self.backend.url,
+            "BRIDGE_PORT": str(self.port),
+            "TRAINYARD_HOME": str(self.home),
+            "TRAINYARD_HOST": "test",
+            "DATASET_ROOTS": str(self.datasets),
+            "MODEL_ROOTS": str(self.models),
+            "LEASE_SECONDS": "4",
+            "CANCEL_GRACE_SECONDS": "20",
+            "OMP_NUM_THREADS": "1",
+            **settings,
+        }
+        self.slots = slots
+        self.bridge_process = self._child("bridge", python_module("backend_bridge.server"))
+        self.workers = [self._worker(number) for number in range(slots)]
+        self.bridge = BridgeClient(f"http://127.0.0.1:{self.port}")
+        self.redis = Redis.from_url(self.redis_server.url, decode_responses=True)
+        self.store = JobStore(self.redis)
+
+    def _child(self, name: str, command: list[str], **environment: str) -> ChildProcess:
+        return ChildProcess(
+            name,
+            command,
+            env={**self.environment, **environment},
+            log_file=self.home / f"{name}.log",
+        )
+
+    def _worker(self, number: int) -> ChildProcess:
+        slot = f"test-{number}"
+        celery = Path(sys.executable).with_name("celery")
+        command = [sys.executable, str(celery), "-A", "worker.app", "worker"]
+        command += ["-Q", f"gpu,gpu.{slot}", "-c", "1", "-n", f"{slot}@%h", "-l", "INFO"]
+        command += ["--without-mingle", "--without-gossip"]
+        return self._child(f"worker-{number}", command, TRAINYARD_SLOT=slot)
+
+    def __enter__(self) -> Self:
+        try:
+            make_tiny_model(self.models / "tiny")
+            write_rows(self.datasets / "sums.jsonl", 64)
+            self.bridge_process.start()
+            for worker in self.workers:
+                worker.start()
+            wait_for("the slots are alive", self._all_alive)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _all_alive(self) -> bool:
+        alive = self.redis.zcard("trainyard:slots") == self.slots
+        return alive and self.bridge_process.pid is not None and self._bridge_answers()
+
+    def _bridge_answers(self) -> bool:
+        try:
+            return bool(self.bridge._call("GET", "/health")["status"] == "ok")
+        except Exception:
+            return False
+
+    def stop(self) -> None:
+        """End every process and remove the folder."""
+        for child in (*self.workers, self.bridge_process):
+            child.stop(30)
+        self.bridge.close()
+        self.redis.close()
+        self.backend.stop()
+        self.redis_server.stop()
+        left = self.processes()
+        for process in left:
+            process.kill()
+        self._folder.cleanup()
+        assert not left, f"processes were left: {left}"
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that has this stack's folder in its environment, but us."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                environment = process.environ()
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+            if environment.get("TRAINYARD_HOME") == str(self.home) and process.pid != os.getpid():
+                found.append(process)
+        return found
+
+    # ------------------------------------------------------------ jobs
+
+    def submit(
+        self,
+        job_id: str,
+        *,
+        dataset: str = "sums.jsonl",
+        model: str = "tiny",
+        steps: int = 6,
+        training: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> str:
+        """Create the job at the backend, start it at the bridge; returns its token."""
+        token = f"tok-{secrets.token_hex(8)}"
+        settings = {
+            "method": "sft",
+            "max_steps": steps,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "max_length": 64,
+            "logging_steps": 2,
+            "eval_strategy": "steps",
+            "eval_steps": 4,
+            "save_strategy": "steps",
+            "save_steps": 4,
+            **(training or {}),
+        }
+        split = {"train_split": 0.9, "eval_split": 0.1, **(data or {})}
+        body = {
+            "config": {"model": {"name": model}, "training": settings, "data": split},
+            "dataset_path": dataset,
+            "execution_id": job_id,
+            "name": job_id,
+            "user_id": "u1",
+            "job_token": token,
+            **fields,
+        }
+        self.backend.create_job(job_id, token, body["config"])
+        self.bridge.start(body)
+        return token
+
+    def wait(self, job_id: str, *statuses: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """Wait until the bridge says one of ``statuses`` (by default a terminal one)."""
+        wanted = statuses or TERMINAL
+
+        def reached() -> dict[str, Any] | None:
+            job = self.bridge.status(job_id)
+            wrong = job["status"] in TERMINAL and job["status"] not in wanted
+            assert not wrong, f"{job_id} is {job['status']}: {job['error']}\n{self.log(job_id)}"
+            return job if job["status"] in wanted else None
+
+        found: dict[str, Any] = wait_for(f"{job_id} is {wanted}", reached, timeout_s)
+        return found
+
+    def wait_for_step(self, job_id: str, step: int) -> None:
+        """Wait until a running job has done ``step`` optimizer steps."""
+        wait_for(
+            f"{job_id} reaches step {step}",
+            lambda: (self.wait(job_id, "running", "queued")["current_step"] or 0) >= step,
+        )
+
+    def wait_delivered(self, job_id: str) -> None:
+        """Wait until the backend has everything of the job."""
+        wait_for(
+            f"everything of {job_id} is delivered",
+            lambda: self.redis.zscore("trainyard:undelivered", job_id) is None,
+        )
+
+    def log(self, job_id: str) -> str:
+        """The job's complete log file."""
+        path = self.home / "jobs" / job_id / "train.log"
+        return path.read_text() if path.exists() else ""
+
+    def training_processes(self, job_id: str) -> list[psutil.Process]:
+        """Living processes of the job: its training and whatever that started."""
+        found = []
+        for process in self.processes():
+            try:
+                if process.environ().get("TRAINYARD_JOB_ID") == job_id:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
+
+
+def write_rows(path: Path, count: int) -> Path:
+    """A data set of sums, as prompt and completion."""
+    rows = ({"prompt": f"What is {n} plus {n + 1}?", "completion": str(2 * n + 1)} for n in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def kill(pid: int) -> None:
+    """SIGKILL one process of ours."""
+    os.kill(pid, signal.SIGKILL)
