@@ -105,7 +105,7 @@ def _read_csv(path: Path, file_format: Format) -> Iterator[NumberedRow]:
             sep=file_format.delimiter,
             header=None,
             dtype=str,
-            na_filter=False,
+            keep_default_na=False,
             encoding=file_format.encoding,
             chunksize=ROWS_PER_BATCH,
         )

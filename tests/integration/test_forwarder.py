@@ -231,24 +231,28 @@ def test_the_backend_is_away_and_comes_back(redis: Redis, forward: Forward) -> N
 def test_jobs_whose_backend_hangs_do_not_hold_up_others(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
+    tries_before_good: list[int] = []
+
     def answer(request: Received) -> Reply:
-        return Reply(fault="hang") if request.job_id.startswith("stuck") else OK
+        if request.job_id.startswith("stuck"):
+            return Reply(fault="hang")
+        tries_before_good.append(len(backend.received) - 1)
+        return OK
 
     backend.answer = answer
-    stuck = [RunningJob(redis, f"stuck-{number}") for number in range(8)]
-    with forward(backend.url, senders=4, request_timeout_s=1.0):
-        wait_until(lambda: len(backend.received) >= 12, "every stuck job was tried")
+    for number in range(4):
+        RunningJob(redis, f"stuck-{number}")
+    with forward(backend.url, senders=4, request_timeout_s=2.0):
+        wait_until(lambda: len(backend.received) >= 5, "the stuck jobs are tried again")
+        time.sleep(0.3)  # whoever may try a stuck job again now does
         good = RunningJob(redis, "good")
         for number in range(20):
             good.log(f"line {number}")
         good.complete()
         wait_until(lambda: statuses_of(backend.of("good"))[-1:] == ["completed"], "good is done")
-        tries_of_stuck = len(backend.received) - 22
     assert lines_of(backend.of("good")) == [f"line {number}" for number in range(20)]
-    # Two of four senders try stuck jobs, a second each: 22 requests of the good job did not
-    # wait for them.
-    assert tries_of_stuck < 12 + 22
-    assert all(statuses_of(backend.of(job.job_id))[0] == "running" for job in stuck)
+    # All four senders met the stuck jobs; then two of them went on with those, two were free.
+    assert tries_before_good[0] <= 6
 
 
 # ---------------------------------------------------------------- what will never be accepted

@@ -51,7 +51,7 @@ class Stack:
         self.models = self.home / "models"
         self.datasets.mkdir()
         self.models.mkdir()
-        self.redis_server = RedisServer(append_only=True, requirepass="stack-password")
+        self.redis_server = RedisServer(append_only=True, requirepass="stack-password").__enter__()
         self.backend = DevBackend()
         self.port = free_port()
         self.environment = {
@@ -128,7 +128,7 @@ class Stack:
         self.bridge.close()
         self.redis.close()
         self.backend.stop()
-        self.redis_server.stop()
+        self.redis_server.__exit__(None, None, None)
         left = self.processes()
         for process in left:
             process.kill()

@@ -226,6 +226,17 @@ def test_a_405_lets_the_other_kinds_by_and_is_not_asked_again_at_once() -> None:
     assert scene.line_numbers() == [0, 1]
 
 
+def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure() -> None:
+    scene = Scene()
+    scene.log(1)
+    for _ in range(3):
+        scene.metric()
+    scene.turn(["taken", "405", "taken", "taken", "again"])
+    scene.turn([])
+    assert scene.client.of("metrics") == [1, 2, 3]
+    assert scene.client.tried.count(f"{JOB}:1:4") == 1
+
+
 def test_a_line_about_a_gap_is_the_same_after_its_sender_was_killed() -> None:
     scene = Scene()
     for _ in range(4):

@@ -1,0 +1,239 @@
+"""The table of settings: complete, valid for the installed versions, nothing dropped silently."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from trl import SFTConfig
+
+from backend_bridge.contract import JobConfig
+from tasks.errors import ConfigurationError
+from tasks.machine import Machine
+from tasks.training_arguments import (
+    FIXED,
+    TABLE,
+    Arguments,
+    Context,
+    build_arguments,
+    check_method,
+    choose_max_length,
+)
+
+CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
+GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
+OLD_GPU = dataclasses.replace(GPU, bf16=False, bitsandbytes=False)
+
+
+def arguments(
+    training: Mapping[str, Any] | None = None,
+    *,
+    machine: Machine = CPU,
+    has_eval: bool = True,
+    **sections: Any,
+) -> Arguments:
+    config = JobConfig.model_validate(
+        {"model": {"name": "m"}, "training": dict(training or {}), **sections}
+    )
+    context = Context(config, machine, max_length=512, has_eval=has_eval)
+    return build_arguments(context, output_dir="out", eval_on_start=False)
+
+
+def noted(found: Arguments) -> dict[str, str]:
+    return {note.path: note.what for note in found.notes}
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    sections = {"model", "tokenizer", "training", "lora", "data", "evaluation"}
+    for name, field in model.model_fields.items():
+        if prefix or name not in sections:
+            yield prefix + name
+            continue
+        for annotation in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                yield from leaves(annotation, f"{name}.")
+
+
+def test_every_field_of_a_request_has_exactly_one_row() -> None:
+    paths = [setting.path for setting in TABLE]
+    assert sorted(paths) == sorted(leaves(JobConfig))
+
+
+def test_every_row_says_what_becomes_of_its_setting() -> None:
+    for setting in TABLE:
+        ways = [setting.argument, setting.used_by, setting.ignored]
+        assert sum(bool(way) for way in ways) == 1, setting
+
+
+def test_every_argument_exists_in_the_installed_versions() -> None:
+    known = {field.name for field in dataclasses.fields(SFTConfig)}
+    wanted = {setting.argument for setting in TABLE if setting.argument} | set(FIXED)
+    assert wanted <= known
+
+
+def test_the_installed_trainer_takes_the_defaults(tmp_path: Path) -> None:
+    values = {**arguments().values, "output_dir": str(tmp_path)}
+    config = SFTConfig(**values)
+    assert config.per_device_train_batch_size == 4
+    assert config.bf16 is False
+    assert config.gradient_checkpointing is False
+    assert config.logging_nan_inf_filter is False
+    assert config.report_to == []
+
+
+def test_plain_settings_are_applied() -> None:
+    found = arguments(
+        {
+            "num_epochs": 2,
+            "batch_size": 3,
+            "eval_batch_size": 5,
+            "learning_rate": 1e-3,
+            "gradient_accumulation_steps": 7,
+            "gradient_checkpointing": True,
+            "group_by_length": True,
+            "eval_strategy": "steps",
+            "eval_steps": 11,
+        },
+        seed=9,
+    )
+    expected = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 3,
+        "per_device_eval_batch_size": 5,
+        "learning_rate": 1e-3,
+        "gradient_accumulation_steps": 7,
+        "activation_checkpointing": True,
+        "train_sampling_strategy": "group_by_length",
+        "eval_strategy": "steps",
+        "eval_steps": 11,
+        "max_length": 512,
+        "max_steps": -1,
+        "seed": 9,
+        "use_cpu": True,
+    }
+    assert expected.items() <= found.values.items()
+    assert found.notes == ()
+
+
+def test_warmup_steps_win_over_the_ratio() -> None:
+    assert arguments({"warmup_steps": 5, "warmup_ratio": 0.1}).values["warmup_steps"] == 5
+    assert arguments({"warmup_ratio": 0.1}).values["warmup_steps"] == 0.1
+    assert 0.99 < arguments({"warmup_ratio": 1.0}).values["warmup_steps"] < 1
+
+
+def test_what_big_gpus_have_is_adjusted_on_a_cpu() -> None:
+    found = arguments(
+        {
+            "bf16": True,
+            "optim": "paged_adamw_8bit",
+            "dataloader_num_workers": 4,
+            "dataloader_prefetch_factor": 2,
+            "dataloader_pin_memory": True,
+            "use_lora": True,
+            "quantization": {"load_in_4bit": True},
+        },
+        model={"name": "m", "torch_dtype": "bfloat16", "device_map": "auto"},
+    )
+    expected = {
+        "bf16": False,
+        "fp16": False,
+        "optim": "adamw_torch_fused",
+        "dataloader_num_workers": 1,
+        "dataloader_pin_memory": False,
+    }
+    assert expected.items() <= found.values.items()
+    assert (found.model_dtype, found.quantization) == ("float32", None)
+    assert noted(found) == {
+        "training.bf16": "adjusted",
+        "training.optim": "adjusted",
+        "training.dataloader_num_workers": "adjusted",
+        "training.dataloader_pin_memory": "ignored",
+        "training.quantization": "adjusted",
+        "model.torch_dtype": "adjusted",
+        "model.device_map": "ignored",
+    }
+
+
+def test_a_gpu_gets_what_was_asked_for() -> None:
+    found = arguments(
+        {
+            "bf16": True,
+            "optim": "paged_adamw_8bit",
+            "dataloader_num_workers": 4,
+            "use_lora": True,
+            "quantization": {"load_in_4bit": True},
+        },
+        machine=GPU,
+        model={"name": "m", "torch_dtype": "bfloat16"},
+    )
+    expected = {"bf16": True, "optim": "paged_adamw_8bit", "dataloader_num_workers": 4}
+    assert expected.items() <= found.values.items()
+    assert (found.model_dtype, found.quantization) == ("bfloat16", {"load_in_4bit": True})
+    assert found.notes == ()
+
+
+def test_a_gpu_without_bfloat16_trains_in_float16() -> None:
+    found = arguments({"bf16": True, "optim": "adamw_bnb_8bit"}, machine=OLD_GPU)
+    assert (found.values["bf16"], found.values["fp16"]) == (False, True)
+    assert noted(found) == {"training.bf16": "adjusted", "training.optim": "adjusted"}
+
+
+def test_without_eval_rows_there_is_no_eval() -> None:
+    found = arguments(
+        {"eval_strategy": "steps", "metric_for_best_model": "eval_loss"}, has_eval=False
+    )
+    assert found.values["eval_strategy"] == "no"
+    assert found.values["metric_for_best_model"] is None
+    assert noted(found) == {
+        "training.eval_strategy": "adjusted",
+        "training.metric_for_best_model": "ignored",
+    }
+
+
+def test_what_means_nothing_here_is_named() -> None:
+    found = arguments(
+        {"beta": 0.1, "max_prompt_length": 5},
+        data={"strategy": "standard"},
+        tensorboard={"enabled": True},
+    )
+    assert noted(found) == dict.fromkeys(
+        ["training.beta", "training.max_prompt_length", "data.strategy", "tensorboard"], "ignored"
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"optim": "adam_magic"}, "adam_magic"),
+        ({"lr_scheduler_type": "zigzag"}, "zigzag"),
+        ({"quantization": {"load_in_4bit": True}}, "use_lora"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(training: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        arguments(training)
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "cpt", "rlhf"])
+def test_other_methods_are_refused_with_what_is_supported(method: str) -> None:
+    config = JobConfig.model_validate({"model": {"name": "m"}, "training": {"method": method}})
+    with pytest.raises(ConfigurationError, match=f"'{method}'.* sft"):
+        check_method(config)
+
+
+def test_the_length_is_bounded_by_the_models_positions() -> None:
+    def chosen(asked: int | None, positions: int | None) -> tuple[int, bool]:
+        config = JobConfig.model_validate(
+            {"model": {"name": "m"}, "training": {"max_length": asked}}
+        )
+        length, note = choose_max_length(config, positions)
+        return length, note is not None
+
+    assert chosen(256, 512) == (256, False)
+    assert chosen(1024, 512) == (512, True)
+    assert chosen(None, 512) == (512, False)
+    assert chosen(None, None) == (1024, False)
