@@ -9,6 +9,7 @@ Exceptions:
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -44,7 +45,7 @@ class BridgeClient:
         return self._call("POST", "/api/training/execute", json=body)
 
     def status(self, job_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/api/training/status/{job_id}")
+        return self._call("GET", f"/api/training/status/{quote(job_id, safe='')}")
 
     def jobs(self) -> list[dict[str, Any]]:
         jobs: list[dict[str, Any]] = self._call("GET", "/api/training/jobs")["jobs"]
@@ -52,16 +53,16 @@ class BridgeClient:
 
     def logs(self, job_id: str, *, limit: int, offset: int) -> dict[str, Any]:
         parameters = {"limit": limit, "offset": offset}
-        return self._call("GET", f"/api/training/logs/{job_id}", params=parameters)
+        return self._call("GET", f"/api/training/logs/{quote(job_id, safe='')}", params=parameters)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        points: list[dict[str, Any]] = self._call("GET", f"/api/training/metrics/{job_id}")[
-            "metrics"
-        ]
+        path = f"/api/training/metrics/{quote(job_id, safe='')}"
+        points: list[dict[str, Any]] = self._call("GET", path)["metrics"]
         return points
 
     def cancel(self, job_id: str, *, force: bool) -> dict[str, Any]:
-        return self._call("POST", f"/api/training/cancel/{job_id}", json={"force": force})
+        path = f"/api/training/cancel/{quote(job_id, safe='')}"
+        return self._call("POST", path, json={"force": force})
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:

@@ -64,6 +64,8 @@ class ChildProcess:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
+        """Start it; must not be called while it runs."""
+        assert self.pid is None, f"{self.name} runs already"
         output = None
         if self.log_file is not None:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)

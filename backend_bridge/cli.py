@@ -143,7 +143,8 @@ def logs(job_id: str, follow: bool, lines: int) -> None:
     page = client.logs(job_id, limit=lines, offset=-lines)
     _echo_lines(page["logs"])
     if follow:
-        _interruptibly(job_id, lambda: _follow(client, job_id))
+        seen = page["lines_cut"] + page["offset"] + len(page["logs"])
+        _interruptibly(job_id, lambda: _follow(client, job_id, seen))
 
 
 @main.command()
@@ -173,15 +174,26 @@ def cancel(job_id: str, force: bool, as_json: bool) -> None:
         click.echo(answer["message"])
 
 
-def _follow(client: BridgeClient, job_id: str) -> None:
-    """Print new lines until the job has ended and nothing is left to print."""
-    total = client.logs(job_id, limit=0, offset=0)["total_lines"]
+def _follow(client: BridgeClient, job_id: str, seen: int) -> None:
+    """Print new lines until the job has ended and nothing is left to print.
+
+    ``seen`` lines of all were printed before. The bridge keeps the newest lines alone, so that
+    offsets move under us.
+    """
+    cut = 0
     while True:
         ended = client.status(job_id)["status"] in ENDED
-        page = client.logs(job_id, limit=100_000, offset=total)
-        _echo_lines(page["logs"])
-        total = page["total_lines"]
-        if ended and not page["logs"]:
+        page = client.logs(job_id, limit=100_000, offset=max(seen - cut, 0))
+        cut = page["lines_cut"]
+        if page["offset"] > max(seen - cut, 0):
+            continue  # older lines were cut since the last answer: what we want moved down
+        if cut > seen:
+            click.echo(f"... {cut - seen} lines were cut", err=True)
+        first = cut + page["offset"]
+        new = page["logs"][max(seen - first, 0) :]
+        _echo_lines(new)
+        seen = max(seen, first + len(page["logs"]))
+        if ended and not new:
             return
         time.sleep(FOLLOW_EVERY_S)
 

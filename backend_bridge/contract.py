@@ -12,6 +12,7 @@ Exceptions:
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -85,7 +86,7 @@ def attempt_id(job_id: str, attempt: int) -> str:
 def parse_attempt_id(value: str) -> tuple[str, int]:
     """Split ``{job_id}:{attempt}``; raises ContractError where it is not one."""
     job_id, _, number = value.rpartition(":")
-    if not re.fullmatch(JOB_ID_PATTERN, job_id) or not number.isdecimal():
+    if not re.fullmatch(JOB_ID_PATTERN, job_id) or not re.fullmatch("[1-9][0-9]{0,8}", number):
         raise ContractError(f"not an attempt id: {value[:200]!r}")
     return job_id, int(number)
 
@@ -422,10 +423,15 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """Other spelling → normalised path, both below ``config``. Earlier rows win over later ones."""
 
 _SECRET_KEY = re.compile(
-    r"(^|_)(api_?key|password|passwd|secret|credentials?|bearer|(access|auth|hf|hub|job|api)_token)"
-    r"($|_)|^token$",
+    r"(^|_)(api_?key|private_?key|password|passwd|secret|credentials?|bearer|authorization|"
+    r"(access|auth|hf|hub|huggingface|job|api)_?token)($|_)|^token$",
     re.IGNORECASE,
 )
+_OWN_SECRETS = ("job_token", "access_token")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What an Authorization header can carry."""
+NESTING_MAX = 32
+PROBLEMS_MAX = 100
 
 
 class _Normaliser:
@@ -435,6 +441,7 @@ class _Normaliser:
         self.config = config
         self.spelled: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.notes: list[str] = []
+        self.problems: list[FieldProblem] = []
 
     def run(self) -> None:
         self._fold_lora_config()
@@ -452,9 +459,13 @@ class _Normaliser:
 
     def _fold_lora_config(self) -> None:
         training = self._section("training")
-        if training is None or not isinstance(training.get("lora_config"), dict):
+        given: Any = None if training is None else training.pop("lora_config", None)
+        if given is not None and not isinstance(given, dict):
+            self.problems.append(
+                FieldProblem(path="config.training.lora_config", message="should be an object")
+            )
             return
-        for key, value in training.pop("lora_config").items():
+        for key, value in (given or {}).items():
             name = _LORA_NAMES.get(key, key)
             self._put(("training", "lora_config", key), ("lora", name), value)
 
@@ -492,21 +503,50 @@ def _dotted(path: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _copy_without_secrets(value: Any, path: tuple[str, ...], dropped: list[str]) -> Any:
-    if isinstance(value, Mapping):
+class _Copier:
+    """Copies a decoded JSON body without its secrets, naming what JSON or UTF-8 cannot hold."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+        self.problems: list[FieldProblem] = []
+
+    def copy(self, value: Any, path: tuple[str, ...] = ()) -> Any:
+        if len(path) > NESTING_MAX:
+            return self._refuse(path[:2], f"is nested deeper than {NESTING_MAX} levels")
+        if isinstance(value, Mapping):
+            return self._copy_object(value, path)
+        if isinstance(value, list):
+            return [self.copy(inner, (*path, str(i))) for i, inner in enumerate(value)]
+        if isinstance(value, str) and not _is_unicode(value):
+            return self._refuse(path, "has half of a surrogate pair, which is no character")
+        if isinstance(value, float) and not math.isfinite(value):
+            return self._refuse(path, "should be a finite number")
+        return value
+
+    def _copy_object(self, value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
         kept = {}
         for key, inner in value.items():
             here = (*path, str(key))
-            if isinstance(inner, str) and inner and _SECRET_KEY.search(str(key)):
-                dropped.append(f"{_dotted(here)} (looks like a secret: not stored)")
+            if not _is_unicode(here[-1]):
+                self._refuse(path, "has a name with half of a surrogate pair")
+            elif here[0] in _OWN_SECRETS and not path:
+                kept[here[0]] = inner
+            elif inner and isinstance(inner, str | list | dict) and _SECRET_KEY.search(here[-1]):
+                self.dropped.append(f"{_dotted(here)} (looks like a secret: not stored)")
             else:
-                kept[str(key)] = _copy_without_secrets(inner, here, dropped)
+                kept[here[-1]] = self.copy(inner, here)
         return kept
-    if isinstance(value, list):
-        return [
-            _copy_without_secrets(inner, (*path, str(i)), dropped) for i, inner in enumerate(value)
-        ]
-    return value
+
+    def _refuse(self, path: tuple[str, ...], message: str) -> None:
+        self.problems.append(FieldProblem(path=_dotted(path) or "body", message=message))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _extras(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
@@ -521,9 +561,11 @@ def _extras(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
 def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[str, ...]]) -> Any:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if loc[:3] == ("config", "lora", "target_modules"):
+            loc, message = loc[:3], "should be a name or a list of names"
         if loc[:1] == ("config",) and loc[1:3] in spelled:
             loc = ("config", *spelled[loc[1:3]], *loc[3:])
-        message = item["msg"].removeprefix("Value error, ")
         if loc == ("execution_id",):
             message = (
                 "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts with no dot"
@@ -531,6 +573,15 @@ def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[st
         elif loc == ("job_token",):
             message = "required: without it no report of this job could reach the backend"
         yield FieldProblem(path=_dotted(loc), message=message[:1].lower() + message[1:])
+
+
+def _distinct(problems: list[FieldProblem]) -> list[FieldProblem]:
+    """The first problem of each field, and no more of them than a person can read."""
+    distinct = list({p.path: p for p in reversed(problems)}.values())[::-1]
+    if len(distinct) > PROBLEMS_MAX:
+        more = f"{len(distinct) - PROBLEMS_MAX} more fields are wrong"
+        distinct[PROBLEMS_MAX:] = [FieldProblem(path="body", message=more)]
+    return distinct
 
 
 def parse_request(body: Any) -> StartRequest:
@@ -541,8 +592,9 @@ def parse_request(body: Any) -> StartRequest:
     """
     if not isinstance(body, Mapping):
         raise RequestInvalid([FieldProblem(path="body", message="should be a JSON object")])
-    dropped: list[str] = []
-    raw = {**body, "config": _copy_without_secrets(body.get("config"), ("config",), dropped)}
+    copier = _Copier()
+    raw = copier.copy(body)
+    raw.setdefault("config", None)
     normaliser = _Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
     normaliser.run()
     raw["ignored"], raw["notes"] = [], []
@@ -551,28 +603,26 @@ def parse_request(body: Any) -> StartRequest:
     if raw.get("dataset_path") is None:
         raw["dataset_path"] = ""
 
-    problems: list[FieldProblem] = []
+    problems = [*copier.problems, *normaliser.problems]
     request = None
     try:
         request = StartRequest.model_validate(raw)
     except ValidationError as error:
         problems.extend(_problems(error, normaliser.spelled))
-    if raw.get("job_token") == "":
-        problems.append(FieldProblem(path="job_token", message="should not be empty"))
+    token = raw.get("job_token")
+    if isinstance(token, str) and not _TOKEN.fullmatch(token):
+        message = "should hold visible ASCII characters alone" if token else "should not be empty"
+        problems.append(FieldProblem(path="job_token", message=message))
     inner_path = raw["config"].get("dataset_path") if isinstance(raw["config"], dict) else None
     if not raw["dataset_path"] and not raw.get("dataset_content") and not inner_path:
         problems.append(
             FieldProblem(path="dataset_path", message="required where there is no dataset_content")
         )
     if problems or request is None:
-        raise RequestInvalid(problems)
+        raise RequestInvalid(_distinct(problems))
 
     extras = [p for p in _extras(request, ()) if p.partition(".")[0] not in ("ignored", "notes")]
-    unknown_top = set(request.model_extra or {})
-    for key in unknown_top:
-        if _SECRET_KEY.search(key) and request.model_extra is not None:
-            del request.model_extra[key]
-    request.ignored = sorted(extras) + dropped
+    request.ignored = sorted(extras) + copier.dropped
     request.notes = normaliser.notes
     if not request.dataset_path and not request.dataset_content:
         request.dataset_path = inner_path or ""

@@ -13,11 +13,15 @@ from backend_bridge.contract import Metric
 
 @dataclass(frozen=True)
 class LogPage:
-    """``lines[i]`` is line ``offset + i`` of the ``total_lines`` that are kept."""
+    """``lines[i]`` is line ``offset + i`` of the ``total_lines`` that are kept.
+
+    ``lines_cut``: how many older lines are kept no more.
+    """
 
     lines: list[str]
     total_lines: int
     offset: int
+    lines_cut: int = 0
 
 
 class EventLog:
@@ -40,18 +44,18 @@ class EventLog:
         offset = max(total + offset, 0) if offset < 0 else offset
         first_wanted, end_wanted = begin + offset, begin + offset + limit
         wanted = [
-            (entry, first)
+            entry
             for entry, first, count in index
             if first + count > first_wanted and first < end_wanted
         ]
         if not wanted:
-            return LogPage([], total, offset)
+            return LogPage([], total, offset, begin)
         lines: list[str] = []
-        for _, fields in self._range(job_id, wanted[0][0], wanted[-1][0]):
-            if fields["kind"] == "log":
-                lines += json.loads(fields["data"])
-        skip = max(first_wanted - wanted[0][1], 0)
-        return LogPage(lines[skip : skip + limit], total, offset)
+        for _, fields in self._range(job_id, wanted[0], wanted[-1]):
+            if fields["kind"] == "log":  # its own number: entries may be cut while we read
+                numbered = enumerate(json.loads(fields["data"]), start=int(fields["first_line"]))
+                lines += [line for n, line in numbered if first_wanted <= n < end_wanted]
+        return LogPage(lines, total, offset, begin)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """Every metric point, oldest first, with the fields that the backend gets."""

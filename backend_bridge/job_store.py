@@ -180,9 +180,11 @@ class JobStore:
             job = self.get(job_id)
             if job is None or job.status in TERMINAL:
                 return None
+            if job.status is JobStatus.CANCELLING and not force:
+                return job  # asked before; 'forced' must not fall back to 'asked'
             if job.status in OCCUPYING:
-                flag = "forced" if force or job.cancel == "forced" else "asked"
-                done = self._move(job, JobStatus.CANCELLING, fields={"cancel": flag})
+                flag = {"cancel": "forced" if force else "asked"}
+                done = self._move(job, JobStatus.CANCELLING, fields=flag)
             else:
                 done = self._move(job, JobStatus.CANCELLED)
             if done:

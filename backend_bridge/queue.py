@@ -69,4 +69,8 @@ class JobQueue:
 
 
 def _task_id(raw: str) -> str:
-    return str(json.loads(raw)["headers"]["id"])
+    """Task id of a raw message; "" for one that is not Celery's, which is not ours to judge."""
+    try:
+        return str(json.loads(raw)["headers"]["id"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""

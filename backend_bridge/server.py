@@ -153,7 +153,9 @@ def _require_key(settings: Settings) -> Any:
 
 def _add_error_answers(app: FastAPI) -> None:
     def answer(status: int, sentence: str, **more: Any) -> JSONResponse:
-        return JSONResponse({"success": False, "error": sentence, **more}, status_code=status)
+        # `message` too: the backend reads it from cancel's answers, whatever their status.
+        body = {"success": False, "error": sentence, "message": sentence, **more}
+        return JSONResponse(body, status_code=status)
 
     @app.exception_handler(StarletteHTTPException)
     def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -180,6 +182,10 @@ def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(RedisError)
     def no_redis(_: Request, error: RedisError) -> JSONResponse:
         return answer(503, f"Redis cannot be reached ({type(error).__name__}); try again soon")
+
+    @app.exception_handler(Exception)
+    def defect(_: Request, error: Exception) -> JSONResponse:
+        return answer(500, f"a defect of the bridge ({type(error).__name__}); its log says more")
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -213,18 +219,25 @@ def _add_health(app: FastAPI, bridge: Bridge) -> None:
         }
 
 
-async def _json_body(request: Request, limit_mb: float) -> Any:
-    """The decoded body. Answers 413 past the limit (read no further) and 400 for no JSON."""
+async def _json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
+    """The decoded body, ``empty`` where there is none and that is not None.
+
+    Answers 413 past the limit (read no further) and 400 for no JSON.
+    """
     limit = int(limit_mb * 1_000_000)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise HTTPException(413, f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)")
+    if not body and empty is not None:
+        return empty
     try:
         return json.loads(body)
     except ValueError as error:
         raise HTTPException(400, f"the request body is no JSON: {error}") from None
+    except RecursionError:
+        raise HTTPException(400, "the request body is nested too deeply") from None
 
 
 def _add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
@@ -265,6 +278,7 @@ def _add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
             "job_id": job_id,
             "logs": page.lines,
             "total_lines": page.total_lines,
+            "lines_cut": page.lines_cut,
             "offset": page.offset,
             "limit": limit,
         }
@@ -302,9 +316,7 @@ def _add_cancel(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.post("/api/training/cancel/{job_id}", tags=["jobs"], dependencies=guard)
     async def cancel_job(job_id: str, request: Request) -> JSONResponse:
         """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
-        body = {}
-        if request.headers.get("content-length", "0") != "0":
-            body = await _json_body(request, 1)
+        body = await _json_body(request, 1, empty={})
         force = isinstance(body, dict) and body.get("force") is True
         done = await run_in_threadpool(cancel, bridge.store, bridge.queue, job_id, force=force)
         code = 200 if done.success else 404 if done.previous_status is None else 409

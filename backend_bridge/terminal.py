@@ -8,6 +8,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from backend_bridge.log_lines import clean
+
 _COLOURS = {
     "completed": "green",
     "failed": "red",
@@ -20,6 +22,11 @@ _COLOURS = {
 def show(renderable: RenderableType) -> None:
     """Print to the terminal; plain text where there is none."""
     Console().print(renderable)
+
+
+def plain(text: str) -> Text:
+    """What somebody else wrote: no markup, and no control character for the terminal."""
+    return Text("\n".join(clean(line) for line in text.splitlines()))
 
 
 def coloured_status(status: str) -> Text:
@@ -51,7 +58,7 @@ def job_table(jobs: list[dict[str, Any]]) -> Table:
         step = f"{job['current_step']}/{job['total_steps']}" if job["total_steps"] else "–"
         table.add_row(
             job["job_id"],
-            job["name"] or "–",
+            plain(job["name"] or "–"),
             status.append(f" (position {position})") if position else status,
             f"{job['progress']:.0f}%",
             step,
@@ -71,7 +78,7 @@ def job_details(job: dict[str, Any]) -> Table:
     for name, value in job.items():
         if value is None or value == {}:
             continue
-        shown = coloured_status(value) if name == "status" else Text(_shown(value))
+        shown = coloured_status(value) if name == "status" else plain(_shown(value))
         table.add_row(name, shown)
     return table
 

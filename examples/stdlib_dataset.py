@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DEFAULT_ROWS = 2000
-LONGEST_INSTRUCTION = 300
-LONGEST_OUTPUT = 300
+LONGEST_INSTRUCTION = 220
+LONGEST_OUTPUT = 220
 """Characters; longer functions are left out, so that a small model reads whole rows."""
 _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "turtledemo"}
 

@@ -24,9 +24,10 @@ class LineSplitter:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             yield from self._finished(line)
-        head, cr, tail = self._rest.rpartition(b"\r")
-        if cr and tail:  # a bare \r at the end may be half of \r\n
-            self._rest = tail
+        body = self._rest.rstrip(b"\r")  # a bare \r at the end may be half of \r\n
+        head, cr, _ = body.rpartition(b"\r")
+        if cr:
+            self._rest = self._rest[len(head) + 1 :]
             yield from self._refreshed(head)
         while len(self._rest) >= LINE_BYTES_MAX:
             yield self._rest[:LINE_BYTES_MAX].decode(errors="replace")
@@ -39,8 +40,7 @@ class LineSplitter:
             yield from self._finished(rest)
 
     def _finished(self, line: bytes) -> Iterator[str]:
-        redrawn, _, last = line.removesuffix(b"\r").rpartition(b"\r")
-        text = (last or redrawn.rpartition(b"\r")[2]).decode(errors="replace")
+        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
         yield text.rstrip()
 
     def _refreshed(self, redrawn: bytes) -> Iterator[str]:

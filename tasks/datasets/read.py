@@ -6,8 +6,10 @@ CSV row, a broken JSON line, a repeated column. ``None``, ``NA`` and ``null`` in
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +21,7 @@ from tasks.datasets.recognise import Format
 from tasks.errors import DatasetError
 
 ROWS_PER_BATCH = 1000
+_CSV_HINT = "Quote fields that hold a delimiter or a line break, and close every quote."
 
 Row: TypeAlias = dict[str, Any]
 NumberedRow: TypeAlias = tuple[int, Row]
@@ -98,56 +101,66 @@ def _object(value: Any, place: str, path: Path) -> Row:
 
 
 def _read_csv(path: Path, file_format: Format) -> Iterator[NumberedRow]:
-    # header=None keeps pandas from taking a longer first row's columns for an index.
+    # header=None keeps pandas from taking a longer first row's columns for an index, and makes a
+    # row with more fields than the first an error.
     try:
         frames = pandas.read_csv(
             path,
             sep=file_format.delimiter,
             header=None,
             dtype=str,
-            keep_default_na=False,
+            na_filter=False,
             encoding=file_format.encoding,
             chunksize=ROWS_PER_BATCH,
         )
-        header: list[str] | None = None
-        number = 0
         with frames:
-            for frame in frames:
-                values = frame.to_numpy(dtype=object)
-                for record in values:
-                    number += 1
-                    if header is None:
-                        header = _header(list(record), path)
-                        continue
-                    if any(not isinstance(cell, str) for cell in record):
-                        raise DatasetError(
-                            f"Row {number} of {path.name!r} has fewer fields than the header "
-                            f"({len(header)}): {_start(record[0])}",
-                            "Quote fields that hold a delimiter or a line break.",
-                        )
-                    yield number, dict(zip(header, record, strict=True))
+            records = itertools.chain.from_iterable(
+                frame.to_numpy(dtype=object).tolist() for frame in frames
+            )
+            yield from _csv_rows(records, path, file_format)
     except pandas.errors.EmptyDataError as error:
         raise DatasetError(f"The data set {path.name!r} is empty.") from error
     except pandas.errors.ParserError as error:
         raise DatasetError(
             f"The data set {path.name!r} cannot be read as CSV with the delimiter "
             f"{file_format.delimiter!r}: {error}",
-            "Quote fields that hold a delimiter or a line break, and close every quote.",
+            _CSV_HINT,
         ) from error
 
 
-def _header(cells: list[Any], path: Path) -> list[str]:
-    names = [str(cell).strip().removeprefix("\ufeff") for cell in cells]
+def _csv_rows(
+    records: Iterator[Sequence[str]], path: Path, file_format: Format
+) -> Iterator[NumberedRow]:
+    header = _header(next(records), path)
+    lengths_known = False
+    for number, record in enumerate(records, start=2):
+        if record[-1] == "" and not lengths_known:
+            # pandas fills a short row up with empty fields, as it gives truly empty ones.
+            _refuse_short_rows(path, file_format, len(header))
+            lengths_known = True
+        yield number, dict(zip(header, record, strict=True))
+
+
+def _refuse_short_rows(path: Path, file_format: Format, width: int) -> None:
+    with path.open(encoding=file_format.encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=file_format.delimiter or ",")
+        for record in reader:
+            if record and len(record) < width:
+                raise DatasetError(
+                    f"The row that ends in line {reader.line_num} of {path.name!r} has "
+                    f"{len(record)} fields where the header has {width}.",
+                    _CSV_HINT,
+                )
+
+
+def _header(cells: Sequence[str], path: Path) -> list[str]:
+    names = [cell.strip().removeprefix("\ufeff") for cell in cells]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DatasetError(
             f"The header of {path.name!r} names a column more than once: {', '.join(repeated)}."
         )
     return names
-
-
-def _start(value: Any) -> str:
-    return repr(str(value)[:60])
 
 
 def _read_parquet(path: Path, _: Format) -> Iterator[NumberedRow]:

@@ -91,7 +91,7 @@ def test_no_file_and_no_message_holds_the_token(stack: Stack, completed: str) ->
 
 
 def test_no_process_of_the_job_is_left(stack: Stack, completed: str) -> None:
-    wait_for("the training is gone", lambda: not stack.training_processes("whole"))
+    wait_for("the training is gone", lambda: not stack.training_processes())
 
 
 def test_a_second_job_waits_with_its_position(stack: Stack) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Outcome, Phase, Progress
 from tasks.checkpoints import MANIFEST_NAME, verify
 from tests.support.models import make_tiny_model
-from tests.support.training import Run, run_training, write_jsonl
+from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(60)]
 
@@ -23,6 +23,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     make_tiny_model(root / "tiny")
     return root
+
+
+@pytest.fixture(scope="module")
+def preloaded() -> Iterator[Preloaded]:
+    """A process to fork trainings from."""
+    with Preloaded() as process:
+        yield process
 
 
 def request(job_id: str, training: Mapping[str, Any] | None = None, **data: Any) -> dict[str, Any]:
@@ -54,6 +61,7 @@ def completed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     home = tmp_path_factory.mktemp("home")
     write_jsonl(home / "datasets" / "sums.jsonl", ROWS)
     asked = request("whole", {"eval_strategy": "steps", "eval_steps": 4}, eval_split=0.1)
+    asked["config"]["training"] |= {"max_steps": 7}
     asked["config"]["training"] |= {"bf16": True, "optim": "paged_adamw_8bit", "beta": 0.1}
     asked["config"]["wandb_project"] = "x"
     return run_training(home, asked, models=models)
@@ -63,16 +71,16 @@ def test_a_training_reports_its_phases_points_and_outcome_in_order(completed: Ru
     assert completed.outcome.outcome == "completed", completed.log
     assert completed.exit_code == 0
     assert [phase.name for phase in completed.of(Phase)] == [
-        "imports", "tokenizer", "data", "load_model", "trainer", "train", "evaluate", "save_model"
+        "imports", "tokenizer", "data", "load_model", "trainer", "train", "save_model"
     ]  # fmt: skip
     steps = [metric.step for metric in completed.of(Metric)]
     assert steps == sorted(steps)
-    assert [m.step for m in completed.of(Metric) if m.train_loss is not None] == [1, 2, 4, 6]
-    assert [m.step for m in completed.of(Metric) if m.eval_loss is not None] == [4, 6]
+    assert [m.step for m in completed.of(Metric) if m.train_loss is not None] == [1, 2, 4, 6, 7]
+    assert [m.step for m in completed.of(Metric) if m.eval_loss is not None] == [4, 7]
     assert [event for event in completed.events if isinstance(event, Outcome)] == [
         completed.events[-1]
     ]
-    assert completed.of(Progress)[-1].step == completed.of(Progress)[-1].total_steps == 6
+    assert completed.of(Progress)[-1].step == completed.of(Progress)[-1].total_steps == 7
 
 
 def test_the_loss_falls_and_its_figures_agree(completed: Run) -> None:
@@ -87,8 +95,8 @@ def test_the_loss_falls_and_its_figures_agree(completed: Run) -> None:
     assert point.tokens_per_second is not None
     assert point.samples_per_second is not None
     assert point.gpu_utilization_percent is None
-    # Six batches of four rows, each of them some twenty tokens: padding would make it more.
-    assert 24 * 10 < result["total_tokens"] < 24 * 40
+    # Seven batches of four rows, each of them some twenty tokens: padding would make it more.
+    assert 28 * 10 < result["total_tokens"] < 28 * 40
 
 
 def test_adjusted_and_ignored_settings_are_in_the_log(completed: Run) -> None:
@@ -117,7 +125,7 @@ def test_checkpoints_are_sealed_and_pruned(completed: Run) -> None:
     sent = completed.of(Checkpoint)
     assert [checkpoint.path for checkpoint in sent] == [
         "checkpoints/checkpoint-4",
-        "checkpoints/checkpoint-6",
+        "checkpoints/checkpoint-7",
     ]
     assert (sent[0].is_best, sent[0].eval_loss is not None) == (True, True)
     for checkpoint in sent:
@@ -126,12 +134,18 @@ def test_checkpoints_are_sealed_and_pruned(completed: Run) -> None:
         assert {"optimizer.pt", "scheduler.pt", "rng_state.pth"} <= set(manifest.files)
 
 
-def test_a_second_attempt_resumes_from_the_last_good_checkpoint(models: Path, home: Path) -> None:
-    first = run_training(home, request("again", {"save_steps": 2}), models=models)
+def test_a_second_attempt_resumes_from_the_last_good_checkpoint(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    first = run_training(
+        home, request("again", {"save_steps": 2}), models=models, preloaded=preloaded
+    )
     folders = first.job_dir / "checkpoints"
     # As a crash while checkpoint 6 was being written would leave it.
     (folders / "checkpoint-6" / MANIFEST_NAME).unlink()
-    second = run_training(home, request("again", {"save_steps": 2}), models=models, attempt=2)
+    second = run_training(
+        home, request("again", {"save_steps": 2}), models=models, preloaded=preloaded, attempt=2
+    )
     assert second.outcome.outcome == "completed", second.log
     assert "checkpoint-6 has no manifest" in second.log
     assert "Resuming from the checkpoint of step 4" in second.log
@@ -141,26 +155,32 @@ def test_a_second_attempt_resumes_from_the_last_good_checkpoint(models: Path, ho
     assert verify(folders / "checkpoint-6").attempt == 2
 
 
-def test_cancel_stops_at_the_next_step_without_a_checkpoint(models: Path, home: Path) -> None:
+def test_cancel_stops_at_the_next_step_without_a_checkpoint(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
     def cancel(event: Any, command: Callable[[str], None]) -> None:
         if isinstance(event, Metric):
             command("cancel")
 
     run = run_training(
-        home, request("stop", {"max_steps": 100_000}), models=models, on_event=cancel
+        home,
+        request("stop", {"max_steps": 100_000}),
+        models=models,
+        preloaded=preloaded,
+        on_event=cancel,
     )
     assert (run.outcome.outcome, run.exit_code) == ("cancelled", 0), run.log
     assert run.outcome.error is None
     assert not (run.job_dir / "model").exists()
 
 
-def test_pause_writes_a_checkpoint_first(models: Path, home: Path) -> None:
+def test_pause_writes_a_checkpoint_first(models: Path, home: Path, preloaded: Preloaded) -> None:
     def pause(event: Any, command: Callable[[str], None]) -> None:
         if isinstance(event, Metric):
             command("pause")
 
     asked = request("hold", {"max_steps": 100_000, "save_steps": 100_000})
-    run = run_training(home, asked, models=models, on_event=pause)
+    run = run_training(home, asked, models=models, preloaded=preloaded, on_event=pause)
     assert (run.outcome.outcome, run.exit_code) == ("paused", 0), run.log
     assert isinstance(run.events[-2], Phase | Progress | Checkpoint)
     [checkpoint] = run.of(Checkpoint)
@@ -168,9 +188,9 @@ def test_pause_writes_a_checkpoint_first(models: Path, home: Path) -> None:
     assert verify(run.job_dir / checkpoint.path).step == checkpoint.step
 
 
-def test_lora_saves_an_adapter_that_loads(models: Path, home: Path) -> None:
+def test_lora_saves_an_adapter_that_loads(models: Path, home: Path, preloaded: Preloaded) -> None:
     asked = request("lora", {"use_lora": True, "quantization": {"load_in_4bit": True}})
-    run = run_training(home, asked, models=models)
+    run = run_training(home, asked, models=models, preloaded=preloaded)
     assert run.outcome.outcome == "completed", run.log
     assert "loaded unquantised" in run.log
     assert (run.job_dir / "model" / "adapter_model.safetensors").is_file()
@@ -180,9 +200,11 @@ def test_lora_saves_an_adapter_that_loads(models: Path, home: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(run.job_dir / "model").num_parameters() > 0
 
 
-def test_a_loss_that_is_no_number_fails_the_job(models: Path, home: Path) -> None:
+def test_a_loss_that_is_no_number_fails_the_job(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
     asked = request("diverged", {"learning_rate": 1e30, "max_steps": 50, "max_grad_norm": 0})
-    run = run_training(home, asked, models=models)
+    run = run_training(home, asked, models=models, preloaded=preloaded)
     assert run.exit_code == 1
     assert run.outcome.error is not None
     assert run.outcome.error.kind is ErrorKind.DIVERGED
@@ -219,10 +241,9 @@ def test_bad_input_fails_with_a_clear_reason(
     asked: dict[str, Any],
     kind: ErrorKind,
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
+    preloaded: Preloaded,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    run = run_training(home, asked, models=models)
+    run = run_training(home, asked, models=models, preloaded=preloaded)
     assert run.exit_code == 1
     error = run.outcome.error
     assert error is not None

@@ -147,6 +147,13 @@ class Stack:
                 found.append(process)
         return found
 
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL the main process of one worker."""
+        pid = self.workers[number].pid
+        assert pid is not None
+        kill(pid)
+        wait_for("the worker is dead", lambda: self.workers[number].pid is None)
+
     # ------------------------------------------------------------ jobs
 
     def submit(
@@ -221,21 +228,59 @@ class Stack:
         path = self.home / "jobs" / job_id / "train.log"
         return path.read_text() if path.exists() else ""
 
-    def training_processes(self, job_id: str) -> list[psutil.Process]:
-        """Living processes of the job: its training and whatever that started."""
-        found = []
-        for process in self.processes():
-            try:
-                if process.environ().get("TRAINYARD_JOB_ID") == job_id:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-        return found
+    def training_processes(self) -> list[psutil.Process]:
+        """Living keepers, trainings and whatever those started, on all slots.
+
+        The services are our children (bridge, workers) and grandchildren (couriers, pool
+        children, slot processes); everything else of this stack belongs to an attempt.
+        """
+        services = psutil.Process().children()
+        services += [grandchild for child in services for grandchild in _children(child)]
+        return [process for process in self.processes() if process not in services]
+
+    def training_process(self, number: int = 0) -> psutil.Process:
+        """The training process of one slot: the child of the keeper."""
+
+        def found() -> psutil.Process | None:
+            for keeper in _children(psutil.Process(self.slot_process(number))):
+                for training in _children(keeper):
+                    return training
+            return None
+
+        process: psutil.Process = wait_for("a training runs", found)
+        return process
+
+    def worker_child(self, number: int) -> int:
+        """Pid of the pool child of one worker."""
+        return self._child_of_worker(number, "ForkPoolWorker")
+
+    def slot_process(self, number: int) -> int:
+        """Pid of the slot process of one worker."""
+        return self._child_of_worker(number, "worker.slot_process")
+
+    def _child_of_worker(self, number: int, title: str) -> int:
+        def found() -> int | None:
+            for child in psutil.Process(self.workers[number].pid).children():
+                if title in " ".join(child.cmdline()):
+                    return child.pid
+            return None
+
+        pid: int = wait_for(f"{title} of worker {number} runs", found)
+        return pid
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def write_rows(path: Path, count: int) -> Path:
     """A data set of sums, as prompt and completion."""
-    rows = ({"prompt": f"What is {n} plus {n + 1}?", "completion": str(2 * n + 1)} for n in range(count))
+    rows = (
+        {"prompt": f"What is {n} plus {n + 1}?", "completion": str(2 * n + 1)} for n in range(count)
+    )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from backend_bridge.contract import AnyEvent, Command, Outcome, TrainingSpec, pa
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 TIMEOUT_S = 100
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
@@ -53,12 +57,14 @@ def run_training(
     *,
     models: Path,
     attempt: int = 1,
+    preloaded: Preloaded | None = None,
     on_event: Callable[[Any, Callable[[str], None]], None] | None = None,
 ) -> Run:
-    """Run ``python -m tasks.runner`` for ``request`` to its end.
+    """Run the training process for ``request`` to its end.
 
-    Data sets are looked up in ``home/datasets``. ``on_event(event, command)`` is called with each
-    event and may send a command.
+    A fresh ``python -m tasks.runner``, or a fork of ``preloaded``. Data sets are looked up in
+    ``home/datasets``. ``on_event(event, command)`` is called with each event and may send a
+    command.
     """
     parsed = parse_request({"job_token": "tok-secret", **request})
     job_dir = home / "jobs" / parsed.execution_id
@@ -79,14 +85,7 @@ def run_training(
     log_path = job_dir / "output.txt"
     with ours, log_path.open("wb") as log:
         ours.settimeout(TIMEOUT_S)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.runner", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=Path(__file__).parents[2],
-        )
+        process = (preloaded or Fresh()).start(log.fileno(), theirs.fileno())
         theirs.close()
         try:
             ours.sendall(spec.model_dump_json().encode() + b"\n")
@@ -94,12 +93,104 @@ def run_training(
                 run.events.append(event)
                 if on_event is not None:
                     on_event(event, lambda name: _command(ours, name))
-            run.exit_code = process.wait(TIMEOUT_S)
+            run.exit_code = process.wait()
         finally:
-            process.kill()
-            process.wait()
+            process.end()
     run.log = log_path.read_text()
     return run
+
+
+class Fresh:
+    """Starts the training in an interpreter of its own."""
+
+    def start(self, log_fd: int, events_fd: int) -> _FreshProcess:
+        """Start ``python -m tasks.runner`` with its output to ``log_fd``."""
+        return _FreshProcess(
+            subprocess.Popen(
+                [sys.executable, "-m", "tasks.runner", str(events_fd)],
+                pass_fds=[events_fd],
+                stdin=subprocess.DEVNULL,
+                stdout=log_fd,
+                stderr=log_fd,
+                cwd=REPOSITORY,
+            )
+        )
+
+
+class _FreshProcess:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def wait(self) -> int:
+        return self._process.wait(TIMEOUT_S)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Preloaded:
+    """A process that has imported ``tasks.preload`` and forks trainings, as a slot process does.
+
+    A context manager; saves the tests the imports of each run.
+    """
+
+    def __enter__(self) -> Preloaded:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(TIMEOUT_S)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.training", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                cwd=REPOSITORY,
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._process.wait(TIMEOUT_S)
+
+    def start(self, log_fd: int, events_fd: int) -> Preloaded:
+        """Fork a training with its output to ``log_fd``."""
+        socket.send_fds(self._socket, [b"start"], [log_fd, events_fd])
+        self._pid = int(self._socket.recv(32))
+        return self
+
+    def wait(self) -> int:
+        """The training's exit code."""
+        return int(self._socket.recv(32))
+
+    def end(self) -> None:
+        """End a training that is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+
+def _serve(connection: socket.socket) -> None:
+    from tasks import preload, runner
+
+    assert preload is not None
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(connection, 32, 2)
+        if not data:
+            return
+        log_fd, events_fd = descriptors
+        pid = os.fork()
+        if pid == 0:
+            connection.close()
+            os.dup2(log_fd, 1)
+            os.dup2(log_fd, 2)
+            code = 1
+            try:
+                code = runner.main(events_fd)
+            finally:
+                os._exit(code)
+        os.close(log_fd)
+        os.close(events_fd)
+        connection.sendall(str(pid).encode())
+        _, status = os.waitpid(pid, 0)
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def _events(connection: socket.socket) -> Iterator[Any]:
@@ -111,3 +202,7 @@ def _events(connection: socket.socket) -> Iterator[Any]:
 def _command(connection: socket.socket, name: str) -> None:
     command = Command.model_validate({"command": name})
     connection.sendall(command.model_dump_json().encode() + b"\n")
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -156,7 +156,7 @@ def test_text_is_read_by_paragraph_where_blank_lines_part_them(tmp_path: Path) -
         ("a.json", '[{"text": "a"}, {"text"', "is no JSON"),
         ("a.csv", "q,a\n1,2\n3,4,5\n", "line 3"),
         ("a.csv", "q,a\n1,2,3\n4,5,6\n", "line 2|fields"),
-        ("a.csv", "q,a\n1,2\n3\n", "Row 3 .* fewer fields"),
+        ("a.csv", "q,a\n1,2\n3\n", "line 3 .* 1 fields where the header has 2"),
         ("a.csv", 'q,a\n1,"2\n3,4\n', "cannot be read as CSV"),
         ("a.csv", "q,q\n1,2\n", "more than once: q"),
     ],

@@ -1,0 +1,42 @@
+# Every target sets up what it needs; `make run` is the place to start.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first interpreter that the pinned packages support.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+.PHONY: run up setup test check format clean
+
+run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
+	$(BIN)/trainyard demo
+
+up: $(STAMP)  ## the services, kept running until Ctrl-C
+	$(BIN)/trainyard up
+
+setup: $(STAMP)  ## the environment alone
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## the environment and the caches; jobs in ./var stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+$(STAMP): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Trainyard needs Python 3.11 or 3.12 (set PYTHON=...)." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^torch==[0-9.]*' requirements.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@

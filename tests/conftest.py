@@ -1,0 +1,67 @@
+"""Fixtures that several tests share: an in-memory double and a real Redis behind one name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from backend_bridge import settings as settings_module
+from backend_bridge.job_store import JobStore
+from tests.support.redis_server import RedisServer, redis_executable
+
+
+def missing(what: str) -> None:
+    """Skip on a laptop, fail in CI."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the settings of whoever runs it, nor a setting that another test cached."""
+    names = {name.upper() for name in settings_module.Settings.model_fields}
+    for name in names & set(os.environ):
+        monkeypatch.delenv(name)
+    settings_module.settings.cache_clear()
+    yield
+    settings_module.settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One real server for the whole run; :func:`real_redis` empties it for each test."""
+    try:
+        redis_executable()
+    except ImportError:
+        missing("redis-server")
+    with RedisServer(requirepass="test-password") as server:
+        yield server
+
+
+@pytest.fixture
+def real_redis(redis_server: RedisServer) -> Iterator[Redis]:
+    """A client of the real server, decoding to str, on an empty database."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(params=["fakeredis", "redis"])
+def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """The in-memory double, then the real server, both empty and decoding to str."""
+    if request.param == "redis":
+        yield request.getfixturevalue("real_redis")
+        return
+    fakeredis = pytest.importorskip("fakeredis")
+    with fakeredis.FakeRedis(decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis: Redis) -> JobStore:
+    """A job store with the settings' defaults."""
+    return JobStore(redis)

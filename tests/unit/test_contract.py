@@ -1,0 +1,379 @@
+"""Requests in every spelling, what is refused and how, and where a secret may not stand."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from backend_bridge.contract import (
+    AnyEvent,
+    ContractError,
+    Metric,
+    RequestInvalid,
+    StartRequest,
+    TrainingRequest,
+    attempt_id,
+    parse_attempt_id,
+    parse_request,
+)
+from tests.support.requests import TOKEN, request_body, start_request
+
+SAMPLES = Path(__file__).parents[2].parent / "shared/contract/requests"
+
+
+def problems(body: Any) -> dict[str, str]:
+    """Path → message of every wrong field of ``body``."""
+    with pytest.raises(RequestInvalid) as caught:
+        parse_request(body)
+    found = {problem.path: problem.message for problem in caught.value.problems}
+    assert len(found) == len(caught.value.problems), "a field is named twice"
+    return found
+
+
+# ---------------------------------------------------------------- spellings
+
+
+@pytest.mark.parametrize(
+    "name", ["dpo", "sft_inline_content", "sft_normalised", "sft_ui", "trainer_names"]
+)
+def test_samples_of_the_backend_parse(name: str) -> None:
+    if not SAMPLES.is_dir():
+        pytest.skip("the contract's sample requests are not beside this repository")
+    body = json.loads((SAMPLES / f"{name}.json").read_text())
+    request = parse_request(body)
+    assert request.execution_id == body["execution_id"]
+    assert request.job_token.get_secret_value() == body["job_token"]
+    assert body["job_token"] not in json.dumps(request.without_secrets())
+    assert TrainingRequest.model_validate(request.without_secrets()).config == request.config
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ({"training": {"num_train_epochs": 5}}, ("training", "num_epochs", 5)),
+        ({"training": {"per_device_train_batch_size": 6}}, ("training", "batch_size", 6)),
+        ({"training": {"per_device_eval_batch_size": 7}}, ("training", "eval_batch_size", 7)),
+        ({"training": {"evaluation_strategy": "epoch"}}, ("training", "eval_strategy", "epoch")),
+        ({"training": {"evaluation_strategy": False}}, ("training", "eval_strategy", "no")),
+        ({"training": {"max_seq_length": 256}}, ("training", "max_length", 256)),
+        ({"data": {"max_seq_length": 256}}, ("training", "max_length", 256)),
+        ({"data": {"max_length": 256}}, ("training", "max_length", 256)),
+        ({"evaluation": {"eval_steps": 9}}, ("training", "eval_steps", 9)),
+        ({"model": {"name": "m", "dtype": "bfloat16"}}, ("model", "torch_dtype", "bfloat16")),
+        ({"training": {"lora_r": 4}}, ("lora", "r", 4)),
+        ({"training": {"lora_alpha": 4}}, ("lora", "alpha", 4)),
+        ({"training": {"lora_dropout": 0.5}}, ("lora", "dropout", 0.5)),
+        ({"training": {"lora_target_modules": ["q"]}}, ("lora", "target_modules", ["q"])),
+        ({"training": {"lora_bias": "all"}}, ("lora", "bias", "all")),
+        ({"training": {"lora_config": {"r": 4}}}, ("lora", "r", 4)),
+        ({"training": {"lora_config": {"lora_alpha": 4}}}, ("lora", "alpha", 4)),
+        ({"lora": {"lora_r": 4}}, ("lora", "r", 4)),
+    ],
+)
+def test_other_spellings_end_at_the_normalised_name(
+    given: dict[str, Any], normal: tuple[str, str, Any]
+) -> None:
+    request = parse_request(request_body(config={"model": {"name": "tiny"}, **given}))
+    section, name, value = normal
+    assert getattr(getattr(request.config, section), name) == value
+    assert request.ignored == []
+    assert request.notes == []
+
+
+def test_use_lora_without_figures_means_the_defaults() -> None:
+    assert start_request(training={"use_lora": True}).config.lora is not None
+    assert start_request(training={"use_lora": False}).config.lora is None
+
+
+def test_the_normalised_name_wins_and_a_note_says_so() -> None:
+    request = start_request(training={"num_epochs": 2, "num_train_epochs": 5})
+    assert request.config.training.num_epochs == 2
+    assert request.notes == [
+        "config.training.num_epochs = 2 wins over config.training.num_train_epochs = 5"
+    ]
+
+
+def test_a_note_names_the_winner_as_the_caller_spelled_it() -> None:
+    training = {"lora_config": {"r": 8}, "lora_r": 16}
+    request = start_request(training=training)
+    assert request.config.lora is not None
+    assert request.config.lora.r == 8
+    assert request.notes == [
+        "config.training.lora_config.r = 8 wins over config.training.lora_r = 16"
+    ]
+
+
+def test_two_spellings_that_agree_need_no_note() -> None:
+    assert start_request(training={"num_epochs": 5, "num_train_epochs": 5}).notes == []
+
+
+@pytest.mark.parametrize(("steps", "ratio_left"), [(10, 0.0), (0, 0.1)])
+def test_warmup_steps_above_zero_win_over_the_ratio(steps: int, ratio_left: float) -> None:
+    request = start_request(training={"warmup_steps": steps, "warmup_ratio": 0.1})
+    assert request.config.training.warmup_ratio == ratio_left
+    assert bool(request.notes) == (steps > 0)
+
+
+def test_the_callers_body_is_not_changed() -> None:
+    body = request_body(training={"num_train_epochs": 5, "lora_config": {"r": 4}})
+    before = pickle.dumps(body)
+    parse_request(body)
+    assert pickle.dumps(body) == before
+
+
+def test_a_request_without_an_id_gets_one_of_its_own() -> None:
+    first, second = (start_request(execution_id=None) for _ in range(2))
+    assert first.execution_id != second.execution_id
+
+
+def test_a_data_set_named_in_config_alone_is_found() -> None:
+    config = {"model": {"name": "tiny"}, "dataset_path": "inner.jsonl"}
+    request = parse_request(request_body(config=config, dataset_path=None))
+    assert request.dataset_path == "inner.jsonl"
+
+
+def test_unknown_fields_are_kept_and_named_as_ignored() -> None:
+    request = parse_request(
+        request_body(training={"neftune": 1}, model={"name": "m", "x": 1}, callback_url="u")
+    )
+    assert request.ignored == ["callback_url", "config.model.x", "config.training.neftune"]
+    assert request.without_secrets()["config"]["training"]["neftune"] == 1
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    body = request_body(
+        ".hidden",
+        config={
+            "model": {},
+            "training": {"batch_size": 0, "learning_rate": "fast", "method": "magic"},
+            "data": {"train_split": 2},
+        },
+        dataset_path=None,
+        job_token=None,
+    )
+    assert set(problems(body)) == {
+        "config.model.name",
+        "config.training.batch_size",
+        "config.training.learning_rate",
+        "config.training.method",
+        "config.data.train_split",
+        "execution_id",
+        "job_token",
+        "dataset_path",
+    }
+
+
+@pytest.mark.parametrize(
+    ("training", "path"),
+    [
+        ({"per_device_train_batch_size": "x"}, "config.training.per_device_train_batch_size"),
+        ({"lora_r": 0}, "config.training.lora_r"),
+        ({"lora_config": {"lora_r": "x"}}, "config.training.lora_config.lora_r"),
+        ({"lora_config": "x"}, "config.training.lora_config"),
+        ({"lora_target_modules": 5}, "config.training.lora_target_modules"),
+        ({"evaluation_strategy": "often"}, "config.training.evaluation_strategy"),
+        ({"batch_size": True}, "config.training.batch_size"),
+        ({"batch_size": 1.5}, "config.training.batch_size"),
+        ({"learning_rate": float("nan")}, "config.training.learning_rate"),
+        ({"learning_rate": 10**400}, "config.training.learning_rate"),
+        ({"unknown": float("inf")}, "config.training.unknown"),
+    ],
+)
+def test_errors_stand_at_the_path_that_the_caller_wrote(
+    training: dict[str, Any], path: str
+) -> None:
+    assert list(problems(request_body(training=training))) == [path]
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 5, True])
+def test_a_body_that_is_no_object(body: Any) -> None:
+    assert problems(body) == {"body": "should be a JSON object"}
+
+
+@pytest.mark.parametrize("config", [None, [], "x", {}, {"model": None}, {"model": "tiny"}])
+def test_a_config_that_is_none(config: Any) -> None:
+    assert all(path.startswith("config") for path in problems(request_body() | {"config": config}))
+
+
+@pytest.mark.parametrize("token", [None, "", 5, {}, [], "two words", "a\r\nX-Admin: 1", "tök", " "])
+def test_a_token_that_no_header_can_carry_is_refused(token: Any) -> None:
+    assert list(problems(request_body() | {"job_token": token})) == ["job_token"]
+
+
+@pytest.mark.parametrize(
+    "job_id", ["", ".", "..", ".x", "a/b", "a b", "a\n", "a:1", "ä", "a" * 129, "a\0", 5, ["a"]]
+)
+def test_job_ids_that_are_none(job_id: Any) -> None:
+    assert list(problems(request_body() | {"execution_id": job_id})) == ["execution_id"]
+
+
+@pytest.mark.parametrize("job_id", ["a", "_", "-", "0", "a.b", "a..", "A-_.z", "a" * 128])
+def test_job_ids_that_are_fine(job_id: str) -> None:
+    assert start_request(job_id).execution_id == job_id
+
+
+def test_deep_nesting_is_refused_not_a_crash() -> None:
+    tools: dict[str, Any] = {}
+    inner = tools
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    body = request_body(config={"model": {"name": "m"}, "tools": tools}, more=tools)
+    assert set(problems(body)) == {"config.tools", "more.a"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [({"name": "\ud800"}, "name"), ({"x": ["\udfff"]}, "x.0"), ({"y": {"\ud800": 1}}, "y")],
+)
+def test_half_a_surrogate_pair_is_refused(fields: dict[str, Any], path: str) -> None:
+    """It could not be written to Redis or to a file."""
+    assert list(problems(request_body(**fields))) == [path]
+
+
+def test_a_million_mistakes_make_a_short_error() -> None:
+    found = problems(request_body(more=[float("nan")] * 100_000))
+    assert len(found) == 101
+    assert found["body"] == "99900 more fields are wrong"
+
+
+# ---------------------------------------------------------------- secrets
+
+
+def test_the_token_is_kept_nowhere_but_in_its_field() -> None:
+    request = start_request(access_token="acc-5f1d")
+    for text in (repr(request), str(request), request.model_dump_json()):
+        assert TOKEN not in text
+        assert "acc-5f1d" not in text
+    assert TOKEN not in json.dumps(request.without_secrets())
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["api_key", "apiKey", "hf_token", "hfToken", "accessToken", "token", "password", "job_token",
+     "wandb_api_key", "AUTHORIZATION", "aws_secret_access_key", "credentials", "private_key"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["s3cr3t-91", {"value": "s3cr3t-91"}, ["s3cr3t-91"]])
+def test_what_looks_like_a_secret_is_dropped_and_said(key: str, value: Any) -> None:
+    config = {"model": {"name": "m", key: value}, "provider": {"list": [{key: value}]}}
+    request = parse_request(request_body(config=config, meta={key: value}))
+    assert "s3cr3t-91" not in json.dumps(request.without_secrets()) + repr(request)
+    note = "(looks like a secret: not stored)"
+    assert f"config.model.{key} {note}" in request.ignored
+    assert f"config.provider.list.0.{key} {note}" in request.ignored
+    assert f"meta.{key} {note}" in request.ignored
+
+
+@pytest.mark.parametrize("key", ["eos_token", "pad_token", "tokenizer", "max_token", "keyboard"])
+def test_what_only_sounds_like_one_is_kept(key: str) -> None:
+    request = start_request(model={"name": "m", key: "x"})
+    assert request.without_secrets()["config"]["model"][key] == "x"
+
+
+def test_no_lower_error_hangs_on_the_refusal() -> None:
+    """pydantic's own error holds the input, and a traceback would print it."""
+    with pytest.raises(RequestInvalid) as caught:
+        parse_request(request_body(dataset_path=5))
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]), max_size=5)
+)
+_names = st.sampled_from(
+    ["model", "name", "training", "data", "lora", "lora_config", "lora_r", "r", "batch_size",
+     "num_train_epochs", "num_epochs", "warmup_steps", "warmup_ratio", "evaluation", "eval_steps",
+     "target_modules", "columns", "token", "ignored", "notes", "max_seq_length", "tokenizer"]
+) | st.text(st.characters(exclude_categories=[]), max_size=3)  # fmt: skip
+_garbage = st.recursive(
+    _leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=4),
+    max_leaves=12,
+)
+_top = st.dictionaries(
+    st.sampled_from(["config", "dataset_path", "dataset_content", "execution_id", "name", "x"]),
+    _garbage,
+)
+
+
+def _with_tokens(top: dict[str, Any], config: Any, job_token: Any) -> dict[str, Any]:
+    return {**top, "config": config, "job_token": job_token, "access_token": TOKEN}
+
+
+_bodies = st.builds(
+    _with_tokens,
+    _top,
+    st.fixed_dictionaries({"model": st.just({"name": "m"}) | _garbage, "training": _garbage})
+    | _garbage,
+    st.sampled_from([TOKEN, [TOKEN], {"t": TOKEN}, TOKEN + "\n", TOKEN + "\ud800"]),
+)
+
+
+@given(_bodies | _garbage)
+def test_whatever_comes_in_is_parsed_or_refused_and_no_token_shows(body: Any) -> None:
+    try:
+        request = parse_request(body)
+    except RequestInvalid as error:
+        assert error.problems
+        shown = f"{error} {error!r} {[p.model_dump() for p in error.problems]}"
+        shown.encode()
+    else:
+        stored = json.dumps(request.without_secrets(), allow_nan=False)
+        again = TrainingRequest.model_validate(json.loads(stored))
+        assert again.config == request.config
+        assert "\\ud8" not in stored
+        shown = f"{request!r} {stored}"
+    assert TOKEN not in shown
+
+
+# ---------------------------------------------------------------- ids and events
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", ":", "job", "job:", ":1", "job:0", "job:01", "job:-1", "job:1 ", "job:1\n", "job:١",
+     "job:" + "9" * 5000, "../x:1", "a:b:1"],
+)  # fmt: skip
+def test_attempt_ids_that_are_none(value: str) -> None:
+    with pytest.raises(ContractError):
+        parse_attempt_id(value)
+
+
+@given(st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}", fullmatch=True), st.integers(1, 10**9 - 1))
+def test_attempt_ids_there_and_back(job_id: str, attempt: int) -> None:
+    assert parse_attempt_id(attempt_id(job_id, attempt)) == (job_id, attempt)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"event": "metric", "step": 0, "epoch": 0}', '{"event": "metric", "step": 1, "epoch": NaN}',
+     '{"event": "metric", "step": 1, "epoch": 1, "train_loss": Infinity}', '{"event": "x"}', "[]",
+     '{"event": "metric", "step": 1, "epoch": 1, "surprise": 1}', "nonsense"],
+)  # fmt: skip
+def test_events_that_are_none(line: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(AnyEvent).validate_json(line)
+
+
+def test_a_metric_for_the_backend_has_known_values_and_a_whole_epoch() -> None:
+    point = Metric(step=3, epoch=1.75, train_loss=0.5, eval_loss=None)
+    assert point.to_backend() == {"step": 3, "epoch": 1, "train_loss": 0.5}
+
+
+def test_a_start_request_made_from_a_dump_still_asks_for_its_token() -> None:
+    with pytest.raises(ValidationError):
+        StartRequest.model_validate(start_request().without_secrets())
