@@ -154,7 +154,7 @@ class Services:
             self._launch("backend", self._backend_command())
         self._launch("bridge", python_module("backend_bridge.server"))
         self._launch("workers", python_module("worker.launcher"))
-        self._launch("flower", self._flower_command())
+        self._launch("flower", self._flower_command(), self._flower_environment())
 
     def wait(self) -> None:
         """Wait until every service answers. Raises ServiceDied."""
@@ -168,9 +168,14 @@ class Services:
             if child.name in ready:
                 self._wait(child, ready[child.name])
 
-    def _launch(self, name: str, command: list[str]) -> ChildProcess:
+    def _launch(
+        self, name: str, command: list[str], environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
         child = ChildProcess(
-            name, command, env=self.environment, log_file=self.log_dir / f"{name}.log"
+            name,
+            command,
+            env={**self.environment, **(environment or {})},
+            log_file=self.log_dir / f"{name}.log",
         )
         child.start()
         self._children.append(child)
@@ -201,6 +206,11 @@ class Services:
         celery = Path(sys.executable).with_name("celery")
         command = [sys.executable, str(celery), "-A", "worker.app", "flower"]
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
+
+    def _flower_environment(self) -> dict[str, str]:
+        """Its password travels in its environment: `ps` shows command lines."""
+        auth = self.settings.flower_basic_auth
+        return {"FLOWER_BASIC_AUTH": auth.get_secret_value()} if auth else {}
 
 
 def _settings_with(environment: Mapping[str, str]) -> Settings:

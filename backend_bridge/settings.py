@@ -30,31 +30,62 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    redis_url: SecretStr | None = Field(None, description="unset or 'embedded': an embedded Redis")
+    redis_url: SecretStr | None = Field(
+        None, description="The one Redis of broker and job store; unset: an embedded one."
+    )
     backend_url: str = Field(
-        "http://127.0.0.1:3000", description="unset: the development backend on port 3000"
+        "http://127.0.0.1:3000",
+        description="Who hears of the jobs; unset: `trainyard up` starts a development backend.",
     )
-    bridge_host: str = "127.0.0.1"
-    bridge_port: Port = 8000
-    bridge_api_key: SecretStr | None = None
-    flower_port: Port = 5555
-    flower_basic_auth: SecretStr | None = Field(None, description="user:password")
-    trainyard_home: Path = Path("./var")
-    dataset_roots: Paths = (Path("./datasets"),)
-    model_roots: Paths = (Path("./models"),)
+    bridge_host: str = Field("127.0.0.1", description="Address that the bridge listens on.")
+    bridge_port: Port = Field(8000, description="Its port.")
+    bridge_api_key: SecretStr | None = Field(
+        None, description="What callers must send as bearer token; required beyond loopback."
+    )
+    flower_port: Port = Field(5555, description="Flower's port, on loopback.")
+    flower_basic_auth: SecretStr | None = Field(
+        None, description="`user:password` that Flower asks for."
+    )
+    trainyard_home: Path = Field(Path("./var"), description="Jobs, caches, logs, embedded Redis.")
+    dataset_roots: Paths = Field(
+        (Path("./datasets"),), description="Folders that a job may read data sets from (`a:b`)."
+    )
+    model_roots: Paths = Field(
+        (Path("./models"),), description="Folders that a job may read models from (`a:b`)."
+    )
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
-        None, description="unset: one per GPU; 1 on a machine without"
+        None, description="Jobs at a time; unset: one per GPU, 1 on a machine without."
     )
-    max_queued_jobs: Annotated[int, Field(ge=0)] | None = Field(None, description="unset: no limit")
-    max_restarts: Annotated[int, Field(ge=0)] = 2
-    lease_seconds: Annotated[float, Field(ge=2)] = 30
-    cancel_grace_seconds: Annotated[float, Field(ge=0)] = 30
-    stop_timeout_seconds: Annotated[float, Field(ge=1)] = 120
-    log_flush_seconds: Annotated[float, Field(gt=0, le=60)] = 1
-    log_lines_kept: Annotated[int, Field(ge=100)] = 10_000
-    max_request_mb: Annotated[float, Field(gt=0)] = 64
-    allow_remote_code: bool = False
-    preload: bool = True
+    max_queued_jobs: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Jobs that may wait; one more is refused with 409. Unset: no limit."
+    )
+    max_restarts: Annotated[int, Field(ge=0)] = Field(
+        2, description="How often a job that crashed is started again."
+    )
+    lease_seconds: Annotated[float, Field(ge=2)] = Field(
+        30, description="A worker without a sign of life for so long has lost its job."
+    )
+    cancel_grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        30, description="Time for a training to stop when asked, before it is killed."
+    )
+    stop_timeout_seconds: Annotated[float, Field(ge=1)] = Field(
+        120, description="Time for a worker to put its job back when it is told to stop."
+    )
+    log_flush_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        1, description="A log line waits for at most so long for others to travel with."
+    )
+    log_lines_kept: Annotated[int, Field(ge=100)] = Field(
+        10_000, description="Newest log lines kept per job; the job's folder has them all."
+    )
+    max_request_mb: Annotated[float, Field(gt=0)] = Field(
+        64, description="Largest request that the bridge takes, with an inline data set."
+    )
+    allow_remote_code: bool = Field(
+        False, description="Whether a model's own code may run where a request asks for it."
+    )
+    preload: bool = Field(
+        True, description="Fork trainings from a process that has torch imported already."
+    )
 
     @field_validator("dataset_roots", "model_roots", mode="before")
     @classmethod
@@ -120,6 +151,20 @@ def read_settings(**overrides: Any) -> Settings:
 def settings() -> Settings:
     """Settings of this process, read at the first call."""
     return read_settings()
+
+
+def as_markdown() -> str:
+    """The table of docs/settings.md: every setting with its default and meaning."""
+    rows = ["| setting | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, tuple):
+            default = ":".join(map(str, default))
+        shown = (
+            "" if default is None else f"`{int(default) if default in (True, False) else default}`"
+        )
+        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"
 
 
 def slot_name(number: int) -> str:

@@ -58,6 +58,7 @@ def generate(folder: Path, prompt: str, max_new_tokens: int) -> str:
             attention_mask=inputs["attention_mask"],
             max_new_tokens=max_new_tokens,
             do_sample=False,
+            repetition_penalty=1.3,  # a small model repeats itself
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )

@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 from backend_bridge.contract import Outcome, Phase, TrainingRequest, TrainingSpec
@@ -82,9 +83,20 @@ def set_up_output() -> None:
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True
     )
     logging.captureWarnings(True)
+    warnings.formatwarning = _one_line
     for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     faulthandler.enable()
+
+
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    return f"{category.__name__}: {message} ({filename}:{lineno})"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""Documents that are made from code, and claims that name a test, hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from backend_bridge.settings import as_markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_of_settings_is_the_code_s() -> None:
+    assert as_markdown() in (ROOT / "docs/settings.md").read_text()
+
+
+def test_every_test_that_the_documents_name_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/README.md").read_text())
+    assert len(named) >= 10
+    for path, function in named:
+        assert f"def {function}(" in (ROOT / path).read_text(), f"{path}::{function}"
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for document in documents:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

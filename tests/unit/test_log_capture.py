@@ -1,0 +1,346 @@
+"""From the bytes that a training prints to pages of its log: nothing lost, nothing smuggled in."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import fakeredis
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from backend_bridge.contract import LOG_LINES_PER_BATCH, Metric, Phase, Progress
+from backend_bridge.event_log import EventLog
+from backend_bridge.job_store import JobStore, StoredEvent
+from backend_bridge.log_lines import LINE_CHARACTERS_MAX, clean, stamp
+from tests.support.requests import start_request
+from worker.log_handler import BatchingLogHandler
+from worker.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter
+from worker.reporter import EVENTS_PER_APPEND, Reporter
+
+JOB = "job-1"
+
+
+# ---------------------------------------------------------------- one line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;a title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("bell\x07", "bell\\x07"),
+        ("nul\0", "nul\\x00"),
+        ("a\nb\rc", "a\\x0ab\\x0dc"),
+        ("half an escape \x1b", "half an escape \\x1b"),
+        ("\x9b31m", "\\x9b31m"),
+        ("line\u2028separator", "line\\x2028separator"),
+        ("\ttab", "    tab"),
+        ("ünïcödé 👩‍🔬", "ünïcödé 👩‍🔬"),
+    ],
+)
+def test_control_characters_are_shown_not_sent(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+def test_a_megabyte_line_is_cut_and_says_so() -> None:
+    assert clean("x" * 1_000_000) == "x" * LINE_CHARACTERS_MAX + " [991,808 more characters]"
+
+
+@given(st.text())
+def test_a_stamped_line_is_one_printable_line(text: str) -> None:
+    line = stamp(text, at=0)
+    assert line.startswith("[1970-01-01 00:00:00] ")
+    assert len(line.splitlines()) == 1
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
+
+
+# ---------------------------------------------------------------- bytes to lines
+
+
+def split(*chunks: bytes, clock: Any = lambda: 0.0) -> list[str]:
+    splitter = LineSplitter(clock)
+    lines = [line for chunk in chunks for line in splitter.feed(chunk)]
+    return [*lines, *splitter.close()]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ((b"a\nb\n",), ["a", "b"]),
+        ((b"a\n\nb",), ["a", "", "b"]),
+        ((b"a", b"b", b"\n"), ["ab"]),
+        ((b"a\r\nb\r", b"\nc"), ["a", "b", "c"]),
+        ((b"a\r\r\nb",), ["a", "b"]),
+        ((b"\xff\xfe\n",), ["\ufffd\ufffd"]),
+        (("é".encode()[:1], "é".encode()[1:] + b"\n"), ["é"]),
+        ((b"a\0b\n",), ["a\0b"]),
+        ((b"10%\r20%\r100%\n",), ["100%"]),
+        ((b"",), []),
+    ],
+)
+def test_lines(chunks: tuple[bytes, ...], lines: list[str]) -> None:
+    assert split(*chunks) == lines
+
+
+@pytest.mark.parametrize("form", [b"\r%d%%", b"%d%%\r"], ids=["before", "after"])
+def test_a_progress_bar_is_kept_once_a_second_and_its_last_state_always(form: bytes) -> None:
+    now = 0.0
+    splitter = LineSplitter(lambda: now)
+    kept: list[str] = []
+    for percent in range(101):
+        kept += splitter.feed(form % percent)
+        now += REFRESH_EVERY_S / 10
+    kept += splitter.feed(b"\n")
+    assert 9 <= len(kept) <= 12
+    assert kept[-1] == "100%"
+    assert len(set(kept)) == len(kept)
+
+
+def test_a_line_without_an_end_is_handed_on_in_pieces() -> None:
+    splitter = LineSplitter()
+    pieces: list[str] = []
+    for _ in range(64):
+        pieces += splitter.feed(b"x" * 16_384)
+    assert [len(piece) for piece in pieces] == [LINE_BYTES_MAX] * 16
+    assert list(splitter.close()) == []
+
+
+@given(st.lists(st.text("ab é\0", max_size=6), max_size=8), st.data())
+def test_how_the_bytes_are_cut_makes_no_difference(texts: list[str], data: st.DataObject) -> None:
+    raw = "".join(f"{text}\n" for text in texts).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=5)))
+    chunks = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    assert split(*chunks) == [text.rstrip() for text in texts]
+
+
+@given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\r", b"\n", b"\r\n"]), max_size=20))
+def test_any_bytes_at_all_become_single_lines(chunks: list[bytes]) -> None:
+    assert all("\n" not in line and "\r" not in line for line in split(*chunks))
+
+
+# ---------------------------------------------------------------- batches
+
+
+class Batches:
+    """A sink that keeps what it gets, and a handler in front of it."""
+
+    def __init__(self, flush_s: float = 3600) -> None:
+        self.batches: list[Sequence[str]] = []
+        self.file = io.StringIO()
+        self.handler = BatchingLogHandler(self.batches.append, self.file, flush_s=flush_s)
+
+    def log(self, text: str) -> None:
+        self.handler.handle(logging.LogRecord("job", logging.INFO, "", 0, text, None, None))
+
+
+def test_a_batch_holds_a_hundred_lines_at_most() -> None:
+    out = Batches()
+    for n in range(250):
+        out.log(f"line {n}")
+    assert [len(batch) for batch in out.batches] == [LOG_LINES_PER_BATCH] * 2
+    out.handler.flush()
+    assert len(out.batches[2]) == 50
+    lines = [line for batch in out.batches for line in batch]
+    assert [line.rpartition(" ")[2] for line in lines] == [str(n) for n in range(250)]
+    assert out.file.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize(("flush_s", "batches"), [(0.0, 1), (3600.0, 0)])
+def test_a_few_lines_wait_for_the_flush_time(flush_s: float, batches: int) -> None:
+    out = Batches(flush_s)
+    out.log("one")
+    out.handler.flush_if_due()
+    assert len(out.batches) == batches
+
+
+def test_nothing_is_handed_on_where_there_is_nothing() -> None:
+    out = Batches(0)
+    out.handler.flush()
+    out.handler.flush_if_due()
+    assert out.batches == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("a\nb", ["a", "b"]), ("", [""]), ("100% %s %d {x}", ["100% %s %d {x}"]), ("a\n" * 150, ["a"] * 150)],
+)
+def test_a_record_becomes_its_lines(text: str, lines: list[str]) -> None:
+    out = Batches()
+    out.log(text)
+    out.handler.flush()
+    found = [line for batch in out.batches for line in batch]
+    assert [line[22:] for line in found] == lines
+    assert max(map(len, out.batches)) <= LOG_LINES_PER_BATCH
+
+
+# ---------------------------------------------------------------- the reporter
+
+
+class Outage:
+    """The job store's append while Redis is away: it raises, or loses the answer."""
+
+    def __init__(self, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = True
+        self.answer_lost = False
+        append = store.append
+
+        def patched(*arguments: Any) -> bool:
+            if self.away:
+                if self.answer_lost:
+                    append(*arguments)
+                raise ConnectionError("away")
+            return append(*arguments)
+
+        monkeypatch.setattr(store, "append", patched)
+
+
+@pytest.fixture
+def running(redis: Redis) -> JobStore:
+    store = JobStore(redis, log_lines_kept=500)
+    store.admit(start_request(JOB), slots=1)
+    assert store.claim(JOB, 1, slot="s", worker="w")
+    return store
+
+
+@pytest.fixture
+def reporter(running: JobStore) -> Reporter:
+    return Reporter(running, JOB, 1, io.StringIO())
+
+
+def stream(store: JobStore) -> list[tuple[str, Any]]:
+    found = [f for _, f in store.redis.xrange(f"trainyard:events:{JOB}")]
+    return [(f["kind"], json.loads(f["data"])) for f in found if f["kind"] != "status"]
+
+
+def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
+    for n in range(1, EVENTS_PER_APPEND + 10):
+        reporter.log_lines([f"line {n}"])
+        reporter.metric(Metric(step=n, epoch=0, train_loss=1 / n))
+    reporter.phase(Phase(name="train", seconds=1.23456))
+    reporter.progress(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
+    assert reporter.flush()
+    found = stream(running)
+    assert [kind for kind, _ in found] == ["log", "metric"] * (EVENTS_PER_APPEND + 9) + ["phase"]
+    assert [data["step"] for kind, data in found if kind == "metric"] == list(range(1, 60))
+    job = running.get(JOB)
+    assert job is not None
+    assert (job.progress["step"], job.phases) == (7, {"train": 1.235})
+
+
+def test_the_point_holds_the_newest_value_of_each_field(
+    reporter: Reporter, running: JobStore
+) -> None:
+    for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        reporter.metric(Metric(step=step, epoch=0, eval_loss=loss))
+        reporter.metric(Metric(step=step, epoch=0, train_loss=step / 10))
+    reporter.flush()
+    job = running.get(JOB)
+    assert job is not None
+    assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
+    assert job.point["train_loss"] == 0.3
+
+
+@pytest.mark.parametrize("answer_lost", [False, True])
+def test_an_outage_loses_and_doubles_nothing(
+    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
+) -> None:
+    outage = Outage(running, monkeypatch)
+    outage.answer_lost = answer_lost
+    for n in range(5):
+        reporter.log_lines([f"line {n}"])
+        assert not reporter.flush()
+    outage.away = False
+    assert reporter.flush()
+    assert [data for _, data in stream(running)] == [[f"line {n}"] for n in range(5)]
+
+
+def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
+    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(running, monkeypatch)
+    reporter.metric(Metric(step=1, epoch=0))
+    for n in range(50):
+        reporter.log_lines([f"line {n}.{i}" for i in range(100)])
+    assert reporter._pending_lines <= running.log_lines_kept
+    outage.away = False
+    reporter.flush()
+    kinds = [kind for kind, _ in stream(running)]
+    lines = [line for kind, data in stream(running) if kind == "log" for line in data]
+    assert kinds.count("metric") == 1
+    assert "... 4500 log lines were cut while Redis was away" in lines[0]
+    assert lines[1:] == [f"line {n}.{i}" for n in range(45, 50) for i in range(100)]
+
+
+def test_a_fenced_reporter_stops(reporter: Reporter, running: JobStore) -> None:
+    reporter.log_lines(["before"])
+    assert reporter.flush()
+    running.put_back(JOB, 1, "x")
+    reporter.log_lines(["after"])
+    assert not reporter.flush_until(deadline=float("inf"))
+    assert reporter.fenced
+    assert "after" not in json.dumps(stream(running))
+
+
+# ---------------------------------------------------------------- pages of the log
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 8), max_size=15),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.integers(-60, 60), st.integers(0, 40)), min_size=1, max_size=8),
+)
+def test_pages_of_the_log_are_those_of_a_plain_list(
+    batches: list[int], kept: int, pages: list[tuple[int, int]]
+) -> None:
+    with fakeredis.FakeRedis(decode_responses=True) as redis:
+        store = JobStore(redis, log_lines_kept=kept)
+        store.admit(start_request(JOB), slots=1)
+        store.claim(JOB, 1, slot="s", worker="w")
+        lines: list[str] = []
+        first = 0
+        for number, size in enumerate(batches, start=1):
+            new = [f"line {len(lines) + i}" for i in range(size)]
+            lines += new
+            events = [StoredEvent("log", json.dumps(new), size), StoredEvent("phase", "{}")]
+            store.append(JOB, 1, number, events)
+        ends = [sum(batches[: i + 1]) for i in range(len(batches))]
+        first = max((end for end in ends if len(lines) - end >= kept), default=0)
+        model = lines[first:]
+        for offset, limit in pages:
+            page = EventLog(redis).logs(JOB, limit=limit, offset=offset)
+            begin = max(len(model) + offset, 0) if offset < 0 else offset
+            assert page.lines == model[begin : begin + limit]
+            assert page.total_lines == len(model)
+            assert page.offset == begin
+            assert page.lines_cut == first
+
+
+def test_entries_that_are_cut_while_a_page_is_read_do_not_move_the_others(
+    redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JobStore(redis, log_lines_kept=10_000)
+    store.admit(start_request(JOB), slots=1)
+    store.claim(JOB, 1, slot="s", worker="w")
+    for n in range(3):
+        store.append(JOB, 1, n + 1, [StoredEvent("log", json.dumps([f"{n}a", f"{n}b"]), 2)])
+    log = EventLog(redis)
+    read = log._range
+
+    def cut_first(*arguments: Any) -> Any:
+        (oldest,) = (e for e, f in read(JOB) if f.get("first_line") == "0")
+        redis.xdel(f"trainyard:events:{JOB}", oldest)
+        return read(*arguments)
+
+    monkeypatch.setattr(log, "_range", cut_first)
+    assert log.logs(JOB, limit=4, offset=1).lines == ["1a", "1b", "2a"]

@@ -1,0 +1,114 @@
+"""Which tokens are trained on, and what becomes of rows that are too long."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy
+import pytest
+from transformers import AutoTokenizer
+
+from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
+from tasks.datasets.prepare import ROW_SCHEMA
+from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised, tokenise
+from tasks.errors import DatasetError
+from tests.support.models import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tiny model's tokenizer with the simple chat template."""
+    loaded = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path_factory.mktemp("tiny")))
+    loaded.chat_template = SIMPLE_CHAT_TEMPLATE
+    return loaded
+
+
+def run(
+    tokenizer: Any, cache: Path, *rows: dict[str, Any], max_length: int = 200, add_eos: bool = True
+) -> Tokenised:
+    columns = dict.fromkeys(ROW_SCHEMA.names)
+    stored = datasets.Dataset.from_list(
+        [{**columns, "row": number, **row} for number, row in enumerate(rows, start=1)]
+    )
+    return tokenise(
+        stored,
+        numpy.arange(len(rows)),
+        tokenizer,
+        max_length=max_length,
+        add_eos=add_eos,
+        cache_dir=cache,
+        source_key=json.dumps(rows),
+    )
+
+
+def trained_text(tokenizer: Any, found: Tokenised, row: int = 0) -> str:
+    labels = found.dataset[row]["labels"]
+    return str(tokenizer.decode([label for label in labels if label != IGNORED_LABEL]))
+
+
+def messages(*turns: str) -> dict[str, str]:
+    roles = ["user", "assistant"] * len(turns)
+    made = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]
+    return {"messages": json.dumps(made)}
+
+
+def test_only_the_completion_and_its_end_are_trained_on(tokenizer: Any, tmp_path: Path) -> None:
+    found = run(tokenizer, tmp_path, {"prompt": "What is 1 plus 2?", "completion": " 3."})
+    assert trained_text(tokenizer, found) == " 3.<eos>"
+    assert tokenizer.decode(found.dataset[0]["input_ids"]) == "What is 1 plus 2? 3.<eos>"
+    assert found.trained_tokens < found.tokens == len(found.dataset[0]["input_ids"])
+
+
+def test_all_of_a_text_is_trained_on(tokenizer: Any, tmp_path: Path) -> None:
+    found = run(tokenizer, tmp_path, {"text": "The quick fox"})
+    assert trained_text(tokenizer, found) == "The quick fox<eos>"
+    without = run(tokenizer, tmp_path, {"text": "The quick fox"}, add_eos=False)
+    assert trained_text(tokenizer, without) == "The quick fox"
+
+
+def test_every_turn_of_the_assistant_is_trained_on(tokenizer: Any, tmp_path: Path) -> None:
+    found = run(tokenizer, tmp_path, messages("one", "two", "three", "four"))
+    assert trained_text(tokenizer, found) == "two<eos>\n\nfour<eos>\n\n"
+
+
+def test_a_template_that_rewrites_earlier_turns_leaves_the_last(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewriting = SIMPLE_CHAT_TEMPLATE.replace(
+        "'### Response:\n' + message['content']",
+        "'### Response:\n' + (message['content'] if loop.last else 'past')",
+    )
+    assert rewriting != SIMPLE_CHAT_TEMPLATE
+    monkeypatch.setattr(tokenizer, "chat_template", rewriting)
+    found = run(tokenizer, tmp_path, messages("one", "two", "three", "four"))
+    assert trained_text(tokenizer, found) == "four<eos>\n\n"
+
+
+def test_rows_without_a_trained_token_left_are_dropped_and_counted(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    long, short = {"prompt": "x" * 300, "completion": "y"}, {"prompt": "a", "completion": "b" * 60}
+    found = run(tokenizer, tmp_path, long, short, max_length=40)
+    assert (len(found.dataset), found.dropped, found.cut) == (1, 1, 1)
+    assert len(found.dataset[0]["input_ids"]) == 40
+    with pytest.raises(DatasetError, match="max_length"):
+        run(tokenizer, tmp_path, long, max_length=40)
+
+
+def test_the_cache_is_used_and_told_apart_by_what_changes_the_tokens(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    row = {"text": "The quick fox"}
+
+    def files() -> int:
+        return len(list(tmp_path.rglob("*.arrow")))
+
+    first = run(tokenizer, tmp_path, row)
+    assert first.dataset[0] == run(tokenizer, tmp_path, row).dataset[0]
+    assert files() == 1
+    run(tokenizer, tmp_path, row, max_length=3)
+    run(tokenizer, tmp_path, row, add_eos=False)
+    assert files() == 3

@@ -1,0 +1,157 @@
+"""The figures that the callbacks report."""
+
+from __future__ import annotations
+
+import math
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backend_bridge.contract import Event, Metric
+from tasks.callbacks import Control, Reporter, perplexity
+from tasks.errors import Diverged, Stopped
+from tasks.gpu_figures import GpuFigures, device_handle
+
+
+class RecordingChannel:
+    """A channel that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Event] = []
+        self.cancel_requested = threading.Event()
+        self.pause_requested = threading.Event()
+
+    def send(self, event: Event) -> None:
+        self.sent.append(event)
+
+
+def state(step: int, **more: Any) -> SimpleNamespace:
+    values = {"global_step": step, "max_steps": 10, "epoch": 0.5, "log_history": []}
+    return SimpleNamespace(**{**values, "num_train_epochs": 1, **more})
+
+
+def control() -> SimpleNamespace:
+    names = ("training_stop", "log", "evaluate", "save")
+    return SimpleNamespace(**{f"should_{name}": False for name in names})
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(0.0, 1.0), (None, None), (math.nan, None), (math.inf, None), (5000.0, None)],
+)
+def test_perplexity_never_overflows(loss: float | None, expected: float | None) -> None:
+    assert perplexity(loss) == expected
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    channel = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)  # type: ignore[arg-type]  # a double
+    reporter.on_log(None, state(3), None, {"loss": math.nan, "grad_norm": math.inf})
+    [metric] = channel.sent
+    assert isinstance(metric, Metric)
+    assert (metric.train_loss, metric.grad_norm, metric.step) == (None, None, 3)
+
+
+def test_the_eval_before_the_first_step_is_kept_but_not_sent() -> None:
+    channel = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)  # type: ignore[arg-type]  # a double
+    reporter.on_log(None, state(0), None, {"eval_loss": 4.0})
+    reporter.on_log(None, state(5), None, {"eval_loss": 2.0})
+    assert [metric.step for metric in channel.sent if isinstance(metric, Metric)] == [5]
+    assert (reporter.first_eval_loss, reporter.last_eval_loss) == (4.0, 2.0)
+
+
+def test_gpu_figures_are_part_of_a_metric() -> None:
+    channel = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, lambda: {"gpu_utilization_percent": 97.0})  # type: ignore[arg-type]  # a double
+    reporter.on_log(None, state(3), None, {"loss": 1.0})
+    [metric] = channel.sent
+    assert isinstance(metric, Metric)
+    assert metric.gpu_utilization_percent == 97.0
+
+
+def test_a_cancel_wins_over_everything_that_the_step_would_do() -> None:
+    channel = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
+    flow = control()
+    flow.should_save = flow.should_evaluate = True
+    channel.cancel_requested.set()
+    listener.on_step_end(None, state(3), flow)
+    assert flow.should_training_stop
+    assert not (flow.should_save or flow.should_evaluate or flow.should_log)
+    with pytest.raises(Stopped):
+        listener.on_prediction_step(None, state(3), flow)
+
+
+def test_a_pause_at_the_last_step_lets_the_job_complete() -> None:
+    channel = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
+    channel.pause_requested.set()
+    flow = control()
+    listener.on_step_end(None, state(10), flow)
+    assert (listener.stopped, flow.should_training_stop) == (None, False)
+    listener.on_step_end(None, state(9), flow)
+    assert (listener.stopped, flow.should_save) == ("paused", True)
+
+
+@pytest.mark.parametrize(
+    ("logs", "fp16", "diverges"),
+    [
+        ({"loss": math.nan}, False, True),
+        ({"loss": 1.0, "grad_norm": math.inf}, False, True),
+        ({"loss": 1.0, "grad_norm": math.inf}, True, False),
+        ({"eval_loss": math.inf}, True, True),
+        ({"loss": 1.0, "grad_norm": 1.0}, False, False),
+    ],
+)
+def test_divergence(logs: dict[str, float], fp16: bool, diverges: bool) -> None:
+    channel = RecordingChannel()
+    arguments = SimpleNamespace(fp16=fp16)
+    strict: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
+    lenient: Any = Control(channel, stop_on_nan=False)  # type: ignore[arg-type]  # a double
+    lenient.on_log(arguments, state(3), None, logs)
+    if diverges:
+        with pytest.raises(Diverged, match="step 3"):
+            strict.on_log(arguments, state(3), None, logs)
+    else:
+        strict.on_log(arguments, state(3), None, logs)
+
+
+def test_gpu_figures_are_sampled_by_a_thread_and_end_with_an_error() -> None:
+    sampled, failed = threading.Event(), threading.Event()
+
+    def sample() -> dict[str, float]:
+        sampled.set()
+        return {"gpu_utilization_percent": 50.0}
+
+    figures = GpuFigures(sample)
+    figures.start()
+    assert sampled.wait(10)
+    figures.stop()
+    assert figures.latest() == {"gpu_utilization_percent": 50.0}
+
+    def fail() -> dict[str, float]:
+        failed.set()
+        raise RuntimeError("the driver is gone")
+
+    figures = GpuFigures(fail)
+    figures.start()
+    assert failed.wait(10)
+    figures.stop()
+    assert figures.latest() == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("1,2", ("index", 1)), ("", ("index", 0)), ("GPU-abc", ("uuid", "GPU-abc"))],
+)
+def test_the_jobs_own_gpu_is_asked(
+    visible: str, expected: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pynvml
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: ("index", index))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: ("uuid", uuid))
+    assert device_handle(visible) == expected
