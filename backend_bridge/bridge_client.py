@@ -75,13 +75,19 @@ class BridgeClient:
                 "Start one with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT."
             ) from error
         try:
-            body: dict[str, Any] = answer.json()
+            body: Any = answer.json()
         except ValueError:
+            body = None
+        if not isinstance(body, dict):
             raise BridgeError(
-                f"{self.url} is no bridge: it answered {answer.status_code} and no JSON",
+                f"{self.url} is no bridge: it answered {answer.status_code} and no JSON object",
                 answer.status_code,
-            ) from None
+            )
         if not answer.ok:
-            sentence = body.get("error") or body.get("message") or body.get("detail")
-            raise BridgeError(str(sentence), answer.status_code)
+            sentences = (body.get(name) for name in ("error", "message", "detail"))
+            found = next((s for s in sentences if isinstance(s, str) and s), None)
+            raise BridgeError(
+                found or f"{self.url}: it answered {answer.status_code} and no reason",
+                answer.status_code,
+            )
         return body

@@ -29,6 +29,11 @@ def python_module(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """``command`` so that it gets SIGTERM when the thread that starts it ends, however it ends."""
+    return [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *command]
+
+
 class ChildProcess:
     """One child, which gets SIGTERM when the thread that started it ends: use the main thread.
 
@@ -72,7 +77,7 @@ class ChildProcess:
             output = self.log_file.open("ab")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *self.command],
+                dying_with_us(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,

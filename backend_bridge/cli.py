@@ -19,6 +19,8 @@ from backend_bridge.settings import SettingsError, settings
 
 EXIT_REFUSED, EXIT_SETTINGS = 1, 2
 FOLLOW_EVERY_S = 0.5
+FOLLOW_OVERLAP = 1000
+"""Lines asked for again while old ones are being cut, since offsets move meanwhile."""
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -49,10 +51,7 @@ def main() -> None:
 def _client() -> BridgeClient:
     current = settings()
     key = current.bridge_api_key
-    host = "127.0.0.1" if current.bridge_host in ("0.0.0.0", "::") else current.bridge_host  # noqa: S104  (compared, not bound)
-    return BridgeClient(
-        f"http://{host}:{current.bridge_port}", key.get_secret_value() if key else None
-    )
+    return BridgeClient(current.bridge_url, key.get_secret_value() if key else None)
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -183,7 +182,8 @@ def _follow(client: BridgeClient, job_id: str, seen: int) -> None:
     cut = 0
     while True:
         ended = client.status(job_id)["status"] in ENDED
-        page = client.logs(job_id, limit=100_000, offset=max(seen - cut, 0))
+        overlap = min(cut, FOLLOW_OVERLAP)
+        page = client.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
         cut = page["lines_cut"]
         if page["offset"] > max(seen - cut, 0):
             continue  # older lines were cut since the last answer: what we want moved down

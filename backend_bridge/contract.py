@@ -33,6 +33,9 @@ JOB_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
 LOG_LINES_PER_BATCH = 100
 """Lines in one log entry of the event stream, and so in one POST to the backend."""
 
+PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
+"""Priorities of a request: 0 runs first."""
+
 TASK_TRAIN = "tasks.train"
 QUEUE_GPU = "gpu"
 
@@ -163,6 +166,31 @@ class Checkpoint(Event):
     is_best: bool = False
 
 
+class Held(Event):
+    """The training stands still at a step boundary, as asked, and writes nothing."""
+
+    event: Literal["held"] = "held"
+    step: int
+
+
+class Receipt(Event):
+    """What a resume went on from, to be compared with what the pause left.
+
+    Hashes are SHA-256 in hex; ``data_position`` counts the micro-batches of the epoch that were
+    consumed. ``warm`` where the process was parked meanwhile.
+    """
+
+    event: Literal["receipt"] = "receipt"
+    when: Literal["paused", "resumed"]
+    step: int
+    epoch: float
+    learning_rate: float
+    optimizer_sha256: str
+    rng_sha256: str
+    data_position: int
+    warm: bool = False
+
+
 class Frame(BaseModel):
     """One frame of a traceback."""
 
@@ -201,13 +229,16 @@ AnyEvent = Annotated[Phase | Progress | Metric | Checkpoint | Outcome, Field(dis
 class TrainingSpec(BaseModel):
     """First line that a supervisor sends to its training process. Holds no secret.
 
-    The request itself lies in ``{job_dir}/request.json``.
+    The request itself lies in ``{job_dir}/request.json``. ``resume_from`` names the checkpoint
+    to go on from (relative to the job folder); the last good one, or the start, where None.
     """
 
     job_id: str
     attempt: int
     slot: str
     job_dir: str
+    resume_from: str | None = None
+    from_start: bool = False
     cache_dir: str
     dataset_roots: list[str]
     model_roots: list[str]
@@ -217,7 +248,7 @@ class TrainingSpec(BaseModel):
 class Command(BaseModel):
     """What a supervisor asks of its running training, one JSON object a line."""
 
-    command: Literal["cancel", "pause"]
+    command: Literal["cancel", "pause", "hold", "continue"]
 
 
 # ---------------------------------------------------------------- the request
@@ -386,6 +417,7 @@ class TrainingRequest(Section):
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     name: str | None = None
     user_id: str | None = None
+    priority: Annotated[_Int, Field(ge=0, le=PRIORITY_LAST)] = PRIORITY_DEFAULT
     ignored: list[str] = []
     notes: list[str] = []
 

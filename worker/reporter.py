@@ -51,7 +51,7 @@ class Reporter:
         """Sink of the log handler: one batch of ready lines."""
         self._pending.append(StoredEvent("log", json.dumps(list(lines)), len(lines)))
         self._pending_lines += len(lines)
-        while self._pending_lines > self.store.log_lines_kept:
+        while self._pending_lines >= self.store.log_lines_kept:  # one line is for the note
             self._cut_oldest_log()
 
     def metric(self, metric: Metric) -> None:

@@ -1,5 +1,5 @@
 -- Admit a job once, counting first. ARGV: id, digest, request, token, fields (JSON), slots,
--- max queued ('' = no limit). Returns {'created'|'same'|'taken'|'full', attempt}.
+-- max queued ('' = no limit), priority. Returns {'created'|'same'|'taken'|'full', attempt}.
 local id, digest = ARGV[1], ARGV[2]
 local job = key('job', id)
 local known = redis.call('HGET', job, 'digest')
@@ -17,5 +17,7 @@ redis.call('HSET', job, 'job_id', id, 'digest', digest, 'status', 'queued', 'att
 redis.call('SET', key('request', id), ARGV[3])
 redis.call('SET', key('token', id), ARGV[4])
 redis.call('ZADD', JOBS, now, id)
-redis.call('ZADD', WAITING, redis.call('INCR', ORDER), id)
+local order = redis.call('INCR', ORDER)
+redis.call('HSET', job, 'priority', ARGV[8], 'order', order)
+redis.call('ZADD', WAITING, wait_score(ARGV[8], order), id)
 return {'created', '1'}

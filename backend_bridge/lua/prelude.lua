@@ -48,3 +48,8 @@ local function wake_sender(id, now)
   redis.call('ZADD', UNDELIVERED, 'NX', now, id)
   redis.call('PUBLISH', WAKE, id)
 end
+
+-- Jobs wait by priority (0 first), then in the order in which they came.
+local function wait_score(priority, order)
+  return tonumber(priority) * 1e12 + tonumber(order)
+end

@@ -30,7 +30,12 @@ if target == 'running' then
   redis.call('HDEL', job, 'batch')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)
-  redis.call('ZADD', WAITING, redis.call('INCR', ORDER), id)
+  if status == 'paused' or ENDED[status] then
+    redis.call('HSET', job, 'order', redis.call('INCR', ORDER))
+  end
+  local priority, order = unpack(redis.call('HMGET', job, 'priority', 'order'))
+  redis.call('ZADD', WAITING, wait_score(priority, order), id)
+  redis.call('HDEL', job, 'completed_at', 'error')
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel', 'progress')
 elseif target == 'paused' or ENDED[target] then

@@ -1,0 +1,230 @@
+"""The embedded Redis as a process: how it is guarded, and what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError
+
+from backend_bridge.redis_connection import check
+from backend_bridge.services import Ports, Services
+
+WAIT_S = 30.0
+
+
+def wait_for(what: str, condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.02)
+    return found
+
+
+class Embedded:
+    """``python -m worker.embedded_redis`` over one folder, started and ended by the test."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.folder = home / "redis"
+        self.started: list[subprocess.Popen[str]] = []
+        self._seen: set[psutil.Process] = set()
+
+    def launch(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.embedded_redis"],
+            env={**os.environ, "TRAINYARD_HOME": str(self.home)},
+            cwd=self.home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def start(self) -> subprocess.Popen[str]:
+        url = self.folder / "url"
+        before = url.stat().st_mtime_ns if url.exists() else None
+        process = self.launch()
+        wait_for(
+            "the embedded Redis says where it is",
+            lambda: process.poll() is not None
+            or (url.exists() and url.stat().st_mtime_ns != before),
+        )
+        assert process.poll() is None
+        self._seen |= set(psutil.Process(process.pid).children())
+        return process
+
+    @property
+    def server(self) -> psutil.Process:
+        (server,) = psutil.Process(self.started[-1].pid).children()
+        return server
+
+    @property
+    def url(self) -> str:
+        return (self.folder / "url").read_text().strip()
+
+    def client(self) -> Redis:
+        return Redis.from_url(self.url, decode_responses=True)
+
+    def error(self) -> str:
+        assert self.started[-1].stderr is not None
+        return self.started[-1].stderr.read()
+
+    def end(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
+        process.send_signal(number)
+        return process.wait(WAIT_S)
+
+    def close(self) -> list[psutil.Process]:
+        """End what runs; returns servers that are left, having killed them."""
+        for process in self.started:
+            if process.poll() is None:
+                self.end(process)
+            assert process.stderr is not None
+            process.stderr.close()
+        left = psutil.wait_procs(list(self._seen), timeout=WAIT_S)[1]
+        for server in left:
+            server.kill()
+        return left
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    embedded = Embedded(tmp_path / 'home with "a space')
+    embedded.home.mkdir()
+    yield embedded
+    assert embedded.close() == [], "a server is left behind"
+
+
+def test_it_asks_for_a_password_and_hides_it(embedded: Embedded) -> None:
+    embedded.start()
+    password = (embedded.folder / "password").read_text()
+    assert len(password) >= 32
+    secret = {"password", "redis.conf", "url"}
+    for path in embedded.folder.iterdir():
+        if path.is_file() and password in path.read_text(errors="replace"):
+            secret.discard(path.name)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert secret == set()
+    assert stat.S_IMODE(embedded.folder.stat().st_mode) == 0o700
+    for process in (embedded.server, psutil.Process(embedded.started[0].pid)):
+        assert password not in " ".join([*process.cmdline(), *process.environ().values()])
+    port = embedded.url.rpartition(":")[2].partition("/")[0]
+    with Redis(port=int(port)) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
+    listening = {c.laddr.ip for c in embedded.server.net_connections("inet") if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+
+
+def test_it_passes_the_checks_that_any_redis_must_pass(embedded: Embedded) -> None:
+    embedded.start()
+    with embedded.client() as client:
+        assert check(client) == []
+
+
+def test_port_password_and_data_outlive_a_restart(embedded: Embedded) -> None:
+    first = embedded.start()
+    url = embedded.url
+    with embedded.client() as client:
+        client.set("key", "value")
+    assert embedded.end(first) == 0
+    assert not (embedded.folder / "url").exists()
+    embedded.start()
+    assert embedded.url == url
+    with embedded.client() as client:
+        assert client.get("key") == "value"
+
+
+def test_another_port_where_somebody_took_the_old_one(embedded: Embedded) -> None:
+    first = embedded.start()
+    port = int((embedded.folder / "port").read_text())
+    embedded.end(first)
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
+        embedded.start()
+        with embedded.client() as client:
+            assert client.ping()
+    assert int((embedded.folder / "port").read_text()) != port
+
+
+def test_a_second_one_on_the_same_folder_is_refused_and_harms_nothing(embedded: Embedded) -> None:
+    embedded.start()
+    url = embedded.url
+    second = embedded.launch()
+    assert second.wait(WAIT_S) == 2
+    assert "already runs" in embedded.error()
+    assert embedded.url == url
+    with embedded.client() as client:
+        assert client.ping()
+
+
+def test_a_server_that_is_killed_ends_it_and_loses_nothing(embedded: Embedded) -> None:
+    first = embedded.start()
+    with embedded.client() as client:
+        client.set("key", "value")
+    embedded.server.kill()
+    assert first.wait(WAIT_S) == 1
+    assert "exit code -9" in embedded.error()
+    embedded.start()
+    with embedded.client() as client:
+        assert client.get("key") == "value"
+
+
+def test_when_it_is_killed_itself_its_server_goes_too_and_the_next_one_starts(
+    embedded: Embedded,
+) -> None:
+    first = embedded.start()
+    server = embedded.server
+    with embedded.client() as client:
+        client.set("key", "value")
+    embedded.end(first, signal.SIGKILL)
+    assert psutil.wait_procs([server], timeout=WAIT_S)[1] == []
+    assert (embedded.folder / "url").exists(), "nobody was left to take it away"
+    embedded.start()
+    with embedded.client() as client:
+        assert client.get("key") == "value"
+
+
+def test_services_do_not_believe_the_address_that_a_crash_left(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`trainyard up` after a power cut: the file is there, the server is not yet."""
+    embedded.end(embedded.start(), signal.SIGKILL)
+    left = embedded.url
+    (embedded.folder / "port").unlink()
+    (embedded.folder / "url").write_text("redis://:old@127.0.0.1:1/0\n")
+    services = Services(Ports(0, 0, None), {"TRAINYARD_HOME": str(embedded.home)}, wait=False)
+    launched: list[str] = []
+    launch = services._launch
+
+    def redis_alone(name: str, command: list[str]) -> Any:
+        launched.append(name)
+        return launch(name, command if name == "redis" else [sys.executable, "-c", "pass"])
+
+    monkeypatch.setattr(services, "_launch", redis_alone)
+    with services:
+        assert embedded.url not in (left, "redis://:old@127.0.0.1:1/0")
+        with embedded.client() as client:
+            assert client.ping()
+    assert launched[0] == "redis"
+
+
+def test_wrong_settings_are_exit_code_2(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", "x")
+    assert embedded.launch().wait(WAIT_S) == 2
+    assert "BRIDGE_PORT" in embedded.error()

@@ -1,0 +1,255 @@
+"""The command line against a bridge that says what the test wants: output, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backend_bridge import cli
+from backend_bridge.contract import JobStatus
+from backend_bridge.job_record import Job
+from backend_bridge.job_view import status_view
+from tests.support.fake_bridge import Call, FakeBridge
+from tests.support.redis_server import free_port
+from tests.support.requests import request_body
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        yield bridge
+
+
+def trainyard(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli.main, arguments, input=stdin, env={"COLUMNS": "200"})
+
+
+def a_job(**fields: Any) -> dict[str, Any]:
+    job = Job("job-1", JobStatus.RUNNING, 1, 0.0, 0.0, **{"name": "math", "model": "tiny", **fields})
+    return status_view(job, None)
+
+
+def page(lines: list[str], *, offset: int = 0, cut: int = 0, total: int | None = None) -> Any:
+    total = offset + len(lines) if total is None else total
+    return {"logs": lines, "offset": offset, "lines_cut": cut, "total_lines": total, "limit": 100}
+
+
+# ---------------------------------------------------------------- submit
+
+
+def test_submit_says_where_the_job_stands_and_what_is_ignored(
+    bridge: FakeBridge, tmp_path: Path
+) -> None:
+    answer = {"job_id": "job-1", "status": "queued", "queue_position": 3, "ignored": ["config.x"]}
+    bridge.answers["POST", "/api/training/execute"] = 200, answer
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request_body()))
+    done = trainyard("submit", str(file))
+    assert (done.exit_code, done.stdout) == (0, "job-1 is queued, position 3\n")
+    assert done.stderr == "ignored: config.x\n"
+    assert bridge.calls[0].body == request_body()
+    as_json = trainyard("submit", "--json", "-", stdin=json.dumps(request_body()))
+    assert json.loads(as_json.stdout) == answer
+
+
+@pytest.mark.parametrize("text", ["", "{", "\udcff"])
+def test_submit_of_what_is_no_json(bridge: FakeBridge, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "request.json"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    done = trainyard("submit", str(file))
+    assert done.exit_code == 1
+    assert "is no JSON" in done.stderr
+    assert bridge.calls == []
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ((409, {"error": "concurrent job limit reached (1)"}), "concurrent job limit reached (1)"),
+        ((404, {"message": "there is no job x"}), "there is no job x"),
+        ((401, {"detail": "a key is missing"}), "a key is missing"),
+        ((502, "<html>Bad Gateway</html>"), "it answered 502 and no JSON object"),
+        ((200, "hello"), "it answered 200 and no JSON"),
+        ((500, {}), "it answered 500"),
+        ((500, ["odd"]), "is no bridge: it answered 500"),
+        ((200, ["odd"]), "is no bridge"),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "logs", "metrics", "cancel"])
+def test_an_error_is_one_sentence_and_exit_code_1(
+    bridge: FakeBridge, command: str, answer: tuple[int, Any], sentence: str
+) -> None:
+    method = "POST" if command == "cancel" else "GET"
+    bridge.answers[method, f"/api/training/{command}/x"] = answer
+    done = trainyard(command, "x")
+    assert done.exit_code == 1
+    assert sentence in done.stderr
+    assert done.stderr.startswith("trainyard: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_no_bridge_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
+    done = trainyard("ps")
+    assert done.exit_code == 1
+    assert "no bridge answers at http://127.0.0.1:" in done.stderr
+    assert "trainyard up" in done.stderr
+
+
+def test_wrong_settings_are_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", "x")
+    monkeypatch.setenv("SLOTS", "y")
+    done = trainyard("ps")
+    assert done.exit_code == 2
+    assert "BRIDGE_PORT" in done.stderr
+    assert "SLOTS" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["status"], ["logs", "x", "-n", "many"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    assert trainyard(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("job_id", "path"), [("a/../b", "a%2F..%2Fb"), ("a?b#c", "a%3Fb%23c"), ("a b", "a%20b")]
+)
+def test_a_job_id_stays_one_part_of_the_path(bridge: FakeBridge, job_id: str, path: str) -> None:
+    trainyard("status", job_id)
+    assert [call.path for call in bridge.calls] == [f"/api/training/status/{path}"]
+
+
+@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:")])
+def test_where_the_bridge_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, host: str, url: str
+) -> None:
+    monkeypatch.setenv("BRIDGE_HOST", host)
+    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
+    assert f"no bridge answers at {url}" in trainyard("ps").stderr
+
+
+def test_the_key_is_sent(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainyard("ps")
+    monkeypatch.setenv("BRIDGE_API_KEY", "k3y")
+    cli.settings.cache_clear()
+    trainyard("ps")
+    assert [call.authorization for call in bridge.calls] == [None, "Bearer k3y"]
+
+
+# ---------------------------------------------------------------- reading
+
+
+HOSTILE = "[/] [red]x \x1b]0;title\x07 \x1b[2J 100%"
+
+
+@pytest.mark.parametrize("command", ["ps", "status"])
+def test_what_others_wrote_can_harm_no_terminal(bridge: FakeBridge, command: str) -> None:
+    job = a_job(name=HOSTILE, dataset=HOSTILE)
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": [job]}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, job
+    done = trainyard(command, *["job-1"] * (command == "status"))
+    assert done.exit_code == 0, done.output
+    assert "[/] [red]x" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout
+
+
+def test_ps_as_table_and_as_json(bridge: FakeBridge) -> None:
+    jobs = [
+        a_job(progress={"step": 5, "total_steps": 20}, point={"train_loss": 1.5}),
+        {**a_job(), "job_id": "job-2", "status": "queued", "queue_position": 4},
+    ]
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": jobs}
+    first, second = trainyard("ps").stdout.splitlines()[1:]
+    assert all(part in first for part in ("job-1", "running", "25%", "5/20", "1.5"))
+    assert "queued (position 4)" in second
+    assert json.loads(trainyard("ps", "--json").stdout) == jobs
+
+
+def test_status_leaves_out_what_is_not_known(bridge: FakeBridge) -> None:
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(slot="box-0")
+    out = trainyard("status", "job-1").stdout
+    assert "box-0" in out
+    assert "None" not in out
+    assert "grad_norm" not in out
+
+
+def test_metrics(bridge: FakeBridge) -> None:
+    points = [{"step": 1, "epoch": 0, "train_loss": 2.0}, {"step": 2, "epoch": 0, "eval_loss": 1.25}]
+    bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": points}
+    header, first, second = trainyard("metrics", "job-1").stdout.splitlines()
+    assert header.split() == ["step", "epoch", "train_loss", "eval_loss"]
+    assert first.split() == ["1", "0", "2", "–"]
+    assert second.split() == ["2", "0", "–", "1.25"]
+    assert json.loads(trainyard("metrics", "job-1", "--json").stdout) == points
+
+
+@pytest.mark.parametrize(("flags", "force"), [([], False), (["--force"], True)])
+def test_cancel(bridge: FakeBridge, flags: list[str], force: bool) -> None:
+    bridge.answers["POST", "/api/training/cancel/job-1"] = 200, {"message": "it stops"}
+    done = trainyard("cancel", "job-1", *flags)
+    assert (done.exit_code, done.stdout) == (0, "it stops\n")
+    assert bridge.calls[0].body == {"force": force}
+
+
+def test_logs_asks_for_the_last_lines(bridge: FakeBridge) -> None:
+    bridge.answers["GET", "/api/training/logs/job-1"] = 200, page(["a", "b"])
+    done = trainyard("logs", "job-1", "-n", "7")
+    assert (done.exit_code, done.stdout) == (0, "a\nb\n")
+    assert bridge.calls[0].path.endswith("?limit=7&offset=-7")
+
+
+class GrowingLog:
+    """A log of which the bridge keeps the newest ``kept`` lines; it grows with every answer."""
+
+    def __init__(self, *, kept: int, growth: int, end: int) -> None:
+        self.lines = [f"line {n}" for n in range(growth)]
+        self.kept, self.growth, self.end = kept, growth, end
+
+    def logs(self, call: Call) -> tuple[int, Any]:
+        query = dict(part.split("=") for part in call.path.partition("?")[2].split("&"))
+        cut = max(len(self.lines) - self.kept, 0)
+        model, offset = self.lines[cut:], int(query["offset"])
+        offset = max(len(model) + offset, 0) if offset < 0 else offset
+        answer = page(model[offset:], offset=offset, cut=cut, total=len(model))
+        grown = min(len(self.lines) + self.growth, self.end)
+        self.lines += [f"line {n}" for n in range(len(self.lines), grown)]
+        return 200, answer
+
+    def status(self, _: Call) -> tuple[int, Any]:
+        return 200, {"status": "completed" if len(self.lines) == self.end else "running"}
+
+
+@pytest.mark.parametrize("kept", [1000, 30])
+def test_following_prints_every_line_once_though_old_ones_are_cut(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(cli, "FOLLOW_EVERY_S", 0)
+    log = GrowingLog(kept=kept, growth=5, end=100)
+    bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
+    bridge.answers["GET", "/api/training/status/job-1"] = log.status
+    done = trainyard("logs", "-f", "job-1")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [f"line {n}" for n in range(100)]
+
+
+def test_following_says_what_it_missed(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "FOLLOW_EVERY_S", 0)
+    log = GrowingLog(kept=4, growth=10, end=30)
+    bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
+    bridge.answers["GET", "/api/training/status/job-1"] = log.status
+    done = trainyard("logs", "-f", "job-1")
+    printed = [int(line.split()[1]) for line in done.stdout.splitlines()]
+    assert printed == sorted(set(printed))
+    missed = sum(int(line.split()[1]) for line in done.stderr.splitlines())
+    assert len(printed) - 4 + missed == 20  # the first page has the last 4 of 10

@@ -1,0 +1,140 @@
+"""Who imports whom: read from the source of every file, and seen in fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("backend_bridge", "worker", "tasks")
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "pandas", "pyarrow"}
+"""Seconds to import: for the training side alone."""
+SERVICE = {"celery", "kombu", "redis", "fastapi", "uvicorn", "starlette", "rich"}
+"""Not for the training process, nor for `trainyard --help`."""
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_name(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
+FILES["celeryconfig"] = ROOT / "celeryconfig.py"
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Every module that the file names in an import, wherever in the file it stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".")
+            if node.level:
+                is_package = FILES[module].name == "__init__.py"
+                package = package[: len(package) - node.level + is_package]
+            base = ".".join([*package, node.module or ""] if node.level else [node.module or ""])
+            base = base.rstrip(".")
+            found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in FILES else base for a in node.names}
+    return frozenset(found)
+
+
+def tops(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+def of_ours(module: str) -> set[str]:
+    return {name for name in imports(module) if name in FILES}
+
+
+TRAINING_SIDE = [m for m in FILES if m.startswith("tasks") and m != "tasks.train"]
+OTHER_SIDE = [m for m in FILES if m not in TRAINING_SIDE]
+
+
+def test_the_files_were_found() -> None:
+    """A door that guards nothing would pass every test here."""
+    assert {"backend_bridge.contract", "worker.app", "tasks.runner", "tasks.datasets"} <= set(FILES)
+    assert of_ours("tasks.train") >= {"worker.supervisor", "backend_bridge.contract"}
+
+
+def test_contract_imports_pydantic_and_the_standard_library_alone() -> None:
+    assert tops("backend_bridge.contract") - set(sys.stdlib_module_names) == {"pydantic"}
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("backend_bridge")])
+def test_backend_bridge_imports_neither_worker_nor_tasks(module: str) -> None:
+    assert not tops(module) & {"worker", "tasks"}
+
+
+@pytest.mark.parametrize("module", TRAINING_SIDE)
+def test_the_training_side_knows_the_contract_and_nothing_else_outside(module: str) -> None:
+    outside = {name for name in of_ours(module) if not name.startswith("tasks")}
+    assert outside <= {"backend_bridge.contract"}
+    assert not tops(module) & (SERVICE | {"requests", "httpx", "urllib3", "worker"})
+
+
+@pytest.mark.parametrize("module", OTHER_SIDE)
+def test_nothing_heavy_outside_the_training_side(module: str) -> None:
+    assert not tops(module) & HEAVY
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("worker")])
+def test_worker_imports_no_task_by_name(module: str) -> None:
+    """Celery finds `tasks.train`, the slot process forks `tasks.runner`: both by name, late."""
+    assert "tasks" not in tops(module)
+
+
+def test_there_is_no_import_cycle() -> None:
+    assert list(TopologicalSorter({module: of_ours(module) for module in FILES}).static_order())
+
+
+def loaded(code: str) -> set[str]:
+    """Names in ``sys.modules`` after ``code`` in a fresh interpreter."""
+    program = f"import json, sys\n{code}\nprint('\\n' + json.dumps(list(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HELP = """
+from backend_bridge.cli import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+"""
+ENTRIES = {
+    "trainyard --help": (HELP, HEAVY | SERVICE | {"worker", "tasks", "numpy"}),
+    "bridge": ("import backend_bridge.server", HEAVY | {"worker", "tasks", "numpy"}),
+    "courier": ("import backend_bridge.courier", HEAVY | {"fastapi", "worker", "tasks", "numpy"}),
+    "up": ("import backend_bridge.up", HEAVY | {"celery", "fastapi", "worker", "tasks", "numpy"}),
+    "celery worker": ("import worker.app, tasks.train", HEAVY | {"fastapi", "rich", "numpy"}),
+    "launcher": ("import worker.launcher", HEAVY | SERVICE | {"numpy"}),
+    "slot process": ("import worker.slot_process", HEAVY | SERVICE | {"requests", "numpy"}),
+    "keeper": ("import worker.keeper", HEAVY | SERVICE | {"backend_bridge", "pydantic"}),
+    "runner": ("import tasks.runner", HEAVY | SERVICE | {"worker", "numpy", "requests"}),
+    "embedded Redis": ("import worker.embedded_redis", HEAVY | {"celery", "fastapi", "numpy"}),
+}
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_what_an_entry_point_really_loads(entry: str) -> None:
+    code, forbidden = ENTRIES[entry]
+    assert not {name.partition(".")[0] for name in loaded(code)} & forbidden
+
+
+def test_the_whole_training_side_loads_no_redis_and_no_service() -> None:
+    names = loaded("import tasks.preload, tasks.runner")
+    assert "torch" in names, "the preload is there to load it"
+    assert {n for n in names if n.startswith("backend_bridge.")} == {"backend_bridge.contract"}
+    assert not {n.partition(".")[0] for n in names} & (SERVICE - {"rich"} | {"worker"})
