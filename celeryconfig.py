@@ -7,7 +7,7 @@ store's lease brings back.
 
 from __future__ import annotations
 
-from backend_bridge.contract import QUEUE_GPU, TASK_TRAIN
+from backend_bridge.contract import PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
 from backend_bridge.settings import settings
 
 broker_url = settings().redis_location
@@ -47,6 +47,12 @@ worker_send_task_events = True
 task_send_sent_event = True
 task_track_started = False  # without a result backend there is nowhere to write it
 
+# Priorities 0 (first) to 9, in this order before the order of the queues. The separator stays
+# kombu's own: it also divides the bindings that every other Celery client reads and writes.
+broker_transport_options = {
+    "priority_steps": list(range(PRIORITY_LAST + 1)),
+    "queue_order_strategy": "priority",
+}
 task_default_queue = QUEUE_GPU
 task_create_missing_queues = True
 task_routes = {TASK_TRAIN: {"queue": QUEUE_GPU}}

@@ -84,7 +84,7 @@ class Admission:
             limit = slots + (self.max_queued or 0)
             raise LimitReached(f"concurrent job limit reached ({limit})")
         if admission.verdict == "created":
-            self.queue.enqueue(attempt_id(job_id, admission.attempt))
+            self.queue.enqueue(attempt_id(job_id, admission.attempt), priority=request.priority)
         job = self.store.get(job_id)
         assert job is not None, "a job that was just admitted is there"
         return Admitted(job_id, job.status, self.store.queue_position(job_id), request.ignored)

@@ -64,6 +64,17 @@ class BridgeClient:
         path = f"/api/training/cancel/{quote(job_id, safe='')}"
         return self._call("POST", path, json={"force": force})
 
+    def pause(self, job_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/api/training/pause/{job_id}")
+
+    def resume(self, job_id: str, checkpoint: str | None = None) -> dict[str, Any]:
+        body = {"checkpoint_path": checkpoint} if checkpoint else {}
+        return self._call("POST", f"/api/training/resume/{job_id}", json=body)
+
+    def force_start(self, job_id: str, *, from_start: bool = False) -> dict[str, Any]:
+        query = {"from_start": str(from_start).lower()}
+        return self._call("POST", f"/api/training/{job_id}/force-start", params=query)
+
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer = self._session.request(

@@ -162,15 +162,37 @@ def metrics(job_id: str, as_json: bool) -> None:
 
 @main.command()
 @_job_id
+@_as_json
+def pause(job_id: str, as_json: bool) -> None:
+    """Pause a job: it finishes its step and writes a checkpoint."""
+    _print_answer(_client().pause(job_id), as_json)
+
+
+@main.command()
+@_job_id
+@click.option("--checkpoint", help="Go on from this one (checkpoints/checkpoint-N).")
+@_as_json
+def resume(job_id: str, checkpoint: str | None, as_json: bool) -> None:
+    """Resume a paused job."""
+    _print_answer(_client().resume(job_id, checkpoint), as_json)
+
+
+@main.command("force-start")
+@_job_id
+@click.option("--from-start", is_flag=True, help="Forget its checkpoints.")
+@_as_json
+def force_start(job_id: str, from_start: bool, as_json: bool) -> None:
+    """Let a waiting job run next; queue a failed or cancelled one again."""
+    _print_answer(_client().force_start(job_id, from_start=from_start), as_json)
+
+
+@main.command()
+@_job_id
 @click.option("--force", is_flag=True, help="Kill its processes at once.")
 @_as_json
 def cancel(job_id: str, force: bool, as_json: bool) -> None:
     """Cancel a job."""
-    answer = _client().cancel(job_id, force=force)
-    if as_json:
-        _print_json(answer)
-    else:
-        click.echo(answer["message"])
+    _print_answer(_client().cancel(job_id, force=force), as_json)
 
 
 def _follow(client: BridgeClient, job_id: str, seen: int) -> None:
@@ -208,6 +230,13 @@ def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
 def _echo_lines(lines: list[str]) -> None:
     for line in lines:
         click.echo(line)
+
+
+def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+    else:
+        click.echo(answer["message"])
 
 
 def _print_json(value: Any) -> None:

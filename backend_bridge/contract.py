@@ -112,7 +112,10 @@ class Phase(Event):
 
 
 class Progress(Event):
-    """Where the training stands; sent at most a few times a second."""
+    """Where the training stands; sent at most a few times a second, and during a long eval too.
+
+    ``activity`` tells what the time since the last one went into.
+    """
 
     event: Literal["progress"] = "progress"
     step: int
@@ -120,6 +123,7 @@ class Progress(Event):
     epoch: float
     total_epochs: float
     remaining_seconds: float | None = None
+    activity: Literal["train", "evaluate", "checkpoint", "save_model"] = "train"
 
 
 class Metric(Event):
@@ -223,7 +227,10 @@ class Outcome(Event):
     result: dict[str, Any] = {}
 
 
-AnyEvent = Annotated[Phase | Progress | Metric | Checkpoint | Outcome, Field(discriminator="event")]
+AnyEvent = Annotated[
+    Phase | Progress | Metric | Checkpoint | Held | Receipt | Outcome,
+    Field(discriminator="event"),
+]
 
 
 class TrainingSpec(BaseModel):
@@ -498,7 +505,7 @@ class _Normaliser:
             )
             return
         for key, value in (given or {}).items():
-            name = _LORA_NAMES.get(key, key)
+            name = str(_LORA_NAMES.get(key, key))
             self._put(("training", "lora_config", key), ("lora", name), value)
 
     def _move(self, given: tuple[str, ...], normal: tuple[str, ...]) -> None:

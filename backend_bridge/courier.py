@@ -14,12 +14,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 
 from celery import Celery
 from redis.exceptions import RedisError
 
+from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
-from backend_bridge.job_store import JobStore
+from backend_bridge.home import home_id
+from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
@@ -29,11 +32,13 @@ from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry
 log = logging.getLogger(__name__)
 
 
-def beat(registry: SlotRegistry, slot: str, gpus: list[object], stop: threading.Event) -> None:
+def beat(
+    registry: SlotRegistry, slot: str, info: Mapping[str, object], stop: threading.Event
+) -> None:
     """Say that ``slot`` lives until ``stop`` is set; then say that it left."""
     while True:
         try:
-            registry.beat(slot, {"gpus": gpus})
+            registry.beat(slot, info)
         except RedisError as error:
             log.warning("heartbeat: Redis is away: %s", error)
         if stop.wait(BEAT_EVERY_S):
@@ -49,18 +54,19 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
     redis = connect(current.redis_location)
     celery = Celery("courier")
     celery.config_from_object("celeryconfig")
-    store = JobStore(
-        redis,
-        lease_s=current.lease_seconds,
-        log_lines_kept=current.log_lines_kept,
-        max_restarts=current.max_restarts,
+    store, queue, slots = (
+        open_job_store(redis, current),
+        JobQueue(celery, redis),
+        SlotRegistry(redis),
     )
+    reaper = Reaper(store, queue, Dispatcher(store, queue, slots))
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
-        threading.Thread(target=Reaper(store, JobQueue(celery, redis)).run, args=(stop,)),
+        threading.Thread(target=reaper.run, args=(stop,)),
     ]
     if slot:
-        heartbeat = (SlotRegistry(redis), slot, gpus, stop)
+        info = {"gpus": gpus, "home": home_id(current.trainyard_home)}
+        heartbeat = (slots, slot, info, stop)
         threads.append(threading.Thread(target=beat, args=heartbeat))
     _end_on_a_defect(stop)
     for thread in threads:

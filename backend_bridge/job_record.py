@@ -15,7 +15,9 @@ class Job:
     """One job. Times are seconds since the epoch by Redis's clock.
 
     ``cancel`` is ``""``, ``"asked"`` or ``"forced"``. ``progress`` is the latest
-    ``contract.Progress``, ``point`` the latest known value of every metric field.
+    ``contract.Progress``, ``point`` the latest known value of every metric field. ``checkpoint``
+    is the latest good one, relative to the job folder on ``home`` (see ``worker.home``);
+    ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``.
     """
 
     job_id: str
@@ -31,6 +33,14 @@ class Job:
     slot: str = ""
     worker: str = ""
     cancel: str = ""
+    checkpoint: str = ""
+    parked: str = ""
+    parked_on: str = ""
+    parked_worker: str = ""
+    home: str = ""
+    resume_from: str = ""
+    from_start: str = ""
+    priority: int = 5
     restarts: int = 0
     put_backs: int = 0
     pauses: int = 0
@@ -71,6 +81,9 @@ class Job:
         )
 
 
-_TEXT = ("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel")
-_NUMBERS = ("restarts", "put_backs", "pauses")
+_TEXT = (
+    *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
+    *("checkpoint", "parked", "parked_on", "parked_worker", "home", "resume_from", "from_start"),
+)
+_NUMBERS = ("priority", "restarts", "put_backs", "pauses")
 _DOCUMENTS = ("progress", "point", "result", "phases")

@@ -32,11 +32,12 @@ from backend_bridge.contract import (
 )
 from backend_bridge.job_record import Job
 from backend_bridge.log_lines import stamp
+from backend_bridge.settings import Settings
 
 _LUA = Path(__file__).parent / "lua"
 _ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
 
-EventKind = Literal["metric", "log", "checkpoint", "phase"]
+EventKind = Literal["metric", "log", "checkpoint", "phase", "receipt"]
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class JobStore:
         self.log_lines_kept = log_lines_kept
         self.max_restarts = max_restarts
         prelude = (_LUA / "prelude.lua").read_text()
-        self._admit, self._transition, self._append, self._renew = (
+        self._admit, self._transition, self._append, self._renew, self._to_head = (
             redis.register_script(prelude + (_LUA / f"{name}.lua").read_text())
-            for name in ("admit", "transition", "append", "renew")
+            for name in ("admit", "transition", "append", "renew", "to_head")
         )
 
     # ------------------------------------------------------------ reads
@@ -166,12 +167,13 @@ class JobStore:
                 json.dumps(fields),
                 slots,
                 "" if max_queued is None else max_queued,
+                request.priority,
             ]
         )
         return Admission(verdict, int(attempt))
 
     def cancel(self, job_id: str, *, force: bool = False) -> Job | None:
-        """Cancel a waiting or paused job at once; ask a running one to.
+        """Cancel a waiting or paused job at once; ask a running or parked one to.
 
         Returns the job as it was before, or None where nothing was changed because the job
         is unknown or has ended. The caller removes a job that was queued from the broker.
@@ -182,7 +184,7 @@ class JobStore:
                 return None
             if job.status is JobStatus.CANCELLING and not force:
                 return job  # asked before; 'forced' must not fall back to 'asked'
-            if job.status in OCCUPYING:
+            if job.status in OCCUPYING or job.parked:
                 flag = {"cancel": "forced" if force else "asked"}
                 done = self._move(job, JobStatus.CANCELLING, fields=flag)
             else:
@@ -190,12 +192,57 @@ class JobStore:
             if done:
                 return job
 
+    def pause(self, job_id: str) -> Job | None:
+        """Pause a waiting job at once; ask a running one to.
+
+        Returns the job as it was before, or None where it neither waits nor runs.
+        """
+        while True:
+            job = self.get(job_id)
+            if job is None or job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+                return None
+            waits = job.status is JobStatus.QUEUED
+            if self._move(job, JobStatus.PAUSED if waits else JobStatus.PAUSING):
+                return job
+
+    def resume(self, job_id: str, resume_from: str | None = None) -> Job | None:
+        """Queue a paused job again, as a new attempt.
+
+        ``resume_from`` names a checkpoint relative to the job folder; the latest where None.
+        Returns the job as it is then, or None where it is not paused.
+        """
+        fields = {"resume_from": resume_from or ""}
+        return self._requeue(job_id, {JobStatus.PAUSED}, fields)
+
+    def restart(self, job_id: str, *, from_start: bool) -> Job | None:
+        """Queue a failed or cancelled job again, from its last good checkpoint or the start.
+
+        Returns the job as it is then, or None where it has not failed and is not cancelled.
+        """
+        fields = {"resume_from": "", "from_start": "1" if from_start else ""}
+        return self._requeue(job_id, {JobStatus.FAILED, JobStatus.CANCELLED}, fields)
+
+    def _requeue(
+        self, job_id: str, allowed: set[JobStatus], fields: Mapping[str, str]
+    ) -> Job | None:
+        job = self.get(job_id)
+        if job is None or job.status not in allowed:
+            return None
+        if not self._change(job_id, job.attempt, allowed, JobStatus.QUEUED, fields=fields):
+            return None
+        return self.get(job_id)
+
+    def to_head(self, job_id: str) -> bool:
+        """Let a waiting job run next; False where it does not wait."""
+        return bool(self._to_head(args=[job_id]))
+
     # ------------------------------------------------------------ writes of an attempt
 
-    def claim(self, job_id: str, attempt: int, *, slot: str, worker: str) -> bool:
+    def claim(self, job_id: str, attempt: int, *, slot: str, worker: str, home: str = "") -> bool:
         """Take a queued attempt for ``slot``, with a lease; False where it is not to be run.
 
-        ``worker`` is the Celery node name, where a revoke reaches it.
+        ``worker`` is the Celery node name, where a revoke reaches it; ``home`` the id of the
+        TRAINYARD_HOME that the job's files lie in from now on.
         """
         claim = secrets.token_hex(8)
         if self._change(
@@ -203,7 +250,7 @@ class JobStore:
             attempt,
             {JobStatus.QUEUED},
             JobStatus.RUNNING,
-            fields={"slot": slot, "worker": worker, "claim": claim},
+            fields={"slot": slot, "worker": worker, "home": home, "claim": claim},
         ):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.
@@ -250,6 +297,16 @@ class JobStore:
         """Write ``cancelled``: the flag stands, and the attempt's process tree is gone."""
         return self._change(job_id, attempt, {JobStatus.CANCELLING}, JobStatus.CANCELLED)
 
+    def paused(self, job_id: str, attempt: int, fields: Mapping[str, str]) -> bool:
+        """Write ``paused``: the checkpoint is proven good and the slot is free.
+
+        ``fields`` say where it lies (``checkpoint``) and where the training is parked
+        (``parked``). Where a cancel came in between the job is cancelled.
+        """
+        return self._change(
+            job_id, attempt, {JobStatus.PAUSING}, JobStatus.PAUSED, fields=fields, counter="pauses"
+        )
+
     def put_back(self, job_id: str, attempt: int, reason: str) -> bool:
         """Queue a job again that its worker gave up because the worker stops."""
         return self._change(
@@ -261,9 +318,16 @@ class JobStore:
             line=f"Put back into the queue: {reason}",
         ) or self.cancelled(job_id, attempt)
 
-    def lost(self, job_id: str, attempt: int, reason: str) -> JobStatus | None:
+    def lost(
+        self,
+        job_id: str,
+        attempt: int,
+        reason: str,
+        kind: ErrorKind = ErrorKind.WORKER_LOST,
+    ) -> JobStatus | None:
         """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
 
+        A job that was to be paused is queued all the same: it has no checkpoint of that moment.
         Returns the new state, or None where the attempt no longer held the job.
         """
         job = self.get(job_id)
@@ -282,7 +346,7 @@ class JobStore:
                 return JobStatus.QUEUED
         else:
             error = ErrorReport(
-                kind=ErrorKind.WORKER_LOST,
+                kind=kind,
                 message=f"{reason} The job was started {attempt} times; that was the last.",
                 hint="Look at the end of the job's log, and at the worker's memory. "
                 "MAX_RESTARTS sets how often a lost job is started again.",
@@ -325,3 +389,13 @@ class JobStore:
             ]
         )
         return int(answer[0]) == 1
+
+
+def open_job_store(redis: Redis, settings: Settings) -> JobStore:
+    """The job store as the settings want it."""
+    return JobStore(
+        redis,
+        lease_s=settings.lease_seconds,
+        log_lines_kept=settings.log_lines_kept,
+        max_restarts=settings.max_restarts,
+    )

@@ -1,51 +1,86 @@
-"""The broker's side of a job: enqueue an attempt, take it out, revoke it.
+"""The broker's side of a job: enqueue an attempt, take it out, move it to the head, revoke it.
 
 Celery is the transport alone: a message carries the attempt's id and nothing else. What a job
 is and whether it may run is the job store's to say.
+
+Kombu keeps one Redis list per queue and priority: it pushes on the left and takes from the right,
+lower priorities first.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
 from redis import Redis
 
-from backend_bridge.contract import QUEUE_GPU, TASK_TRAIN
+from backend_bridge.contract import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+
+_PINNED_QUEUES = "trainyard:pinned-queues"
+_SEPARATOR = "\x06\x16"  # kombu's default, see celeryconfig.py
+
+
+def slot_queue(slot: str) -> str:
+    """The queue that only one slot takes from."""
+    return f"{QUEUE_GPU}.{slot}"
 
 
 class JobQueue:
-    """Celery's queue of attempts. ``redis`` is the broker's own database, decoding to str."""
+    """Celery's queues of attempts. ``redis`` is the broker's own database, decoding to str."""
 
     def __init__(self, app: Celery, redis: Redis) -> None:
         self.app = app
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
 
-    def enqueue(self, attempt_id: str) -> None:
-        """Send one attempt to any slot. Sent twice it runs once: the claim is guarded."""
+    def enqueue(
+        self,
+        attempt_id: str,
+        *,
+        priority: int = PRIORITY_DEFAULT,
+        slot: str | None = None,
+        at_head: bool = False,
+    ) -> None:
+        """Send one attempt, to any slot or to ``slot``; sent twice it runs once.
+
+        ``at_head``: before the others of its priority.
+        """
+        queue = slot_queue(slot) if slot else QUEUE_GPU
+        if slot:
+            self.redis.sadd(_PINNED_QUEUES, queue)
         self.app.send_task(
             TASK_TRAIN,
             args=[attempt_id],
             task_id=attempt_id,
-            queue=QUEUE_GPU,
+            queue=queue,
+            priority=priority,
             ignore_result=True,
         )
+        if at_head:
+            self._move(attempt_id, to=_key(queue, priority))
 
     def remove(self, attempt_id: str) -> bool:
         """Take a waiting attempt out of the broker; False where it was not there."""
-        removed = 0
-        for raw in self._messages():
-            if _task_id(raw) == attempt_id:
-                removed += int(self.redis.lrem(QUEUE_GPU, 1, raw))
-        return removed > 0
+        found = [(key, raw) for key, raw in self._messages() if _task_id(raw) == attempt_id]
+        return sum(int(self.redis.lrem(key, 1, raw)) for key, raw in found) > 0
 
-    def attempts(self) -> set[str]:
-        """Ids of the attempts that wait in the broker."""
-        return {_task_id(raw) for raw in self._messages()}
+    def to_head(self, attempt_id: str) -> None:
+        """Let a waiting attempt be taken next by any slot."""
+        self._move(attempt_id, to=QUEUE_GPU)
 
-    def __len__(self) -> int:
-        return int(self.redis.llen(QUEUE_GPU))
+    def attempts(self, slots: Iterable[str]) -> set[str]:
+        """Ids of the attempts that wait where any slot, or one of ``slots``, will take them."""
+        served = {key for queue in _served(slots) for key in _keys_of(queue)}
+        return {_task_id(raw) for key, raw in self._messages() if key in served}
+
+    def count(self, slots: Iterable[str]) -> int:
+        """How many attempts wait there."""
+        pipe = self.redis.pipeline(transaction=False)
+        for queue in _served(slots):
+            for key in _keys_of(queue):
+                pipe.llen(key)
+        return sum(pipe.execute())
 
     def revoke(self, attempt_id: str, worker: str) -> bool:
         """Revoke with terminate=True: the supervisor in ``worker`` kills the training.
@@ -63,9 +98,41 @@ class JobQueue:
         )
         return bool(answers)
 
-    def _messages(self) -> list[str]:
-        messages: list[str] = self.redis.lrange(QUEUE_GPU, 0, -1)
-        return messages
+    def release_parked(self, attempt_id: str, worker: str) -> None:
+        """Tell ``worker`` to end the parked training of an attempt. Does not wait."""
+        self.app.control.broadcast(
+            "release_parked", destination=[worker], arguments={"attempt_id": attempt_id}
+        )
+
+    def _move(self, attempt_id: str, to: str) -> None:
+        for key, raw in self._messages():
+            if _task_id(raw) == attempt_id:
+                pipe = self.redis.pipeline()  # MULTI: never in neither list
+                pipe.lrem(key, 1, raw)
+                pipe.rpush(to, raw)
+                pipe.execute()
+
+    def _messages(self) -> list[tuple[str, str]]:
+        """(list, message) of everything that waits, wherever."""
+        queues = (QUEUE_GPU, *self.redis.smembers(_PINNED_QUEUES))
+        keys = [key for queue in queues for key in _keys_of(queue)]
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.lrange(key, 0, -1)
+        found = zip(keys, pipe.execute(), strict=True)
+        return [(key, raw) for key, messages in found for raw in messages]
+
+
+def _key(queue: str, priority: int) -> str:
+    return f"{queue}{_SEPARATOR}{priority}" if priority else queue
+
+
+def _keys_of(queue: str) -> list[str]:
+    return [_key(queue, priority) for priority in range(PRIORITY_LAST + 1)]
+
+
+def _served(slots: Iterable[str]) -> list[str]:
+    return [QUEUE_GPU, *map(slot_queue, slots)]
 
 
 def _task_id(raw: str) -> str:

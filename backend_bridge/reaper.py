@@ -13,6 +13,7 @@ import threading
 from redis.exceptions import RedisError
 
 from backend_bridge.contract import JobStatus
+from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
@@ -28,9 +29,10 @@ class Reaper:
     meanwhile, and must have time to do so before anybody takes their jobs.
     """
 
-    def __init__(self, store: JobStore, queue: JobQueue) -> None:
+    def __init__(self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher) -> None:
         self.store = store
         self.queue = queue
+        self.dispatcher = dispatcher
         self._missing: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
@@ -56,32 +58,28 @@ class Reaper:
             )
             log.warning("job %s: lease ran out: %s", job.job_id, verdict)
             if verdict is JobStatus.QUEUED:
-                self._send(job.job_id)
+                self.dispatcher.send(job.job_id, at_head=True)
 
     def send_again(self) -> None:
-        """Send queued jobs again that the broker does not hold.
+        """Send queued jobs again that no living slot will find in the broker.
 
         A job must be found missing twice: between the broker and its claim an attempt is in
-        neither for a moment. Cheap where all is well: two lengths.
+        neither for a moment. Cheap where all is well: the lengths of the queues.
         """
         waiting = self.store.waiting()
-        if len(self.queue) >= len(waiting):
+        slots = {slot.name for slot in self.dispatcher.slots.alive()}
+        if self.queue.count(slots) >= len(waiting):
             self._missing.clear()
             return
-        held = self.queue.attempts()
+        held = self.queue.attempts(slots)
         jobs = self.store.jobs(waiting)
         missing = {job.attempt_id: job for job in jobs if _is_queued(job)}
         missing = {name: job for name, job in missing.items() if name not in held}
         for name in self._missing & missing.keys():
             log.warning("%s: queued but not in the broker: sent again", name)
-            self.queue.enqueue(name)
-            del missing[name]
+            self.queue.remove(name)  # it may wait where nobody takes it
+            self.dispatcher.send(missing.pop(name).job_id)
         self._missing = set(missing)
-
-    def _send(self, job_id: str) -> None:
-        job = self.store.get(job_id)
-        if job is not None and _is_queued(job):
-            self.queue.enqueue(job.attempt_id)
 
 
 def _is_queued(job: Job) -> bool:

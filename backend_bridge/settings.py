@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     stop_timeout_seconds: Annotated[float, Field(ge=1)] = Field(
         120, description="Time for a worker to put its job back when it is told to stop."
     )
+    hang_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="A training without a step for so long is restarted; unset: from its median.",
+    )
+    park_seconds: Annotated[float, Field(ge=0)] = Field(
+        3600, description="How long a paused training waits in its process; 0: not at all."
+    )
     log_flush_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1, description="A log line waits for at most so long for others to travel with."
     )

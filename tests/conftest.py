@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from redis import Redis
@@ -13,7 +14,7 @@ from backend_bridge.job_store import JobStore
 from tests.support.redis_server import RedisServer, redis_executable
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip on a laptop, fail in CI."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{what} is missing, and CI must have it")
@@ -56,7 +57,10 @@ def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
     if request.param == "redis":
         yield request.getfixturevalue("real_redis")
         return
-    fakeredis = pytest.importorskip("fakeredis")
+    try:
+        import fakeredis
+    except ImportError:
+        missing("fakeredis")
     with fakeredis.FakeRedis(decode_responses=True) as client:
         yield client
 

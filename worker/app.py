@@ -12,8 +12,9 @@ from functools import cache
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker.control import control_command
 
-import worker.signals  # noqa: F401  connects the translators
+import worker.signals
 from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.settings import settings
 from worker.gpu import list_gpus
@@ -66,6 +67,13 @@ def watch_children(sender: Any, **_: Any) -> None:
 def _ensure_children() -> None:
     _slot_process().ensure_running()
     _courier().ensure_running()
+
+
+@control_command(args=[("attempt_id", str)], signature="<attempt_id>")
+def release_parked(_: Any, attempt_id: str) -> dict[str, str]:
+    """On a broadcast: end the parked training of an attempt."""
+    worker.signals.end_parked(attempt_id)
+    return {"ok": attempt_id}
 
 
 @signals.worker_shutting_down.connect

@@ -36,14 +36,31 @@ class AttemptFailed(Exception):
 class AttemptLost(Exception):
     """The training process ended without saying how: it crashed or was killed."""
 
+    def __init__(self, reason: str, kind: ErrorKind = ErrorKind.WORKER_LOST) -> None:
+        super().__init__(reason, kind)
+        self.kind = kind
 
-def how_it_died(end: Gone | KeeperLost | Refused | None) -> str:
-    """One sentence on the end of a training that left no outcome."""
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def how_it_died(end: Gone | KeeperLost | Refused | None, *, oom_killed: bool) -> AttemptLost:
+    """One sentence on the end of a training that left no outcome.
+
+    ``oom_killed``: the kernel's out-of-memory killer was at work meanwhile.
+    """
+    if oom_killed and isinstance(end, Gone) and end.signal == signal.SIGKILL:
+        return AttemptLost(
+            "The kernel killed the training process because the machine ran out of memory.",
+            ErrorKind.OUT_OF_MEMORY,
+        )
+    return AttemptLost(_sentence(end))
+
+
+def _sentence(end: Gone | KeeperLost | Refused | None) -> str:
     match end:
         case Gone(signal=int() as number):
-            name = signal.Signals(number).name
-            hint = " (the kernel's out-of-memory killer does that)" if name == "SIGKILL" else ""
-            return f"The training process was killed by {name}{hint}."
+            return f"The training process was killed by {signal.Signals(number).name}."
         case Gone(error=str() as error):
             return f"The training process could not be started: {error}."
         case Gone(exit_code=code):

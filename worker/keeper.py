@@ -6,11 +6,20 @@ However an attempt ends, the keeper leaves no process behind:
     the training exits or dies      its remaining descendants are killed
     ``{"signal": "KILL"}``          the training and every descendant are killed
     the lifeline closes             the same: the supervisor is gone
+    the lease runs out              the same: the supervisor hangs, or is frozen
+    parked for too long             the same, also where memory is short (see worker.parking)
     SIGTERM                         the same: the slot process is gone (parent-death signal)
 
 Then it reports ``gone``, and exits. As a subreaper it adopts every orphan below it, so "no child
 left" proves that nothing is left. A keeper that is itself killed with SIGKILL leaves strays, which
 the slot process ends.
+
+On the lifeline the supervisor sends, one JSON line each:
+
+    {"signal": "TERM" | "KILL"}   pass SIGTERM to the training; kill everything
+    {"lease_s": n | null}         everything is killed where no other lease comes within n seconds
+    {"park": n}                   the training waits in its callback: keep it for n seconds, without
+                                  a supervisor, until another one resumes it
 """
 
 from __future__ import annotations
@@ -25,6 +34,8 @@ import traceback
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+from worker.lifeline import Lifeline
+from worker.parking import ControlSocket, ParkedTime, ParkingSocket, Resume
 from worker.process_tree import (
     Exit,
     SignalWakeup,
@@ -38,7 +49,6 @@ from worker.process_tree import (
     set_process_name,
 )
 from worker.training_process import TrainingStart, run_training
-from worker.unix_socket import LineReader, encode_line
 
 _STUCK_AFTER_S = 5.0
 """How long a killed process may take to die before the supervisor hears of it. Large ones need
@@ -50,25 +60,26 @@ _MAX_PAUSE_S = 0.1
 def run_keeper(
     start: TrainingStart,
     lifeline: socket.socket,
+    control: socket.socket,
     *,
     slot_pid: int,
-    supervisor_pid: int,
     library_fds: Collection[int],
 ) -> NoReturn:
     """Turn this forked child of the slot process into a keeper, and serve until all is gone.
 
     Called with signals blocked, so that the slot process's handlers never run in here.
+    ``control`` is this end of a socket pair with the slot process (see worker.parking).
     ``library_fds``: descriptors that imported libraries hold, and that stay open for the training.
     Never returns: exit code 0 when no descendant is left.
     """
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        own_fds = {0, 1, 2, lifeline.fileno(), start.output_fd, start.events_fd}
-        close_fds_except(own_fds | set(library_fds))
+        own_fds = {0, 1, 2, lifeline.fileno(), control.fileno()}
+        close_fds_except(own_fds | {start.output_fd, start.events_fd} | set(library_fds))
         set_process_name("ty-keeper")
         become_subreaper()
-        keeper = _Keeper(lifeline, supervisor_pid)
+        keeper = _Keeper(Lifeline(lifeline), ControlSocket(control))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         slot_lives = die_with_parent(signal.SIGTERM, slot_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -86,18 +97,19 @@ def run_keeper(
 
 
 class _Keeper:
-    def __init__(self, lifeline: socket.socket, supervisor_pid: int) -> None:
-        self._lifeline = lifeline
-        self._lifeline.setblocking(False)
-        self._reader = LineReader()
+    """``_lifeline`` is None while the training is parked, ``_parked`` while it is not."""
+
+    def __init__(self, lifeline: Lifeline, control: ControlSocket) -> None:
+        self._lifeline: Lifeline | None = lifeline
+        self._parked: ParkedTime | None = None
+        self._control = control
+        self._parking = ParkingSocket()
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM])
-        # The supervisor may have forked children of its own, which hold the lifeline open after
-        # its death: its pid tells, too.
-        self._supervisor_fd = _pidfd_or_none(supervisor_pid)
         self._training_pid: int | None = None
         self._exit: Exit | None = None
         self._error: str | None = None
-        self._must_end = self._supervisor_fd is None
+        self._lease_expired = False
+        self._must_end = lifeline.lost
         self._killed: set[int] = set()
 
     def start_training(self, start: TrainingStart) -> None:
@@ -117,28 +129,29 @@ class _Keeper:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             self._close()
-            run_training(start, keeper_pid)
+            run_training(start, keeper_pid, self._parking.training_end.fileno())
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.close(start.output_fd)
         os.close(start.events_fd)
+        self._parking.training_end.close()
         self._training_pid = pid
         self._send({"started": pid, "at": time.monotonic(), "preloaded": start.preloaded})
 
     def serve(self) -> None:
         """Wait until the training has ended or has to end."""
-        poll = select.poll()
-        poll.register(self._lifeline, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
-        if self._supervisor_fd is not None:
-            poll.register(self._supervisor_fd, select.POLLIN)
         while not self._must_end and self._exit is None:
-            ready = {fd for fd, _ in poll.poll()}
+            sources = [self._wakeup.fileno(), self._control.fileno()]
+            if self._lifeline is not None:
+                sources += self._lifeline.fds()
+            ready = set(select.select(sources, [], [], self._timeout_s())[0])
             if self._wakeup.fileno() in ready:
                 self._on_signals()
-            if self._supervisor_fd in ready:
-                self._must_end = True
-            if self._lifeline.fileno() in ready:
-                self._on_lifeline()
+            if self._lifeline is not None:
+                self._on_lifeline(self._lifeline, ready)
+            if self._control.fileno() in ready:
+                self._on_control()
+            if self._parked is not None:
+                self._on_parked_time(self._parked)
 
     def end(self) -> None:
         """Kill until no descendant is left, then report it."""
@@ -158,22 +171,27 @@ class _Keeper:
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
         self._send(self._report())
 
+    def _timeout_s(self) -> float | None:
+        if self._parked is not None:
+            return self._parked.left_s()
+        if self._lifeline is not None and self._lifeline.lease_ends is not None:
+            return max(0.0, self._lifeline.lease_ends - time.monotonic())
+        return None
+
     def _on_signals(self) -> None:
         if signal.SIGTERM in self._wakeup.take():
             self._must_end = True
         self._reap()
 
-    def _on_lifeline(self) -> None:
-        try:
-            data = self._lifeline.recv(4096)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self._must_end = True
-        for message in self._reader.feed(data):
+    def _on_lifeline(self, lifeline: Lifeline, ready: set[int]) -> None:
+        for message in lifeline.read(ready):
             self._obey(message)
+        if self._lifeline is None:  # parked now
+            return
+        if lifeline.lost:
+            self._must_end = True
+        elif self._exit is None and lifeline.expired():
+            self._lease_expired = self._must_end = True
 
     def _obey(self, message: dict[str, Any]) -> None:
         match message:
@@ -183,8 +201,56 @@ class _Keeper:
                 # Not reaped yet, so the pid is still its own.
                 if self._training_pid is not None and self._exit is None:
                     os.kill(self._training_pid, signal.SIGTERM)
+            case {"lease_s": int() | float() | None as lease_s} if self._lifeline is not None:
+                self._lifeline.renew(lease_s)
+            case {"park": int() | float() as seconds} if self._lifeline is not None:
+                self._park(self._lifeline, seconds)
             case _:
                 raise ValueError(f"the supervisor sent {str(message)[:200]!r}")
+
+    # ------------------------------------------------------------ parked
+
+    def _park(self, lifeline: Lifeline, seconds: float) -> None:
+        # The slot process hears it first: what a supervisor knows to be parked, it finds there.
+        self._control.send({"parked": True})
+        lifeline.send({"parked": True})
+        lifeline.close()
+        self._lifeline = None
+        self._parked = ParkedTime(seconds)
+
+    def _on_parked_time(self, parked: ParkedTime) -> None:
+        if (reason := parked.reason_to_end()) is not None:
+            print(f"keeper: a parked training is given up: {reason}", file=sys.stderr)
+            self._must_end = True
+
+    def _on_control(self) -> None:
+        resume = self._control.read()
+        if self._control.lost:
+            self._must_end = True
+        # A keeper that is ending takes nothing over: the slot process starts it cold then.
+        if resume is not None and not self._must_end and self._exit is None:
+            self._resume(resume)
+
+    def _resume(self, resume: Resume) -> None:
+        try:
+            self._parking.hand_over(resume)
+        except (BrokenPipeError, ConnectionResetError):
+            self._must_end = True
+            return
+        resume.close_training_fds()
+        self._parked = None
+        self._lifeline = Lifeline(resume.lifeline)
+        self._control.send({"resumed": True})
+        self._send(
+            {
+                "started": self._training_pid,
+                "at": time.monotonic(),
+                "preloaded": True,
+                "warm": True,
+            }
+        )
+
+    # ------------------------------------------------------------ what is told, and to whom
 
     def _reap(self) -> None:
         for ended in reap():
@@ -197,26 +263,18 @@ class _Keeper:
             "exit_code": self._exit.exit_code if self._exit else None,
             "signal": self._exit.signal if self._exit else None,
             "killed_descendants": len(self._killed - {self._training_pid}),
-            **({"error": self._error} if self._error else {}),
+            "error": self._error,
+            "lease_expired": self._lease_expired,
         }
 
     def _send(self, message: dict[str, Any]) -> None:
-        try:
-            self._lifeline.sendall(encode_line(message))
-        except (BrokenPipeError, ConnectionResetError):
-            # The supervisor is gone: nobody has to be told.
-            self._must_end = True
+        if self._lifeline is not None:
+            self._lifeline.send(message)
 
     def _close(self) -> None:
         """Close, in the training process, what is the keeper's alone."""
-        self._lifeline.close()
+        if self._lifeline is not None:
+            self._lifeline.close()
+        self._control.close()
+        self._parking.close()
         self._wakeup.close()
-        if self._supervisor_fd is not None:
-            os.close(self._supervisor_fd)
-
-
-def _pidfd_or_none(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from redis.exceptions import RedisError
 
-from backend_bridge.contract import Checkpoint, Metric, Phase, Progress
+from backend_bridge.contract import Checkpoint, Metric, Phase, Progress, Receipt
 from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.log_lines import stamp
 
@@ -75,6 +75,13 @@ class Reporter:
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         self._pending.append(StoredEvent("checkpoint", checkpoint.model_dump_json()))
+
+    def receipt(self, receipt: Receipt) -> None:
+        self._pending.append(StoredEvent("receipt", receipt.model_dump_json()))
+
+    def set_fields(self, **fields: str) -> None:
+        """Set fields of the job itself."""
+        self._fields |= fields
 
     def flush(self) -> bool:
         """Append what waits; False where Redis is away (it is kept) or refused it."""

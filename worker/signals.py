@@ -13,6 +13,7 @@ Redis was away is written when it is back.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -28,21 +29,22 @@ from backend_bridge.contract import (
     attempt_id,
     parse_attempt_id,
 )
+from backend_bridge.job_record import Job
 from backend_bridge.redis_connection import patiently
 from worker.attempt_end import AttemptFailed, AttemptLost
-from worker.slot import job_queue, job_store, slot
-from worker.slot_client import SlotUnavailable, wait_gone
+from worker.slot import dispatcher, job_store, slot
+from worker.slot_client import SlotUnavailable, release_parked, wait_gone
 
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""
 
 log = logging.getLogger(__name__)
-_claimed: set[str] = set()
+_claimed: dict[str, Job] = {}
 
 
-def is_claimed(task_id: str) -> bool:
-    """Whether this process has claimed the attempt, and so may run it."""
-    return task_id in _claimed
+def claimed(task_id: str) -> Job | None:
+    """The job of an attempt that this process has claimed, as it was before; else None."""
+    return _claimed.get(task_id)
 
 
 @signals.task_prerun.connect
@@ -51,15 +53,16 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
     if task.name != TASK_TRAIN:
         return
     job_id, attempt = parse_attempt_id(task_id)
-    worker = task.request.hostname
-    if patiently(lambda: job_store().claim(job_id, attempt, slot=slot().name, worker=worker)):
-        _claimed.add(task_id)
+    before = patiently(lambda: job_store().get(job_id))
+    here = {"slot": slot().name, "worker": task.request.hostname, "home": slot().home}
+    if before and patiently(lambda: job_store().claim(job_id, attempt, **here)):
+        _claimed[task_id] = before
 
 
 @signals.task_postrun.connect
 def forget(task_id: str, **_: Any) -> None:
     """task_postrun → the claim has done its work."""
-    _claimed.discard(task_id)
+    _claimed.pop(task_id, None)
 
 
 @signals.task_success.connect
@@ -74,9 +77,11 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
             patiently(lambda: store.complete(job_id, attempt, result["result"]))
         case "cancelled":
             patiently(lambda: store.cancelled(job_id, attempt))
+        case "paused":
+            _write_pause(job_id, attempt, result["fields"])
         case "put_back":
             if patiently(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
-                _enqueue_next(job_id)
+                _send(job_id)
 
 
 @signals.task_failure.connect
@@ -91,8 +96,9 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
             report = ErrorReport.model_validate_json(exception.report)
             patiently(lambda: store.fail(job_id, attempt, report))
         case AttemptLost():
-            if patiently(lambda: store.lost(job_id, attempt, str(exception))) is JobStatus.QUEUED:
-                _enqueue_next(job_id)
+            reason, kind = str(exception), exception.kind
+            if patiently(lambda: store.lost(job_id, attempt, reason, kind)) is JobStatus.QUEUED:
+                _send(job_id)
         case WorkerLostError():
             _pool_child_died(job_id, attempt)
         case _:
@@ -124,6 +130,30 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
         log.warning("revoke of %s: %s", request.id, error)
 
 
+def end_parked(parked: str) -> None:
+    """In the main process, on a broadcast: the parked attempt is not wanted any more.
+
+    Where its job is being cancelled, it is cancelled when the processes are gone.
+    """
+    try:
+        job_id, _ = parse_attempt_id(parked)
+        if release_parked(slot().socket_name, parked, GONE_TIMEOUT_S):
+            job = job_store().get(job_id)
+            if job is not None and job.parked == parked:
+                job_store().cancelled(job_id, job.attempt)
+    except (ContractError, RedisError, SlotUnavailable) as error:
+        log.warning("parked %s: %s", parked, error)
+
+
+def _write_pause(job_id: str, attempt: int, fields: Mapping[str, str]) -> None:
+    store = job_store()
+    if patiently(lambda: store.paused(job_id, attempt, fields)):
+        return
+    if fields["parked"]:  # a cancel came in between
+        release_parked(slot().socket_name, fields["parked"], GONE_TIMEOUT_S)
+    patiently(lambda: store.cancelled(job_id, attempt))
+
+
 def _pool_child_died(job_id: str, attempt: int) -> None:
     """In the main process: the keeper has ended the training when its supervisor died."""
     try:
@@ -131,12 +161,11 @@ def _pool_child_died(job_id: str, attempt: int) -> None:
             return  # the lease runs out, and the reaper sees to it
         lost = job_store().lost(job_id, attempt, "Its supervisor was killed.")
         if lost is JobStatus.QUEUED:
-            _enqueue_next(job_id)
+            _send(job_id)
     except (RedisError, SlotUnavailable) as error:
         log.warning("job %s: %s", job_id, error)
 
 
-def _enqueue_next(job_id: str) -> None:
-    job = patiently(lambda: job_store().get(job_id))
-    if job is not None and job.status is JobStatus.QUEUED:
-        job_queue().enqueue(job.attempt_id)
+def _send(job_id: str) -> None:
+    """A job that has waited before goes before the others of its priority."""
+    patiently(lambda: dispatcher().send(job_id, at_head=True))

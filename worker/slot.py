@@ -13,21 +13,26 @@ from functools import cache
 
 from celery import current_app
 
-from backend_bridge.job_store import JobStore
+from backend_bridge.dispatch import Dispatcher
+from backend_bridge.home import home_id
+from backend_bridge.job_store import JobStore, open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.redis_connection import connect
 from backend_bridge.settings import settings, slot_name
+from backend_bridge.slots import SlotRegistry
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot: its name, where its slot process listens, and the worker's lifeline.
+    """One slot: its name, whose job folders it sees, where its slot process listens, and the
+    worker's lifeline.
 
     The pool child reads ``stop_read``: it becomes readable when the main process closes
     ``stop_write``, because it stops or has died.
     """
 
     name: str
+    home: str
     socket_name: str
     stop_read: int
     stop_write: int
@@ -39,6 +44,7 @@ def slot() -> Slot:
     stop_read, stop_write = os.pipe()
     return Slot(
         name=os.environ.get("TRAINYARD_SLOT") or slot_name(0),
+        home=home_id(settings().trainyard_home),
         socket_name=f"trainyard-{secrets.token_hex(16)}",
         stop_read=stop_read,
         stop_write=stop_write,
@@ -49,15 +55,11 @@ def slot() -> Slot:
 def job_store() -> JobStore:
     """This process's job store; redis-py's pool notices a fork."""
     current = settings()
-    return JobStore(
-        connect(current.redis_location),
-        lease_s=current.lease_seconds,
-        log_lines_kept=current.log_lines_kept,
-        max_restarts=current.max_restarts,
-    )
+    return open_job_store(connect(current.redis_location), current)
 
 
 @cache
-def job_queue() -> JobQueue:
+def dispatcher() -> Dispatcher:
     """This process's way to the broker."""
-    return JobQueue(current_app, connect(settings().redis_location))
+    redis = connect(settings().redis_location)
+    return Dispatcher(job_store(), JobQueue(current_app, redis), SlotRegistry(redis))

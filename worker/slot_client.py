@@ -10,11 +10,36 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from worker.keeper_messages import (
+    Gone,
+    KeeperLost,
+    Message,
+    Parked,
+    Refused,
+    Started,
+    StillAlive,
+    parse_message,
+)
 from worker.unix_socket import LineReader, connect, encode_line
+
+__all__ = [
+    "Gone",
+    "KeeperHandle",
+    "KeeperLost",
+    "Message",
+    "Parked",
+    "Refused",
+    "SlotUnavailable",
+    "Started",
+    "StillAlive",
+    "parked_attempts",
+    "release_parked",
+    "start_attempt",
+    "wait_gone",
+]
 
 _RETRY_S = 0.05
 
@@ -23,73 +48,9 @@ class SlotUnavailable(RuntimeError):
     """The slot process cannot be reached."""
 
 
-@dataclass(frozen=True)
-class Started:
-    """The training process runs. ``at`` is ``time.monotonic()`` of the host.
-
-    ``preloaded`` is False where it is a fresh interpreter.
-    """
-
-    pid: int
-    at: float
-    preloaded: bool
-
-
-@dataclass(frozen=True)
-class Gone:
-    """No process of the attempt is left.
-
-    Exactly one of ``exit_code`` and ``signal`` is set where the training had started; ``error``
-    says why it had not. ``killed_descendants`` counts processes, the training itself not among
-    them, that were alive when the attempt ended.
-    """
-
-    exit_code: int | None
-    signal: int | None
-    killed_descendants: int
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class StillAlive:
-    """Processes were killed seconds ago and are not dead (uninterruptible sleep).
-
-    ``Gone`` follows when they are.
-    """
-
-    pids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The slot process did not start the attempt; nothing of it runs."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class KeeperLost:
-    """The connection ended without ``Gone``: ask :func:`wait_gone` whether all is gone."""
-
-
-Message = Started | Gone | StillAlive | Refused | KeeperLost
-
-
-def _message(raw: dict[str, Any]) -> Message:
-    match raw:
-        case {"started": pid, "at": at, "preloaded": preloaded}:
-            return Started(pid, at, preloaded)
-        case {"gone": True, "exit_code": code, "signal": signum, "killed_descendants": killed}:
-            return Gone(code, signum, killed, raw.get("error"))
-        case {"gone": False, "left": pids}:
-            return StillAlive(tuple(pids))
-        case {"refused": reason}:
-            return Refused(reason)
-    raise ValueError(f"the keeper sent {str(raw)[:200]!r}")
-
-
 class KeeperHandle:
-    """The supervisor's end of the lifeline. Closing it ends the attempt and all its processes.
+    """The supervisor's end of the lifeline. Closing it ends the attempt and all its processes,
+    unless it is parked.
 
     A context manager. ``fileno()`` becomes readable when :meth:`read_messages` has something.
     """
@@ -110,18 +71,18 @@ class KeeperHandle:
 
     @property
     def ended(self) -> bool:
-        """Whether Gone, Refused or KeeperLost has been read: no other message will follow."""
+        """Whether the last message has been read (see :meth:`read_messages`)."""
         return self._concluded
 
     def read_messages(self) -> list[Message]:
         """What has arrived since the last call; does not wait.
 
-        The last one of an attempt is Gone, Refused or KeeperLost, and comes exactly once.
+        The last one of an attempt is Gone, Parked, Refused or KeeperLost, and comes exactly once.
         """
         messages: list[Message] = []
         while not self._at_eof and (data := self._receive()) is not None:
-            messages.extend(map(_message, self._reader.feed(data)))
-        if any(isinstance(message, Gone | Refused) for message in messages):
+            messages.extend(map(parse_message, self._reader.feed(data)))
+        if any(isinstance(message, Gone | Parked | Refused) for message in messages):
             self._concluded = True
         if self._at_eof and not self._concluded:
             self._concluded = True
@@ -145,9 +106,26 @@ class KeeperHandle:
 
     def kill(self) -> None:
         """SIGKILL the training and every descendant; ``Gone`` follows. Does not wait."""
-        self._send({"signal": "KILL"})
+        try:
+            self._send({"signal": "KILL"})
+        except BlockingIOError:
+            # A keeper that has not read for long takes end-of-file for the same.
+            self._connection.shutdown(socket.SHUT_WR)
 
-    def _send(self, message: dict[str, str]) -> None:
+    def set_lease(self, lease_s: float | None) -> None:
+        """Have everything killed where this is not called again within ``lease_s``; None: never.
+
+        ``Gone.lease_expired`` says that it happened. Before the first call there is no deadline.
+        """
+        # Full: the keeper does not read, and the lines that are there tell it no less.
+        with contextlib.suppress(BlockingIOError):
+            self._send({"lease_s": lease_s})
+
+    def park(self, seconds: float) -> None:
+        """Have a training that waits in its callback stay for ``seconds``; ``Parked`` follows."""
+        self._send({"park": seconds})
+
+    def _send(self, message: dict[str, Any]) -> None:
         # A keeper that has ended says so through read_messages, not here.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.sendall(encode_line(message))
@@ -177,16 +155,24 @@ def start_attempt(
     *,
     timeout_s: float,
     preload: bool = True,
+    parked: str | None = None,
 ) -> KeeperHandle:
     """Ask the slot process for an attempt; returns as soon as it has been asked.
 
     ``Started`` follows within some 50 ms, or when the slot process has finished its imports.
     ``output_fd`` becomes the training's stdout and stderr, ``events_fd`` its event channel; both
     stay the caller's, who must close them for their other ends to see the training's end.
-    ``env`` is set in the training process alone. Raises SlotUnavailable where nobody listens
-    within ``timeout_s``.
+    ``env`` is set in the training process alone. Where the attempt ``parked`` is parked at this
+    slot the new one goes on in its process (``Started.warm``), else it starts cold.
+    Raises SlotUnavailable where nobody listens within ``timeout_s``.
     """
-    request = {"op": "start", "attempt_id": attempt_id, "env": dict(env), "preload": preload}
+    request = {
+        "op": "start",
+        "attempt_id": attempt_id,
+        "env": dict(env),
+        "preload": preload,
+        "parked": parked,
+    }
     deadline = time.monotonic() + timeout_s
     connection = _connect(socket_name, deadline)
     try:
@@ -206,8 +192,23 @@ def wait_gone(socket_name: str, attempt_id: str, timeout_s: float) -> bool:
 
     Also True for an attempt that the slot process has never heard of. Raises SlotUnavailable.
     """
-    deadline = time.monotonic() + timeout_s
     request = {"op": "wait_gone", "attempt_id": attempt_id, "timeout_s": timeout_s}
+    return bool(_ask(socket_name, request, timeout_s)["gone"])
+
+
+def release_parked(socket_name: str, attempt_id: str, timeout_s: float) -> bool:
+    """End an attempt where it is parked; then as :func:`wait_gone`. Raises SlotUnavailable."""
+    request = {"op": "release", "attempt_id": attempt_id, "timeout_s": timeout_s}
+    return bool(_ask(socket_name, request, timeout_s)["gone"])
+
+
+def parked_attempts(socket_name: str, timeout_s: float) -> list[str]:
+    """The attempts that are parked at this slot. Raises SlotUnavailable."""
+    return list(_ask(socket_name, {"op": "parked"}, timeout_s)["parked"])
+
+
+def _ask(socket_name: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout_s
     try:
         with _connect(socket_name, deadline) as connection:
             connection.sendall(encode_line(request))
@@ -219,7 +220,8 @@ def wait_gone(socket_name: str, attempt_id: str, timeout_s: float) -> bool:
         raise SlotUnavailable(f"the slot process did not answer: {error}") from error
     if not line.endswith(b"\n"):
         raise SlotUnavailable("the slot process went away")
-    return bool(json.loads(line)["gone"])
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 def _left_s(deadline: float) -> float:

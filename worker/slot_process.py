@@ -9,11 +9,17 @@ of a keeper that was killed are adopted by it, as a subreaper, and ended.
 
 Requests, one JSON line on a connection of their own:
 
-    {"op": "start", "attempt_id": s, "env": {...}, "preload": bool}   + 2 descriptors
-        [output, events]. The connection becomes the keeper's lifeline (see worker.keeper);
-        {"refused": reason} where that cannot be.
+    {"op": "start", "attempt_id": s, "env": {...}, "preload": bool, "parked": s | null}
+        + 2 descriptors [output, events]. The connection becomes the keeper's lifeline (see
+        worker.keeper); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
+        parked here the new one goes on in its process (see worker.parking), else it starts cold.
     {"op": "wait_gone", "attempt_id": s, "timeout_s": n}
         Answered by {"gone": bool}: whether no process of that attempt is left.
+    {"op": "release", "attempt_id": s, "timeout_s": n}
+        The same, but where that attempt is parked it is ended first.
+    {"op": "parked"}
+        Answered by {"parked": [attempt_id, ...]}; there is at most one but for moments, since an
+        attempt that parks ends the one that was.
 """
 
 from __future__ import annotations
@@ -30,18 +36,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.fork_safety import Preload, preload
-from worker.keeper import run_keeper
+from worker.keeper_processes import KeeperProcesses
 from worker.process_tree import (
     SignalWakeup,
     become_subreaper,
-    children_of,
     die_with_parent,
     has_children,
     kill_descendants,
-    reap,
     set_process_name,
 )
-from worker.slot_requests import BadRequest, Request, StartRequest, WaitGoneRequest
+from worker.slot_requests import (
+    AnyRequest,
+    BadRequest,
+    Closed,
+    ParkedRequest,
+    ReleaseRequest,
+    Request,
+    StartRequest,
+    WaitGoneRequest,
+)
 from worker.training_process import TrainingStart
 from worker.unix_socket import PeerRefused, check_peer, encode_line, listen
 
@@ -68,36 +81,44 @@ class SlotServer:
         self._preload = preloaded
         self._entry = entry
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM, signal.SIGINT])
-        self._poll = select.poll()
-        self._poll.register(listener, select.POLLIN)
-        self._poll.register(self._wakeup, select.POLLIN)
         self._requests: dict[int, Request] = {}
-        self._keepers: dict[int, str] = {}
-        self._ending: set[str] = set()
+        self._keepers = KeeperProcesses()
         self._waiters: list[_Waiter] = []
 
     def serve(self) -> None:
         """Serve requests until SIGTERM or SIGINT, then end every descendant."""
+        strays = False
         while True:
-            for fd, _ in self._poll.poll(self._timeout_ms()):
+            for fd in self._select(_STRAY_ROUND_S if strays else self._timeout_s()):
                 if fd == self._listener.fileno():
                     self._accept()
-                elif fd != self._wakeup.fileno():
+                elif fd in self._requests:
                     self._read(fd)
             if self._wakeup.take() & {signal.SIGTERM, signal.SIGINT}:
                 break
+            self._keepers.hear()
+            self._keepers.end_late_ones()
             self._reap()
-            self._end_strays()
+            strays = self._keepers.end_strays()
             self._answer_waiters()
         self._end_all()
 
-    def _timeout_ms(self) -> int | None:
-        if self._ending:
-            return int(1000 * _STRAY_ROUND_S)
-        if self._waiters:
-            first = min(waiter.deadline for waiter in self._waiters)
-            return max(0, int(1000 * (first - time.monotonic())) + 1)
-        return None
+    def _select(self, timeout_s: float | None) -> list[int]:
+        poll = select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        for source in (self._listener, *self._keepers.controls()):
+            poll.register(source, select.POLLIN)
+        for fd in self._requests:
+            poll.register(fd, select.POLLIN)
+        timeout_ms = None if timeout_s is None else int(1000 * timeout_s) + 1
+        return [fd for fd, _ in poll.poll(timeout_ms)]
+
+    def _timeout_s(self) -> float | None:
+        now = time.monotonic()
+        waits = [max(0.0, waiter.deadline - now) for waiter in self._waiters]
+        if (next_look_s := self._keepers.next_look_s()) is not None:
+            waits.append(next_look_s)
+        return min(waits, default=None)
 
     # ------------------------------------------------------------ requests
 
@@ -114,94 +135,69 @@ class SlotServer:
             return
         connection.setblocking(False)
         self._requests[connection.fileno()] = Request(connection, peer)
-        self._poll.register(connection, select.POLLIN)
 
     def _read(self, fd: int) -> None:
         request = self._requests[fd]
         try:
             parsed = request.read()
         except BadRequest as error:
-            self._forget(request)
+            del self._requests[fd]
             _answer_and_close(request.connection, {"refused": str(error)})
             request.close()
             return
-        if parsed is None:
-            return
-        self._forget(request)
-        if isinstance(parsed, StartRequest):
-            with request:
-                self._start(request, parsed)
-        elif isinstance(parsed, WaitGoneRequest):
-            deadline = time.monotonic() + parsed.timeout_s
-            self._waiters.append(_Waiter(request.connection, parsed.attempt_id, deadline))
-        else:
-            request.close()
+        if parsed is not None:
+            del self._requests[fd]
+            self._obey(request, parsed)
 
-    def _forget(self, request: Request) -> None:
-        self._poll.unregister(request.connection)
-        del self._requests[request.connection.fileno()]
+    def _obey(self, request: Request, parsed: AnyRequest | Closed) -> None:
+        # What a keeper said before this request was sent shall count.
+        self._keepers.hear()
+        match parsed:
+            case StartRequest():
+                self._start(request, parsed)
+            case WaitGoneRequest() | ReleaseRequest():
+                if isinstance(parsed, ReleaseRequest):
+                    self._keepers.release(parsed.attempt_id)
+                deadline = time.monotonic() + parsed.timeout_s
+                self._waiters.append(_Waiter(request.connection, parsed.attempt_id, deadline))
+            case ParkedRequest():
+                _answer_and_close(request.connection, {"parked": self._keepers.parked()})
+            case Closed():
+                request.close()
 
     # ------------------------------------------------------------ attempts
 
     def _start(self, request: Request, wanted: StartRequest) -> None:
-        if wanted.attempt_id in self._keepers.values() or wanted.attempt_id in self._ending:
+        if wanted.attempt_id in self._keepers.attempts():
             _answer(request.connection, {"refused": f"{wanted.attempt_id} is still running"})
-            return
+            request.close()
+        elif wanted.parked is None or not self._keepers.resume(request, wanted):
+            self._start_cold(request, wanted)
+
+    def _start_cold(self, request: Request, wanted: StartRequest) -> None:
         objection = self._preload.objection_to_fork() if wanted.preload else "PRELOAD=0"
         if objection is not None:
             print(f"slot process: fresh interpreter: {objection}", file=sys.stderr)
-        start = TrainingStart(
-            entry=self._entry,
-            env=wanted.env,
-            output_fd=request.fds[0],
-            events_fd=request.fds[1],
-            preloaded=objection is None,
-        )
-        try:
-            pid = self._fork_keeper(start, request)
-        except OSError as error:
-            _answer(request.connection, {"refused": f"no process could be started: {error}"})
-            return
-        self._keepers[pid] = wanted.attempt_id
-
-    def _fork_keeper(self, start: TrainingStart, request: Request) -> int:
-        """Fork; returns the keeper's pid. Raises OSError."""
-        slot_pid = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Blocked, so that none of our handlers runs in the child; the keeper unblocks.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                run_keeper(
-                    start,
-                    request.connection,
-                    slot_pid=slot_pid,
-                    supervisor_pid=request.peer.pid,
-                    library_fds=self._preload.library_fds,
-                )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
+        with request:
+            start = TrainingStart(
+                entry=self._entry,
+                env=wanted.env,
+                output_fd=request.fds[0],
+                events_fd=request.fds[1],
+                preloaded=objection is None,
+            )
+            try:
+                self._keepers.fork(start, request, wanted.attempt_id, self._preload.library_fds)
+            except OSError as error:
+                _answer(request.connection, {"refused": f"no process could be started: {error}"})
 
     def _reap(self) -> None:
-        for ended in reap():
-            if (attempt_id := self._keepers.pop(ended.pid, None)) is not None:
-                self._ending.add(attempt_id)
-
-    def _end_strays(self) -> None:
-        """Kill what belongs to no living keeper; where nothing does, ended attempts are gone."""
-        if not self._ending:
-            return
-        if set(children_of(os.getpid())) <= self._keepers.keys():
-            self._ending.clear()
-        else:
-            kill_descendants(spare=self._keepers.keys())
+        for left in self._keepers.reap():
+            self._start_cold(left.request, left.wanted)
 
     def _answer_waiters(self) -> None:
         now = time.monotonic()
-        alive = self._ending | set(self._keepers.values())
+        alive = self._keepers.attempts()
         for waiter in list(self._waiters):
             gone = waiter.attempt_id not in alive
             if gone or now >= waiter.deadline:
@@ -212,15 +208,14 @@ class SlotServer:
 
     def _end_all(self) -> None:
         """Let the keepers end their trees and report it, then kill whatever is left."""
-        for pid in self._keepers:
-            os.kill(pid, signal.SIGTERM)
+        self._keepers.end_all()
         keepers_until = time.monotonic() + _KEEPERS_MAY_TAKE_S
         while has_children():
             if time.monotonic() > keepers_until:
                 kill_descendants()
             select.select([self._wakeup], [], [], _STRAY_ROUND_S)
             self._wakeup.take()
-            self._reap()
+            self._keepers.reap()
 
 
 def _answer(connection: socket.socket, message: dict[str, Any]) -> None:

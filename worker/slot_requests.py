@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import socket
 from types import TracebackType
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from worker.unix_socket import Peer
+from worker.unix_socket import Peer, receive_fds
 
 _MAX_FDS = 2
 _MAX_REQUEST_BYTES = 1 << 20
@@ -21,12 +20,17 @@ class BadRequest(ValueError):
 
 
 class StartRequest(BaseModel):
-    """Start an attempt; comes with two descriptors, output and events."""
+    """Start an attempt; comes with two descriptors, output and events.
+
+    ``parked`` names the attempt of the same job that may still be parked here, to go on in its
+    process.
+    """
 
     op: Literal["start"] = "start"
     attempt_id: str
     env: dict[str, str] = {}
     preload: bool = True
+    parked: str | None = None
 
 
 class WaitGoneRequest(BaseModel):
@@ -37,11 +41,25 @@ class WaitGoneRequest(BaseModel):
     timeout_s: Annotated[float, Field(ge=0)]
 
 
+class ReleaseRequest(BaseModel):
+    """End the attempt where it is parked; answer as to a :class:`WaitGoneRequest`."""
+
+    op: Literal["release"] = "release"
+    attempt_id: str
+    timeout_s: Annotated[float, Field(ge=0)]
+
+
+class ParkedRequest(BaseModel):
+    """Name the attempts that are parked."""
+
+    op: Literal["parked"] = "parked"
+
+
 class Closed:
     """The other side has gone away."""
 
 
-AnyRequest = StartRequest | WaitGoneRequest
+AnyRequest = StartRequest | WaitGoneRequest | ReleaseRequest | ParkedRequest
 _parse = TypeAdapter[AnyRequest](Annotated[AnyRequest, Field(discriminator="op")]).validate_json
 
 
@@ -57,11 +75,12 @@ class Request:
     def read(self) -> AnyRequest | Closed | None:
         """Read what there is; None while the request is not complete. Raises BadRequest."""
         try:
-            data = self._receive()
+            data, fds = receive_fds(self.connection, _MAX_FDS)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             return Closed()
+        self.fds.extend(fds)
         if not data:
             return Closed()
         self._received += data
@@ -70,18 +89,6 @@ class Request:
                 raise BadRequest("too long")
             return None
         return self._complete()
-
-    def _receive(self) -> bytes:
-        fds = array.array("i")
-        # CLOEXEC: programs that a training starts shall not hold its channel.
-        data, ancillary, _, _ = self.connection.recvmsg(
-            65536, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
-        )
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-        self.fds.extend(fds)
-        return data
 
     def _complete(self) -> AnyRequest | Closed:
         try:

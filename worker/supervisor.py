@@ -2,7 +2,7 @@
 
 It starts the training through the slot process, reads its output and events, renews the lease,
 passes on what people ask for, escalates from asking to killing, and returns only when no process
-of the attempt is left.
+of the attempt is left, or its training is parked.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import selectors
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
@@ -26,24 +27,33 @@ from backend_bridge.contract import (
     AnyEvent,
     Checkpoint,
     Command,
+    ErrorKind,
+    Held,
+    JobStatus,
     Metric,
     Outcome,
     Phase,
     Progress,
+    Receipt,
     TrainingSpec,
     attempt_id,
 )
-from backend_bridge.job_store import JobStore
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import JobStore, Lease
 from backend_bridge.redis_connection import patiently
 from backend_bridge.settings import Settings
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.files import write_atomically
+from worker.hang import HangWatch
 from worker.log_handler import BatchingLogHandler
+from worker.oom_kills import oom_kills
 from worker.output_lines import LineSplitter
 from worker.reporter import Reporter
+from worker.slot import Slot
 from worker.slot_client import (
     Gone,
     KeeperLost,
+    Parked,
     Refused,
     Started,
     StillAlive,
@@ -54,6 +64,12 @@ from worker.slot_client import (
 POLL_S = 0.25
 """How often the store is asked whether the job is still ours and what people want of it."""
 SLOT_START_TIMEOUT_S = 120.0
+STACKS_S = 2.0
+"""Time for a hung training to write its stacks before it is killed."""
+KEEPER_LEASE_SHARE = 0.9
+"""The keeper's lease ends before the store's, so that two attempts never write side by side."""
+HOLD_SHARE = 0.5
+"""Share of the lease without an answer of Redis after which the training is asked to hold."""
 _READ_BYTES = 1 << 16
 _EVENTS: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 
@@ -63,50 +79,47 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Supervises one claimed attempt; :meth:`run` returns how it ended.
 
-    ``stop_fd`` becomes readable when the worker stops: the attempt is put back then.
+    ``job`` is the job as it was before the claim.
     """
 
     def __init__(
-        self,
-        store: JobStore,
-        settings: Settings,
-        job_id: str,
-        attempt: int,
-        *,
-        slot: str,
-        socket_name: str,
-        stop_fd: int | None,
+        self, store: JobStore, settings: Settings, slot: Slot, worker: str, job: Job
     ) -> None:
         self.store = store
         self.settings = settings
-        self.job_id = job_id
-        self.attempt = attempt
         self.slot = slot
-        self.socket_name = socket_name
-        self.stop_fd = stop_fd
-        self.job_dir = settings.job_dir(job_id)
+        self.worker = worker
+        self.job = job
+        self.job_id, self.attempt = job.job_id, job.attempt
+        self.job_dir = settings.job_dir(job.job_id)
         self.outcome: Outcome | None = None
-        self.end: Gone | KeeperLost | Refused | None = None
+        self.end: Gone | KeeperLost | Parked | Refused | None = None
         self.fenced = False
-        self.cancelling = False
-        self.stopping = False
+        self.hung = False
+        self.asked: Literal["", "cancel", "pause", "stop"] = ""
         self.terminated = False
+        self._held: Literal["", "asked", "held"] = ""
         self._kill_at: float | None = None
+        self._training_pid: int | None = None
+        self._hang = HangWatch(settings.hang_seconds)
         self._next_poll = 0.0
         self._lease_ends = time.monotonic() + store.lease_ms / 1000
+        self._oom_kills = oom_kills()
         self._splitter = LineSplitter()
         self._event_bytes = b""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker stops, so that the job is to be put back."""
+        return self.asked == "stop"
 
     def run(self) -> dict[str, Any]:
         """Run the attempt to its end.
 
-        Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "fenced",
-        "result": {...}}``. Raises AttemptFailed or AttemptLost.
+        Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "fenced"}`` with
+        ``result`` (completed) or ``fields`` (paused). Raises AttemptFailed or AttemptLost.
         """
-        self.job_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self.job_dir / "request.json", json.dumps(self.store.request(self.job_id), indent=1)
-        )
+        self._prepare_folder()
         with (
             _append_text(self.job_dir / "train.log") as log_file,
             _append_text(self.job_dir / "metrics.jsonl") as metrics_file,
@@ -115,7 +128,7 @@ class Supervisor:
             self.handler = BatchingLogHandler(
                 self.reporter.log_lines, log_file, flush_s=self.settings.log_flush_seconds
             )
-            self.say(f"Attempt {self.attempt} of job {self.job_id} starts on slot {self.slot}")
+            self._say_how_it_starts()
             try:
                 with self._sigterm_noted():
                     self._supervise()
@@ -131,6 +144,25 @@ class Supervisor:
     def _emit(self, text: str, level: int = logging.INFO) -> None:
         self.handler.handle(logging.LogRecord("job", level, "", 0, text, None, None))
 
+    def _prepare_folder(self) -> None:
+        self.job_dir.mkdir(parents=True, exist_ok=True)
+        if self.job.from_start:
+            shutil.rmtree(self.job_dir / "checkpoints", ignore_errors=True)
+        request = patiently(lambda: self.store.request(self.job_id))
+        write_atomically(self.job_dir / "request.json", json.dumps(request, indent=1))
+
+    def _say_how_it_starts(self) -> None:
+        self.say(f"Attempt {self.attempt} of job {self.job_id} starts on slot {self.slot.name}")
+        if self.job.home and self.job.home != self.slot.home:
+            self.say(
+                "Its checkpoints lie on a host that cannot be reached from here: "
+                "it starts again from the beginning",
+                logging.WARNING,
+            )
+        self.reporter.set_fields(
+            parked="", parked_on="", parked_worker="", resume_from="", from_start=""
+        )
+
     # ------------------------------------------------------------ the loop
 
     def _supervise(self) -> None:
@@ -142,13 +174,14 @@ class Supervisor:
             try:
                 keeper = stack.enter_context(
                     start_attempt(
-                        self.socket_name,
+                        self.slot.socket_name,
                         attempt_id(self.job_id, self.attempt),
                         {"TRAINYARD_JOB_ID": self.job_id},
                         output_write,
                         theirs.fileno(),
                         timeout_s=SLOT_START_TIMEOUT_S,
                         preload=self.settings.preload,
+                        parked=self._parked_here(),
                     )
                 )
             finally:
@@ -158,19 +191,27 @@ class Supervisor:
             ours.setblocking(False)
             os.set_blocking(output_read, False)
             self.keeper, self.events, self.output = keeper, ours, output_read
+            self._renew_keeper()
             with selectors.DefaultSelector() as selector:
                 self._loop(selector)
                 self._drain(selector)
         for line in self._splitter.close():
             self._emit(line)
 
+    def _parked_here(self) -> str | None:
+        """The attempt whose parked process goes on, where it waits on this slot."""
+        here = self.job.parked_on == self.slot.name and not self.job.resume_from
+        return self.job.parked if here and self.job.parked else None
+
     def _spec(self) -> TrainingSpec:
         settings = self.settings
         return TrainingSpec(
             job_id=self.job_id,
             attempt=self.attempt,
-            slot=self.slot,
+            slot=self.slot.name,
             job_dir=str(self.job_dir),
+            resume_from=self.job.resume_from or None,
+            from_start=bool(self.job.from_start),
             cache_dir=str(settings.trainyard_home / "cache"),
             dataset_roots=[str(path) for path in settings.dataset_roots],
             model_roots=[str(path) for path in settings.model_roots],
@@ -182,8 +223,7 @@ class Supervisor:
         selector.register(self.events, selectors.EVENT_READ, self._read_events)
         selector.register(self.keeper, selectors.EVENT_READ, self._read_keeper)
         selector.register(self._term_read, selectors.EVENT_READ, self._read_sigterm)
-        if self.stop_fd is not None:
-            selector.register(self.stop_fd, selectors.EVENT_READ, self._read_stop)
+        selector.register(self.slot.stop_read, selectors.EVENT_READ, self._read_stop)
         while self.end is None:
             timeout = max(0.0, self._next_poll - time.monotonic())
             for key, _ in selector.select(timeout):
@@ -207,7 +247,8 @@ class Supervisor:
         if now >= self._next_poll:
             self._next_poll = now + POLL_S
             self.reporter.flush()
-            self._renew()
+            self._renew(now)
+            self._look_for_a_hang(now)
 
     # ------------------------------------------------------------ what arrives
 
@@ -248,19 +289,27 @@ class Supervisor:
             case Metric():
                 self.reporter.metric(event)
             case Progress():
+                self._hang.progress(event.step, time.monotonic())
                 self.reporter.progress(event)
             case Phase():
                 self.reporter.phase(event)
             case Checkpoint():
                 self.reporter.checkpoint(event)
+            case Receipt():
+                self.reporter.receipt(event)
+            case Held():
+                self._is_held(event)
             case Outcome():
-                self.outcome = event
+                self._ended(event)
+        self._hang.sign(time.monotonic())
 
     def _read_keeper(self, selector: selectors.BaseSelector) -> None:
         for message in self.keeper.read_messages():
             match message:
                 case Started():
+                    self._training_pid = message.pid
                     how = "preloaded" if message.preloaded else "fresh interpreter"
+                    how = "parked before, goes on" if message.warm else how
                     self.say(f"Training process {message.pid} started ({how})")
                 case StillAlive():
                     pids = ", ".join(map(str, message.pids))
@@ -278,60 +327,131 @@ class Supervisor:
             self.keeper.kill()
 
     def _read_stop(self, selector: selectors.BaseSelector) -> None:
-        if self.stop_fd is not None:
-            selector.unregister(self.stop_fd)
-        self.stopping = True
-        if not self.cancelling:
-            self._ask("pause", self.settings.stop_timeout_seconds / 2, "The worker stops")
+        selector.unregister(self.slot.stop_read)
+        if self.asked != "cancel":
+            self._ask("stop", self.settings.stop_timeout_seconds / 2, "The worker stops")
+
+    def _ended(self, outcome: Outcome) -> None:
+        """The training has said how it ended; one that waits, paused, is parked or ended."""
+        self.outcome = outcome
+        self._kill_at = None
+        if outcome.outcome != "paused" or not outcome.result.get("parked"):
+            return
+        if self.asked == "pause" and not self.terminated and self.settings.park_seconds:
+            self.keeper.park(self.settings.park_seconds)
+        else:
+            self.keeper.kill()
 
     # ------------------------------------------------------------ the lease, and what people want
 
-    def _renew(self) -> None:
+    def _renew(self, now: float) -> None:
         try:
             lease = self.store.renew(self.job_id, self.attempt)
         except RedisError as error:
             log.warning("job %s: lease not renewed: %s", self.job_id, error)
-            if time.monotonic() >= self._lease_ends and not self.fenced:
-                self.fenced = True
-                self.say("Redis was away for as long as the lease: the attempt ends here")
-                self.keeper.kill()
+            self._without_redis(time.monotonic())
             return
         if not lease.held:
-            if not self.fenced:
-                self.fenced = True
-                self.keeper.kill()
+            self._lose("Another attempt has this job, or it has ended: this attempt ends")
             return
-        self._lease_ends = time.monotonic() + self.store.lease_ms / 1000
-        if lease.cancel and not self.cancelling:
-            self.cancelling = True
+        self._lease_ends = now + self.store.lease_ms / 1000
+        if self._held:
+            self._held = ""
+            self.say("Redis is back and the lease is still ours: the training goes on")
+            self._command("continue")
+        self._renew_keeper()
+        self._heed(lease)
+
+    def _renew_keeper(self) -> None:
+        self.keeper.set_lease(KEEPER_LEASE_SHARE * self.store.lease_ms / 1000)
+
+    def _without_redis(self, now: float) -> None:
+        """Nobody else may have the job before the lease ends; then only a held training may live,
+        because it writes nothing."""
+        left_s = self._lease_ends - now
+        if not self._held and left_s <= HOLD_SHARE * self.store.lease_ms / 1000:
+            self._held = "asked"
+            self.say("Redis is away: the training is held at its next step", logging.WARNING)
+            self._command("hold")
+
+    def _is_held(self, event: Held) -> None:
+        if self._held:
+            self._held = "held"
+            self.keeper.set_lease(None)
+            self.say(f"Held at step {event.step} until Redis is back")
+
+    def _lose(self, why: str) -> None:
+        if not self.fenced:
+            self.fenced = True
+            self.say(why, logging.WARNING)
+            self.keeper.kill()
+
+    def _heed(self, lease: Lease) -> None:
+        if lease.cancel and self.asked != "cancel":
             self._ask("cancel", self.settings.cancel_grace_seconds, "Asked to cancel")
         if lease.cancel == "forced" and not self.terminated:
             self.terminated = True
             self.say("Cancelled by force: its processes are killed")
             self.keeper.kill()
+        if lease.status == JobStatus.PAUSING and not self.asked:
+            self._ask("pause", None, "Asked to pause")
 
-    def _ask(self, command: Any, grace_s: float, why: str) -> None:
-        self.say(f"{why}: the training is asked to stop at its next step ({grace_s:g} s)")
-        self._kill_at = time.monotonic() + grace_s
+    def _ask(
+        self, what: Literal["cancel", "pause", "stop"], grace_s: float | None, why: str
+    ) -> None:
+        self.asked = what
+        limit = "" if grace_s is None else f" (within {grace_s:g} s)"
+        self.say(f"{why}: the training is asked to stop at its next step{limit}")
+        self._kill_at = None if grace_s is None else time.monotonic() + grace_s
+        self._command("cancel" if what == "cancel" else "pause")
+
+    def _command(self, command: Literal["cancel", "pause", "hold", "continue"]) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is ending anyway
             self.events.sendall(Command(command=command).model_dump_json().encode() + b"\n")
+
+    def _look_for_a_hang(self, now: float) -> None:
+        if self._held or self.outcome is not None:
+            self._hang.sign(now)
+        if self.hung or self._training_pid is None or not self._hang.is_hung(now):
+            return
+        self.hung = True
+        silent_s = self._hang.silent_s(now)
+        self.say(f"No step for {silent_s:.0f} s: it hangs. Where its threads stand:", logging.ERROR)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._training_pid, signal.SIGUSR1)
+        self._kill_at = now + STACKS_S
 
     # ------------------------------------------------------------ how it ended
 
     def _conclude(self) -> dict[str, Any]:
-        if self.fenced or self.reporter.fenced:
+        lost_lease = isinstance(self.end, Gone) and self.end.lease_expired
+        if self.fenced or self.reporter.fenced or lost_lease:
             return {"outcome": "fenced"}
         kind = self.outcome.outcome if self.outcome is not None else None
         if self.outcome is not None and kind == "completed":
             return {"outcome": "completed", "result": self.outcome.result}
+        if isinstance(self.end, Parked) or (kind == "paused" and self.asked == "pause"):
+            return {"outcome": "paused", "fields": self._pause_fields()}
         if self._is_cancelled():
             self._prove_gone()
             return {"outcome": "cancelled"}
         if self.stopping or self.terminated:
             return {"outcome": "put_back"}
+        if self.hung:
+            raise AttemptLost("The training hung: it made no step any more.", ErrorKind.HANG)
         if self.outcome is not None and kind == "failed":
             raise AttemptFailed.from_report(self.outcome.error)
-        raise AttemptLost(how_it_died(self.end))
+        raise how_it_died(self.end, oom_killed=oom_kills() > self._oom_kills)
+
+    def _pause_fields(self) -> dict[str, str]:
+        assert self.outcome is not None, "paused before"
+        parked = isinstance(self.end, Parked)
+        return {
+            "checkpoint": str(self.outcome.result.get("checkpoint") or ""),
+            "parked": attempt_id(self.job_id, self.attempt) if parked else "",
+            "parked_on": self.slot.name if parked else "",
+            "parked_worker": self.worker if parked else "",
+        }
 
     def _is_cancelled(self) -> bool:
         """Whether a person wants it cancelled; after a SIGTERM, wait for who sent it to say."""
@@ -347,7 +467,7 @@ class Supervisor:
     def _prove_gone(self) -> None:
         """``cancelled`` may be written only when no process of the attempt is left."""
         if not isinstance(self.end, Gone):
-            wait_gone(self.socket_name, attempt_id(self.job_id, self.attempt), 10.0)
+            wait_gone(self.slot.socket_name, attempt_id(self.job_id, self.attempt), 10.0)
 
     @contextlib.contextmanager
     def _sigterm_noted(self) -> Iterator[None]:

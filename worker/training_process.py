@@ -25,6 +25,10 @@ _OOM_SCORE_ADJ = 500
 take the training, which can be started again, and not a worker, a keeper or Redis."""
 
 
+PARKING_FD_VARIABLE = "TRAINYARD_PARKING_FD"
+"""Names, in a training's environment, the descriptor of its parking socket (worker.parking)."""
+
+
 @dataclass(frozen=True)
 class TrainingStart:
     """All that a training process needs to begin.
@@ -41,9 +45,10 @@ class TrainingStart:
     preloaded: bool
 
 
-def run_training(start: TrainingStart, keeper_pid: int) -> NoReturn:
+def run_training(start: TrainingStart, keeper_pid: int, parking_fd: int) -> NoReturn:
     """Turn this forked child into the training process and run it to its end.
 
+    ``parking_fd`` is the training's end of its parking socket.
     Never returns. Exit code 1, with a traceback on stderr, where an exception escapes.
     """
     code = 1
@@ -56,7 +61,8 @@ def run_training(start: TrainingStart, keeper_pid: int) -> NoReturn:
         _raise_oom_score()
         _connect_standard_streams(start.output_fd)
         os.environ.update(start.env)
-        code = _run_here(start) if start.preloaded else _run_fresh(start)
+        os.environ[PARKING_FD_VARIABLE] = str(parking_fd)
+        code = _run_here(start) if start.preloaded else _run_fresh(start, parking_fd)
     except SystemExit as end:
         code = _exit_code(end)
     except BaseException:
@@ -114,9 +120,10 @@ def _run_here(start: TrainingStart) -> int:
     return int(getattr(importlib.import_module(module), function)(start.events_fd))
 
 
-def _run_fresh(start: TrainingStart) -> NoReturn:
+def _run_fresh(start: TrainingStart, parking_fd: int) -> NoReturn:
     module = start.entry.partition(":")[0]
     os.set_inheritable(start.events_fd, True)
+    os.set_inheritable(parking_fd, True)
     env = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",

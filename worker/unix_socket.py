@@ -7,6 +7,7 @@ sides therefore check whose process the other one is.
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -69,6 +70,21 @@ def check_peer(connection: socket.socket) -> Peer:
     if uid != os.geteuid():
         raise PeerRefused(f"the process at the other end belongs to uid {uid}, not to us")
     return Peer(pid, uid)
+
+
+def receive_fds(connection: socket.socket, max_fds: int) -> tuple[bytes, list[int]]:
+    """Bytes, and the descriptors that came along with them: close-on-exec, the caller's to close.
+
+    Empty bytes mean that the other side has closed. Raises OSError.
+    """
+    fds = array.array("i")
+    data, ancillary, _, _ = connection.recvmsg(
+        65536, socket.CMSG_SPACE(max_fds * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    return data, fds.tolist()
 
 
 def encode_line(message: dict[str, Any]) -> bytes:

@@ -58,7 +58,7 @@ def describe(events_fd: int) -> None:
     print("blocked", sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
     print("argv", sys.argv[1:] == [str(events_fd)])
     links = {int(fd.name): _target(fd) for fd in Path("/proc/self/fd").iterdir()}
-    known = {0, 1, 2, events_fd}
+    known = {0, 1, 2, events_fd, int(os.environ["TRAINYARD_PARKING_FD"])}
     print("other channels", [t for fd, t in links.items() if fd not in known and ":" in t])
     print("preloaded", "worker.slot_process" in str(sys.modules["__main__"].__spec__))
 

@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
+from redis.retry import Retry
 
 from backend_bridge.redis_connection import check
 from backend_bridge.services import Ports, Services
@@ -59,8 +61,9 @@ class Embedded:
         process = self.launch()
         wait_for(
             "the embedded Redis says where it is",
-            lambda: process.poll() is not None
-            or (url.exists() and url.stat().st_mtime_ns != before),
+            lambda: (
+                process.poll() is not None or (url.exists() and url.stat().st_mtime_ns != before)
+            ),
         )
         assert process.poll() is None
         self._seen |= set(psutil.Process(process.pid).children())
@@ -122,9 +125,14 @@ def test_it_asks_for_a_password_and_hides_it(embedded: Embedded) -> None:
     for process in (embedded.server, psutil.Process(embedded.started[0].pid)):
         assert password not in " ".join([*process.cmdline(), *process.environ().values()])
     port = embedded.url.rpartition(":")[2].partition("/")[0]
-    with Redis(port=int(port)) as stranger, pytest.raises(AuthenticationError):
+    with (
+        Redis(port=int(port), retry=Retry(NoBackoff(), 0)) as stranger,
+        pytest.raises(AuthenticationError),
+    ):
         stranger.ping()
-    listening = {c.laddr.ip for c in embedded.server.net_connections("inet") if c.status == "LISTEN"}
+    listening = {
+        c.laddr.ip for c in embedded.server.net_connections("inet") if c.status == "LISTEN"
+    }
     assert listening == {"127.0.0.1"}
 
 
@@ -206,13 +214,14 @@ def test_services_do_not_believe_the_address_that_a_crash_left(
     left = embedded.url
     (embedded.folder / "port").unlink()
     (embedded.folder / "url").write_text("redis://:old@127.0.0.1:1/0\n")
-    services = Services(Ports(0, 0, None), {"TRAINYARD_HOME": str(embedded.home)}, wait=False)
+    services = Services(Ports(1, 1, None), {"TRAINYARD_HOME": str(embedded.home)}, wait=False)
     launched: list[str] = []
     launch = services._launch
 
-    def redis_alone(name: str, command: list[str]) -> Any:
+    def redis_alone(name: str, command: list[str], *rest: Any) -> Any:
         launched.append(name)
-        return launch(name, command if name == "redis" else [sys.executable, "-c", "pass"])
+        real = name == "redis"
+        return launch(name, command if real else [sys.executable, "-c", "pass"], *rest)
 
     monkeypatch.setattr(services, "_launch", redis_alone)
     with services:

@@ -1,9 +1,4 @@
-"""The process tree with real processes and real signals.
-
-The proof that nothing of an attempt is left comes from the kernel, not from our own book-keeping:
-every process of a training holds the write end of its output pipe, so that end-of-file at the
-read end means that the last one has died.
-"""
+"""The process tree with real processes and real signals."""
 
 from __future__ import annotations
 
@@ -16,22 +11,29 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.support.process_tree import (
+    DEADLINE_S,
+    Attempt,
+    OpenSlot,
+    Output,
+    Slot,
+    open_fds,
+    running,
+    slots,
+    wait_until,
+)
 from worker.fork_safety import ForkSafety
 from worker.process_tree import children_of, descendants_of, process_stat
 from worker.slot_client import (
     Gone,
-    KeeperHandle,
     KeeperLost,
-    Message,
     Refused,
     SlotUnavailable,
     Started,
@@ -41,181 +43,13 @@ from worker.slot_client import (
 )
 from worker.slot_host import SlotProcess
 
-DEADLINE_S = 20.0
-HERE = Path(__file__).parent
 FAMILY_SIZE = 5
 """Processes that ``stubborn_training._start_family`` leaves running."""
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-def open_fds(pid: int) -> set[str]:
-    return {fd.name for fd in Path(f"/proc/{pid}/fd").iterdir()}
-
-
-class Output:
-    """The read end of a training's output pipe."""
-
-    def __init__(self) -> None:
-        self.read_fd, self.write_fd = os.pipe()
-        self.text = ""
-        self.at_eof = False
-
-    def pump(self, timeout_s: float) -> None:
-        if not self.at_eof and select.select([self.read_fd], [], [], timeout_s)[0]:
-            data = os.read(self.read_fd, 65536)
-            self.at_eof = not data
-            self.text += data.decode()
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while text not in self.text:
-            assert not self.at_eof, f"ended without {text!r}: {self.text!r}"
-            assert time.monotonic() < deadline, f"no {text!r} in {self.text!r}"
-            self.pump(0.1)
-
-    def wait_until_all_are_dead(self) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not self.at_eof:
-            assert time.monotonic() < deadline, f"a process is left: {self.text!r}"
-            self.pump(0.1)
-
-    def close_write_end(self) -> None:
-        if self.write_fd >= 0:
-            os.close(self.write_fd)
-            self.write_fd = -1
-
-    def close(self) -> None:
-        self.close_write_end()
-        os.close(self.read_fd)
-
-
-class Attempt:
-    """An attempt whose supervisor is the test itself."""
-
-    def __init__(self, socket_name: str, behaviour: str, preload: bool, env: dict[str, str]):
-        self.id = f"job-{uuid.uuid4().hex[:8]}:1"
-        self.output = Output()
-        self.events, theirs = socket.socketpair()
-        self.events.settimeout(DEADLINE_S)
-        self.messages: list[Message] = []
-        with theirs:
-            self.handle: KeeperHandle = start_attempt(
-                socket_name,
-                self.id,
-                {"BEHAVIOUR": behaviour, **env},
-                self.output.write_fd,
-                theirs.fileno(),
-                timeout_s=DEADLINE_S,
-                preload=preload,
-            )
-        self.output.close_write_end()
-
-    def wait_message(self, kind: type[Message]) -> Message:
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            for message in self.messages:
-                if isinstance(message, kind):
-                    return message
-            assert not self.handle.ended, f"no {kind.__name__}: {self.messages}"
-            assert time.monotonic() < deadline, f"no {kind.__name__}: {self.messages}"
-            select.select([self.handle], [], [], 0.1)
-            self.messages += self.handle.read_messages()
-
-    @property
-    def training_pid(self) -> int:
-        started = self.wait_message(Started)
-        assert isinstance(started, Started)
-        return started.pid
-
-    @property
-    def keeper_pid(self) -> int:
-        stat = process_stat(self.training_pid)
-        assert stat is not None
-        return stat.parent_pid
-
-    def wait_end(self) -> Gone:
-        gone = self.wait_message(Gone)
-        assert isinstance(gone, Gone)
-        self.output.wait_until_all_are_dead()
-        return gone
-
-    def close(self) -> None:
-        self.handle.close()
-        self.events.close()
-        self.output.close()
-
-
-class Slot:
-    """A running slot process and what was started through it."""
-
-    def __init__(self, preload_module: str, modules: Path, preload: bool) -> None:
-        self.name = f"trainyard-test-{uuid.uuid4().hex}"
-        self.attempts: list[Attempt] = []
-        self.log = modules / "preload.log"
-        self.process = SlotProcess(
-            self.name,
-            preload=preload,
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
-                "PYTHONPATH": f"{HERE}:{modules}",
-                "INHERITED": "yes",
-                "SLOT_LOG": str(self.log),
-            },
-            extra_arguments=(
-                *("--entry", "stubborn_training:main"),
-                *("--preload-module", preload_module),
-            ),
-        )
-        self.process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self.process.pid is not None
-        return self.process.pid
-
-    def start(self, behaviour: str, *, preload: bool = True, **env: str) -> Attempt:
-        attempt = Attempt(self.name, behaviour, preload, env)
-        self.attempts.append(attempt)
-        return attempt
-
-    def wait_gone(self, attempt: Attempt) -> bool:
-        return wait_gone(self.name, attempt.id, DEADLINE_S)
-
-    def close(self) -> None:
-        leftovers = descendants_of(self.process.pid) if self.process.pid else {}
-        pidfds = []
-        for pid in leftovers:
-            with contextlib.suppress(ProcessLookupError):
-                pidfds.append(os.pidfd_open(pid))
-        for attempt in self.attempts:
-            attempt.close()
-        self.process.stop(5.0)
-        for pidfd in pidfds:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.close(pidfd)
-
-
-OpenSlot = Callable[..., Slot]
-
-
 @pytest.fixture
 def open_slot(tmp_path: Path) -> Iterator[OpenSlot]:
-    """Starts slot processes that import a module made from ``source`` as their preload."""
-    with contextlib.ExitStack() as stack:
-
-        def open_one(source: str = "", *, preload: bool = True) -> Slot:
-            (tmp_path / "small_preload.py").write_text(textwrap.dedent(source))
-            slot = Slot("small_preload", tmp_path, preload)
-            stack.callback(slot.close)
-            return slot
-
+    with slots(tmp_path, "stubborn_training:main") as open_one:
         yield open_one
 
 
@@ -349,25 +183,6 @@ if sys.argv[3:] == ["fork"]:
         print(child, flush=True)
 time.sleep(60)
 """
-
-
-@contextlib.contextmanager
-def running(
-    source: str, *arguments: object, pass_fds: tuple[int, ...] = (), modules: Path = HERE
-) -> Iterator:
-    """A Python process that runs ``source`` and can import from the folder ``modules``."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", source, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        pass_fds=pass_fds,
-        env={**os.environ, "PYTHONPATH": str(modules)},
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("heir", [(), ("fork",)])
@@ -654,8 +469,9 @@ def test_a_keeper_holds_neither_the_outputs_of_its_attempt_nor_another_lifeline(
     attempts = [slot.start("sleep") for _ in range(2)]
     for attempt in attempts:
         attempt.output.wait_for("ready")
-        # Its lifeline, the two ends of its wakeup pipe and the supervisor's pidfd.
-        wait_until(lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 4)
+        # Its lifeline, control and parking socket, both ends of its wakeup pipe and the
+        # supervisor's pidfd.
+        wait_until(lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 6)
 
 
 def test_orphans_are_reaped_while_the_training_runs(slot):

@@ -31,7 +31,9 @@ def trainyard(*arguments: str, stdin: str | None = None) -> Result:
 
 
 def a_job(**fields: Any) -> dict[str, Any]:
-    job = Job("job-1", JobStatus.RUNNING, 1, 0.0, 0.0, **{"name": "math", "model": "tiny", **fields})
+    job = Job(
+        "job-1", JobStatus.RUNNING, 1, 0.0, 0.0, **{"name": "math", "model": "tiny", **fields}
+    )
     return status_view(job, None)
 
 
@@ -129,7 +131,9 @@ def test_a_job_id_stays_one_part_of_the_path(bridge: FakeBridge, job_id: str, pa
     assert [call.path for call in bridge.calls] == [f"/api/training/status/{path}"]
 
 
-@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:")])
+@pytest.mark.parametrize(
+    ("host", "url"), [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:")]
+)
 def test_where_the_bridge_is_looked_for(
     monkeypatch: pytest.MonkeyPatch, host: str, url: str
 ) -> None:
@@ -185,7 +189,10 @@ def test_status_leaves_out_what_is_not_known(bridge: FakeBridge) -> None:
 
 
 def test_metrics(bridge: FakeBridge) -> None:
-    points = [{"step": 1, "epoch": 0, "train_loss": 2.0}, {"step": 2, "epoch": 0, "eval_loss": 1.25}]
+    points = [
+        {"step": 1, "epoch": 0, "train_loss": 2.0},
+        {"step": 2, "epoch": 0, "eval_loss": 1.25},
+    ]
     bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": points}
     header, first, second = trainyard("metrics", "job-1").stdout.splitlines()
     assert header.split() == ["step", "epoch", "train_loss", "eval_loss"]

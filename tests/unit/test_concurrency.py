@@ -26,7 +26,7 @@ class SentAttempts:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
-    def enqueue(self, attempt_id: str) -> None:
+    def enqueue(self, attempt_id: str, **_: Any) -> None:
         self.sent.append(attempt_id)
 
 
@@ -113,7 +113,9 @@ def test_another_request_with_the_same_id_is_refused(store: JobStore, queue: Sen
     assert store.request("job-1")["dataset_path"] == "data.jsonl"
 
 
-@pytest.mark.parametrize("body", [{}, [], request_body(".."), request_body(training={"method": "dpo"})])
+@pytest.mark.parametrize(
+    "body", [{}, [], request_body(".."), request_body(training={"method": "dpo"})]
+)
 def test_what_is_refused_leaves_nothing_behind(
     store: JobStore, queue: SentAttempts, redis: Any, body: Any
 ) -> None:

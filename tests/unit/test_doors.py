@@ -43,7 +43,9 @@ def imports(module: str) -> frozenset[str]:
                 package = package[: len(package) - node.level + is_package]
             base = ".".join([*package, node.module or ""] if node.level else [node.module or ""])
             base = base.rstrip(".")
-            found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in FILES else base for a in node.names}
+            found |= {
+                f"{base}.{a.name}" if f"{base}.{a.name}" in FILES else base for a in node.names
+            }
     return frozenset(found)
 
 
@@ -100,7 +102,12 @@ def loaded(code: str) -> set[str]:
     """Names in ``sys.modules`` after ``code`` in a fresh interpreter."""
     program = f"import json, sys\n{code}\nprint('\\n' + json.dumps(list(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))

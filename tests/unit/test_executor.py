@@ -6,57 +6,32 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import fakeredis
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from redis import Redis
 from redis.exceptions import ConnectionError
 
 from backend_bridge.contract import (
-    OCCUPYING,
-    TERMINAL,
     ErrorKind,
     ErrorReport,
     JobStatus,
 )
-from backend_bridge.job_store import JobStore, StoredEvent
+from backend_bridge.job_store import JobStore
 from tests.support.requests import TOKEN, start_request
+from tests.support.store_calls import JOB, METRIC, admit, claim, events, statuses
 
-JOB = "job-1"
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
-METRIC = StoredEvent("metric", '{"step": 1, "epoch": 0}')
-
-
-def admit(store: JobStore, job_id: str = JOB, **limits: Any) -> str:
-    return store.admit(start_request(job_id), **{"slots": 1, **limits}).verdict
-
-
-def claim(store: JobStore, attempt: int = 1) -> bool:
-    return store.claim(JOB, attempt, slot="slot-0", worker="worker-0")
-
-
-def events(redis: Any, job_id: str = JOB) -> list[dict[str, str]]:
-    return [fields for _, fields in redis.xrange(f"trainyard:events:{job_id}")]
-
-
-def statuses(redis: Any, job_id: str = JOB) -> list[str]:
-    found = [json.loads(e["data"]) for e in events(redis, job_id) if e["kind"] == "status"]
-    return [data["status"] for data in found]
 
 
 def put_into(store: JobStore, status: JobStatus) -> int:
-    """Bring JOB into ``status``; returns its attempt. Pausing has no door of its own yet."""
+    """Bring JOB into ``status``; returns its attempt."""
     admit(store)
     if status is not JobStatus.QUEUED:
         assert claim(store)
     match status:
         case JobStatus.PAUSING | JobStatus.PAUSED:
-            for step in (JobStatus.PAUSING, JobStatus.PAUSED):
-                assert store._change(JOB, 1, {JobStatus.RUNNING, JobStatus.PAUSING}, step)
-                if step is status:
-                    break
+            assert store.pause(JOB)
+            if status is JobStatus.PAUSED:
+                assert store.paused(JOB, 1, {"checkpoint": "checkpoints/checkpoint-4"})
         case JobStatus.CANCELLING | JobStatus.CANCELLED:
             assert store.cancel(JOB)
             if status is JobStatus.CANCELLED:
@@ -82,12 +57,13 @@ Q, R, P, PD, CG, CD, C, F = (
     JobStatus.FAILED,
 )
 CALLS: dict[str, Callable[[JobStore, int], Any]] = {
-    "claim": lambda store, n: claim(store, n),
+    "claim": claim,
     "renew": lambda store, n: store.renew(JOB, n).held,
     "append": lambda store, n: store.append(JOB, n, 1, [METRIC]),
     "complete": lambda store, n: store.complete(JOB, n, {}),
     "fail": lambda store, n: store.fail(JOB, n, ERROR),
     "cancelled": lambda store, n: store.cancelled(JOB, n),
+    "paused": lambda store, n: store.paused(JOB, n, {"checkpoint": "c"}),
     "put_back": lambda store, n: store.put_back(JOB, n, "x"),
     "lost": lambda store, n: store.lost(JOB, n, "x"),
 }
@@ -98,10 +74,25 @@ ALLOWED: dict[str, dict[JobStatus, JobStatus]] = {
     "complete": {R: C, P: C, CG: C},
     "fail": {R: F, P: F, CG: CD},
     "cancelled": {CG: CD},
+    "paused": {P: PD},
     "put_back": {R: Q, P: Q, CG: CD},
     "lost": {R: Q, P: Q, CG: CD},
 }
-ALLOWED_CANCEL = {Q: CD, R: CG, P: CG, PD: CD, CG: CG}
+ASKS: dict[str, Callable[[JobStore], Any]] = {
+    "cancel": lambda store: store.cancel(JOB),
+    "pause": lambda store: store.pause(JOB),
+    "resume": lambda store: store.resume(JOB),
+    "restart": lambda store: store.restart(JOB, from_start=False),
+    "to_head": lambda store: store.to_head(JOB),
+}
+"""What people ask of a job, whatever its attempt."""
+ALLOWED_ASKS: dict[str, dict[JobStatus, JobStatus]] = {
+    "cancel": {Q: CD, R: CG, P: CG, PD: CD, CG: CG},
+    "pause": {Q: PD, R: P},
+    "resume": {PD: Q},
+    "restart": {F: Q, CD: Q},
+    "to_head": {Q: Q},
+}
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
@@ -133,14 +124,53 @@ def test_another_attempt_changes_nothing(
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
-def test_cancel_from_every_state(store: JobStore, status: JobStatus) -> None:
+@pytest.mark.parametrize("ask", list(ASKS))
+def test_what_people_ask_from_every_state(
+    store: JobStore, redis: Any, ask: str, status: JobStatus
+) -> None:
     put_into(store, status)
-    before = store.cancel(JOB)
+    before = redis.hgetall(f"trainyard:job:{JOB}")
+    done = ASKS[ask](store)
     job = store.get(JOB)
     assert job is not None
-    assert (before is None) == (status in TERMINAL)
-    assert before is None or before.status is status
-    assert job.status is ALLOWED_CANCEL.get(status, status)
+    assert bool(done) == (status in ALLOWED_ASKS[ask])
+    assert job.status is ALLOWED_ASKS[ask].get(status, status)
+    if not done:
+        assert redis.hgetall(f"trainyard:job:{JOB}") == before
+    assert job.attempt == (2 if ask in ("resume", "restart") and done else 1)
+
+
+@pytest.mark.parametrize("status", [F, CD])
+def test_a_job_that_is_started_again_forgets_its_end(store: JobStore, status: JobStatus) -> None:
+    put_into(store, status)
+    assert store.restart(JOB, from_start=True)
+    job = store.get(JOB)
+    assert job is not None
+    assert (job.error, job.completed_at, job.cancel, job.slot) == (None, None, "", "")
+    assert job.from_start
+    assert claim(store, 2)
+    assert not store.complete(JOB, 1, {})
+    assert store.complete(JOB, 2, {})
+
+
+def test_the_head_of_the_queue(store: JobStore) -> None:
+    for name in ("a", "b", "c"):
+        admit(store, name)
+    assert store.to_head("c")
+    assert store.to_head("b")
+    assert store.waiting() == ["b", "c", "a"]
+
+
+def test_priorities_wait_first_and_a_put_back_job_keeps_its_turn(store: JobStore) -> None:
+    for name, priority in (("late", 9), (JOB, 5), ("second", 5), ("first", 0)):
+        store.admit(start_request(name, priority=priority), slots=1)
+    assert store.waiting() == ["first", JOB, "second", "late"]
+    assert claim(store)
+    store.put_back(JOB, 1, "x")
+    assert store.waiting() == ["first", JOB, "second", "late"]
+    assert store.pause(JOB)
+    assert store.resume(JOB)
+    assert store.waiting() == ["first", "second", JOB, "late"]
 
 
 @pytest.mark.parametrize("call", list(CALLS))
@@ -315,126 +345,3 @@ def test_the_token_stands_under_its_own_key_alone(store: JobStore, redis: Any) -
     dump |= {"request": store.request(JOB), "events": events(redis)}
     assert TOKEN not in json.dumps(dump)
     assert redis.get(f"trainyard:token:{JOB}") == TOKEN
-
-
-# ---------------------------------------------------------------- any sequence at all
-
-
-class AnySequence(RuleBasedStateMachine):
-    """Random calls by attempts old and new on a few jobs; the invariants hold throughout."""
-
-    jobs = st.sampled_from(["a", "b", "c"])
-    stale = st.sampled_from([0, 0, 0, 1])
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.redis: Any = fakeredis.FakeRedis(decode_responses=True)
-        self.store = JobStore(self.redis, max_restarts=1)
-        self.attempts: dict[str, int] = {}
-        self.ended: dict[str, tuple[JobStatus, int]] = {}
-        self.batch = 0
-
-    def teardown(self) -> None:
-        self.redis.close()
-
-    def attempt(self, job_id: str, stale: int) -> int:
-        job = self.store.get(job_id)
-        return (job.attempt if job else 1) - stale
-
-    @rule(job_id=jobs)
-    def admit(self, job_id: str) -> None:
-        known = self.store.get(job_id) is not None
-        waiting = len(self.store.waiting()) + len(self.store.occupying())
-        verdict = admit(self.store, job_id, max_queued=1)
-        assert verdict == ("same" if known else "full" if waiting >= 2 else "created")
-
-    @rule(job_id=jobs, stale=stale)
-    def claim(self, job_id: str, stale: int) -> None:
-        self.store.claim(job_id, self.attempt(job_id, stale), slot="s", worker="w")
-
-    @rule(job_id=jobs, stale=stale)
-    def renew(self, job_id: str, stale: int) -> None:
-        job = self.store.get(job_id)
-        lease = self.store.renew(job_id, self.attempt(job_id, stale))
-        assert lease.held == (job is not None and not stale and job.status in OCCUPYING)
-
-    @rule(job_id=jobs, stale=stale, lines=st.integers(0, 3))
-    def append(self, job_id: str, stale: int, lines: int) -> None:
-        self.batch += 1
-        event = StoredEvent("log", json.dumps(["x"] * lines), lines) if lines else METRIC
-        self.store.append(job_id, self.attempt(job_id, stale), self.batch, [event])
-
-    @rule(job_id=jobs, force=st.booleans())
-    def cancel(self, job_id: str, force: bool) -> None:
-        self.store.cancel(job_id, force=force)
-
-    @rule(job_id=jobs, stale=stale)
-    def complete(self, job_id: str, stale: int) -> None:
-        self.store.complete(job_id, self.attempt(job_id, stale), {})
-
-    @rule(job_id=jobs, stale=stale)
-    def fail(self, job_id: str, stale: int) -> None:
-        self.store.fail(job_id, self.attempt(job_id, stale), ERROR)
-
-    @rule(job_id=jobs, stale=stale)
-    def cancelled(self, job_id: str, stale: int) -> None:
-        self.store.cancelled(job_id, self.attempt(job_id, stale))
-
-    @rule(job_id=jobs, stale=stale)
-    def put_back(self, job_id: str, stale: int) -> None:
-        self.store.put_back(job_id, self.attempt(job_id, stale), "x")
-
-    @rule(job_id=jobs, stale=stale)
-    def lost(self, job_id: str, stale: int) -> None:
-        self.store.lost(job_id, self.attempt(job_id, stale), "x")
-
-    @invariant()
-    def the_sets_agree_with_the_statuses(self) -> None:
-        jobs = self.store.jobs()
-        assert set(self.store.waiting()) == {j.job_id for j in jobs if j.status is Q}
-        assert set(self.store.occupying()) == {j.job_id for j in jobs if j.status in OCCUPYING}
-
-    @invariant()
-    def attempts_only_grow(self) -> None:
-        for job in self.store.jobs():
-            assert job.attempt >= self.attempts.get(job.job_id, 1)
-            assert job.attempt == 1 + job.restarts + job.put_backs
-            self.attempts[job.job_id] = job.attempt
-
-    @invariant()
-    def an_end_is_the_end(self) -> None:
-        """Nothing here queues an ended job again, so it keeps its status and its last event."""
-        for job in self.store.jobs():
-            stream = events(self.redis, job.job_id)
-            ends = [e for e in stream if _terminal(e)]
-            assert len(ends) == (job.status in TERMINAL)
-            if ends:
-                assert stream[-1] is ends[0]
-                end = (job.status, len(stream))
-                assert self.ended.setdefault(job.job_id, end) == end
-
-    @invariant()
-    def running_is_said_once_an_attempt_and_first(self) -> None:
-        for job in self.store.jobs():
-            stream = events(self.redis, job.job_id)
-            running = [e["attempt"] for e in stream if e["data"] == '{"status": "running"}']
-            assert running == [str(n + 1) for n in range(len(running))]
-            sequence = [int(e["sequence"]) for e in stream]
-            assert sequence == list(range(1, len(stream) + 1))
-            known = self.redis.zscore("trainyard:undelivered", job.job_id) is not None
-            assert known == bool(stream)
-
-    @precondition(lambda self: self.ended)
-    @rule()
-    def an_ended_job_holds_nothing(self) -> None:
-        assert not set(self.ended) & {*self.store.waiting(), *self.store.occupying()}
-
-
-def _terminal(event: dict[str, str]) -> bool:
-    return event["kind"] == "status" and json.loads(event["data"])["status"] in TERMINAL
-
-
-AnySequence.TestCase.settings = hypothesis_settings(
-    max_examples=25, stateful_step_count=25, deadline=None
-)
-TestAnySequence = AnySequence.TestCase

@@ -9,17 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import fakeredis
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import ConnectionError
 
 from backend_bridge.contract import LOG_LINES_PER_BATCH, Metric, Phase, Progress
-from backend_bridge.event_log import EventLog
-from backend_bridge.job_store import JobStore, StoredEvent
+from backend_bridge.job_store import JobStore
 from backend_bridge.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from tests.support.requests import start_request
 from worker.log_handler import BatchingLogHandler
@@ -172,7 +169,12 @@ def test_nothing_is_handed_on_where_there_is_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("text", "lines"),
-    [("a\nb", ["a", "b"]), ("", [""]), ("100% %s %d {x}", ["100% %s %d {x}"]), ("a\n" * 150, ["a"] * 150)],
+    [
+        ("a\nb", ["a", "b"]),
+        ("", [""]),
+        ("100% %s %d {x}", ["100% %s %d {x}"]),
+        ("a\n" * 150, ["a"] * 150),
+    ],
 )
 def test_a_record_becomes_its_lines(text: str, lines: list[str]) -> None:
     out = Batches()
@@ -289,58 +291,3 @@ def test_a_fenced_reporter_stops(reporter: Reporter, running: JobStore) -> None:
     assert not reporter.flush_until(deadline=float("inf"))
     assert reporter.fenced
     assert "after" not in json.dumps(stream(running))
-
-
-# ---------------------------------------------------------------- pages of the log
-
-
-@hypothesis_settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(1, 8), max_size=15),
-    st.integers(1, 20),
-    st.lists(st.tuples(st.integers(-60, 60), st.integers(0, 40)), min_size=1, max_size=8),
-)
-def test_pages_of_the_log_are_those_of_a_plain_list(
-    batches: list[int], kept: int, pages: list[tuple[int, int]]
-) -> None:
-    with fakeredis.FakeRedis(decode_responses=True) as redis:
-        store = JobStore(redis, log_lines_kept=kept)
-        store.admit(start_request(JOB), slots=1)
-        store.claim(JOB, 1, slot="s", worker="w")
-        lines: list[str] = []
-        first = 0
-        for number, size in enumerate(batches, start=1):
-            new = [f"line {len(lines) + i}" for i in range(size)]
-            lines += new
-            events = [StoredEvent("log", json.dumps(new), size), StoredEvent("phase", "{}")]
-            store.append(JOB, 1, number, events)
-        ends = [sum(batches[: i + 1]) for i in range(len(batches))]
-        first = max((end for end in ends if len(lines) - end >= kept), default=0)
-        model = lines[first:]
-        for offset, limit in pages:
-            page = EventLog(redis).logs(JOB, limit=limit, offset=offset)
-            begin = max(len(model) + offset, 0) if offset < 0 else offset
-            assert page.lines == model[begin : begin + limit]
-            assert page.total_lines == len(model)
-            assert page.offset == begin
-            assert page.lines_cut == first
-
-
-def test_entries_that_are_cut_while_a_page_is_read_do_not_move_the_others(
-    redis: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = JobStore(redis, log_lines_kept=10_000)
-    store.admit(start_request(JOB), slots=1)
-    store.claim(JOB, 1, slot="s", worker="w")
-    for n in range(3):
-        store.append(JOB, 1, n + 1, [StoredEvent("log", json.dumps([f"{n}a", f"{n}b"]), 2)])
-    log = EventLog(redis)
-    read = log._range
-
-    def cut_first(*arguments: Any) -> Any:
-        (oldest,) = (e for e, f in read(JOB) if f.get("first_line") == "0")
-        redis.xdel(f"trainyard:events:{JOB}", oldest)
-        return read(*arguments)
-
-    monkeypatch.setattr(log, "_range", cut_first)
-    assert log.logs(JOB, limit=4, offset=1).lines == ["1a", "1b", "2a"]

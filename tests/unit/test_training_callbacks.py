@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from backend_bridge.contract import Event, Metric
-from tasks.callbacks import Control, Reporter, perplexity
+from tasks.control import Control
 from tasks.errors import Diverged, Stopped
 from tasks.gpu_figures import GpuFigures, device_handle
+from tasks.reporter import Reporter, perplexity
 
 
 class RecordingChannel:

@@ -1,0 +1,43 @@
+"""What the bridge's routes work with."""
+
+from __future__ import annotations
+
+from celery import Celery
+from fastapi import HTTPException
+from redis import Redis
+
+from backend_bridge.admit import Admission
+from backend_bridge.dispatch import Dispatcher
+from backend_bridge.event_log import EventLog
+from backend_bridge.job_control import JobControl
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import open_job_store
+from backend_bridge.queue import JobQueue
+from backend_bridge.settings import Settings
+from backend_bridge.slots import SlotRegistry
+
+
+class Bridge:
+    """What the routes work with."""
+
+    def __init__(self, settings: Settings, redis: Redis, celery: Celery) -> None:
+        self.settings = settings
+        self.store = open_job_store(redis, settings)
+        self.queue = JobQueue(celery, redis)
+        self.slots = SlotRegistry(redis)
+        self.events = EventLog(redis)
+        self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
+        self.control = JobControl(self.store, self.queue, self.dispatcher)
+        self.admission = Admission(
+            self.store, self.queue, slots=self.slot_count, max_queued=settings.max_queued_jobs
+        )
+
+    def slot_count(self) -> int:
+        """Slots that are alive, and no fewer than the settings promise."""
+        return max(len(self.slots.alive()), self.settings.slots or 1)
+
+    def job(self, job_id: str) -> Job:
+        job = self.store.get(job_id)
+        if job is None:
+            raise HTTPException(404, f"there is no job {job_id!r}")
+        return job

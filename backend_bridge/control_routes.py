@@ -1,0 +1,68 @@
+"""The bridge's routes that act on jobs: cancel, pause, resume, force-start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from backend_bridge.bridge import Bridge
+from backend_bridge.job_control import Answer
+from backend_bridge.request_body import json_body
+
+_BODY_MB = 1.0
+
+
+def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+    """Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now)."""
+    control = bridge.control
+
+    @app.post("/api/training/cancel/{job_id}", tags=["control"], dependencies=guard)
+    async def cancel(job_id: str, request: Request) -> JSONResponse:
+        """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
+        body = await _optional_body(request)
+        force = body.get("force") is True
+        return await _act(job_id, lambda: control.cancel(job_id, force=force))
+
+    @app.post("/api/training/pause/{job_id}", tags=["control"], dependencies=guard)
+    async def pause(job_id: str) -> JSONResponse:
+        """Pause a job: it is `pausing` until its checkpoint is proven good, then `paused`."""
+        return await _act(job_id, lambda: control.pause(job_id))
+
+    @app.post("/api/training/resume/{job_id}", tags=["control"], dependencies=guard)
+    async def resume(
+        job_id: str, request: Request, checkpoint_path: str | None = None
+    ) -> JSONResponse:
+        """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
+        body = await _optional_body(request)
+        checkpoint = checkpoint_path or body.get("checkpoint_path")
+        return await _act(
+            job_id, lambda: control.resume(job_id, str(checkpoint) if checkpoint else None)
+        )
+
+    @app.post("/api/training/{job_id}/force-start", tags=["control"], dependencies=guard)
+    async def force_start(job_id: str, from_start: bool = False) -> JSONResponse:
+        """Move a waiting job to the head; queue a failed or cancelled one again."""
+        return await _act(job_id, lambda: control.force_start(job_id, from_start=from_start))
+
+
+async def _optional_body(request: Request) -> dict[str, Any]:
+    body = await json_body(request, _BODY_MB, empty={})
+    return body if isinstance(body, dict) else {}
+
+
+async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:
+    answer = await run_in_threadpool(act)
+    code = 200 if answer.success else 404 if answer.previous_status is None else 409
+    body = {
+        "success": answer.success,
+        "message": answer.message,
+        "job_id": job_id,
+        "previous_status": answer.previous_status,
+        "checkpoint": answer.checkpoint,
+        "queue_position": answer.queue_position,
+    }
+    return JSONResponse(body, status_code=code)

@@ -1,0 +1,50 @@
+"""From the job store to the broker: which queue an attempt goes to.
+
+Any slot may run a job, except that a job with files (checkpoints) belongs where they lie, and a
+parked one resumes fastest in its own process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from backend_bridge.contract import JobStatus
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+from backend_bridge.slots import Slot, SlotRegistry
+
+
+class Dispatcher:
+    """Sends queued jobs to the broker."""
+
+    def __init__(self, store: JobStore, queue: JobQueue, slots: SlotRegistry) -> None:
+        self.store = store
+        self.queue = queue
+        self.slots = slots
+
+    def send(self, job_id: str, *, at_head: bool = False) -> None:
+        """Enqueue the job's current attempt, if it is queued."""
+        job = self.store.get(job_id)
+        if job is not None and job.status is JobStatus.QUEUED:
+            slot = self.slot_for(job)
+            self.queue.enqueue(job.attempt_id, priority=job.priority, slot=slot, at_head=at_head)
+
+    def slot_for(self, job: Job) -> str | None:
+        """The only slot that should take the job; None where any may."""
+        alive = self.slots.alive()
+        busy = Counter(other.slot for other in self.store.jobs(self.store.occupying()))
+        if job.parked_on in {slot.name for slot in alive} and not busy[job.parked_on]:
+            return job.parked_on
+        if not job.home or len({_home(slot) for slot in alive}) < 2:
+            return None
+        near = [slot.name for slot in alive if _home(slot) == job.home]
+        return min(near, key=lambda name: busy[name]) if near else None
+
+    def files_are_reachable(self, job: Job) -> bool:
+        """Whether a living slot sees the job's folder; True for a job without one."""
+        return not job.home or job.home in {_home(slot) for slot in self.slots.alive()}
+
+
+def _home(slot: Slot) -> str:
+    return str(slot.info.get("home", ""))

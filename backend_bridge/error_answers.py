@@ -1,0 +1,53 @@
+"""The bridge's errors as JSON: a client that reads `error` or `message` finds a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from backend_bridge.admit import JobIdTaken, LimitReached
+from backend_bridge.contract import RequestInvalid
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Turn every exception into `{"success": false, "error", "message", ...}`."""
+
+    def answer(status: int, sentence: str, **more: Any) -> JSONResponse:
+        # `message` too: the backend reads it from cancel's answers, whatever their status.
+        body = {"success": False, "error": sentence, "message": sentence, **more}
+        return JSONResponse(body, status_code=status)
+
+    @app.exception_handler(StarletteHTTPException)
+    def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [
+            {"path": ".".join(str(p) for p in e["loc"]), "message": e["msg"]}
+            for e in error.errors()
+        ]
+        sentence = "; ".join(f"{p['path']}: {p['message']}" for p in problems)
+        return answer(422, sentence, errors=problems)
+
+    @app.exception_handler(RequestInvalid)
+    def invalid(_: Request, error: RequestInvalid) -> JSONResponse:
+        return answer(422, str(error), errors=[p.model_dump() for p in error.problems])
+
+    @app.exception_handler(JobIdTaken)
+    @app.exception_handler(LimitReached)
+    def refused(_: Request, error: Exception) -> JSONResponse:
+        return answer(409, str(error))
+
+    @app.exception_handler(RedisError)
+    def no_redis(_: Request, error: RedisError) -> JSONResponse:
+        return answer(503, f"Redis cannot be reached ({type(error).__name__}); try again soon")
+
+    @app.exception_handler(Exception)
+    def defect(_: Request, error: Exception) -> JSONResponse:
+        return answer(500, f"a defect of the bridge ({type(error).__name__}); its log says more")

@@ -1,0 +1,25 @@
+"""Which job folders a slot can see: hosts that share TRAINYARD_HOME share one home id."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def home_id(home: Path) -> str:
+    """The id in ``$TRAINYARD_HOME/home-id``, made at the first call."""
+    path = home / "home-id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        home.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".home-id.{os.getpid()}")
+    temporary.write_text(secrets.token_hex(8))
+    try:
+        os.link(temporary, path)  # fails where another process was first
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,120 @@
+"""What people ask of a job: pause, resume, cancel, start now. One answer for every caller."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from backend_bridge.contract import OCCUPYING, JobStatus, attempt_id
+from backend_bridge.dispatch import Dispatcher
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+
+_CHECKPOINT = re.compile(r"(?:checkpoints/)?(checkpoint-[0-9]{1,12})/?")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether it took effect, a sentence, and the state before (None: there is no such job)."""
+
+    success: bool
+    message: str
+    previous_status: str | None
+    checkpoint: str | None = None
+    queue_position: int | None = None
+
+
+class JobControl:
+    """Acts on jobs by name. The flags in the job store are what counts: a revoke or a broadcast
+    only makes a worker look at them at once, and one that gets lost costs a second at most.
+    """
+
+    def __init__(self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher) -> None:
+        self.store = store
+        self.queue = queue
+        self.dispatcher = dispatcher
+
+    def cancel(self, job_id: str, *, force: bool = False) -> Answer:
+        """Cancel at once what does not run; ask what runs, and with ``force`` kill it."""
+        before = self.store.cancel(job_id, force=force)
+        if before is None:
+            return self._refused(job_id, "has already ended")
+        run = attempt_id(job_id, before.attempt)
+        if before.status in OCCUPYING and force:
+            self.queue.revoke(run, before.worker)
+            return Answer(True, f"job {job_id} is being killed", before.status)
+        if before.status in OCCUPYING:
+            return Answer(True, f"job {job_id} stops at its next step", before.status)
+        self.queue.remove(run)
+        if before.parked:
+            self.queue.release_parked(before.parked, before.parked_worker)
+            return Answer(True, f"job {job_id} is cancelled; its process ends", before.status)
+        return Answer(True, f"job {job_id} is cancelled", before.status)
+
+    def pause(self, job_id: str) -> Answer:
+        """Pause at once what waits; ask what runs to finish its step and write a checkpoint."""
+        before = self.store.pause(job_id)
+        if before is None:
+            return self._refused(job_id, "cannot be paused")
+        if before.status is JobStatus.QUEUED:
+            self.queue.remove(before.attempt_id)
+            return Answer(True, f"job {job_id} is paused before its turn", before.status)
+        return Answer(
+            True, f"job {job_id} pauses when its checkpoint is written and verified", before.status
+        )
+
+    def resume(self, job_id: str, checkpoint: str | None = None) -> Answer:
+        """Queue a paused job again, from ``checkpoint`` or from where it was paused."""
+        job = self.store.get(job_id)
+        if job is None or job.status is not JobStatus.PAUSED:
+            return self._refused(job_id, "cannot be resumed")
+        chosen = None
+        if checkpoint:
+            named = _CHECKPOINT.fullmatch(checkpoint)
+            if named is None:
+                return Answer(
+                    False,
+                    f"{checkpoint!r} is no checkpoint of job {job_id}: "
+                    "name it as checkpoints/checkpoint-<step>",
+                    job.status,
+                )
+            chosen = f"checkpoints/{named[1]}"
+        reachable = self.dispatcher.files_are_reachable(job)
+        if chosen and not reachable:
+            return Answer(False, f"{_HOST_GONE}, {chosen} cannot be read", job.status)
+        if self.store.resume(job_id, chosen) is None:
+            return self._refused(job_id, "cannot be resumed")
+        self.dispatcher.send(job_id)
+        if not reachable:
+            sentence = f"{_HOST_GONE}, job {job_id} starts again from the beginning"
+            return Answer(True, sentence, job.status)
+        origin = chosen or job.checkpoint
+        where = f"from {origin}" if origin else "from the beginning: it had not made a step"
+        return Answer(True, f"job {job_id} is queued, to go on {where}", job.status, origin or None)
+
+    def force_start(self, job_id: str, *, from_start: bool = False) -> Answer:
+        """Move a waiting job to the head; queue a failed or cancelled one again."""
+        job = self.store.get(job_id)
+        if job is not None and job.status is JobStatus.QUEUED and self.store.to_head(job_id):
+            self.queue.to_head(job.attempt_id)
+            return self._queued(job, f"job {job_id} runs next")
+        again = self.store.restart(job_id, from_start=from_start)
+        if job is None or again is None:
+            return self._refused(job_id, "cannot be started")
+        self.dispatcher.send(job_id)
+        where = "from the beginning" if from_start else "from its last good checkpoint"
+        return self._queued(job, f"job {job_id} is queued again, to go on {where}")
+
+    def _queued(self, before: Job, message: str) -> Answer:
+        position = self.store.queue_position(before.job_id)
+        return Answer(True, message, before.status, queue_position=position)
+
+    def _refused(self, job_id: str, what: str) -> Answer:
+        job = self.store.get(job_id)
+        if job is None:
+            return Answer(False, f"there is no job {job_id}", None)
+        return Answer(False, f"job {job_id} {what}: it is {job.status}", job.status)
+
+
+_HOST_GONE = "the host with its checkpoints is gone"

@@ -1,0 +1,103 @@
+"""The bridge's routes that start jobs and read them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from backend_bridge.bridge import Bridge
+from backend_bridge.job_view import status_view
+from backend_bridge.request_body import json_body
+
+LOG_LINES_MAX = 100_000
+
+
+def add_health(app: FastAPI, bridge: Bridge) -> None:
+    @app.get("/health", tags=["health"])
+    def health() -> dict[str, Any]:
+        """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
+        slots = bridge.slots.alive()
+        gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
+        return {
+            "status": "ok",
+            "gpu_available": bool(gpus),
+            "gpu_info": gpus or None,
+            "active_jobs": len(bridge.store.occupying()),
+            "queued_jobs": len(bridge.store.waiting()),
+            "slots": [slot.name for slot in slots],
+            "version": app.version,
+        }
+
+
+def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+    @app.post("/api/training/execute", tags=["jobs"], dependencies=guard)
+    async def execute(request: Request) -> dict[str, Any]:
+        """Admit a job: validate, count, store, enqueue. The same request again is the same job.
+
+        409 where the job id belongs to another request or the job limit is reached, 422 with
+        every wrong field, 413 past the size limit, 400 for a body that is no JSON.
+        """
+        body = await json_body(request, bridge.settings.max_request_mb)
+        admitted = await run_in_threadpool(bridge.admission.admit, body)
+        return {
+            "success": True,
+            "job_id": admitted.job_id,
+            "status": admitted.status,
+            "queue_position": admitted.queue_position,
+            "ignored": admitted.ignored,
+        }
+
+
+def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+    @app.get("/api/training/status/{job_id}", tags=["jobs"], dependencies=guard)
+    def status(job_id: str) -> dict[str, Any]:
+        """Everything that is known of one job; what is not known is null."""
+        return status_view(bridge.job(job_id), bridge.store.queue_position(job_id))
+
+    @app.get("/api/training/logs/{job_id}", tags=["jobs"], dependencies=guard)
+    def logs(
+        job_id: str,
+        limit: Annotated[int, Query(ge=0, le=LOG_LINES_MAX)] = 100,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        """Log lines, the same strings that the backend gets; a negative offset is from the end."""
+        bridge.job(job_id)
+        page = bridge.events.logs(job_id, limit=limit, offset=offset)
+        return {
+            "job_id": job_id,
+            "logs": page.lines,
+            "total_lines": page.total_lines,
+            "lines_cut": page.lines_cut,
+            "offset": page.offset,
+            "limit": limit,
+        }
+
+    @app.get("/api/training/metrics/{job_id}", tags=["jobs"], dependencies=guard)
+    def metrics(job_id: str) -> dict[str, Any]:
+        """Every metric point of the job, oldest first."""
+        bridge.job(job_id)
+        return {"job_id": job_id, "metrics": bridge.events.metrics(job_id)}
+
+    @app.get("/api/training/jobs", tags=["jobs"], dependencies=guard)
+    def jobs() -> dict[str, Any]:
+        """All jobs, newest first."""
+        positions = {job_id: i for i, job_id in enumerate(bridge.store.waiting(), start=1)}
+        found = reversed(bridge.store.jobs())
+        return {"jobs": [status_view(job, positions.get(job.job_id)) for job in found]}
+
+    @app.get("/api/training/queue", tags=["jobs"], dependencies=guard)
+    def queue() -> dict[str, Any]:
+        """What runs, and what waits with its position."""
+        running = bridge.store.jobs(bridge.store.occupying())
+        waiting = bridge.store.waiting()
+        return {
+            "running": [
+                {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running
+            ],
+            "queued": [
+                {"job_id": job_id, "queue_position": i} for i, job_id in enumerate(waiting, start=1)
+            ],
+            "slots": [slot.name for slot in bridge.slots.alive()],
+        }

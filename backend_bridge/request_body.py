@@ -1,0 +1,29 @@
+"""A request's body, read no further than it may be long."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import HTTPException, Request
+
+
+async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
+    """The decoded body, ``empty`` where there is none and that is not None.
+
+    Answers 413 past the limit (read no further) and 400 for no JSON.
+    """
+    limit = int(limit_mb * 1_000_000)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise HTTPException(413, f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)")
+    if not body and empty is not None:
+        return empty
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise HTTPException(400, f"the request body is no JSON: {error}") from None
+    except RecursionError:
+        raise HTTPException(400, "the request body is nested too deeply") from None

@@ -1,0 +1,62 @@
+"""Fixtures of the bridge on a real Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend_bridge.contract import Metric
+from backend_bridge.job_store import JobStore, StoredEvent
+from backend_bridge.server import make_app
+from backend_bridge.settings import read_settings, settings
+from tests.support.bridge import LINES, Running
+from tests.support.celery_app import bridge_celery
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+def make_bridge(
+    redis_server: RedisServer, real_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    clients: list[TestClient] = []
+
+    def make(**environment: str) -> Running:
+        for name, value in {"REDIS_URL": redis_server.url, **environment}.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+        app = make_app(read_settings())
+        client = TestClient(app, raise_server_exceptions=False)
+        clients.append(client)
+        return Running(client, JobStore(real_redis))
+
+    with bridge_celery(redis_server.url):
+        yield make
+        for client in clients:
+            client.app.state.bridge.store.redis.close()  # type: ignore[attr-defined]
+            client.close()
+
+
+@pytest.fixture
+def bridge(make_bridge: Any) -> Running:
+    found: Running = make_bridge()
+    return found
+
+
+@pytest.fixture
+def busy(bridge: Running) -> Running:
+    """job-1 runs, with five log lines and two points."""
+    bridge.start()
+    assert bridge.store.claim("job-1", 1, slot="s", worker="w")
+    events = [
+        StoredEvent("log", json.dumps(LINES), 5),
+        StoredEvent("metric", Metric(step=1, epoch=0.4, train_loss=2.5).model_dump_json()),
+        StoredEvent("metric", Metric(step=2, epoch=1.2, eval_loss=2.0).model_dump_json()),
+    ]
+    progress = {"step": 2, "total_steps": 8, "epoch": 1.2, "total_epochs": 3}
+    fields = {"progress": json.dumps(progress), "point": '{"train_loss": 2.5, "eval_loss": 2.0}'}
+    assert bridge.store.append("job-1", 1, 1, events, fields)
+    return bridge

@@ -1,0 +1,198 @@
+"""The bridge's HTTP answers on a real Redis, and what an attacker gets from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend_bridge.contract import ErrorKind, ErrorReport
+from backend_bridge.slots import SlotRegistry
+from tests.support.bridge import LINES, Running, refusal
+from tests.support.requests import TOKEN, request_body
+
+# ---------------------------------------------------------------- starting a job
+
+
+def test_a_job_is_started_and_seen_everywhere(bridge: Running) -> None:
+    first = bridge.start("job-1", training={"oddity": 1})
+    assert first.json() == {
+        "success": True,
+        "job_id": "job-1",
+        "status": "queued",
+        "queue_position": 1,
+        "ignored": ["config.training.oddity"],
+    }
+    assert bridge.start("job-2").json()["queue_position"] == 2
+    status = bridge.get("status/job-2").json()
+    assert (status["status"], status["queue_position"], status["progress"]) == ("queued", 2, 0)
+    assert [job["job_id"] for job in bridge.get("jobs").json()["jobs"]] == ["job-2", "job-1"]
+    bridge.store.claim("job-1", 1, slot="box-0", worker="w")
+    queue = bridge.get("queue").json()
+    assert queue["running"] == [{"job_id": "job-1", "status": "running", "slot": "box-0"}]
+    assert queue["queued"] == [{"job_id": "job-2", "queue_position": 1}]
+    health = bridge.client.get("/health").json()
+    assert (health["status"], health["active_jobs"], health["queued_jobs"]) == ("ok", 1, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe\x00", b"[" * 200_000, b'{"a":' * 200_000, b"9" * 5000, b"nul"],
+    ids=["empty", "cut", "no UTF-8", "deep list", "deep object", "long number", "word"],
+)
+def test_a_body_that_is_no_json(bridge: Running, body: bytes) -> None:
+    error = refusal(bridge.client.post("/api/training/execute", content=body), 400)["error"]
+    assert error.startswith("the request body is")
+    assert len(error) < 200
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"true"])
+def test_a_body_that_is_json_but_no_object(bridge: Running, body: bytes) -> None:
+    answer = bridge.client.post("/api/training/execute", content=body)
+    assert refusal(answer, 422)["error"] == "body: should be a JSON object"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(bridge: Running, number: str) -> None:
+    body = json.dumps(request_body(training={"x": "@"})).replace('"@"', number)
+    answer = bridge.client.post("/api/training/execute", content=body)
+    errors = refusal(answer, 422)["errors"]
+    assert errors == [{"path": "config.training.x", "message": "should be a finite number"}]
+
+
+def test_wrong_fields_are_all_named(bridge: Running) -> None:
+    answer = bridge.start("a/b", training={"batch_size": "many"}, job_token=5, dataset_path=7)
+    body = refusal(answer, 422)
+    assert {problem["path"] for problem in body["errors"]} == {
+        "execution_id",
+        "config.training.batch_size",
+        "job_token",
+        "dataset_path",
+    }
+    assert bridge.get("jobs").json() == {"jobs": []}
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x\udfff"])
+def test_half_a_surrogate_pair(bridge: Running, text: str) -> None:
+    body = json.dumps(request_body(name=text))
+    answer = bridge.client.post("/api/training/execute", content=body)
+    assert refusal(answer, 422)["errors"][0]["path"] == "name"
+
+
+@pytest.mark.parametrize("name", ["\0", "\u2028", "👩‍🔬", "'; DROP", "[/]", "x" * 100_000, "%n{0}"])
+def test_odd_names_go_through_unharmed(bridge: Running, name: str) -> None:
+    assert bridge.start(name=name).status_code == 200
+    assert bridge.get("status/job-1").json()["name"] == name
+
+
+def test_a_body_over_the_limit_is_read_no_further(make_bridge: Any) -> None:
+    bridge = make_bridge(MAX_REQUEST_MB="0.01")
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        while read < 100:
+            read += 1
+            yield b" " * 5000
+
+    answer = bridge.client.post("/api/training/execute", content=endless())
+    assert "larger than 0.01 MB (MAX_REQUEST_MB)" in refusal(answer, 413)["error"]
+    refusal(bridge.start(dataset_content="x" * 10_000), 413)
+    assert bridge.start(dataset_content="x" * 5_000).status_code == 200
+
+
+def test_the_same_request_again_and_another_with_its_id(bridge: Running) -> None:
+    first = bridge.start().json()
+    assert bridge.start().json() == first
+    assert len(bridge.get("jobs").json()["jobs"]) == 1
+    error = refusal(bridge.start(dataset_path="other.jsonl"), 409)["error"]
+    assert "job-1 belongs to another request" in error
+
+
+def test_past_the_limit_in_the_contracts_words(make_bridge: Any) -> None:
+    bridge = make_bridge(MAX_QUEUED_JOBS="0", SLOTS="1")
+    assert bridge.start("job-1").status_code == 200
+    assert refusal(bridge.start("job-2"), 409)["error"] == "concurrent job limit reached (1)"
+
+
+def test_the_limit_grows_with_the_slots_that_live(make_bridge: Any) -> None:
+    bridge = make_bridge(MAX_QUEUED_JOBS="0")
+    registry = SlotRegistry(bridge.store.redis)
+    registry.beat("a-0", {"gpus": [{"name": "H200"}]})
+    registry.beat("b-0", {"gpus": []})
+    health = bridge.client.get("/health").json()
+    assert (health["slots"], health["gpu_available"]) == (["a-0", "b-0"], True)
+    assert [bridge.start(f"job-{n}").status_code for n in range(3)] == [200, 200, 409]
+    registry.leave("a-0")
+    assert bridge.client.get("/health").json()["gpu_available"] is False
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("query", "lines", "offset"),
+    [("", LINES, 0), ("?limit=2", LINES[:2], 0), ("?offset=-2", LINES[3:], 3),
+     ("?limit=2&offset=1", LINES[1:3], 1), ("?offset=-99", LINES, 0), ("?offset=99", [], 99),
+     ("?limit=0", [], 0), ("?limit=100000", LINES, 0)],
+)  # fmt: skip
+def test_logs(busy: Running, query: str, lines: list[str], offset: int) -> None:
+    page = busy.get(f"logs/job-1{query}").json()
+    assert (page["logs"], page["offset"], page["total_lines"]) == (lines, offset, 5)
+    assert page["job_id"] == "job-1"
+
+
+@pytest.mark.parametrize("query", ["limit=-1", "limit=100001", "limit=x", "offset=1.5", "limit="])
+def test_logs_with_a_wrong_query(busy: Running, query: str) -> None:
+    name = query.partition("=")[0]
+    assert refusal(busy.get(f"logs/job-1?{query}"), 422)["errors"][0]["path"] == f"query.{name}"
+
+
+def test_status_and_metrics_of_a_running_job(busy: Running) -> None:
+    status = busy.get("status/job-1").json()
+    assert (status["progress"], status["current_step"], status["total_steps"]) == (25.0, 2, 8)
+    assert (status["loss"], status["eval_loss"], status["error"]) == (2.5, 2.0, None)
+    assert busy.get("metrics/job-1").json()["metrics"] == [
+        {"step": 1, "epoch": 0, "train_loss": 2.5},
+        {"step": 2, "epoch": 1, "eval_loss": 2.0},
+    ]
+
+
+def test_a_failed_job_says_why(busy: Running) -> None:
+    report = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
+    busy.store.fail("job-1", 1, report)
+    status = busy.get("status/job-1").json()
+    found = [status[name] for name in ("status", "error", "error_kind", "error_hint")]
+    assert found == ["failed", "No rows.", "dataset", "Add some."]
+
+
+def test_a_result_that_is_not_finite_breaks_no_answer(busy: Running) -> None:
+    busy.store.complete("job-1", 1, {"last_eval_loss": float("nan"), "steps": 8})
+    assert busy.get("status/job-1").json()["result"]["steps"] == 8
+    assert busy.get("jobs").json()["jobs"][0]["result"]["last_eval_loss"] is None
+
+
+@pytest.mark.parametrize("route", ["status", "logs", "metrics"])
+@pytest.mark.parametrize(
+    "job_id",
+    ["nobody", "a:1", "%00", "%2e%2e", "%ff", "*", "job-1%0a", "'", "%F0%9F%92%A9", "x" * 4000],
+)
+def test_jobs_that_are_not_there(busy: Running, route: str, job_id: str) -> None:
+    assert "there is no job" in refusal(busy.get(f"{route}/{job_id}"), 404)["error"]
+
+
+@pytest.mark.parametrize("path", ["status/a%2Fb", "status/", "nothing", "../../etc/passwd"])
+def test_paths_that_are_none(bridge: Running, path: str) -> None:
+    refusal(bridge.get(path), 404)
+
+
+def test_a_wrong_method_is_json_too(bridge: Running) -> None:
+    refusal(bridge.client.delete("/api/training/jobs"), 405)
+
+
+def test_no_answer_shows_the_token(busy: Running) -> None:
+    busy.store.cancel("job-1")
+    for path in ("status/job-1", "logs/job-1", "metrics/job-1", "jobs", "queue"):
+        assert TOKEN not in busy.get(path).text

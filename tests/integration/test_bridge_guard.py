@@ -1,0 +1,87 @@
+"""The bridge's key, the addresses that it serves, and its pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_bridge.settings import SettingsError
+from tests.support.bridge import Running, refusal
+from tests.support.redis_server import free_port
+
+KEY = "bridge-k3y"
+
+ROUTES = [
+    ("POST", "/api/training/execute"),
+    ("GET", "/api/training/status/x"),
+    ("GET", "/api/training/logs/x"),
+    ("GET", "/api/training/metrics/x"),
+    ("GET", "/api/training/jobs"),
+    ("GET", "/api/training/queue"),
+    ("POST", "/api/training/cancel/x"),
+    ("POST", "/api/training/pause/x"),
+    ("POST", "/api/training/resume/x"),
+    ("POST", "/api/training/x/force-start"),
+]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", KEY, f"Basic {KEY}", "Bearer ", "Bearer x", f"Bearer {KEY}x", "Bearer \xff"],
+)
+def test_every_route_asks_for_the_key_in_the_same_words(
+    make_bridge: Any, header: str | None
+) -> None:
+    bridge = make_bridge(BRIDGE_API_KEY=KEY)
+    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    answers = {bridge.client.request(method, path, headers=headers).text for method, path in ROUTES}
+    assert len(answers) == 1
+    refusal(bridge.get("jobs", headers=headers), 401)
+    assert KEY not in answers.pop()
+
+
+def test_with_the_key_and_health_without(make_bridge: Any) -> None:
+    bridge = make_bridge(BRIDGE_API_KEY=KEY)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert bridge.get("jobs", headers=headers).status_code == 200
+    assert bridge.client.get("/health").status_code == 200
+
+
+def test_no_route_was_forgotten(bridge: Running) -> None:
+    listed = bridge.client.get("/openapi.json").json()["paths"]
+    routes = {(m.upper(), path.replace("{job_id}", "x")) for path, ms in listed.items() for m in ms}
+    assert routes - {("GET", "/health")} == set(ROUTES)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "my-host", "127.0.0.1.evil.com"])
+def test_it_does_not_stand_open(make_bridge: Any, host: str) -> None:
+    with pytest.raises(SettingsError, match="BRIDGE_API_KEY"):
+        make_bridge(BRIDGE_HOST=host)
+    make_bridge(BRIDGE_HOST=host, BRIDGE_API_KEY=KEY)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])
+def test_loopback_needs_no_key(make_bridge: Any, host: str) -> None:
+    make_bridge(BRIDGE_HOST=host)
+
+
+def test_the_docs_need_no_network(bridge: Running) -> None:
+    page = bridge.client.get("/docs").text
+    assert "http://" not in page
+    assert "https://" not in page
+    assets = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert len(assets) >= 3
+    for asset in assets:
+        assert bridge.client.get(asset).status_code == 200, asset
+    refusal(bridge.client.get("/docs-assets/../../../../etc/passwd"), 404)
+    refusal(bridge.client.get("/docs-assets/%2e%2e/%2e%2e/__init__.py"), 404)
+
+
+def test_redis_away_is_503_and_names_no_secret(make_bridge: Any, tmp_path: Path) -> None:
+    bridge = make_bridge(REDIS_URL=f"redis://:s3cr3t@127.0.0.1:{free_port()}/0")
+    for answer in (bridge.client.get("/health"), bridge.start(), bridge.get("jobs")):
+        assert "Redis cannot be reached" in refusal(answer, 503)["error"]
+        assert "s3cr3t" not in answer.text

@@ -1,0 +1,29 @@
+"""Short calls on a job store, for tests of its transitions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backend_bridge.job_store import JobStore, StoredEvent
+from tests.support.requests import start_request
+
+JOB = "job-1"
+METRIC = StoredEvent("metric", '{"step": 1, "epoch": 0}')
+
+
+def admit(store: JobStore, job_id: str = JOB, **limits: Any) -> str:
+    return store.admit(start_request(job_id), **{"slots": 1, **limits}).verdict
+
+
+def claim(store: JobStore, attempt: int = 1) -> bool:
+    return store.claim(JOB, attempt, slot="slot-0", worker="worker-0")
+
+
+def events(redis: Any, job_id: str = JOB) -> list[dict[str, str]]:
+    return [fields for _, fields in redis.xrange(f"trainyard:events:{job_id}")]
+
+
+def statuses(redis: Any, job_id: str = JOB) -> list[str]:
+    found = [json.loads(e["data"]) for e in events(redis, job_id) if e["kind"] == "status"]
+    return [data["status"] for data in found]

@@ -1,0 +1,66 @@
+"""Whether the host, or the control group that this process runs in, is short of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+OWN_CGROUP = Path("/proc/self/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+SHORT_BELOW = 0.10
+"""Fraction of the memory, of the host or of a limit, below which the free part is too small."""
+
+
+def shortage() -> str | None:
+    """What is short of memory, in words for a log; None where nothing is. Raises OSError.
+
+    Sources: proc(5) MemAvailable; the kernel's cgroup-v2.rst. A group's free part is its limit
+    less its working set (``memory.current`` without ``inactive_file``), since page cache that
+    nobody uses gives way.
+    """
+    total, available = _host_bytes()
+    if available < SHORT_BELOW * total:
+        return f"the host has {available >> 20} of {total >> 20} MiB left"
+    for folder in _own_groups():
+        limit = _limit_bytes(folder)
+        if limit is None:
+            continue
+        left = limit - _working_set_bytes(folder)
+        if left < SHORT_BELOW * limit:
+            return f"the control group has {left >> 20} of {limit >> 20} MiB left"
+    return None
+
+
+def _host_bytes() -> tuple[int, int]:
+    """MemTotal and MemAvailable."""
+    lines = (line.split(":") for line in MEMINFO.read_text().splitlines())
+    kib = {name: int(rest.split()[0]) for name, rest in lines}
+    return kib["MemTotal"] << 10, kib["MemAvailable"] << 10
+
+
+def _own_groups() -> Iterator[Path]:
+    """The folders of this process's version 2 group and of those above it, which limit it too."""
+    for line in OWN_CGROUP.read_text().splitlines():
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy == "0":
+            group = CGROUP_ROOT / path.lstrip("/")
+            yield group
+            while group != CGROUP_ROOT:
+                group = group.parent
+                yield group
+
+
+def _limit_bytes(folder: Path) -> int | None:
+    try:
+        text = (folder / "memory.max").read_text().strip()
+    except FileNotFoundError:  # the root, or no memory controller
+        return None
+    return None if text == "max" else int(text)
+
+
+def _working_set_bytes(folder: Path) -> int:
+    current = int((folder / "memory.current").read_text())
+    counters = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return current - int(counters["inactive_file"])
