@@ -17,7 +17,7 @@ from backend_bridge.contract import FieldProblem, RequestInvalid, attempt_id, pa
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
 
-SUPPORTED_METHODS = ("sft",)
+SUPPORTED_METHODS = ("sft", "dpo")
 
 
 class AdmissionRefused(Exception):

@@ -8,6 +8,7 @@ from redis import Redis
 
 from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
+from backend_bridge.estimate import starts_now
 from backend_bridge.event_log import EventLog
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_record import Job
@@ -35,6 +36,12 @@ class Bridge:
     def slot_count(self) -> int:
         """Slots that are alive, and no fewer than the settings promise."""
         return max(len(self.slots.alive()), self.settings.slots or 1)
+
+    def starts_in_s(self, position: int | None) -> float | None:
+        """Estimate of when the job at ``position`` of the queue starts."""
+        if position is None:
+            return None
+        return starts_now(self.store, self.slot_count(), position)[position - 1]
 
     def job(self, job_id: str) -> Job:
         job = self.store.get(job_id)

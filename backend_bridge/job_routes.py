@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from backend_bridge.bridge import Bridge
+from backend_bridge.estimate import starts_now
 from backend_bridge.job_view import status_view
 from backend_bridge.request_body import json_body
 
@@ -54,7 +55,8 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get("/api/training/status/{job_id}", tags=["jobs"], dependencies=guard)
     def status(job_id: str) -> dict[str, Any]:
         """Everything that is known of one job; what is not known is null."""
-        return status_view(bridge.job(job_id), bridge.store.queue_position(job_id))
+        job, position = bridge.job(job_id), bridge.store.queue_position(job_id)
+        return status_view(job, position, bridge.starts_in_s(position))
 
     @app.get("/api/training/logs/{job_id}", tags=["jobs"], dependencies=guard)
     def logs(
@@ -92,12 +94,14 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         """What runs, and what waits with its position."""
         running = bridge.store.jobs(bridge.store.occupying())
         waiting = bridge.store.waiting()
+        starts = starts_now(bridge.store, bridge.slot_count(), len(waiting))
         return {
             "running": [
                 {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running
             ],
             "queued": [
-                {"job_id": job_id, "queue_position": i} for i, job_id in enumerate(waiting, start=1)
+                {"job_id": job_id, "queue_position": i, "estimated_start_seconds": start}
+                for i, (job_id, start) in enumerate(zip(waiting, starts, strict=True), start=1)
             ],
             "slots": [slot.name for slot in bridge.slots.alive()],
         }

@@ -127,6 +127,10 @@ class JobStore:
         rank = self.redis.zrank("trainyard:waiting", job_id)
         return None if rank is None else int(rank) + 1
 
+    def recent_durations_s(self) -> list[float]:
+        """How long the last completed jobs took from their first start, newest first."""
+        return [int(ms) / 1000 for ms in self.redis.lrange("trainyard:durations", 0, -1)]
+
     def request(self, job_id: str) -> dict[str, Any]:
         """The job's normalised request, without secrets. Raises KeyError for no such job."""
         raw = self.redis.get(f"trainyard:request:{job_id}")

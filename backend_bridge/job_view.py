@@ -23,8 +23,13 @@ _POINT_FIELDS = (
 )
 
 
-def status_view(job: Job, queue_position: int | None) -> dict[str, Any]:
-    """Body of ``GET /api/training/status/{job_id}``. Unknown values are null."""
+def status_view(
+    job: Job, queue_position: int | None, starts_in_s: float | None = None
+) -> dict[str, Any]:
+    """Body of ``GET /api/training/status/{job_id}``. Unknown values are null.
+
+    ``starts_in_s``: estimate for a job that waits.
+    """
     step, total = job.progress.get("step"), job.progress.get("total_steps")
     progress = 100.0 if job.status is JobStatus.COMPLETED else _percent(step, total)
     running = job.status in OCCUPYING
@@ -40,6 +45,10 @@ def status_view(job: Job, queue_position: int | None) -> dict[str, Any]:
         "slot": job.slot or None,
         "restarts": job.restarts,
         "queue_position": queue_position,
+        "estimated_start_seconds": starts_in_s,
+        "priority": job.priority,
+        "checkpoint": job.checkpoint or None,
+        "parked": bool(job.parked),
         "progress": progress,
         "current_step": step,
         "total_steps": total,

@@ -10,6 +10,7 @@ end
 
 local JOBS, WAITING, OCCUPYING = 'trainyard:jobs', 'trainyard:waiting', 'trainyard:occupying'
 local UNDELIVERED, WAKE, ORDER = 'trainyard:undelivered', 'trainyard:wake', 'trainyard:order'
+local DURATIONS = 'trainyard:durations'
 
 local REPORTED = {running = 1, paused = 1, cancelled = 1, completed = 1, failed = 1}
 local ENDED = {cancelled = 1, completed = 1, failed = 1}

@@ -44,5 +44,9 @@ elseif target == 'paused' or ENDED[target] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', OCCUPYING, id)
   if ENDED[target] then redis.call('HSET', job, 'completed_at', now) end
+  if target == 'completed' then
+    redis.call('LPUSH', DURATIONS, now - tonumber(redis.call('HGET', job, 'started_at')))
+    redis.call('LTRIM', DURATIONS, 0, 19)
+  end
 end
 return {1, target, tostring(attempt)}

@@ -64,7 +64,9 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(job_id=jobs, stale=stale)
     def claim(self, job_id: str, stale: int) -> None:
-        self.store.claim(job_id, self.attempt(job_id, stale), slot="s", worker="w")
+        assert not (
+            self.store.claim(job_id, self.attempt(job_id, stale), slot="s", worker="w") and stale
+        )
 
     @rule(job_id=jobs, stale=stale)
     def renew(self, job_id: str, stale: int) -> None:
@@ -76,7 +78,9 @@ class AnySequence(RuleBasedStateMachine):
     def append(self, job_id: str, stale: int, lines: int) -> None:
         self.batch += 1
         event = StoredEvent("log", json.dumps(["x"] * lines), lines) if lines else METRIC
-        self.store.append(job_id, self.attempt(job_id, stale), self.batch, [event])
+        assert not (
+            self.store.append(job_id, self.attempt(job_id, stale), self.batch, [event]) and stale
+        )
 
     @rule(job_id=jobs, force=st.booleans())
     def cancel(self, job_id: str, force: bool) -> None:
@@ -84,23 +88,23 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(job_id=jobs, stale=stale)
     def complete(self, job_id: str, stale: int) -> None:
-        self.store.complete(job_id, self.attempt(job_id, stale), {})
+        assert not (self.store.complete(job_id, self.attempt(job_id, stale), {}) and stale)
 
     @rule(job_id=jobs, stale=stale)
     def fail(self, job_id: str, stale: int) -> None:
-        self.store.fail(job_id, self.attempt(job_id, stale), ERROR)
+        assert not (self.store.fail(job_id, self.attempt(job_id, stale), ERROR) and stale)
 
     @rule(job_id=jobs, stale=stale)
     def cancelled(self, job_id: str, stale: int) -> None:
-        self.store.cancelled(job_id, self.attempt(job_id, stale))
+        assert not (self.store.cancelled(job_id, self.attempt(job_id, stale)) and stale)
 
     @rule(job_id=jobs, stale=stale)
     def put_back(self, job_id: str, stale: int) -> None:
-        self.store.put_back(job_id, self.attempt(job_id, stale), "x")
+        assert not (self.store.put_back(job_id, self.attempt(job_id, stale), "x") and stale)
 
     @rule(job_id=jobs, stale=stale)
     def lost(self, job_id: str, stale: int) -> None:
-        self.store.lost(job_id, self.attempt(job_id, stale), "x")
+        assert not (self.store.lost(job_id, self.attempt(job_id, stale), "x") and stale)
 
     @rule(job_id=jobs)
     def pause(self, job_id: str) -> None:
@@ -108,7 +112,9 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(job_id=jobs, stale=stale)
     def paused(self, job_id: str, stale: int) -> None:
-        self.store.paused(job_id, self.attempt(job_id, stale), {"checkpoint": "c"})
+        assert not (
+            self.store.paused(job_id, self.attempt(job_id, stale), {"checkpoint": "c"}) and stale
+        )
 
     @rule(job_id=jobs)
     def resume(self, job_id: str) -> None:

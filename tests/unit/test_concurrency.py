@@ -114,7 +114,7 @@ def test_another_request_with_the_same_id_is_refused(store: JobStore, queue: Sen
 
 
 @pytest.mark.parametrize(
-    "body", [{}, [], request_body(".."), request_body(training={"method": "dpo"})]
+    "body", [{}, [], request_body(".."), request_body(training={"method": "rlhf"})]
 )
 def test_what_is_refused_leaves_nothing_behind(
     store: JobStore, queue: SentAttempts, redis: Any, body: Any

@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from trl import SFTConfig
+from trl import DPOConfig, SFTConfig
 
 from backend_bridge.contract import JobConfig
+from tasks.adaptation import Context
 from tasks.errors import ConfigurationError
 from tasks.machine import Machine
+from tasks.settings_table import FIXED, FIXED_BY_METHOD, TABLE
 from tasks.training_arguments import (
-    FIXED,
-    TABLE,
     Arguments,
-    Context,
     build_arguments,
     check_method,
     choose_max_length,
@@ -69,10 +68,12 @@ def test_every_row_says_what_becomes_of_its_setting() -> None:
         assert sum(bool(way) for way in ways) == 1, setting
 
 
-def test_every_argument_exists_in_the_installed_versions() -> None:
-    known = {field.name for field in dataclasses.fields(SFTConfig)}
-    wanted = {setting.argument for setting in TABLE if setting.argument} | set(FIXED)
-    assert wanted <= known
+@pytest.mark.parametrize(("method", "config"), [("sft", SFTConfig), ("dpo", DPOConfig)])
+def test_every_argument_exists_in_the_installed_versions(method: str, config: type) -> None:
+    known = {field.name for field in dataclasses.fields(config)}
+    rows = [setting for setting in TABLE if method in setting.methods]
+    wanted = {setting.argument for setting in rows if setting.argument}
+    assert wanted | set(FIXED) | set(FIXED_BY_METHOD[method]) <= known
 
 
 def test_the_installed_trainer_takes_the_defaults(tmp_path: Path) -> None:
@@ -194,6 +195,13 @@ def test_without_eval_rows_there_is_no_eval() -> None:
     }
 
 
+def test_what_belongs_to_another_method_is_named() -> None:
+    found = arguments({"method": "dpo", "packing": True, "beta": 0.3, "max_prompt_length": 5})
+    assert noted(found) == {"training.packing": "ignored"}
+    assert found.values["beta"] == 0.3
+    assert arguments({"method": "dpo"}).values["beta"] == 0.1
+
+
 def test_what_means_nothing_here_is_named() -> None:
     found = arguments(
         {"beta": 0.1, "max_prompt_length": 5},
@@ -218,10 +226,10 @@ def test_what_cannot_be_done_is_refused(training: dict[str, Any], said: str) -> 
         arguments(training)
 
 
-@pytest.mark.parametrize("method", ["dpo", "orpo", "cpt", "rlhf"])
+@pytest.mark.parametrize("method", ["orpo", "cpt", "rlhf"])
 def test_other_methods_are_refused_with_what_is_supported(method: str) -> None:
     config = JobConfig.model_validate({"model": {"name": "m"}, "training": {"method": method}})
-    with pytest.raises(ConfigurationError, match=f"'{method}'.* sft"):
+    with pytest.raises(ConfigurationError, match=f"'{method}'.* sft, dpo"):
         check_method(config)
 
 

@@ -1,0 +1,73 @@
+"""Redis away, a frozen supervisor, a hung training: nothing runs twice, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.stack import Stack, wait_for
+
+LEASE_S = 4
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack(LEASE_SECONDS=str(LEASE_S), HANG_SECONDS="6") as running:
+        yield running
+
+
+def test_a_training_is_held_while_redis_is_away_and_goes_on(stack: Stack) -> None:
+    stack.submit("held", steps=3000)
+    stack.wait_for_step("held", 2)
+    process = stack.training_process()
+    stack.redis_server.kill()
+    time.sleep(2.5 * LEASE_S)
+    wait_for("the training is held", lambda: "Held at step" in stack.log("held"))
+    before = len(list((stack.home / "jobs/held/checkpoints").iterdir()))
+    time.sleep(1)
+    assert len(list((stack.home / "jobs/held/checkpoints").iterdir())) == before
+    stack.redis_server.start()
+    wait_for("it goes on", lambda: "the training goes on" in stack.log("held"))
+    job = stack.wait("held", "completed", "running")
+    assert process.is_running()
+    assert (job["attempt"], job["restarts"]) == (1, 0)
+    stack.bridge.cancel("held", force=True)
+    stack.wait("held", "cancelled")
+    stack.wait_delivered("held")
+    at_bridge = stack.bridge.logs("held", limit=100_000, offset=0)["logs"]
+    assert at_bridge == stack.log("held").splitlines()
+    assert stack.backend.statuses("held") == ["running", "cancelled"]
+
+
+def test_a_frozen_supervisor_loses_its_job_and_writes_nothing_more(stack: Stack) -> None:
+    stack.submit("frozen", steps=100_000)
+    stack.wait_for_step("frozen", 2)
+    child = stack.worker_child(0)
+    os.kill(child, signal.SIGSTOP)
+    try:
+        wait_for("its training is ended", lambda: not stack.training_processes(), 3 * LEASE_S)
+        wait_for("the job is queued again", lambda: stack.bridge.status("frozen")["attempt"] == 2)
+        events = stack.redis.xlen("trainyard:events:frozen")
+        time.sleep(LEASE_S)
+    finally:
+        os.kill(child, signal.SIGCONT)
+    stack.wait("frozen", "running")
+    lines = stack.redis.xrange("trainyard:events:frozen")[events:]
+    assert all(fields["attempt"] == "2" for _, fields in lines)
+    stack.bridge.cancel("frozen", force=True)
+    stack.wait("frozen", "cancelled")
+
+
+def test_a_hung_training_leaves_its_stacks_and_is_restarted(stack: Stack) -> None:
+    stack.submit("hung", steps=3000, training={"eval_strategy": "no"}, data={"eval_split": 0})
+    stack.wait_for_step("hung", 4)
+    stack.training_process().suspend()
+    wait_for("it is restarted", lambda: stack.bridge.status("hung")["attempt"] == 2)
+    assert "it hangs. Where its threads stand" in stack.log("hung")
+    stack.wait_for_step("hung", 5)
+    stack.bridge.cancel("hung", force=True)
+    stack.wait("hung", "cancelled")

@@ -1,0 +1,79 @@
+"""Several slots: side by side, by priority, restarted, with homes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.stack import Stack, wait_for
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack(slots=2) as running:
+        yield running
+
+
+def start_order(stack: Stack, *job_ids: str) -> list[str]:
+    started = {job_id: stack.bridge.status(job_id)["started_at"] for job_id in job_ids}
+    return sorted(job_ids, key=lambda job_id: started[job_id])
+
+
+def test_two_jobs_run_side_by_side_and_a_third_waits(stack: Stack) -> None:
+    for job_id in ("left", "right", "third"):
+        stack.submit(job_id, steps=100_000)
+    wait_for(
+        "two run", lambda: len(stack.bridge._call("GET", "/api/training/queue")["running"]) == 2
+    )
+    queue = stack.bridge._call("GET", "/api/training/queue")
+    assert {row["slot"] for row in queue["running"]} == {"test-0", "test-1"}
+    (waiting,) = queue["queued"]
+    assert waiting["queue_position"] == 1
+    for job_id in ("left", "right", "third"):
+        stack.bridge.cancel(job_id, force=True)
+        stack.wait(job_id, "cancelled")
+
+
+def test_lower_priorities_run_first_and_force_start_moves_to_the_head(stack: Stack) -> None:
+    for job_id in ("long-1", "long-2"):
+        stack.submit(job_id, steps=100_000)
+        stack.wait(job_id, "running")
+    for job_id, priority in (("low", 9), ("normal", 5), ("high", 0), ("forced", 9)):
+        stack.submit(job_id, steps=2, priority=priority)
+    order = ["high", "normal", "low", "forced"]
+    assert [stack.bridge.status(job_id)["queue_position"] for job_id in order] == [1, 2, 3, 4]
+    answer = stack.bridge.force_start("forced")
+    assert answer["queue_position"] == 1
+    order = ["forced", "high", "normal", "low"]
+    assert [stack.bridge.status(job_id)["queue_position"] for job_id in order] == [1, 2, 3, 4]
+    stack.bridge.cancel("long-1", force=True)
+    for job_id in order:
+        stack.wait(job_id, "completed")
+    assert start_order(stack, *order) == order
+    stack.bridge.cancel("long-2", force=True)
+    stack.wait("long-2", "cancelled")
+
+
+def test_force_start_queues_a_cancelled_job_again(stack: Stack) -> None:
+    answer = stack.bridge.force_start("long-2", from_start=True)
+    assert answer["previous_status"] == "cancelled"
+    stack.wait("long-2", "running")
+    stack.wait_for_step("long-2", 1)
+    stack.bridge.cancel("long-2", force=True)
+    stack.wait("long-2", "cancelled")
+    stack.wait_delivered("long-2")
+    assert stack.backend.statuses("long-2") == ["running", "cancelled", "running", "cancelled"]
+
+
+def test_the_job_of_a_killed_worker_goes_on_on_the_other_slot(stack: Stack) -> None:
+    stack.submit("mover", steps=40, training={"eval_strategy": "no"}, data={"eval_split": 0})
+    checkpoints = stack.home / "jobs/mover/checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("*/manifest.json")))
+    number = int(stack.bridge.status("mover")["slot"].rpartition("-")[2])
+    stack.kill_worker(number)
+    job = stack.wait("mover", "completed")
+    assert job["slot"] == f"test-{1 - number}"
+    assert "Resuming from the checkpoint of step" in stack.log("mover")
+    stack.workers[number].start()
+    wait_for("both slots live", lambda: stack.redis.zcard("trainyard:slots") == 2)
