@@ -5,6 +5,8 @@ from __future__ import annotations
 from celery import Celery
 from fastapi import HTTPException
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
@@ -16,6 +18,9 @@ from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.settings import Settings
 from backend_bridge.slots import SlotRegistry
+
+HEALTH_TIMEOUT_S = 2.0
+"""The backend waits 5 s for an answer of ``/health``."""
 
 
 class Bridge:
@@ -32,6 +37,16 @@ class Bridge:
         self.admission = Admission(
             self.store, self.queue, slots=self.slot_count, max_queued=settings.max_queued_jobs
         )
+
+    def check_redis(self) -> None:
+        """Raises RedisError within HEALTH_TIMEOUT_S where Redis does not answer."""
+        with Redis.from_url(
+            self.settings.redis_location,
+            socket_timeout=HEALTH_TIMEOUT_S,
+            socket_connect_timeout=HEALTH_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        ) as probe:
+            probe.ping()
 
     def slot_count(self) -> int:
         """Slots that are alive, and no fewer than the settings promise."""

@@ -483,6 +483,10 @@ class _Normaliser:
         self.problems: list[FieldProblem] = []
 
     def run(self) -> None:
+        for section in self.config.values():
+            if isinstance(section, dict):  # null means: not set
+                for key in [key for key, value in section.items() if value is None]:
+                    del section[key]
         self._fold_lora_config()
         for given, normal in _SPELLINGS:
             self._move(given, normal)

@@ -19,6 +19,7 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
     @app.get("/health", tags=["health"])
     def health() -> dict[str, Any]:
         """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
+        bridge.check_redis()
         slots = bridge.slots.alive()
         gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
         return {

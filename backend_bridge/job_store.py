@@ -139,6 +139,10 @@ class JobStore:
         document: dict[str, Any] = json.loads(raw)
         return document
 
+    def redis_uptime_s(self) -> float:
+        """How long this Redis server has been running."""
+        return float(self.redis.info("server")["uptime_in_seconds"])
+
     def expired(self) -> list[Job]:
         """Jobs that hold a slot by their state while their lease has run out."""
         seconds, micros = self.redis.time()
@@ -305,7 +309,7 @@ class JobStore:
         """Write ``paused``: the checkpoint is proven good and the slot is free.
 
         ``fields`` say where it lies (``checkpoint``) and where the training is parked
-        (``parked``). Where a cancel came in between the job is cancelled.
+        (``parked``). False where a cancel came in between.
         """
         return self._change(
             job_id, attempt, {JobStatus.PAUSING}, JobStatus.PAUSED, fields=fields, counter="pauses"

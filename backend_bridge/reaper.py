@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -29,8 +30,16 @@ class Reaper:
     meanwhile, and must have time to do so before anybody takes their jobs.
     """
 
-    def __init__(self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        queue: JobQueue,
+        dispatcher: Dispatcher,
+        *,
+        redis_uptime_s: Callable[[], float] | None = None,
+    ) -> None:
         self.store = store
+        self.redis_uptime_s = redis_uptime_s or store.redis_uptime_s
         self.queue = queue
         self.dispatcher = dispatcher
         self._missing: set[str] = set()
@@ -48,7 +57,12 @@ class Reaper:
                 pause_s = self.store.lease_ms / 1000
 
     def reap(self) -> None:
-        """Take jobs from attempts whose lease has run out."""
+        """Take jobs from attempts whose lease has run out.
+
+        After a restart of Redis not before one whole lease: nobody could renew meanwhile.
+        """
+        if self.redis_uptime_s() <= self.store.lease_ms / 1000:
+            return
         for job in self.store.expired():
             verdict = self.store.lost(
                 job.job_id,

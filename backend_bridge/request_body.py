@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
@@ -22,7 +23,7 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
     if not body and empty is not None:
         return empty
     try:
-        return json.loads(body)
+        return await run_in_threadpool(json.loads, body)
     except ValueError as error:
         raise HTTPException(400, f"the request body is no JSON: {error}") from None
     except RecursionError:

@@ -30,6 +30,7 @@ from backend_bridge.bridge import Bridge
 from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.control_routes import add_control
 from backend_bridge.error_answers import add_error_answers
+from backend_bridge.host_guard import HostGuard
 from backend_bridge.job_routes import add_health, add_reads, add_start
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.settings import Settings, SettingsError, settings
@@ -56,6 +57,8 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.openapi_version = "3.0.3"  # the newest that the bundled page renders
     app.state.bridge = bridge
+    if settings.bridge_api_key is None:
+        app.add_middleware(HostGuard, own_host=settings.bridge_host)
     add_error_answers(app)
     _add_docs(app)
     guard = [Depends(_require_key(settings))]

@@ -4,6 +4,7 @@ local id, digest = ARGV[1], ARGV[2]
 local job = key('job', id)
 local known = redis.call('HGET', job, 'digest')
 if known then
+  if known == digest then redis.call('SET', key('token', id), ARGV[4]) end  -- it may be a new one
   return {known == digest and 'same' or 'taken', redis.call('HGET', job, 'attempt')}
 end
 if ARGV[7] ~= '' then

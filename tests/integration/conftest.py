@@ -29,7 +29,7 @@ def make_bridge(
             monkeypatch.setenv(name, value)
         settings.cache_clear()
         app = make_app(read_settings())
-        client = TestClient(app, raise_server_exceptions=False)
+        client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         clients.append(client)
         return Running(client, JobStore(real_redis))
 

@@ -32,7 +32,8 @@ def test_a_job_is_started_and_seen_everywhere(bridge: Running) -> None:
     bridge.store.claim("job-1", 1, slot="box-0", worker="w")
     queue = bridge.get("queue").json()
     assert queue["running"] == [{"job_id": "job-1", "status": "running", "slot": "box-0"}]
-    assert queue["queued"] == [{"job_id": "job-2", "queue_position": 1}]
+    (waiting,) = queue["queued"]
+    assert (waiting["job_id"], waiting["queue_position"]) == ("job-2", 1)
     health = bridge.client.get("/health").json()
     assert (health["status"], health["active_jobs"], health["queued_jobs"]) == ("ok", 1, 1)
 

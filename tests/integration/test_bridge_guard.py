@@ -85,3 +85,21 @@ def test_redis_away_is_503_and_names_no_secret(make_bridge: Any, tmp_path: Path)
     for answer in (bridge.client.get("/health"), bridge.start(), bridge.get("jobs")):
         assert "Redis cannot be reached" in refusal(answer, 503)["error"]
         assert "s3cr3t" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "rebound.example:8000"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_web_pages_cannot_use_an_open_bridge(
+    bridge: Running, headers: dict[str, str], code: int
+) -> None:
+    answer = bridge.get("jobs", headers=headers)
+    assert answer.status_code == code
+    assert code == 200 or "BRIDGE_API_KEY" in answer.json()["error"]

@@ -12,11 +12,11 @@ from celery import Celery
 from redis import Redis
 
 from backend_bridge.admit import Admission
-from backend_bridge.contract import PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from backend_bridge.contract import QUEUE_GPU, TASK_TRAIN
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_store import JobStore
-from backend_bridge.queue import JobQueue
+from backend_bridge.queue import JobQueue, _keys_of
 from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
@@ -47,7 +47,7 @@ def control(admission: Admission, queue: JobQueue, real_redis: Redis) -> JobCont
 
 def messages(redis: Any) -> list[dict[str, Any]]:
     """Raw messages of the queue ``gpu``, next first, in the order in which a worker takes them."""
-    lists = [QUEUE_GPU, *(f"{QUEUE_GPU}:{n}" for n in range(1, PRIORITY_LAST + 1))]
+    lists = _keys_of(QUEUE_GPU)
     return [json.loads(raw) for key in lists for raw in reversed(redis.lrange(key, 0, -1))]
 
 

@@ -12,11 +12,11 @@ import pytest
 from redis import Redis
 
 from backend_bridge import courier
-from backend_bridge.contract import ErrorKind, JobStatus
+from backend_bridge.contract import PRIORITY_DEFAULT, QUEUE_GPU, ErrorKind, JobStatus
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
-from backend_bridge.queue import JobQueue, slot_queue
+from backend_bridge.queue import JobQueue, _key, _keys_of, slot_queue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.slots import SlotRegistry
@@ -36,11 +36,14 @@ class Yard:
         self.store = JobStore(redis, lease_s=lease_s, max_restarts=1)
         self.queue = JobQueue(app, redis)
         self.slots = SlotRegistry(redis)
+        self.redis_uptime_s = 2 * lease_s
         self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
         self.reaper = self.another_reaper()
 
     def another_reaper(self) -> Reaper:
-        return Reaper(self.store, self.queue, self.dispatcher)
+        return Reaper(
+            self.store, self.queue, self.dispatcher, redis_uptime_s=lambda: self.redis_uptime_s
+        )
 
     def admit(self, job_id: str) -> None:
         self.store.admit(start_request(job_id), slots=1)
@@ -138,7 +141,7 @@ def test_the_lost_job_comes_before_those_that_came_after_it(yard: Yard) -> None:
     yard.take("job-0")
     yard.expire("job-0")
     yard.reaper.reap()
-    raw = yard.redis.lrange("gpu:5", 0, -1)
+    raw = yard.redis.lrange(_key(QUEUE_GPU, PRIORITY_DEFAULT), 0, -1)
     order = [json.loads(message)["headers"]["id"] for message in reversed(raw)]
     assert order == ["job-0:2", "job-1:1", "job-2:1"]
     assert yard.store.waiting() == ["job-0", "job-1", "job-2"]
@@ -197,7 +200,7 @@ def test_a_new_attempt_must_be_missed_twice_itself(yard: Yard) -> None:
 def test_after_the_broker_lost_everything_all_is_sent_again(yard: Yard) -> None:
     for n in range(5):
         yard.admit(f"job-{n}")
-    yard.redis.delete("gpu", *(f"gpu:{n}" for n in range(1, 10)))
+    yard.redis.delete(*_keys_of(QUEUE_GPU))
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() == {f"job-{n}:1" for n in range(5)}
@@ -210,7 +213,7 @@ def test_a_job_pinned_to_a_slot_that_is_gone_goes_to_the_others(yard: Yard) -> N
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() == {"job-1:1"}
-    assert yard.redis.llen(f"{slot_queue('gone-0')}:5") == 0
+    assert sum(map(yard.redis.llen, _keys_of(slot_queue("gone-0")))) == 0
 
 
 def test_duplicates_are_harmless(yard: Yard) -> None:
@@ -302,3 +305,15 @@ def test_a_courier_that_loses_a_thread_ends_so_that_another_is_started(
     thread.join(WAIT_S)
     assert stop.is_set()
     assert seen[0].exc_type is ZeroDivisionError
+
+
+def test_a_restarted_redis_gives_every_supervisor_a_whole_lease(yard: Yard) -> None:
+    yard.admit("job-1")
+    yard.take("job-1")
+    yard.expire("job-1")
+    yard.redis_uptime_s = LONG_S - 1
+    yard.reaper.reap()
+    assert yard.job().status is JobStatus.RUNNING
+    yard.redis_uptime_s = LONG_S + 1
+    yard.reaper.reap()
+    assert yard.job().status is JobStatus.QUEUED

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Outcome, Phase, Progress
+from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Outcome, Phase, Progress, Receipt
 from tasks.checkpoints import MANIFEST_NAME, verify
 from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
@@ -182,9 +182,13 @@ def test_pause_writes_a_checkpoint_first(models: Path, home: Path, preloaded: Pr
     asked = request("hold", {"max_steps": 100_000, "save_steps": 100_000})
     run = run_training(home, asked, models=models, preloaded=preloaded, on_event=pause)
     assert (run.outcome.outcome, run.exit_code) == ("paused", 0), run.log
-    assert isinstance(run.events[-2], Phase | Progress | Checkpoint)
+    assert isinstance(run.events[-2], Receipt)
     [checkpoint] = run.of(Checkpoint)
-    assert run.outcome.result == {"checkpoint": checkpoint.path}
+    assert run.outcome.result == {
+        "checkpoint": checkpoint.path,
+        "step": checkpoint.step,
+        "parked": False,
+    }
     assert verify(run.job_dir / checkpoint.path).step == checkpoint.step
 
 
@@ -219,13 +223,13 @@ def bad_requests() -> list[tuple[str, dict[str, Any], ErrorKind, str]]:
     }
     model = request("model")
     model["config"]["model"] = {"name": "no-such/model"}
-    method = request("method", {"method": "dpo"})
+    method = request("method", {"method": "orpo"})
     short = request("short", {"max_length": 8})
     return [
         ("missing data set", missing, ErrorKind.DATASET, "No such data set: 'nowhere.jsonl'"),
         ("unusable columns", columns, ErrorKind.DATASET, "'price', 'size'"),
         ("missing model", model, ErrorKind.MODEL, "No such model: 'no-such/model'"),
-        ("unsupported method", method, ErrorKind.CONFIGURATION, "'dpo'"),
+        ("unsupported method", method, ErrorKind.CONFIGURATION, "'orpo'"),
         ("no token left", short, ErrorKind.DATASET, "max_length (8 tokens)"),
     ]
 

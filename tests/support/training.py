@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ class Run:
         assert isinstance(last, Outcome), (last, self.log)
         return last
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether the process still waits to be woken."""
+        last = self.events[-1] if self.events else None
+        return isinstance(last, Outcome) and bool(last.result.get("parked"))
+
     def of(self, kind: type) -> list[Any]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
@@ -51,6 +57,29 @@ def write_jsonl(path: Path, rows: list[Mapping[str, Any]]) -> Path:
     return path
 
 
+class Parking:
+    """The keeper's side of the parking socket of one training."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.process: Any = None
+
+    def __enter__(self) -> Parking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ours.close()
+        self.theirs.close()
+        if self.process is not None:
+            self.process.end()
+
+    def wake(self, attempt_id: str, output_fd: int, events_fd: int) -> Any:
+        """Wake the parked training for another attempt; returns its process."""
+        line = json.dumps({"resume": True, "attempt_id": attempt_id}).encode() + b"\n"
+        socket.send_fds(self.ours, [line], [output_fd, events_fd])
+        return self.process
+
+
 def run_training(
     home: Path,
     request: Mapping[str, Any],
@@ -58,13 +87,18 @@ def run_training(
     models: Path,
     attempt: int = 1,
     preloaded: Preloaded | None = None,
+    parking: Parking | None = None,
+    pause_at: Sequence[int] = (),
     on_event: Callable[[Any, Callable[[str], None]], None] | None = None,
+    **spec_fields: Any,
 ) -> Run:
-    """Run the training process for ``request`` to its end.
+    """Run the training process for ``request`` to its end, or until it is parked.
 
-    A fresh ``python -m tasks.runner``, or a fork of ``preloaded``. Data sets are looked up in
-    ``home/datasets``. ``on_event(event, command)`` is called with each event and may send a
-    command.
+    A fresh ``python -m tasks.runner``, a fork of ``preloaded``, or the process that waits in
+    ``parking``. Data sets are looked up in ``home/datasets``. ``on_event(event, command)`` is
+    called with each event and may send a command. ``spec_fields`` go into the TrainingSpec.
+    ``pause_at`` names steps at whose end a pause stands asked for, in a fork of ``preloaded``; a
+    command over the socket would come at one step or another.
     """
     parsed = parse_request({"job_token": "tok-secret", **request})
     job_dir = home / "jobs" / parsed.execution_id
@@ -79,42 +113,69 @@ def run_training(
         cache_dir=str(home / "cache"),
         dataset_roots=[str(home / "datasets")],
         model_roots=[str(models)],
+        **spec_fields,
     )
     ours, theirs = socket.socketpair()
     run = Run(job_dir=job_dir)
-    log_path = job_dir / "output.txt"
+    log_path = job_dir / f"output-{attempt}.txt"
     with ours, log_path.open("wb") as log:
         ours.settimeout(TIMEOUT_S)
-        process = (preloaded or Fresh()).start(log.fileno(), theirs.fileno())
-        theirs.close()
+        with theirs:
+            if preloaded is not None:
+                preloaded.pause_at = tuple(pause_at)
+            process = _start(log.fileno(), theirs.fileno(), preloaded, parking, spec)
         try:
             ours.sendall(spec.model_dump_json().encode() + b"\n")
             for event in _events(ours):
                 run.events.append(event)
                 if on_event is not None:
                     on_event(event, lambda name: _command(ours, name))
-            run.exit_code = process.wait()
+            if not run.is_parked:
+                run.exit_code = process.wait()
         finally:
-            process.end()
+            if not run.is_parked:
+                process.end()
     run.log = log_path.read_text()
     return run
+
+
+def _start(
+    log_fd: int,
+    events_fd: int,
+    preloaded: Preloaded | None,
+    parking: Parking | None,
+    spec: TrainingSpec,
+) -> Any:
+    if parking is None:
+        return (preloaded or Fresh()).start(log_fd, events_fd)
+    if parking.process is not None:
+        return parking.wake(f"{spec.job_id}:{spec.attempt}", log_fd, events_fd)
+    parking.process = (preloaded or Fresh()).start(log_fd, events_fd, parking.theirs.fileno())
+    parking.theirs.close()
+    return parking.process
 
 
 class Fresh:
     """Starts the training in an interpreter of its own."""
 
-    def start(self, log_fd: int, events_fd: int) -> _FreshProcess:
+    def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> _FreshProcess:
         """Start ``python -m tasks.runner`` with its output to ``log_fd``."""
+        parking = [] if parking_fd is None else [parking_fd]
         return _FreshProcess(
             subprocess.Popen(
                 [sys.executable, "-m", "tasks.runner", str(events_fd)],
-                pass_fds=[events_fd],
+                pass_fds=[events_fd, *parking],
+                env={**os.environ, **_parking_variable(parking)},
                 stdin=subprocess.DEVNULL,
                 stdout=log_fd,
                 stderr=log_fd,
                 cwd=REPOSITORY,
             )
         )
+
+
+def _parking_variable(parking: list[int]) -> dict[str, str]:
+    return {"TRAINYARD_PARKING_FD": str(parking[0])} if parking else {}
 
 
 class _FreshProcess:
@@ -132,8 +193,10 @@ class _FreshProcess:
 class Preloaded:
     """A process that has imported ``tasks.preload`` and forks trainings, as a slot process does.
 
-    A context manager; saves the tests the imports of each run.
+    A context manager; saves the tests the imports of each run. torch has one thread there.
     """
+
+    pause_at: tuple[int, ...] = ()
 
     def __enter__(self) -> Preloaded:
         self._socket, theirs = socket.socketpair()
@@ -143,7 +206,7 @@ class Preloaded:
                 [sys.executable, "-m", "tests.support.training", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 cwd=REPOSITORY,
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
             )
         return self
 
@@ -151,9 +214,11 @@ class Preloaded:
         self._socket.close()
         self._process.wait(TIMEOUT_S)
 
-    def start(self, log_fd: int, events_fd: int) -> Preloaded:
+    def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
-        socket.send_fds(self._socket, [b"start"], [log_fd, events_fd])
+        parking = [] if parking_fd is None else [parking_fd]
+        message = json.dumps(self.pause_at).encode()
+        socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self._pid = int(self._socket.recv(32))
         return self
 
@@ -172,25 +237,40 @@ def _serve(connection: socket.socket) -> None:
 
     assert preload is not None
     while True:
-        data, descriptors, _, _ = socket.recv_fds(connection, 32, 2)
+        data, descriptors, _, _ = socket.recv_fds(connection, 1024, 3)
         if not data:
             return
-        log_fd, events_fd = descriptors
+        log_fd, events_fd, *parking = descriptors
         pid = os.fork()
         if pid == 0:
             connection.close()
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
+            os.environ.update(_parking_variable(parking))
+            _pause_at(json.loads(data))
             code = 1
             try:
                 code = runner.main(events_fd)
             finally:
                 os._exit(code)
-        os.close(log_fd)
-        os.close(events_fd)
+        for descriptor in descriptors:
+            os.close(descriptor)
         connection.sendall(str(pid).encode())
         _, status = os.waitpid(pid, 0)
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _pause_at(steps: Sequence[int]) -> None:
+    from tasks.control import Control
+
+    on_step_end = Control.on_step_end
+
+    def with_pause(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step in steps:
+            self._channel.pause_requested.set()
+        on_step_end(self, args, state, control, **more)
+
+    Control.on_step_end = with_pause  # type: ignore[method-assign]  # in this fork alone
 
 
 def _events(connection: socket.socket) -> Iterator[Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from backend_bridge.contract import Event, Metric
+from tasks.channel import Channel
 from tasks.control import Control
-from tasks.errors import Diverged, Stopped
+from tasks.errors import Diverged, Paused, Stopped
 from tasks.gpu_figures import GpuFigures, device_handle
 from tasks.reporter import Reporter, perplexity
 
@@ -26,6 +27,12 @@ class RecordingChannel:
 
     def send(self, event: Event) -> None:
         self.sent.append(event)
+
+    def stand_still_if_held(self, step: int) -> bool:
+        return False
+
+    raise_if_cancelled = Channel.raise_if_cancelled
+    raise_if_asked_to_stop = Channel.raise_if_asked_to_stop
 
 
 def state(step: int, **more: Any) -> SimpleNamespace:
@@ -47,8 +54,8 @@ def test_perplexity_never_overflows(loss: float | None, expected: float | None) 
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
-    channel = RecordingChannel()
-    reporter: Any = Reporter(channel, 8, dict)  # type: ignore[arg-type]  # a double
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)
     reporter.on_log(None, state(3), None, {"loss": math.nan, "grad_norm": math.inf})
     [metric] = channel.sent
     assert isinstance(metric, Metric)
@@ -56,8 +63,8 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 
 def test_the_eval_before_the_first_step_is_kept_but_not_sent() -> None:
-    channel = RecordingChannel()
-    reporter: Any = Reporter(channel, 8, dict)  # type: ignore[arg-type]  # a double
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)
     reporter.on_log(None, state(0), None, {"eval_loss": 4.0})
     reporter.on_log(None, state(5), None, {"eval_loss": 2.0})
     assert [metric.step for metric in channel.sent if isinstance(metric, Metric)] == [5]
@@ -65,36 +72,78 @@ def test_the_eval_before_the_first_step_is_kept_but_not_sent() -> None:
 
 
 def test_gpu_figures_are_part_of_a_metric() -> None:
-    channel = RecordingChannel()
-    reporter: Any = Reporter(channel, 8, lambda: {"gpu_utilization_percent": 97.0})  # type: ignore[arg-type]  # a double
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, lambda: {"gpu_utilization_percent": 97.0})
     reporter.on_log(None, state(3), None, {"loss": 1.0})
     [metric] = channel.sent
     assert isinstance(metric, Metric)
     assert metric.gpu_utilization_percent == 97.0
 
 
-def test_a_cancel_wins_over_everything_that_the_step_would_do() -> None:
-    channel = RecordingChannel()
-    listener: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
+def test_a_cancel_stops_at_once_wherever_it_is_seen() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)
+    channel.cancel_requested.set()
     flow = control()
     flow.should_save = flow.should_evaluate = True
-    channel.cancel_requested.set()
-    listener.on_step_end(None, state(3), flow)
-    assert flow.should_training_stop
-    assert not (flow.should_save or flow.should_evaluate or flow.should_log)
+    with pytest.raises(Stopped):
+        listener.on_step_end(None, state(3), flow)
     with pytest.raises(Stopped):
         listener.on_prediction_step(None, state(3), flow)
 
 
-def test_a_pause_at_the_last_step_lets_the_job_complete() -> None:
-    channel = RecordingChannel()
-    listener: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
+def test_a_pause_before_the_first_step_ends_the_attempt_at_once() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)
+    channel.pause_requested.set()
+    for event in (listener.on_train_begin, listener.on_step_begin, listener.on_prediction_step):
+        with pytest.raises(Paused):
+            event(None, state(0), control())
+
+
+def test_a_pause_asks_for_a_checkpoint_except_at_the_last_step() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)
     channel.pause_requested.set()
     flow = control()
     listener.on_step_end(None, state(10), flow)
-    assert (listener.stopped, flow.should_training_stop) == (None, False)
+    assert (listener.pausing, flow.should_save) == (False, False)
     listener.on_step_end(None, state(9), flow)
-    assert (listener.stopped, flow.should_save) == ("paused", True)
+    assert (listener.pausing, flow.should_save, flow.should_log) == (True, True, False)
+
+
+def test_a_pause_during_an_eval_comes_before_the_next_step() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)
+    flow = control()
+    listener.on_step_end(None, state(4), flow)
+    channel.pause_requested.set()
+    listener.on_prediction_step(None, state(4), flow)
+    listener.on_evaluate(None, state(4), flow)
+    assert (listener.pausing, flow.should_save) == (True, True)
+
+
+def test_the_checkpoint_of_an_epochs_last_step_waits_for_the_epochs_end() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True)
+    flow = control()
+    flow.should_save = True
+    listener.on_step_end(None, state(5, epoch=1.0), flow)
+    assert (flow.should_save, flow.should_log) == (False, True)
+    channel.pause_requested.set()
+    listener.on_evaluate(None, state(5, epoch=1.0), flow)
+    assert not flow.should_save
+    listener.on_epoch_end(None, state(5, epoch=1.0), flow)
+    assert (listener.pausing, flow.should_save) == (True, True)
+
+
+def test_a_pause_with_a_loss_that_is_no_number_logs_it_first() -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=True, loss_sum=lambda: math.nan)
+    channel.pause_requested.set()
+    flow = control()
+    listener.on_step_end(None, state(3), flow)
+    assert flow.should_log
 
 
 @pytest.mark.parametrize(
@@ -108,10 +157,10 @@ def test_a_pause_at_the_last_step_lets_the_job_complete() -> None:
     ],
 )
 def test_divergence(logs: dict[str, float], fp16: bool, diverges: bool) -> None:
-    channel = RecordingChannel()
+    channel: Any = RecordingChannel()
     arguments = SimpleNamespace(fp16=fp16)
-    strict: Any = Control(channel, stop_on_nan=True)  # type: ignore[arg-type]  # a double
-    lenient: Any = Control(channel, stop_on_nan=False)  # type: ignore[arg-type]  # a double
+    strict: Any = Control(channel, stop_on_nan=True)
+    lenient: Any = Control(channel, stop_on_nan=False)
     lenient.on_log(arguments, state(3), None, logs)
     if diverges:
         with pytest.raises(Diverged, match="step 3"):

@@ -1,0 +1,40 @@
+"""Keeps web pages away from a bridge that asks for no key.
+
+A browser sends what any page tells it to, also to 127.0.0.1. So without ``BRIDGE_API_KEY`` a
+request must name a loopback host (which DNS rebinding does not), and one that a page made must
+come from the bridge's own origin.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
+
+
+class HostGuard:
+    """ASGI middleware; answers 403 with a sentence."""
+
+    def __init__(self, app: ASGIApp, own_host: str) -> None:
+        self.app = app
+        self.names = LOOPBACK_NAMES | {own_host}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
+            body = {"success": False, "error": refusal, "message": refusal}
+            await JSONResponse(body, status_code=403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if urlsplit(f"//{host}").hostname not in self.names:
+            return "without BRIDGE_API_KEY the bridge answers to loopback names alone"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "without BRIDGE_API_KEY the bridge takes no requests from other web pages"
+        return None

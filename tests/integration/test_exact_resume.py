@@ -1,0 +1,183 @@
+"""Paused and resumed, warm and cold: the same bits and the same numbers as without a pause."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_bridge.contract import Metric, Receipt
+from tests.support.models import make_tiny_model
+from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
+
+SUMS = [
+    {"question": f"What is {n} plus 1?", "answer": f"{n + 1}" + " and so on" * (n % 7)}
+    for n in range(30)
+]
+PREFERENCES = [
+    {"prompt": f"What is {n} plus 1?", "chosen": f"It is {n + 1}.", "rejected": f"{n}" * (n % 4 + 1)}
+    for n in range(30)
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and after which steps it is paused."""
+
+    training: dict[str, Any]
+    pauses: tuple[int, ...]
+    model: str = "dropout"
+    data: dict[str, Any] = field(default_factory=dict)
+    dataset: str = "sums.jsonl"
+
+
+LORA = {"use_lora": True, "lora_config": {"r": 4, "dropout": 0.1}}
+CASES = {
+    # 30 rows in batches of 4 are 8 steps an epoch, the last of them smaller.
+    "dropout, mid-epoch": Case({"max_steps": 7}, (2, 5)),
+    "two pauses in a row": Case({"max_steps": 5}, (2, 3)),
+    "at an epoch's end, and in the next": Case({"max_steps": 10}, (8, 9)),
+    "at an epoch's end with an eval there": Case(
+        {"batch_size": 6, "num_epochs": 3, "eval_strategy": "epoch"},
+        (4, 8),
+        data={"eval_split": 0.2},
+    ),
+    "an eval at the paused step": Case(
+        {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 2, "save_steps": 3},
+        (2, 3),
+        data={"eval_split": 0.2},
+    ),
+    # 8 micro-batches an epoch in groups of 3: the third step of each has two.
+    "accumulation with remainder": Case(
+        {"max_steps": 8, "gradient_accumulation_steps": 3}, (2, 3)
+    ),
+    "lora": Case({"max_steps": 5, **LORA}, (1, 3)),
+    "packing": Case({"max_steps": 8, "packing": True, "max_length": 64, "batch_size": 2}, (2, 5)),
+    "loader workers": Case({"max_steps": 11, "dataloader_num_workers": 1}, (3, 9)),
+    "dpo": Case({"method": "dpo", "max_steps": 5, "beta": 0.2}, (1, 3), dataset="pairs.jsonl"),
+    "dpo with lora": Case(
+        {"method": "dpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"
+    ),
+    "group by length, second epoch": Case(
+        {"max_steps": 13, "group_by_length": True, "batch_size": 6}, (7, 8), model="tiny"
+    ),
+    "scheduler with warmup": Case(
+        {"max_steps": 6, "warmup_steps": 3, "lr_scheduler_type": "cosine", "optim": "adafactor"},
+        (2, 4),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny``, and ``dropout``: the same with attention dropout."""
+    root = tmp_path_factory.mktemp("models")
+    make_tiny_model(root / "tiny")
+    shutil.copytree(root / "tiny", root / "dropout")
+    path = root / "dropout" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def preloaded() -> Iterator[Preloaded]:
+    """A process to fork trainings from, torch with one thread."""
+    with Preloaded() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the data sets."""
+    home = tmp_path_factory.mktemp("home")
+    write_jsonl(home / "datasets" / "sums.jsonl", SUMS)
+    write_jsonl(home / "datasets" / "pairs.jsonl", PREFERENCES)
+    return home
+
+
+def request(job_id: str, case: Case) -> dict[str, Any]:
+    settings = {"batch_size": 4, "learning_rate": 0.01, "logging_steps": 2, "save_steps": 100}
+    return {
+        "execution_id": job_id,
+        "dataset_path": case.dataset,
+        "config": {
+            "model": {"name": case.model},
+            "training": {**settings, **case.training},
+            "data": case.data,
+        },
+    }
+
+
+def weights(run: Run) -> dict[str, str]:
+    folder = run.job_dir / "model"
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
+
+
+def numbers(*runs: Run) -> list[tuple[Any, ...]]:
+    return [
+        (m.step, m.epoch, m.train_loss, m.eval_loss, m.learning_rate, m.grad_norm)
+        for run in runs
+        for m in run.of(Metric)
+    ]
+
+
+@pytest.mark.parametrize("how", ["cold", "warm"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_pause_changes_no_bit_and_no_number(
+    name: str, how: str, models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    case = CASES[name]
+    job_id = "".join(c if c.isalnum() else "-" for c in f"{name}-{how}")
+    reference = whole(name, models, home, preloaded)
+    runs = []
+    with Parking() as parking:
+        for attempt in range(1, len(case.pauses) + 2):
+            run = run_training(
+                home,
+                request(job_id, case),
+                models=models,
+                attempt=attempt,
+                preloaded=preloaded,
+                parking=parking if how == "warm" else None,
+                pause_at=case.pauses[attempt - 1 :] if how == "cold" else case.pauses,
+            )
+            runs.append(run)
+            if attempt <= len(case.pauses):
+                assert run.outcome.outcome == "paused", run.log
+                assert run.outcome.result["step"] == case.pauses[attempt - 1]
+                assert run.is_parked == (how == "warm")
+    assert runs[-1].outcome.outcome == "completed", runs[-1].log
+    assert numbers(*runs) == numbers(reference)
+    assert weights(runs[-1]) == weights(reference)
+    assert len(weights(reference)) == 1
+    check_receipts(runs, warm=how == "warm")
+
+
+def check_receipts(runs: list[Run], *, warm: bool) -> None:
+    for before, after in zip(runs, runs[1:], strict=False):
+        left, found = before.of(Receipt)[-1], after.of(Receipt)[0]
+        assert (left.when, found.when, found.warm) == ("paused", "resumed", warm)
+        assert left == found.model_copy(update={"when": "paused", "warm": False})
+        assert "Receipt, resumed" in after.log
+
+
+_WHOLE: dict[str, Run] = {}
+
+
+def whole(name: str, models: Path, home: Path, preloaded: Preloaded) -> Run:
+    """The same without a pause, run once for the cold and the warm test."""
+    if name not in _WHOLE:
+        case, job_id = CASES[name], "".join(c if c.isalnum() else "-" for c in name)
+        run = run_training(home, request(job_id, case), models=models, preloaded=preloaded)
+        assert run.outcome.outcome == "completed", run.log
+        _WHOLE[name] = run
+    return _WHOLE[name]
