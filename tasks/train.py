@@ -7,9 +7,9 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import Ignore
 
-from backend_bridge.contract import TASK_TRAIN, parse_attempt_id
+from backend_bridge.contract import TASK_TRAIN
 from backend_bridge.settings import settings
-from worker.signals import is_claimed
+from worker.signals import claimed
 from worker.slot import job_store, slot
 from worker.supervisor import Supervisor
 
@@ -19,20 +19,13 @@ class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Raises Ignore, which acknowledges the message, for an attempt that is not ours."""
-        if not is_claimed(task_id) or args != [task_id]:
+        if claimed(task_id) is None or list(args) != [task_id]:
             raise Ignore(f"{task_id} is not to be run: cancelled, claimed before, or unknown")
 
 
-@shared_task(name=TASK_TRAIN, base=ClaimedTask)
-def train(attempt_id: str) -> dict[str, Any]:
+@shared_task(name=TASK_TRAIN, base=ClaimedTask, bind=True)
+def train(self: Task, attempt_id: str) -> dict[str, Any]:
     """Run one attempt to its end; returns its outcome (see ``Supervisor.run``)."""
-    job_id, attempt = parse_attempt_id(attempt_id)
-    return Supervisor(
-        job_store(),
-        settings(),
-        job_id,
-        attempt,
-        slot=slot().name,
-        socket_name=slot().socket_name,
-        stop_fd=slot().stop_read,
-    ).run()
+    job = claimed(attempt_id)
+    assert job is not None, "before_start has seen to it"
+    return Supervisor(job_store(), settings(), slot(), self.request.hostname, job).run()
