@@ -82,8 +82,8 @@ def summary(
     """The job at its end; ``texts`` are the base model's and the trained one's."""
     result = job["result"]
     table = Table(box=None, show_header=False)
-    table.add_column(style="bold")
-    table.add_column()
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_row("status at the backend", coloured_status(stored_status))
     table.add_row("eval loss", _fall(result))
     table.add_row("perplexity", number(result.get("perplexity")))
@@ -102,6 +102,6 @@ def summary(
 
 def _fall(result: Mapping[str, Any]) -> str:
     first, last = result.get("first_eval_loss"), result.get("last_eval_loss")
-    if first is None or last is None:
-        return number(last)
+    if first is None or last is None or first == last:
+        return f"{number(last)} (evaluated once)"
     return f"{first:.3f} at the start, {last:.3f} at the end ({(last - first) / first:+.0%})"

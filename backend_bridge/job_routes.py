@@ -29,6 +29,7 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
             "active_jobs": len(bridge.store.occupying()),
             "queued_jobs": len(bridge.store.waiting()),
             "slots": [slot.name for slot in slots],
+            "slots_out_of_service": bridge.slots.out_of_service(),
             "version": app.version,
         }
 

@@ -13,6 +13,7 @@ ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5
 
 _ALIVE, _INFO = "trainyard:slots", "trainyard:slot-info"
+_OUT_OF_SERVICE = "trainyard:slots-out-of-service"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class SlotRegistry:
         pipe.zrem(_ALIVE, name)
         pipe.hdel(_INFO, name)
         pipe.execute()
+
+    def take_out(self, name: str, reason: str) -> None:
+        """Remember why a slot takes no more jobs until its worker is started again."""
+        self.redis.hset(_OUT_OF_SERVICE, name, reason)
+
+    def put_in(self, name: str) -> None:
+        """The slot's worker was started (again)."""
+        self.redis.hdel(_OUT_OF_SERVICE, name)
+
+    def out_of_service(self) -> dict[str, str]:
+        """Slots that take no jobs, each with its reason."""
+        reasons: dict[str, str] = self.redis.hgetall(_OUT_OF_SERVICE)
+        return reasons
 
     def alive(self) -> list[Slot]:
         names: list[str] = self.redis.zrangebyscore(_ALIVE, self._now(), "+inf")

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from backend_bridge.contract import Command, Event, TrainingSpec
-from tasks.errors import Stopped
+from backend_bridge.contract import Command, Event, Held, TrainingSpec
+from tasks.errors import Paused, Stopped
 
 CLOSE_TIMEOUT_S = 10.0
 
@@ -27,11 +27,22 @@ class Channel:
     """One attempt's connection to its supervisor.
 
     Use in this order: :meth:`receive_spec`, :meth:`start`, any number of :meth:`send`,
-    :meth:`close`. ``cancel_requested`` and ``pause_requested`` are set by the supervisor's
-    commands.
+    :meth:`close`; a parked training goes on under another attempt with :meth:`reopen`, from where
+    the order begins again. ``cancel_requested``, ``pause_requested`` and ``hold_requested`` are set
+    by the supervisor's commands.
     """
 
     def __init__(self, events_fd: int) -> None:
+        self.cancel_requested = threading.Event()
+        self.pause_requested = threading.Event()
+        self.hold_requested = threading.Event()
+        self._commanded = threading.Condition()
+        self.reopen(events_fd)
+
+    def reopen(self, events_fd: int) -> None:
+        """Go on over another socket, after :meth:`close`: nothing is requested there yet."""
+        for flag in (self.cancel_requested, self.pause_requested, self.hold_requested):
+            flag.clear()
         self._socket = socket.socket(fileno=events_fd)
         self._socket.set_inheritable(False)
         self._socket.setblocking(True)
@@ -39,8 +50,7 @@ class Channel:
         self._outgoing: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="events-out", daemon=True)
         self._reader = threading.Thread(target=self._read, name="commands-in", daemon=True)
-        self.cancel_requested = threading.Event()
-        self.pause_requested = threading.Event()
+        self._supervisor_gone = False
 
     def receive_spec(self) -> TrainingSpec:
         """Wait for the first line. Raises EOFError where the supervisor is gone before it."""
@@ -62,6 +72,32 @@ class Channel:
         """Raise Stopped where a cancel was asked for: for use between the phases."""
         if self.cancel_requested.is_set():
             raise Stopped
+
+    def raise_if_asked_to_stop(self) -> None:
+        """Raise Stopped at a cancel, Paused at a pause: for use while there is no step to save."""
+        self.raise_if_cancelled()
+        if self.pause_requested.is_set():
+            raise Paused
+
+    def stand_still_if_held(self, step: int) -> bool:
+        """Where a hold was asked for, say so and wait for ``continue``, a pause or a cancel.
+
+        Returns whether that was so. Raises Stopped at a cancel, and where the supervisor is gone.
+        """
+        if not self.hold_requested.is_set():
+            return False
+        logger.info("Held at step %d: nothing is written until it may go on", step)
+        self.send(Held(step=step))
+        with self._commanded:
+            self._commanded.wait_for(self._may_move)
+        if self._supervisor_gone and self.hold_requested.is_set():
+            raise Stopped
+        self.raise_if_cancelled()
+        logger.info("Going on after step %d", step)
+        return True
+
+    def _may_move(self) -> bool:
+        return self._supervisor_gone or not self.hold_requested.is_set()
 
     def close(self) -> None:
         """Write out what is queued, then close the socket and end both threads."""
@@ -85,17 +121,27 @@ class Channel:
                 return
 
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             for line in self._incoming:
                 self._obey(line)
-        except OSError:
-            return
+        with self._commanded:
+            self._supervisor_gone = True
+            self._commanded.notify_all()
 
     def _obey(self, line: bytes) -> None:
         try:
-            command = Command.model_validate_json(line)
+            command = Command.model_validate_json(line).command
         except ValidationError:
             logger.warning("A line from the supervisor is no command: %.200r", line)
             return
-        flag = self.cancel_requested if command.command == "cancel" else self.pause_requested
-        flag.set()
+        with self._commanded:
+            if command == "hold":
+                self.hold_requested.set()
+            else:
+                # A cancel and a pause end a hold too.
+                self.hold_requested.clear()
+            if command == "cancel":
+                self.cancel_requested.set()
+            elif command == "pause":
+                self.pause_requested.set()
+            self._commanded.notify_all()

@@ -3,7 +3,11 @@
 The Trainer writes a checkpoint's files one by one, and a resume from a half-written one goes on
 silently with a fresh optimizer. So a checkpoint counts only with a ``manifest.json`` that names
 every file with its size and SHA-256 and that matches. It is written after the files are on the
-disk (fsync), by an atomic rename.
+disk (fsync), by an atomic rename, and the folder gets its name last (:func:`publish`).
+
+Checkpoints are ordered by attempt, then step: where a person goes back to an earlier one, or to
+the start, those of older attempts are a branch that was left, and are not used any more
+(:func:`begin_branch`).
 
 Optimizer, scheduler and RNG files are torch's; transformers loads them with ``weights_only``.
 ``training_args.bin``, a plain pickle that no resume reads, is removed.
@@ -11,6 +15,8 @@ Optimizer, scheduler and RNG files are torch's; transformers loads them with ``w
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -21,9 +27,15 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 MANIFEST_NAME = "manifest.json"
+BRANCH_NAME = "branch.json"
+PARTIAL_DIR_NAME = ".partial"
+"""Where checkpoints are written, beside the finished ones."""
 PICKLED_ARGUMENTS_NAME = "training_args.bin"
 _FOLDER = re.compile(r"checkpoint-([0-9]+)")
 _CHUNK_BYTES = 1024 * 1024
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""Of ``renameat2(2)``: swap two names in one step."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +48,17 @@ class ManifestFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What makes a folder a checkpoint. ``files`` maps relative paths."""
+    """What makes a folder a checkpoint. ``files`` maps relative paths.
+
+    ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
+    ``tasks.resume``).
+    """
 
     job_id: str
     attempt: int
     step: int
     epoch: float
+    fingerprint: dict[str, str] = {}
     train_loss: float | None = None
     eval_loss: float | None = None
     files: dict[str, ManifestFile] = {}
@@ -50,6 +67,18 @@ class Manifest(BaseModel):
     def size_bytes(self) -> int:
         """Size of all files, without the manifest itself."""
         return sum(file.size for file in self.files.values())
+
+
+class Branch(BaseModel):
+    """The newest point that a person chose to go on from: ``checkpoint`` (its folder's name), or
+    the start where None. Only it and checkpoints since ``attempt`` are gone on from."""
+
+    attempt: int
+    checkpoint: str | None
+
+    def holds(self, name: str, manifest: Manifest) -> bool:
+        """Whether a checkpoint belongs to this branch."""
+        return manifest.attempt >= self.attempt or name == self.checkpoint
 
 
 class CheckpointDamaged(Exception):
@@ -71,8 +100,40 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
-def verify(folder: Path) -> Manifest:
-    """Return the manifest of a checkpoint that matches it. Raises CheckpointDamaged."""
+def publish(partial: Path, checkpoints_dir: Path) -> Path:
+    """Move a sealed checkpoint among the finished ones; returns its place.
+
+    One of the same step, of an older attempt, is replaced in one step.
+    """
+    target = checkpoints_dir / partial.name
+    if target.exists():
+        _exchange(partial, target)
+        shutil.rmtree(partial)
+    else:
+        partial.rename(target)
+    sync(checkpoints_dir)
+    return target
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap the names of two folders; in two steps where the file system cannot do it in one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if done == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number), str(other))
+    aside = one.with_name(f"{one.name}.replaced")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a checkpoint, its files not yet looked at. Raises CheckpointDamaged."""
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
     except FileNotFoundError:
@@ -81,6 +142,12 @@ def verify(folder: Path) -> Manifest:
         raise CheckpointDamaged(f"{folder.name} has an unreadable manifest: {error}") from error
     if f"checkpoint-{manifest.step}" != folder.name:
         raise CheckpointDamaged(f"{folder.name} holds the manifest of step {manifest.step}")
+    return manifest
+
+
+def verify(folder: Path) -> Manifest:
+    """Return the manifest of a checkpoint that matches it. Raises CheckpointDamaged."""
+    manifest = read_manifest(folder)
     if not manifest.files:
         raise CheckpointDamaged(f"{folder.name} has a manifest that names no file")
     for name, expected in manifest.files.items():
@@ -105,9 +172,36 @@ def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def begin_branch(checkpoints_dir: Path, attempt: int, checkpoint: str | None) -> None:
+    """Note that ``attempt`` goes on from ``checkpoint`` (a folder's name; None: the start).
+
+    Later attempts then never fall back to what older attempts wrote beyond it.
+    """
+    checkpoints_dir.mkdir(parents=True, exist_ok=True)
+    branch = Branch(attempt=attempt, checkpoint=checkpoint)
+    write_durably(checkpoints_dir / BRANCH_NAME, branch.model_dump_json().encode())
+
+
+def _branch(checkpoints_dir: Path) -> Branch:
+    path = checkpoints_dir / BRANCH_NAME
+    if path.exists():
+        return Branch.model_validate_json(path.read_bytes())
+    return Branch(attempt=0, checkpoint=None)
+
+
 def last_good(checkpoints_dir: Path) -> tuple[Path, Manifest] | None:
-    """The checkpoint of the highest step that verifies; those passed over are logged."""
+    """The newest checkpoint that verifies; those passed over are logged."""
+    branch = _branch(checkpoints_dir)
+    found = []
     for path in reversed(list_checkpoints(checkpoints_dir)):
+        try:
+            manifest = read_manifest(path)
+        except CheckpointDamaged as damage:
+            logger.warning("Not resuming from a checkpoint: %s", damage)
+            continue
+        if branch.holds(path.name, manifest):
+            found.append((manifest.attempt, manifest.step, path))
+    for _, _, path in sorted(found, reverse=True):
         try:
             return path, verify(path)
         except CheckpointDamaged as damage:
@@ -118,9 +212,9 @@ def last_good(checkpoints_dir: Path) -> tuple[Path, Manifest] | None:
 def prune(checkpoints_dir: Path, keep: int, protected_step: int | None) -> None:
     """Delete the oldest checkpoints beyond ``keep``; never the newest or ``protected_step``'s.
 
-    To be called after the newest was sealed, so that a good one exists at every moment.
+    To be called after the newest was published, so that a good one exists at every moment.
     """
-    paths = list_checkpoints(checkpoints_dir)
+    paths = _oldest_first(checkpoints_dir)
     spared = {paths[-1].name, f"checkpoint-{protected_step}"} if paths else set()
     surplus = len(paths) - max(keep, len(spared & {path.name for path in paths}))
     for path in paths:
@@ -131,6 +225,20 @@ def prune(checkpoints_dir: Path, keep: int, protected_step: int | None) -> None:
             (path / MANIFEST_NAME).unlink(missing_ok=True)
             shutil.rmtree(path)
             surplus -= 1
+
+
+def _oldest_first(checkpoints_dir: Path) -> list[Path]:
+    """Checkpoints by age: damaged ones, those of a branch that was left, by attempt, by step."""
+    branch = _branch(checkpoints_dir)
+
+    def age(path: Path) -> tuple[bool, int]:
+        try:
+            manifest = read_manifest(path)
+        except CheckpointDamaged:
+            return (False, 0)
+        return (branch.holds(path.name, manifest), manifest.attempt)
+
+    return sorted(list_checkpoints(checkpoints_dir), key=age)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -4,9 +4,11 @@
      ├ DatasetError          the data set is missing, unreadable or lacks what the method needs
      ├ ModelError            the model or tokenizer is missing, refused or cannot be loaded
      ├ ConfigurationError    the request asks for what cannot be done
-     └ Diverged              the loss or the gradient norm stopped being finite
+     ├ Diverged              the loss or the gradient norm stopped being finite
+     └ ResumeMismatch        a resume does not go on from what the pause left
 
     Stopped                  no error: a person asked for the training to end
+    Paused                   no error: a person asked for the training to rest
 
 Libraries' errors are recognised in :func:`report` by class name and text, so that this module
 imports none of them.
@@ -58,8 +60,25 @@ class Diverged(TrainingError):
     kind = ErrorKind.DIVERGED
 
 
+class ResumeMismatch(TrainingError):
+    """What a resume would go on from is not what the pause left; the text names the fields."""
+
+
 class Stopped(Exception):
     """A cancel was asked for; unwinds the training outside of its step loop. Not an error."""
+
+
+class Paused(Exception):
+    """A pause was asked for; unwinds the training where it does not wait parked. Not an error.
+
+    ``checkpoint`` (relative to the job folder) and ``step`` are what to go on from; None and 0
+    where it was raised before this attempt made a step.
+    """
+
+    def __init__(self, checkpoint: str | None = None, step: int = 0) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.step = step
 
 
 _OUT_OF_MEMORY_HINT = (

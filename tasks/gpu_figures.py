@@ -23,26 +23,28 @@ class GpuFigures:
     """Latest figures of one GPU, under the names of ``contract.Metric``.
 
     ``sample`` reads them once; it is called every two seconds between :meth:`start` and
-    :meth:`stop`. Without a GPU :meth:`latest` stays empty.
+    :meth:`stop`, which may follow one another again. Without a GPU :meth:`latest` stays empty.
     """
 
     def __init__(self, sample: Callable[[], Figures] | None = None) -> None:
         self._sample = sample
         self._latest: Figures = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gpu-figures", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start sampling, where there is a GPU."""
         if self._sample is None and torch.cuda.is_available():
             self._sample = nvml_sampler(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
         if self._sample is not None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="gpu-figures", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def latest(self) -> Figures:

@@ -196,7 +196,7 @@ def lora_settings(lora: LoraConfig) -> Any:
     """PEFT's LoRA configuration of ``config.lora``. Raises ConfigurationError."""
     if lora.task_type != "CAUSAL_LM":
         raise ConfigurationError(
-            f"config.lora.task_type is {lora.task_type!r}; sft trains CAUSAL_LM models."
+            f"config.lora.task_type is {lora.task_type!r}; CAUSAL_LM is trained."
         )
     return PeftLoraConfig(
         r=lora.r,

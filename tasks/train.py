@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 from backend_bridge.contract import TASK_TRAIN
 from backend_bridge.settings import settings
 from worker.signals import claimed
-from worker.slot import job_store, slot
+from worker.slot import job_store, slot, take_out_of_service
 from worker.supervisor import Supervisor
 
 
@@ -28,4 +28,10 @@ def train(self: Task, attempt_id: str) -> dict[str, Any]:
     """Run one attempt to its end; returns its outcome (see ``Supervisor.run``)."""
     job = claimed(attempt_id)
     assert job is not None, "before_start has seen to it"
-    return Supervisor(job_store(), settings(), slot(), self.request.hostname, job).run()
+    worker = self.request.hostname
+    supervisor = Supervisor(job_store(), settings(), slot(), worker, job)
+    try:
+        return supervisor.run()
+    finally:
+        if supervisor.unfit:
+            take_out_of_service(supervisor.unfit, worker)

@@ -3,67 +3,46 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import transformers
-from transformers import PrinterCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import set_seed
 
-from backend_bridge.contract import JobConfig, Outcome, Phase, TrainingRequest, TrainingSpec
-from tasks import artifacts, checkpoints, models
-from tasks.callbacks import CheckpointKeeper, Control, Reporter, perplexity
+from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
+from tasks import artifacts, models
+from tasks.adaptation import Context
 from tasks.channel import Channel
+from tasks.checkpoint_keeper import CheckpointKeeper
+from tasks.checkpoints import PARTIAL_DIR_NAME, Manifest
+from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
-from tasks.errors import ConfigurationError, Stopped
+from tasks.errors import Paused
 from tasks.gpu_figures import GpuFigures
 from tasks.machine import Machine
+from tasks.methods import make_trainer, needs_reference_model
+from tasks.parking import ParkingPlace
+from tasks.pausing import Pauser
+from tasks.phases import Phases
+from tasks.reporter import Reporter
+from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint
+from tasks.summary import summary
 from tasks.training_arguments import (
     Arguments,
-    Context,
     build_arguments,
     check_method,
     choose_max_length,
 )
 
-CHECKPOINTS_DIR_NAME = "checkpoints"
 FIRST_EVAL_SHARE = 0.1
 """The eval before the training is made where it costs at most this share of the training."""
 _BACKWARD_COST = 2.0
 """A backward pass costs about two forward passes."""
 
 logger = logging.getLogger(__name__)
-
-
-class Phases:
-    """Times the phases of an attempt and reports each as it ends; a cancel ends it between two."""
-
-    def __init__(self, channel: Channel, seconds: dict[str, float]) -> None:
-        self._channel = channel
-        self.seconds = seconds
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Time the body under ``name``. Raises Stopped where a cancel was asked for."""
-        self._channel.raise_if_cancelled()
-        started = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - started, 3)
-        self._channel.send(Phase(name=name, seconds=self.seconds[name]))
-
-
-class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not type-checked here
-    """TRL's trainer without the model card that it writes at each checkpoint."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +55,35 @@ class Folders:
 
 
 def train(
-    spec: TrainingSpec, request: TrainingRequest, channel: Channel, seconds: dict[str, float]
+    spec: TrainingSpec,
+    request: TrainingRequest,
+    channel: Channel,
+    seconds: dict[str, float],
+    place: ParkingPlace | None,
 ) -> Outcome:
     """Run the attempt. ``seconds`` holds the phases before it, by name.
 
-    Returns the outcome ``completed`` or ``paused``. Raises TrainingError, Stopped at a cancel,
-    or whatever the libraries raise.
+    Returns the outcome ``completed``. Raises TrainingError, Stopped at a cancel, Paused at a pause
+    that does not park in ``place``, or whatever the libraries raise.
     """
-    config, phases, job_dir = request.config, Phases(channel, seconds), Path(spec.job_dir)
+    start = choose_start(spec)
+    try:
+        return _train(spec, request, channel, Phases(channel, seconds), start, place)
+    except Paused as pause:
+        if pause.checkpoint is None and start is not None:
+            raise Paused(start.relative_path, start.manifest.step) from None
+        raise
+
+
+def _train(
+    spec: TrainingSpec,
+    request: TrainingRequest,
+    channel: Channel,
+    phases: Phases,
+    start: Start | None,
+    place: ParkingPlace | None,
+) -> Outcome:
+    config, job_dir = request.config, Path(spec.job_dir)
     quiet_libraries()
     check_method(config)
     machine = Machine.here()
@@ -106,48 +106,43 @@ def train(
             max_length=max_length,
             add_eos=config.tokenizer.add_eos_token is not False,
         )
+    what = fingerprint(config, model_config, data.train.sample_sha256())
+    if start is not None:
+        check_fits(start, what)
 
-    resume = checkpoints.last_good(job_dir / CHECKPOINTS_DIR_NAME)
     context = Context(config, machine, max_length, data.eval is not None, [note] if note else [])
     arguments = build_arguments(
         context,
-        output_dir=str(job_dir / CHECKPOINTS_DIR_NAME),
-        eval_on_start=resume is None and first_eval_is_cheap(data, config),
+        output_dir=str(job_dir / CHECKPOINTS_DIR_NAME / PARTIAL_DIR_NAME),
+        eval_on_start=start is None and first_eval_is_cheap(data, config),
     )
     for said in arguments.notes:
         logger.warning("%s", said)
 
     with phases.phase("load_model"):
-        model = models.load_model(
-            folders.model,
-            config,
-            dtype=arguments.model_dtype,
-            quantization=arguments.quantization,
-            trust_remote_code=folders.remote_code,
-        )
+        model = load(folders, config, arguments)
         models.check_vocabulary(model, tokenizer, config.model.name)
+        reference = load(folders, config, arguments) if needs_reference_model(config) else None
 
-    figures = GpuFigures()
-    reporter = Reporter(channel, len(data.train.dataset), figures.latest)
-    control = Control(channel, config.training.stop_on_nan)
-    keeper = CheckpointKeeper(
-        channel, reporter, spec.job_id, spec.attempt, arguments.save_total_limit
-    )
     with phases.phase("trainer"):
-        trainer = make_trainer(model, tokenizer, data, arguments, config)
-    for callback in (reporter, control, keeper):
-        trainer.add_callback(callback)
+        trainer = make_trainer(model, reference, tokenizer, data, arguments, config)
+    figures = GpuFigures()
+    reporter = Reporter(
+        channel,
+        len(data.train.dataset),
+        figures.latest,
+        perplexities=config.training.method == "sft",
+    )
+    pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
+    listen(trainer, channel, reporter, pauser, start, what, arguments, config)
 
-    if resume is not None:
-        logger.info("Resuming from the checkpoint of step %d", resume[1].step)
+    if start is not None:
+        logger.info("Resuming from the checkpoint of step %d", start.manifest.step)
     figures.start()
     try:
         with phases.phase("train"):
-            trainer.train(resume_from_checkpoint=str(resume[0]) if resume else None)
-        if control.stopped == "cancelled":
-            raise Stopped
-        if control.stopped == "paused":
-            return Outcome(outcome="paused", result={"checkpoint": keeper.last_path})
+            phases.may_pause = False
+            trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
         if data.eval is not None and reporter.last_eval_step != trainer.state.global_step:
             with phases.phase("evaluate"):
                 trainer.evaluate()
@@ -158,8 +153,46 @@ def train(
         model_dir = artifacts.save_model(trainer, job_dir)
     return Outcome(
         outcome="completed",
-        result={"model_dir": model_dir.name, **summary(trainer, reporter, data, seconds)},
+        result={"model_dir": model_dir.name, **summary(trainer, reporter, data, phases.seconds)},
     )
+
+
+def listen(
+    trainer: Any,
+    channel: Channel,
+    reporter: Reporter,
+    pauser: Pauser,
+    start: Start | None,
+    what: dict[str, str],
+    arguments: Arguments,
+    config: JobConfig,
+) -> None:
+    """Add what listens to the trainer, in the order in which it is called."""
+    control = Control(
+        channel,
+        config.training.stop_on_nan,
+        loss_sum=trainer.loss_sum,
+        reporter=reporter,
+    )
+
+    def manifest(step: int, epoch: float) -> Manifest:
+        spec = pauser.spec
+        return Manifest(
+            job_id=spec.job_id, attempt=spec.attempt, step=step, epoch=epoch, fingerprint=what
+        )
+
+    keeper = CheckpointKeeper(
+        trainer,
+        channel,
+        reporter,
+        control,
+        pauser,
+        start=start,
+        manifest=manifest,
+        keep=arguments.save_total_limit,
+    )
+    for callback in (keeper, reporter, control):
+        trainer.add_callback(callback)
 
 
 def quiet_libraries() -> None:
@@ -208,6 +241,17 @@ def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
     return Folders(model, tokenizer, remote_code)
 
 
+def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
+    """The base model. Raises ModelError."""
+    return models.load_model(
+        folders.model,
+        config,
+        dtype=arguments.model_dtype,
+        quantization=arguments.quantization,
+        trust_remote_code=folders.remote_code,
+    )
+
+
 def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:
     """Whether an eval before the training costs little beside the training itself."""
     if data.eval is None:
@@ -219,52 +263,3 @@ def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:
         epochs = training.max_steps * batch / rows
     cost = data.train.tokens * epochs * (1 + _BACKWARD_COST)
     return data.eval.tokens <= FIRST_EVAL_SHARE * cost
-
-
-def make_trainer(
-    model: Any, tokenizer: Any, data: TrainingData, arguments: Arguments, config: JobConfig
-) -> Trainer:
-    """TRL's trainer over the tokenised rows. Raises ConfigurationError at refused arguments."""
-    try:
-        trainer = Trainer(
-            model=model,
-            args=SFTConfig(**arguments.values),
-            train_dataset=data.train.dataset,
-            eval_dataset=data.eval.dataset if data.eval else None,
-            processing_class=tokenizer,
-            peft_config=(
-                models.lora_settings(config.lora)
-                if config.training.use_lora and config.lora
-                else None
-            ),
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def summary(
-    trainer: Trainer, reporter: Reporter, data: TrainingData, seconds: dict[str, float]
-) -> dict[str, Any]:
-    """The figures of a completed attempt, none of them NaN or infinite."""
-    figures: dict[str, Any] = {
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "train_loss": reporter.train_loss,
-        "first_eval_loss": reporter.first_eval_loss,
-        "last_eval_loss": reporter.last_eval_loss,
-        "perplexity": perplexity(reporter.last_eval_loss),
-        "train_runtime": seconds["train"],
-        "tokens_per_second": reporter.tokens_per_second,
-        "total_tokens": reporter.tokens,
-        "train_rows": len(data.train.dataset),
-        "eval_rows": len(data.eval.dataset) if data.eval else 0,
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "seconds": dict(seconds),
-    }
-    return {
-        name: value
-        for name, value in figures.items()
-        if not (isinstance(value, float) and not math.isfinite(value)) and value is not None
-    }

@@ -18,7 +18,7 @@ import worker.signals
 from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.settings import settings
 from worker.gpu import list_gpus
-from worker.slot import slot
+from worker.slot import put_in_service, slot
 from worker.slot_host import SlotProcess
 
 CHECK_CHILDREN_EVERY_S = 1.0
@@ -48,6 +48,7 @@ def _gpus_json() -> str:
 @signals.worker_init.connect
 def start_children(**_: Any) -> None:
     """Before the pool child is forked."""
+    put_in_service()
     _slot_process().start()
     _courier().start()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 
 from backend_bridge.contract import ErrorKind, ErrorReport
-from worker.slot_client import Gone, KeeperLost, Refused
+from worker.slot_client import Gone, Message, Refused
 
 
 class AttemptFailed(Exception):
@@ -44,7 +44,7 @@ class AttemptLost(Exception):
         return str(self.args[0])
 
 
-def how_it_died(end: Gone | KeeperLost | Refused | None, *, oom_killed: bool) -> AttemptLost:
+def how_it_died(end: Message | None, *, oom_killed: bool) -> AttemptLost:
     """One sentence on the end of a training that left no outcome.
 
     ``oom_killed``: the kernel's out-of-memory killer was at work meanwhile.
@@ -57,7 +57,7 @@ def how_it_died(end: Gone | KeeperLost | Refused | None, *, oom_killed: bool) ->
     return AttemptLost(_sentence(end))
 
 
-def _sentence(end: Gone | KeeperLost | Refused | None) -> str:
+def _sentence(end: Message | None) -> str:
     match end:
         case Gone(signal=int() as number):
             return f"The training process was killed by {signal.Signals(number).name}."

@@ -13,10 +13,11 @@ from functools import cache
 
 from celery import current_app
 
+from backend_bridge.contract import QUEUE_GPU
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.home import home_id
 from backend_bridge.job_store import JobStore, open_job_store
-from backend_bridge.queue import JobQueue
+from backend_bridge.queue import JobQueue, slot_queue
 from backend_bridge.redis_connection import connect
 from backend_bridge.settings import settings, slot_name
 from backend_bridge.slots import SlotRegistry
@@ -56,6 +57,18 @@ def job_store() -> JobStore:
     """This process's job store; redis-py's pool notices a fork."""
     current = settings()
     return open_job_store(connect(current.redis_location), current)
+
+
+def put_in_service() -> None:
+    """At the start of a worker: whatever was wrong with its slot, it tries again."""
+    SlotRegistry(connect(settings().redis_location)).put_in(slot().name)
+
+
+def take_out_of_service(reason: str, worker: str) -> None:
+    """Let this slot's worker take no more jobs, and say why (``/health`` shows it)."""
+    dispatcher().slots.take_out(slot().name, reason)
+    for queue in (QUEUE_GPU, slot_queue(slot().name)):
+        current_app.control.cancel_consumer(queue, destination=[worker])
 
 
 @cache

@@ -11,22 +11,18 @@ import contextlib
 import json
 import logging
 import os
-import selectors
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from backend_bridge.contract import (
-    AnyEvent,
     Checkpoint,
-    Command,
     ErrorKind,
     Held,
     JobStatus,
@@ -44,34 +40,32 @@ from backend_bridge.redis_connection import patiently
 from backend_bridge.settings import Settings
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.files import write_atomically
+from worker.gpu_release import slot_gpu_use, wait_released
 from worker.hang import HangWatch
 from worker.log_handler import BatchingLogHandler
 from worker.oom_kills import oom_kills
-from worker.output_lines import LineSplitter
 from worker.reporter import Reporter
 from worker.slot import Slot
 from worker.slot_client import (
     Gone,
     KeeperLost,
+    Message,
     Parked,
     Refused,
     Started,
     StillAlive,
-    start_attempt,
     wait_gone,
 )
+from worker.training_link import TrainingLink
 
 POLL_S = 0.25
 """How often the store is asked whether the job is still ours and what people want of it."""
-SLOT_START_TIMEOUT_S = 120.0
 STACKS_S = 2.0
 """Time for a hung training to write its stacks before it is killed."""
 KEEPER_LEASE_SHARE = 0.9
 """The keeper's lease ends before the store's, so that two attempts never write side by side."""
 HOLD_SHARE = 0.5
 """Share of the lease without an answer of Redis after which the training is asked to hold."""
-_READ_BYTES = 1 << 16
-_EVENTS: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +87,7 @@ class Supervisor:
         self.job_id, self.attempt = job.job_id, job.attempt
         self.job_dir = settings.job_dir(job.job_id)
         self.outcome: Outcome | None = None
-        self.end: Gone | KeeperLost | Parked | Refused | None = None
+        self.end: Message | None = None
         self.fenced = False
         self.hung = False
         self.asked: Literal["", "cancel", "pause", "stop"] = ""
@@ -105,8 +99,8 @@ class Supervisor:
         self._next_poll = 0.0
         self._lease_ends = time.monotonic() + store.lease_ms / 1000
         self._oom_kills = oom_kills()
-        self._splitter = LineSplitter()
-        self._event_bytes = b""
+        self._gpu_before = slot_gpu_use()
+        self.unfit: str | None = None
 
     @property
     def stopping(self) -> bool:
@@ -132,10 +126,18 @@ class Supervisor:
             try:
                 with self._sigterm_noted():
                     self._supervise()
+                self._leave_the_gpu()
             finally:
                 self.handler.flush()
                 self.reporter.flush_until(self._lease_ends)
         return self._conclude()
+
+    def _leave_the_gpu(self) -> None:
+        """Before anybody hears how the job ended, its GPU is free; ``unfit`` says where not."""
+        if not isinstance(self.end, Parked):
+            self.unfit = wait_released(self._gpu_before)
+        if self.unfit:
+            self.say(f"{self.unfit}: this slot is taken out of service", logging.ERROR)
 
     def say(self, text: str, level: int = logging.INFO) -> None:
         """A line of our own in the job's log."""
@@ -166,37 +168,23 @@ class Supervisor:
     # ------------------------------------------------------------ the loop
 
     def _supervise(self) -> None:
-        output_read, output_write = os.pipe()
-        ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as stack:
-            stack.callback(os.close, output_read)
-            stack.enter_context(ours)
-            try:
-                keeper = stack.enter_context(
-                    start_attempt(
-                        self.slot.socket_name,
-                        attempt_id(self.job_id, self.attempt),
-                        {"TRAINYARD_JOB_ID": self.job_id},
-                        output_write,
-                        theirs.fileno(),
-                        timeout_s=SLOT_START_TIMEOUT_S,
-                        preload=self.settings.preload,
-                        parked=self._parked_here(),
-                    )
-                )
-            finally:
-                os.close(output_write)
-                theirs.close()
-            ours.sendall(self._spec().model_dump_json().encode() + b"\n")
-            ours.setblocking(False)
-            os.set_blocking(output_read, False)
-            self.keeper, self.events, self.output = keeper, ours, output_read
-            self._renew_keeper()
-            with selectors.DefaultSelector() as selector:
-                self._loop(selector)
-                self._drain(selector)
-        for line in self._splitter.close():
-            self._emit(line)
+        link = TrainingLink(
+            self.slot.socket_name,
+            self._spec(),
+            preload=self.settings.preload,
+            parked=self._parked_here(),
+        )
+        with link:
+            self.link, self.keeper = link, link.keeper
+            link.watch(self._term_read)
+            link.watch(self.slot.stop_read)
+            self._vouch()
+            while self.end is None:
+                for item in link.poll(max(0.0, self._next_poll - time.monotonic())):
+                    self._take(item)
+                self._tick()
+            for item in link.rest():
+                self._take(item)
 
     def _parked_here(self) -> str | None:
         """The attempt whose parked process goes on, where it waits on this slot."""
@@ -218,25 +206,6 @@ class Supervisor:
             allow_remote_code=settings.allow_remote_code,
         )
 
-    def _loop(self, selector: selectors.BaseSelector) -> None:
-        selector.register(self.output, selectors.EVENT_READ, self._read_output)
-        selector.register(self.events, selectors.EVENT_READ, self._read_events)
-        selector.register(self.keeper, selectors.EVENT_READ, self._read_keeper)
-        selector.register(self._term_read, selectors.EVENT_READ, self._read_sigterm)
-        selector.register(self.slot.stop_read, selectors.EVENT_READ, self._read_stop)
-        while self.end is None:
-            timeout = max(0.0, self._next_poll - time.monotonic())
-            for key, _ in selector.select(timeout):
-                key.data(selector)
-            self._tick()
-
-    def _drain(self, selector: selectors.BaseSelector) -> None:
-        """Every process is gone: what still stands in the pipes is all there will be."""
-        for source, read in ((self.output, self._read_output), (self.events, self._read_events)):
-            while source in (key.fileobj for key in selector.get_map().values()):
-                if not read(selector):
-                    break
-
     def _tick(self) -> None:
         now = time.monotonic()
         if self._kill_at is not None and now >= self._kill_at:
@@ -252,39 +221,23 @@ class Supervisor:
 
     # ------------------------------------------------------------ what arrives
 
-    def _read_output(self, selector: selectors.BaseSelector) -> bool:
-        try:
-            data = os.read(self.output, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            selector.unregister(self.output)
-            return False
-        for line in self._splitter.feed(data):
-            self._emit(line)
-        return True
+    def _take(self, item: Any) -> None:
+        match item:
+            case str():
+                self._emit(item)
+            case int() if item == self._term_read:
+                self._terminate()
+            case int():
+                self._stop()
+            case Started() | StillAlive() | Gone() | KeeperLost() | Parked() | Refused():
+                self._take_message(item)
+            case ValidationError():
+                self.say(f"The training sent an event that is none: {item}", logging.ERROR)
+            case _:
+                self._take_event(item)
+                self._hang.sign(time.monotonic())
 
-    def _read_events(self, selector: selectors.BaseSelector) -> bool:
-        try:
-            data = self.events.recv(_READ_BYTES)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            selector.unregister(self.events)
-            return False
-        *lines, self._event_bytes = (self._event_bytes + data).split(b"\n")
-        for line in lines:
-            self._take_event(line)
-        return True
-
-    def _take_event(self, line: bytes) -> None:
-        try:
-            event = _EVENTS.validate_json(line)
-        except ValidationError as error:
-            self.say(f"The training sent an event that is none: {error}", logging.ERROR)
-            return
+    def _take_event(self, event: Any) -> None:
         match event:
             case Metric():
                 self.reporter.metric(event)
@@ -301,33 +254,28 @@ class Supervisor:
                 self._is_held(event)
             case Outcome():
                 self._ended(event)
-        self._hang.sign(time.monotonic())
 
-    def _read_keeper(self, selector: selectors.BaseSelector) -> None:
-        for message in self.keeper.read_messages():
-            match message:
-                case Started():
-                    self._training_pid = message.pid
-                    how = "preloaded" if message.preloaded else "fresh interpreter"
-                    how = "parked before, goes on" if message.warm else how
-                    self.say(f"Training process {message.pid} started ({how})")
-                case StillAlive():
-                    pids = ", ".join(map(str, message.pids))
-                    self.say(f"Killed, but not yet dead: {pids}", logging.ERROR)
-                case _:
-                    self.end = message
-                    selector.unregister(self.keeper)
+    def _take_message(self, message: Message) -> None:
+        match message:
+            case Started():
+                self._training_pid = message.pid
+                how = "preloaded" if message.preloaded else "fresh interpreter"
+                how = "parked before, goes on" if message.warm else how
+                self.say(f"Training process {message.pid} started ({how})")
+            case StillAlive():
+                pids = ", ".join(map(str, message.pids))
+                self.say(f"Killed, but not yet dead: {pids}", logging.ERROR)
+            case _:
+                self.end = message
 
-    def _read_sigterm(self, _: selectors.BaseSelector) -> None:
-        """A revoke with terminate=True, or the end of the worker: either way, at once."""
-        os.read(self._term_read, 512)
-        if not self.terminated:
-            self.terminated = True
-            self.say("Told to end at once (SIGTERM): its processes are killed", logging.WARNING)
-            self.keeper.kill()
+    def _terminate(self) -> None:
+        """SIGTERM: a revoke with terminate=True, or the end of the worker; either way, at once."""
+        self.terminated = True
+        self.say("Told to end at once (SIGTERM): its processes are killed", logging.WARNING)
+        self.keeper.kill()
 
-    def _read_stop(self, selector: selectors.BaseSelector) -> None:
-        selector.unregister(self.slot.stop_read)
+    def _stop(self) -> None:
+        """The worker stops: the job is put back, with a checkpoint where there is time."""
         if self.asked != "cancel":
             self._ask("stop", self.settings.stop_timeout_seconds / 2, "The worker stops")
 
@@ -358,11 +306,12 @@ class Supervisor:
         if self._held:
             self._held = ""
             self.say("Redis is back and the lease is still ours: the training goes on")
-            self._command("continue")
-        self._renew_keeper()
+            self.link.command("continue")
+        self._vouch()
         self._heed(lease)
 
-    def _renew_keeper(self) -> None:
+    def _vouch(self) -> None:
+        """Tell the keeper that the attempt may go on for the lease's time."""
         self.keeper.set_lease(KEEPER_LEASE_SHARE * self.store.lease_ms / 1000)
 
     def _without_redis(self, now: float) -> None:
@@ -372,7 +321,7 @@ class Supervisor:
         if not self._held and left_s <= HOLD_SHARE * self.store.lease_ms / 1000:
             self._held = "asked"
             self.say("Redis is away: the training is held at its next step", logging.WARNING)
-            self._command("hold")
+            self.link.command("hold")
 
     def _is_held(self, event: Held) -> None:
         if self._held:
@@ -403,11 +352,7 @@ class Supervisor:
         limit = "" if grace_s is None else f" (within {grace_s:g} s)"
         self.say(f"{why}: the training is asked to stop at its next step{limit}")
         self._kill_at = None if grace_s is None else time.monotonic() + grace_s
-        self._command("cancel" if what == "cancel" else "pause")
-
-    def _command(self, command: Literal["cancel", "pause", "hold", "continue"]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is ending anyway
-            self.events.sendall(Command(command=command).model_dump_json().encode() + b"\n")
+        self.link.command("cancel" if what == "cancel" else "pause")
 
     def _look_for_a_hang(self, now: float) -> None:
         if self._held or self.outcome is not None:

@@ -39,35 +39,36 @@ def format_row(row: Row, shape: Shape) -> dict[str, str]:
     """
     columns = shape.columns
     if shape.name == "text":
-        return {"text": _text(row, columns["text"])}
+        return {"text": text_of(row, columns["text"])}
     if shape.name == "messages":
-        return _conversation(_messages(row.get(columns["messages"]), "messages"))
+        return _conversation(messages_of(row.get(columns["messages"]), "messages"))
     if shape.name == "dialogue":
         return _conversation(_dialogue(row, shape))
     prompt, completion = row.get(columns["prompt"]), row.get(columns["completion"])
     if isinstance(prompt, list) or isinstance(completion, list):
-        return _conversation(_messages(prompt, "prompt") + _messages(completion, "completion"))
+        return _conversation(messages_of(prompt, "prompt") + messages_of(completion, "completion"))
     return {
-        "prompt": _text(row, columns["prompt"]),
-        "completion": _text(row, columns["completion"]),
+        "prompt": text_of(row, columns["prompt"]),
+        "completion": text_of(row, columns["completion"]),
     }
 
 
 def _dialogue(row: Row, shape: Shape) -> list[dict[str, Any]]:
     columns = shape.columns
-    question = _text(row, columns["instruction"])
+    question = text_of(row, columns["instruction"])
     if columns.get("input") and row.get(columns["input"]):
-        question = f"{question}\n\n{_text(row, columns['input'])}"
+        question = f"{question}\n\n{text_of(row, columns['input'])}"
     messages = [
         {"role": "user", "content": question},
-        {"role": "assistant", "content": _text(row, columns["answer"])},
+        {"role": "assistant", "content": text_of(row, columns["answer"])},
     ]
     if columns.get("system") and row.get(columns["system"]):
-        messages.insert(0, {"role": "system", "content": _text(row, columns["system"])})
+        messages.insert(0, {"role": "system", "content": text_of(row, columns["system"])})
     return messages
 
 
-def _text(row: Row, column: str) -> str:
+def text_of(row: Row, column: str) -> str:
+    """The text in ``column``. Raises RowProblem."""
     value = row.get(column)
     if value is None:
         raise RowProblem(f"{column!r} is missing")
@@ -79,7 +80,8 @@ def _text(row: Row, column: str) -> str:
     return text
 
 
-def _messages(value: Any, column: str) -> list[dict[str, Any]]:
+def messages_of(value: Any, column: str) -> list[dict[str, Any]]:
+    """The messages in ``value``, of the column of that name. Raises RowProblem."""
     if isinstance(value, str):
         try:
             value = json.loads(value)  # a CSV cell, say

@@ -16,11 +16,13 @@ import pyarrow
 from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
 from tasks.datasets.format import RowProblem, format_row
 from tasks.datasets.locate import locate_dataset
+from tasks.datasets.preference import format_preference, recognise_preference
 from tasks.datasets.read import NumberedRow, read_rows
 from tasks.datasets.recognise import Shape, recognise_format, recognise_shape
 from tasks.datasets.split import Indices, SplitPlan, split_rows
 from tasks.datasets.store import batched, cached_arrow, identity_of, key_of
 from tasks.datasets.tokenise import Tokenised, tokenise
+from tasks.datasets.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
 
 PROBLEMS_NAMED = 20
@@ -35,6 +37,8 @@ ROW_SCHEMA = pyarrow.schema(
         ("text", pyarrow.large_string()),
         ("prompt", pyarrow.large_string()),
         ("completion", pyarrow.large_string()),
+        ("chosen", pyarrow.large_string()),
+        ("rejected", pyarrow.large_string()),
         ("messages", pyarrow.large_string()),
     ]
 )
@@ -77,21 +81,25 @@ def prepare_data(
         request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir
     )
     parts = open_parts(path)
-    shape = shape_of(parts[0], data)
+    method = request.config.training.method
+    shape = shape_of(parts[0], data, method)
     logger.info("The data set's rows are %s", shape.describe())
     stored = [store_rows(part, shape, cache_dir) for part in parts]
     chosen = _choose(stored, plan)
 
     def tokenised(part: int, indices: Indices) -> Tokenised:
-        return tokenise(
-            stored[part],
-            indices,
-            tokenizer,
-            max_length=max_length,
-            add_eos=add_eos,
-            cache_dir=cache_dir,
-            source_key=key_of(parts[part].key, shape.name, dict(shape.columns)),
-        )
+        source_key = key_of(parts[part].key, shape.name, dict(shape.columns))
+        common: Any = {"max_length": max_length, "add_eos": add_eos, "cache_dir": cache_dir}
+        if shape.name == "preference":
+            return tokenise_preferences(
+                stored[part],
+                indices,
+                tokenizer,
+                max_prompt_length=request.config.training.max_prompt_length,
+                source_key=source_key,
+                **common,
+            )
+        return tokenise(stored[part], indices, tokenizer, source_key=source_key, **common)
 
     train = tokenised(*chosen[0])
     _log_part("train", train, max_length)
@@ -153,13 +161,15 @@ def _rows_of(dataset: datasets.Dataset) -> Callable[[], Iterator[NumberedRow]]:
     return rows
 
 
-def shape_of(part: Part, data: DataConfig) -> Shape:
+def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
     """The shape of a part's rows, from the columns of its first rows. Raises DatasetError."""
     columns: dict[str, None] = {}
     for _, row in itertools.islice(part.rows(), ROWS_LOOKED_AT_FOR_COLUMNS):
         columns.update(dict.fromkeys(row))
     if not columns:
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
+    if method == "dpo":
+        return recognise_preference(list(columns), told=data.columns)
     return recognise_shape(list(columns), text_field=data.text_field, told=data.columns)
 
 
@@ -177,12 +187,13 @@ def store_rows(part: Part, shape: Shape, cache_dir: Path) -> datasets.Dataset:
 
 
 def _training_rows(part: Part, shape: Shape) -> Iterator[dict[str, Any]]:
+    formatted = format_preference if shape.name == "preference" else format_row
     problems: list[str] = []
     count = total = 0
     for number, row in part.rows():
         total += 1
         try:
-            training_row = format_row(row, shape)
+            training_row = formatted(row, shape)
         except RowProblem as problem:
             count += 1
             if count <= PROBLEMS_NAMED:

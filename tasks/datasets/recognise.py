@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.errors import DatasetError
 
 FormatName = Literal["jsonl", "json", "csv", "parquet", "text", "saved"]
-ShapeName = Literal["text", "prompt_completion", "dialogue", "messages"]
+ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference"]
 
 SNIFFED_BYTES = 256 * 1024
 _DELIMITERS = (",", "\t", ";", "|")
@@ -116,7 +116,8 @@ class Shape:
     """What the columns mean: ``columns`` maps a role to the column that plays it.
 
     Roles: ``text``; ``prompt`` and ``completion``; ``instruction``, ``answer`` and, where there
-    are, ``input`` and ``system`` (a dialogue); ``messages``.
+    are, ``input`` and ``system`` (a dialogue); ``messages``; ``chosen``, ``rejected`` and, unless
+    those hold it, ``prompt`` (a preference).
     """
 
     name: ShapeName
@@ -182,7 +183,7 @@ def recognise_shape(
     if "text" in by_lower:
         return Shape("text", {"text": by_lower["text"]})
     raise DatasetError(
-        f"No usable column in the data set: its columns are {_listed(columns)}.", SFT_NEEDS
+        f"No usable column in the data set: its columns are {listed(columns)}.", SFT_NEEDS
     )
 
 
@@ -190,8 +191,8 @@ def _shape_as_told(columns: Sequence[str], told: Mapping[str, str]) -> Shape:
     missing = [column for column in told.values() if column not in columns]
     if missing:
         raise DatasetError(
-            f"config.data.columns names {_listed(missing)}, but the data set's columns are "
-            f"{_listed(columns)}.",
+            f"config.data.columns names {listed(missing)}, but the data set's columns are "
+            f"{listed(columns)}.",
             SFT_NEEDS,
         )
     roles = dict(told)
@@ -209,7 +210,7 @@ def _shape_as_told(columns: Sequence[str], told: Mapping[str, str]) -> Shape:
     )
     if question is None or answer is None:
         raise DatasetError(
-            f"config.data.columns has the roles {_listed(list(roles))}, which make no row to "
+            f"config.data.columns has the roles {listed(list(roles))}, which make no row to "
             "train on.",
             SFT_NEEDS,
         )
@@ -218,5 +219,6 @@ def _shape_as_told(columns: Sequence[str], told: Mapping[str, str]) -> Shape:
     return Shape("dialogue", columns_by_role)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in quotes, for a message."""
     return ", ".join(repr(name) for name in names[:50]) or "none"

@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import pyarrow
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise when what is written to the cache changes its meaning."""
 
 

@@ -26,6 +26,7 @@ from tasks.errors import DatasetError
 IGNORED_LABEL = -100
 ROWS_PER_BATCH = 1000
 SECONDS_BETWEEN_PROGRESS_LINES = 5.0
+_ROWS_SAMPLED = 1000
 
 SCHEMA = pyarrow.schema(
     [
@@ -63,6 +64,16 @@ class Tokenised:
     dropped: int
     cut: int
 
+    def sample_sha256(self) -> str:
+        """Hash (hex) of the counts and of up to 1,000 rows, evenly spread: cheap for any size.
+
+        Tells data that changed from data that is the same, wherever the file lies.
+        """
+        step = max(len(self.dataset) // _ROWS_SAMPLED, 1)
+        sample = self.dataset[range(0, len(self.dataset), step)]
+        counts = [len(self.dataset), self.tokens, self.trained_tokens]
+        return hashlib.sha256(json.dumps([counts, sample]).encode()).hexdigest()
+
 
 def render(row: dict[str, Any], tokenizer: Any, add_eos: bool) -> Rendered:
     """Render one training row; see the module's docstring."""
@@ -74,11 +85,12 @@ def render(row: dict[str, Any], tokenizer: Any, add_eos: bool) -> Rendered:
         span = (len(row["prompt"]), len(text))
         return Rendered(text, (span,), special=True, ends_with_eos=add_eos)
     messages = json.loads(row["messages"])
-    text = _chat(tokenizer, messages)
+    text = chat_text(tokenizer, messages)
     return Rendered(text, _assistant_spans(tokenizer, messages, text), False, False)
 
 
-def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = False) -> str:
+def chat_text(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = False) -> str:
+    """``messages`` by the tokenizer's chat template; ``prompt``: with an answer's beginning."""
     rendered: str = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=prompt
     )
@@ -99,10 +111,10 @@ def _assistant_spans(
         if message["role"] != "assistant":
             continue
         last = index == len(messages) - 1
-        start = _common_prefix(_chat(tokenizer, messages[:index], prompt=True), text)
+        start = _common_prefix(chat_text(tokenizer, messages[:index], prompt=True), text)
         if last:
             return (*spans, (start, len(text)))
-        so_far = _chat(tokenizer, messages[: index + 1])
+        so_far = chat_text(tokenizer, messages[: index + 1])
         if text.startswith(so_far):
             spans.append((start, len(so_far)))
     return tuple(spans)
@@ -131,8 +143,7 @@ def tokenise(
 
     ``source_key`` names the content of ``rows``. Raises DatasetError where not one row is left.
     """
-    chosen = hashlib.sha256(indices.tobytes()).hexdigest()
-    key = key_of(source_key, chosen, tokenizer_key(tokenizer), max_length, add_eos)
+    key = key_of(source_key, indices_key(indices), tokenizer_key(tokenizer), max_length, add_eos)
     written = cached_arrow(
         cache_dir / "tokenised" / f"{key}.arrow",
         SCHEMA,
@@ -140,14 +151,23 @@ def tokenise(
     )
     dropped = len(indices) - len(written)
     if len(written) == 0:
-        raise DatasetError(
-            f"max_length ({max_length} tokens) leaves none of the {len(indices)} rows a token to "
-            "train on.",
-            "Raise config.training.max_length.",
-        )
+        raise nothing_left(max_length, len(indices))
     tokens, trained = _count_tokens(written)
     cut = int(pyarrow.compute.sum(written.data.column("cut")).as_py() or 0)
     return Tokenised(written.select_columns(["input_ids", "labels"]), tokens, trained, dropped, cut)
+
+
+def nothing_left(max_length: int, rows: int) -> DatasetError:
+    """The error where not one of so many rows can be trained on."""
+    return DatasetError(
+        f"max_length ({max_length} tokens) leaves none of the {rows} rows a token to train on.",
+        "Raise config.training.max_length.",
+    )
+
+
+def indices_key(indices: Indices) -> str:
+    """Hash of the rows that were chosen."""
+    return hashlib.sha256(indices.tobytes()).hexdigest()
 
 
 def tokenizer_key(tokenizer: Any) -> str:

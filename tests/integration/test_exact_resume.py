@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,7 +22,11 @@ SUMS = [
     for n in range(30)
 ]
 PREFERENCES = [
-    {"prompt": f"What is {n} plus 1?", "chosen": f"It is {n + 1}.", "rejected": f"{n}" * (n % 4 + 1)}
+    {
+        "prompt": f"What is {n} plus 1?",
+        "chosen": f"It is {n + 1}.",
+        "rejected": f"{n}" * (n % 4 + 1),
+    }
     for n in range(30)
 ]
 
@@ -54,16 +59,12 @@ CASES = {
         data={"eval_split": 0.2},
     ),
     # 8 micro-batches an epoch in groups of 3: the third step of each has two.
-    "accumulation with remainder": Case(
-        {"max_steps": 8, "gradient_accumulation_steps": 3}, (2, 3)
-    ),
+    "accumulation with remainder": Case({"max_steps": 8, "gradient_accumulation_steps": 3}, (2, 3)),
     "lora": Case({"max_steps": 5, **LORA}, (1, 3)),
     "packing": Case({"max_steps": 8, "packing": True, "max_length": 64, "batch_size": 2}, (2, 5)),
     "loader workers": Case({"max_steps": 11, "dataloader_num_workers": 1}, (3, 9)),
     "dpo": Case({"method": "dpo", "max_steps": 5, "beta": 0.2}, (1, 3), dataset="pairs.jsonl"),
-    "dpo with lora": Case(
-        {"method": "dpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"
-    ),
+    "dpo with lora": Case({"method": "dpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"),
     "group by length, second epoch": Case(
         {"max_steps": 13, "group_by_length": True, "batch_size": 6}, (7, 8), model="tiny"
     ),
@@ -163,7 +164,7 @@ def test_a_pause_changes_no_bit_and_no_number(
 
 
 def check_receipts(runs: list[Run], *, warm: bool) -> None:
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in itertools.pairwise(runs):
         left, found = before.of(Receipt)[-1], after.of(Receipt)[0]
         assert (left.when, found.when, found.warm) == ("paused", "resumed", warm)
         assert left == found.model_copy(update={"when": "paused", "warm": False})

@@ -24,7 +24,7 @@ from tests.support.dev_backend import DevBackend, free_port
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
 
-WAIT_S = 90.0
+WAIT_S = 40.0
 TERMINAL = ("completed", "failed", "cancelled")
 
 
@@ -156,7 +156,18 @@ class Stack:
 
     # ------------------------------------------------------------ jobs
 
-    def submit(
+    def submit(self, job_id: str, **options: Any) -> str:
+        """Create the job at the backend, start it at the bridge; returns its token.
+
+        ``options`` are those of :meth:`body`.
+        """
+        token = f"tok-{secrets.token_hex(8)}"
+        body = self.body(job_id, **{"job_token": token, **options})
+        self.backend.create_job(job_id, token, body["config"])
+        self.bridge.start(body)
+        return token
+
+    def body(
         self,
         job_id: str,
         *,
@@ -166,9 +177,8 @@ class Stack:
         training: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
         **fields: Any,
-    ) -> str:
-        """Create the job at the backend, start it at the bridge; returns its token."""
-        token = f"tok-{secrets.token_hex(8)}"
+    ) -> dict[str, Any]:
+        """The start request of a small job; ``fields`` are more of its top-level fields."""
         settings = {
             "method": "sft",
             "max_steps": steps,
@@ -183,18 +193,14 @@ class Stack:
             **(training or {}),
         }
         split = {"train_split": 0.9, "eval_split": 0.1, **(data or {})}
-        body = {
+        return {
             "config": {"model": {"name": model}, "training": settings, "data": split},
             "dataset_path": dataset,
             "execution_id": job_id,
             "name": job_id,
             "user_id": "u1",
-            "job_token": token,
             **fields,
         }
-        self.backend.create_job(job_id, token, body["config"])
-        self.bridge.start(body)
-        return token
 
     def wait(self, job_id: str, *statuses: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """Wait until the bridge says one of ``statuses`` (by default a terminal one)."""
@@ -250,6 +256,26 @@ class Stack:
         process: psutil.Process = wait_for("a training runs", found)
         return process
 
+    def attempt_processes(self, kind: str) -> list[psutil.Process]:
+        """Living processes of one kind, on all slots, parked ones too.
+
+        ``kind``: ``pool child``, ``slot process``, ``courier`` (the bridge's as well), ``keeper``
+        or ``training``.
+        """
+        if kind == "training":
+            return [t for keeper in self.attempt_processes("keeper") for t in _children(keeper)]
+        if kind == "keeper":
+            return [k for slot in self.attempt_processes("slot process") for k in _children(slot)]
+        title = _TITLES[kind]
+        services = psutil.Process().children()
+        children = [child for service in services for child in _children(service)]
+        return [child for child in children if title in _command_line(child)]
+
+    def slot_sockets(self) -> list[str]:
+        """Names of the sockets on which the slot processes listen."""
+        lines = map(_command_line, self.attempt_processes("slot process"))
+        return [line.split("--socket ")[1].split()[0] for line in lines]
+
     def worker_child(self, number: int) -> int:
         """Pid of the pool child of one worker."""
         return self._child_of_worker(number, "ForkPoolWorker")
@@ -267,6 +293,20 @@ class Stack:
 
         pid: int = wait_for(f"{title} of worker {number} runs", found)
         return pid
+
+
+_TITLES = {
+    "pool child": "ForkPoolWorker",
+    "slot process": "worker.slot_process",
+    "courier": "backend_bridge.courier",
+}
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -197,6 +197,7 @@ class Preloaded:
     """
 
     pause_at: tuple[int, ...] = ()
+    pid = 0
 
     def __enter__(self) -> Preloaded:
         self._socket, theirs = socket.socketpair()
@@ -219,17 +220,20 @@ class Preloaded:
         parking = [] if parking_fd is None else [parking_fd]
         message = json.dumps(self.pause_at).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
-        self._pid = int(self._socket.recv(32))
+        self.pid = int(self._socket.recv(32))
         return self
 
     def wait(self) -> int:
         """The training's exit code."""
-        return int(self._socket.recv(32))
+        self.pid, code = 0, int(self._socket.recv(32))
+        return code
 
     def end(self) -> None:
         """End a training that is still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.wait()
 
 
 def _serve(connection: socket.socket) -> None:

@@ -71,6 +71,17 @@ def test_the_eval_before_the_first_step_is_kept_but_not_sent() -> None:
     assert (reporter.first_eval_loss, reporter.last_eval_loss) == (4.0, 2.0)
 
 
+def test_a_loss_that_is_none_of_language_modelling_has_no_perplexity() -> None:
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict, perplexities=False)
+    reporter.on_log(None, state(3), None, {"loss": 1.0})
+    reporter.on_log(None, state(3), None, {"eval_loss": 1.0})
+    assert [
+        (metric.train_perplexity, metric.perplexity, metric.eval_perplexity)
+        for metric in channel.sent
+    ] == [(None, None, None)] * 2
+
+
 def test_gpu_figures_are_part_of_a_metric() -> None:
     channel: Any = RecordingChannel()
     reporter: Any = Reporter(channel, 8, lambda: {"gpu_utilization_percent": 97.0})

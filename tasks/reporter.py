@@ -1,7 +1,7 @@
-"""What listens to the Trainer: the reporter, the control of its steps, the keeper of checkpoints.
+"""Reports what the Trainer does: metrics, progress, one log line for each logged step.
 
-On the step path stand comparisons and an event check, no input or output: events go into the
-channel's queue, GPU figures come from a thread of their own.
+On the step path stand comparisons alone, no input or output: events go into the channel's queue,
+GPU figures come from a thread of their own.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainerCallback
 
-from backend_bridge.contract import Checkpoint, Metric, Progress
-from tasks import checkpoints
+from backend_bridge.contract import Metric, Progress
 from tasks.channel import Channel
-from tasks.checkpoints import Manifest
-from tasks.errors import Diverged, Stopped
 
-PROGRESS_INTERVAL_S = 0.5
+PROGRESS_INTERVAL_S = 0.4
+"""Between two Progress events of fast steps. A supervisor sees one at least every 0.5 s, or each
+step where those take longer; one that sees none knows that no step was made."""
 _LARGEST_EXPONENT = 700.0
 """exp() of more overflows a float."""
+
+Activity = Literal["train", "evaluate", "checkpoint", "save_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,17 +67,24 @@ class StepClock:
 class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
     """Sends Metric and Progress events and writes one log line for each logged step.
 
-    ``rows`` is the number of rows in an epoch. ``gpu_figures`` returns the latest figures. Keeps
-    ``first_eval_loss``, ``last_eval_loss``, ``tokens`` (real ones, without padding) and
-    ``tokens_per_second`` for the summary.
+    ``rows`` is the number of rows in an epoch. ``gpu_figures`` returns the latest figures.
+    ``perplexities``: whether the loss is one of language modelling, so that exp(loss) means
+    something. Keeps ``first_eval_loss``, ``last_eval_loss``, ``tokens`` (real ones, without
+    padding, since the job's start) and ``tokens_per_second`` for the summary.
     """
 
     def __init__(
-        self, channel: Channel, rows: int, gpu_figures: Callable[[], Mapping[str, float]]
+        self,
+        channel: Channel,
+        rows: int,
+        gpu_figures: Callable[[], Mapping[str, float]],
+        *,
+        perplexities: bool = True,
     ) -> None:
         self._channel = channel
         self._rows = rows
         self._gpu_figures = gpu_figures
+        self.perplexity = perplexity if perplexities else lambda _: None
         self._clock = StepClock()
         self._first_step = 0
         self._first_epoch = 0.0
@@ -86,39 +93,60 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.last_eval_loss: float | None = None
         self.last_eval_step: int | None = None
         self.train_loss: float | None = None
-        self.tokens = 0
+        self.tokens = self._first_tokens = 0
         self.tokens_per_second: float | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remember where the attempt starts; a resumed one knows the evals before it."""
+    def begin_attempt(self, state: Any, tokens: int) -> None:
+        """An attempt begins, cold or warm: rates count from here. ``tokens``: those before it."""
+        self._clock = StepClock()
         self._first_step, self._first_epoch = state.global_step, state.epoch or 0.0
+        self.tokens = self._first_tokens = tokens
+        self._send_progress(state)
+
+    def leave_out_time(self) -> None:
+        """What happened since the last step's end was no training."""
+        self._clock.skip()
+
+    def announce(self, state: Any, activity: Activity) -> None:
+        """Say at once what is being done."""
+        self._send_progress(state, activity)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A resumed attempt knows the evals before it."""
         evals = [entry for entry in state.log_history if "eval_loss" in entry]
         if evals:
             self.first_eval_loss = finite(evals[0]["eval_loss"])
-        self._send_progress(state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock at the attempt's first step."""
         self._clock.begin_step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Report progress, at most twice a second."""
+        """Report progress, at most every 0.4 s; and before what takes long, what that is."""
         self._clock.end_step()
-        now = time.monotonic()
-        if now - self._progress_at >= PROGRESS_INTERVAL_S:
-            self._send_progress(state)
+        if control.should_save or control.should_evaluate:
+            self._send_progress(state, "evaluate" if control.should_evaluate else "checkpoint")
+        else:
+            self._send_progress_if_due(state, "train")
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A long eval is no hang: report that it moves."""
+        self._send_progress_if_due(state, "evaluate")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave the eval's time out of the training's rates."""
         self._clock.skip()
+        if control.should_save:
+            self._send_progress(state, "checkpoint")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave the checkpoint's time out of the training's rates."""
         self._clock.skip()
+        self._send_progress(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Send where the training ended."""
-        self._send_progress(state)
+        self._send_progress(state, "save_model")
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
@@ -133,15 +161,15 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
 
     def _report_train(self, state: Any, logs: Mapping[str, Any]) -> None:
         self.train_loss = finite(logs["loss"])
-        self.tokens = int(logs.get("num_tokens", 0))
+        self.tokens = int(logs.get("num_tokens", self.tokens))
         elapsed = self._clock.training_s
         samples = ((state.epoch or 0.0) - self._first_epoch) * self._rows
         if elapsed > 0:
-            self.tokens_per_second = self.tokens / elapsed
+            self.tokens_per_second = (self.tokens - self._first_tokens) / elapsed
         self._send_metric(
             state,
             train_loss=self.train_loss,
-            train_perplexity=perplexity(self.train_loss),
+            train_perplexity=self.perplexity(self.train_loss),
             learning_rate=finite(logs.get("learning_rate")),
             grad_norm=finite(logs.get("grad_norm")),
             samples_per_second=samples / elapsed if elapsed > 0 else None,
@@ -168,21 +196,25 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
             state.global_step,
             state.max_steps,
             logs["eval_loss"],
-            perplexity(loss),
+            self.perplexity(loss),
         )
         if state.global_step > 0:
             self._send_metric(
                 state,
                 eval_loss=loss,
-                perplexity=perplexity(loss),
-                eval_perplexity=perplexity(loss),
+                perplexity=self.perplexity(loss),
+                eval_perplexity=self.perplexity(loss),
             )
 
     def _send_metric(self, state: Any, **values: float | None) -> None:
         point = {"step": state.global_step, "epoch": state.epoch or 0.0}
         self._channel.send(Metric.model_validate({**point, **values, **self._gpu_figures()}))
 
-    def _send_progress(self, state: Any) -> None:
+    def _send_progress_if_due(self, state: Any, activity: Activity) -> None:
+        if time.monotonic() - self._progress_at >= PROGRESS_INTERVAL_S:
+            self._send_progress(state, activity)
+
+    def _send_progress(self, state: Any, activity: Activity = "train") -> None:
         self._progress_at = time.monotonic()
         done, left = state.global_step - self._first_step, state.max_steps - state.global_step
         remaining = None
@@ -195,101 +227,6 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
                 epoch=state.epoch or 0.0,
                 total_epochs=state.num_train_epochs,
                 remaining_seconds=remaining,
+                activity=activity,
             )
         )
-
-
-class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
-    """Stops the training at a step boundary where the supervisor asks, or where it diverged.
-
-    A stop anywhere else (``on_substep_end``, say) would make a resume inexact.
-    """
-
-    def __init__(self, channel: Channel, stop_on_nan: bool) -> None:
-        self._channel = channel
-        self._stop_on_nan = stop_on_nan
-        self._warned = False
-        self.stopped: Literal["cancelled", "paused"] | None = None
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Obey a cancel or a pause."""
-        if self._channel.cancel_requested.is_set():
-            self.stopped = "cancelled"
-            control.should_training_stop = True
-            control.should_log = control.should_evaluate = control.should_save = False
-        elif self._channel.pause_requested.is_set() and state.global_step < state.max_steps:
-            self.stopped = "paused"
-            control.should_training_stop = control.should_save = True
-        elif control.should_save:
-            # The log comes before the save, so that no checkpoint of a diverged model is written.
-            control.should_log = True
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A cancel need not wait for the end of a long eval."""
-        if self._channel.cancel_requested.is_set():
-            raise Stopped
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
-    ) -> None:
-        """Check that loss and gradient norm are finite numbers. Raises Diverged."""
-        # Under fp16 the gradient scaler skips steps with an infinite norm as a matter of course.
-        checked = ("loss", "eval_loss") if args.fp16 else ("loss", "eval_loss", "grad_norm")
-        for name in checked:
-            value = (logs or {}).get(name)
-            if value is None or math.isfinite(value):
-                continue
-            sentence = f"The training diverged: {name} is {value} at step {state.global_step}."
-            if self._stop_on_nan:
-                raise Diverged(
-                    sentence,
-                    "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to 1; "
-                    "earlier checkpoints are intact.",
-                )
-            if not self._warned:
-                logger.warning("%s It goes on, since stop_on_nan is off.", sentence)
-                self._warned = True
-
-
-class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # as above
-    """Seals each checkpoint that the Trainer wrote, reports it, and deletes surplus ones."""
-
-    def __init__(
-        self, channel: Channel, reporter: Reporter, job_id: str, attempt: int, keep: int
-    ) -> None:
-        self._channel = channel
-        self._reporter = reporter
-        self._job_id = job_id
-        self._attempt = attempt
-        self._keep = keep
-        self.last_path: str | None = None
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Write the manifest, then tell the supervisor."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        evaluated_now = self._reporter.last_eval_step == state.global_step
-        manifest = checkpoints.seal(
-            folder,
-            Manifest(
-                job_id=self._job_id,
-                attempt=self._attempt,
-                step=state.global_step,
-                epoch=state.epoch or 0.0,
-                train_loss=self._reporter.train_loss,
-                eval_loss=self._reporter.last_eval_loss if evaluated_now else None,
-            ),
-        )
-        self.last_path = f"{folder.parent.name}/{folder.name}"
-        self._channel.send(
-            Checkpoint(
-                path=self.last_path,
-                step=manifest.step,
-                epoch=manifest.epoch,
-                size_bytes=manifest.size_bytes,
-                train_loss=manifest.train_loss,
-                eval_loss=manifest.eval_loss,
-                is_best=evaluated_now and state.best_global_step == state.global_step,
-            )
-        )
-        logger.info("Checkpoint of step %d is written and verified", state.global_step)
-        checkpoints.prune(folder.parent, self._keep, state.best_global_step)

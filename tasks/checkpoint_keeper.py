@@ -1,0 +1,111 @@
+"""Completes each checkpoint that the Trainer wrote, and puts back what it forgets at a resume."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from backend_bridge.contract import Checkpoint, Receipt
+from tasks import checkpoints
+from tasks.channel import Channel
+from tasks.checkpoints import Manifest
+from tasks.control import Control
+from tasks.loss_sums import LossSums
+from tasks.pausing import Pauser
+from tasks.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
+from tasks.reporter import Reporter
+from tasks.resume import Start
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked
+    """Seals, publishes and reports each checkpoint, and deletes surplus ones.
+
+    ``start``: the checkpoint that the attempt resumes from. ``manifest``: what all checkpoints of
+    this attempt have in common (job, attempt, fingerprint). Add it before the reporter, which
+    counts from what it puts back.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        channel: Channel,
+        reporter: Reporter,
+        control: Control,
+        pauser: Pauser,
+        *,
+        start: Start | None,
+        manifest: Callable[[int, float], Manifest],
+        keep: int,
+    ) -> None:
+        self._trainer = trainer
+        self._channel = channel
+        self._reporter = reporter
+        self._control = control
+        self._pauser = pauser
+        self._start = start
+        self._manifest = manifest
+        self._keep = keep
+        if start is not None:
+            trainer.on_resumed = self._prove_resume
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Put back the sums of the loss since it was last logged."""
+        if self._start is not None:
+            LossSums.read(self._start.folder).restore(self._trainer)
+        self._reporter.begin_attempt(state, self._trainer._total_train_tokens)
+
+    def _prove_resume(self) -> None:
+        """Everything is back, no step is made: compare with the receipt of the checkpoint."""
+        assert self._start is not None
+        before = Receipt.model_validate_json((self._start.folder / RECEIPT_NAME).read_bytes())
+        now = take_receipt(
+            self._trainer, "resumed", data_position=self._trainer.data_position, warm=False
+        )
+        log_receipt(now)
+        compare(before, now)
+        self._channel.send(now)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the step's data as consumed."""
+        self._trainer.end_of_step()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the manifest, give the folder its name, tell the supervisor; pause if asked to."""
+        partial = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        receipt = take_receipt(self._trainer, "paused", data_position=self._trainer.data_position)
+        (partial / RECEIPT_NAME).write_text(receipt.model_dump_json())
+        LossSums.of(self._trainer).write(partial)
+        evaluated_now = self._reporter.last_eval_step == state.global_step
+        manifest = self._manifest(state.global_step, state.epoch or 0.0).model_copy(
+            update={
+                "train_loss": self._reporter.train_loss,
+                "eval_loss": self._reporter.last_eval_loss if evaluated_now else None,
+            }
+        )
+        checkpoints.seal(partial, manifest)
+        folder = checkpoints.publish(partial, partial.parent.parent)
+        # Read back: what is reported, and what a pause rests on, is what lies in the folder.
+        manifest = checkpoints.verify(folder)
+        path = f"{folder.parent.name}/{folder.name}"
+        self._channel.send(
+            Checkpoint(
+                path=path,
+                step=manifest.step,
+                epoch=manifest.epoch,
+                size_bytes=manifest.size_bytes,
+                train_loss=manifest.train_loss,
+                eval_loss=manifest.eval_loss,
+                is_best=evaluated_now and state.best_global_step == state.global_step,
+            )
+        )
+        logger.info("Checkpoint of step %d is written and verified", state.global_step)
+        checkpoints.prune(folder.parent, self._keep, state.best_global_step)
+        if self._control.pausing:
+            self._control.pausing = False
+            self._pauser.pause(path, receipt)

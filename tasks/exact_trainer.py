@@ -1,0 +1,65 @@
+"""What makes TRL's trainers resume exactly, and prove it: a mixin in front of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tasks.samplers import LengthGroupedSampler, row_lengths
+
+if TYPE_CHECKING:
+    _Base = Any
+else:
+    _Base = object
+
+
+class ExactTrainer(_Base):  # type: ignore[misc]  # transformers is not type-checked here
+    """Mixin for a ``transformers.Trainer``.
+
+    Orders rows by seed and epoch alone, counts the micro-batches of the epoch that were consumed
+    (``data_position``), and calls ``on_resumed`` at the moment of a resume when everything is back
+    and no step has been made: model, optimizer, scheduler and random numbers.
+    """
+
+    data_position = 0
+    on_resumed: Callable[[], None] | None = None
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL makes one at each checkpoint."""
+
+    def loss_sum(self) -> float:
+        """Sum of the losses of the steps since the last logged one."""
+        return float(self._tr_loss.item())
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedSampler(
+            row_lengths(self.train_dataset if train_dataset is None else train_dataset),
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            self.args.seed,
+        )
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        resumed = arguments["resume_from_checkpoint"] is not None
+        first = resumed and arguments["epoch"] == arguments["epochs_trained"]
+        self.data_position = arguments["steps_trained_in_current_epoch"] if first else 0
+        self._fetched = self.data_position
+        super()._run_epoch(**arguments)
+
+    def get_batch_samples(self, *arguments: Any, **more: Any) -> Any:
+        """Fetch the micro-batches of the next step, counting them."""
+        samples, items = super().get_batch_samples(*arguments, **more)
+        self._fetched += len(samples)
+        return samples, items
+
+    def end_of_step(self) -> None:
+        """The step is made: what was fetched for it counts as consumed; an epoch's end as 0."""
+        epoch_is_over = float(self.state.epoch or 0.0).is_integer()
+        self.data_position = 0 if epoch_is_over else self._fetched
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if self.on_resumed is not None:
+            self.on_resumed()
+            self.on_resumed = None

@@ -1,0 +1,72 @@
+"""Parking: a paused training that waits in its process, off the GPU, to be woken by its keeper.
+
+The keeper makes a socket pair before it forks the training and names the training's end in the
+variable ``TRAINYARD_PARKING_FD``. To wake the training it sends one JSON line,
+``{"resume": true, "attempt_id": "job:2"}``, with two descriptors: where the output goes from now
+on, and the event channel of the new attempt. The training never writes to this socket.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass
+
+FD_VARIABLE = "TRAINYARD_PARKING_FD"
+_LINE_BYTES_MAX = 4096
+
+
+@dataclass(frozen=True)
+class Wake:
+    """What the keeper sent: the new attempt, and the socket of its event channel."""
+
+    attempt_id: str
+    events_fd: int
+
+
+class ParkingPlace:
+    """This process's end of the parking socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)
+
+    @classmethod
+    def from_environment(cls) -> ParkingPlace | None:
+        """The place that the keeper made; None where it made none."""
+        value = os.environ.pop(FD_VARIABLE, None)
+        return None if value is None else cls(int(value))
+
+    def wait(self) -> Wake:
+        """Wait until the keeper wakes this process; its output then goes where the keeper says.
+
+        Meanwhile what is printed goes nowhere, since nobody reads the old output any more. Ends the
+        process at once where the keeper closes the socket: it is not wanted any more.
+        """
+        null = os.open(os.devnull, os.O_WRONLY)
+        _redirect_output(null)
+        line, descriptors = b"", list[int]()
+        while not line.endswith(b"\n"):
+            data, received, _, _ = socket.recv_fds(self._socket, _LINE_BYTES_MAX, 2)
+            if not data:
+                # Not sys.exit: nothing is to be written, said or waited for any more.
+                os._exit(0)
+            line += data
+            descriptors += received
+        output, events = descriptors
+        _redirect_output(output)
+        return Wake(str(json.loads(line)["attempt_id"]), events)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+
+def _redirect_output(descriptor: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

@@ -1,0 +1,147 @@
+"""One table: what a request calls a setting, and what the installed Trainer calls it.
+
+Every field of the request's ``config`` has a row. Defaults are written out, since the libraries'
+own change between versions (TRL's turn bf16 and gradient checkpointing on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks import adaptation
+from tasks.adaptation import Context
+
+DEFAULT_SAVE_STEPS = 500
+DEFAULT_CHECKPOINTS_KEPT = 3
+DEFAULT_BETA = 0.1
+
+Adapt = Callable[[Any, Context], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: the request's ``path`` below ``config`` → the Trainer's ``argument``.
+
+    ``adapt(value, context)`` turns the one into the other and may leave a note; where the request
+    says nothing, it gets None, or ``default`` applies. Without ``argument`` the setting acts
+    elsewhere (``used_by``), or nowhere: then ``ignored`` says why. It belongs to the ``methods``
+    alone, and is ignored under others.
+    """
+
+    path: str
+    argument: str | None = None
+    default: Any = None
+    adapt: Adapt | None = None
+    used_by: str = ""
+    ignored: str = ""
+    methods: tuple[str, ...] = ("sft", "dpo")
+
+
+# fmt: off
+TABLE: tuple[Setting, ...] = (
+    Setting("training.method", used_by="the choice of the trainer"),
+    Setting("training.num_epochs", "num_train_epochs"),
+    Setting("training.max_steps", "max_steps", adapt=adaptation.max_steps),
+    Setting("training.learning_rate", "learning_rate"),
+    Setting("training.batch_size", "per_device_train_batch_size"),
+    Setting("training.eval_batch_size", "per_device_eval_batch_size",
+            adapt=lambda value, context: value or context.training.batch_size),
+    Setting("training.gradient_accumulation_steps", "gradient_accumulation_steps"),
+    Setting("training.warmup_steps", "warmup_steps", adapt=adaptation.warmup),
+    Setting("training.warmup_ratio", used_by="warmup_steps, where those are 0"),
+    Setting("training.lr_scheduler_type", "lr_scheduler_type", adapt=adaptation.scheduler),
+    Setting("training.optim", "optim", adapt=adaptation.optimizer),
+    Setting("training.weight_decay", "weight_decay"),
+    Setting("training.max_grad_norm", "max_grad_norm"),
+    Setting("training.bf16", "bf16", adapt=adaptation.bf16),
+    Setting("training.fp16", "fp16", adapt=adaptation.fp16),
+    Setting("training.gradient_checkpointing", "activation_checkpointing", default=False),
+    Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length),
+    Setting("training.max_prompt_length", used_by="the cutting of prompts", methods=("dpo",)),
+    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft",)),
+    Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling),
+    Setting("training.beta", "beta", default=DEFAULT_BETA, methods=("dpo",)),
+    Setting("training.use_lora", used_by="the model: a LoRA adapter is trained"),
+    Setting("training.quantization", used_by="the model's loading"),
+    Setting("training.logging_steps", "logging_steps"),
+    Setting("training.eval_strategy", "eval_strategy", adapt=adaptation.eval_strategy),
+    Setting("training.eval_steps", "eval_steps", adapt=adaptation.eval_steps),
+    Setting("training.save_strategy", "save_strategy", adapt=adaptation.save_strategy),
+    Setting("training.save_steps", "save_steps", default=DEFAULT_SAVE_STEPS),
+    Setting("training.save_total_limit", used_by="the pruning of checkpoints",
+            default=DEFAULT_CHECKPOINTS_KEPT),
+    Setting("training.metric_for_best_model", "metric_for_best_model",
+            adapt=adaptation.best_metric),
+    Setting("training.dataloader_num_workers", "dataloader_num_workers",
+            adapt=adaptation.loader_workers),
+    Setting("training.dataloader_prefetch_factor", "dataloader_prefetch_factor",
+            adapt=adaptation.prefetch),
+    Setting("training.dataloader_pin_memory", "dataloader_pin_memory", adapt=adaptation.pin_memory),
+    Setting("training.pretokenize", used_by="the data set: rows are always tokenised beforehand"),
+    Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),
+    Setting("model.name", used_by="the model's loading"),
+    Setting("model.trust_remote_code", used_by="the model's loading, where the worker allows it"),
+    Setting("model.torch_dtype", used_by="the model's loading (dtype)"),
+    Setting("model.device_map", ignored="a job has one device, and all of the model is on it"),
+    Setting("model.attn_implementation", used_by="the model's loading"),
+    Setting("model.revision", used_by="the model's download"),
+    Setting("tokenizer.name", used_by="the tokenizer's loading"),
+    Setting("tokenizer.trust_remote_code", used_by="the tokenizer's loading, where allowed"),
+    Setting("tokenizer.padding_side", used_by="the saved tokenizer; training pads on the right"),
+    Setting("tokenizer.add_eos_token", used_by="the tokenising of text and prompt/completion"),
+    Setting("lora.r", used_by="LoraConfig(r)"),
+    Setting("lora.alpha", used_by="LoraConfig(lora_alpha)"),
+    Setting("lora.dropout", used_by="LoraConfig(lora_dropout)"),
+    Setting("lora.target_modules", used_by="LoraConfig(target_modules)", default="all-linear"),
+    Setting("lora.bias", used_by="LoraConfig(bias)"),
+    Setting("lora.task_type", used_by="LoraConfig(task_type)"),
+    Setting("data.strategy", ignored="it is a label of the client"),
+    Setting("data.generation_type", ignored="it is a label of the client"),
+    Setting("data.dataset_format", ignored="the shape is recognised from the columns"),
+    Setting("data.text_field", used_by="the data set"),
+    Setting("data.columns", used_by="the data set"),
+    Setting("data.max_samples", used_by="the data set"),
+    Setting("data.train_split", used_by="the data set"),
+    Setting("data.eval_split", used_by="the data set"),
+    Setting("evaluation.metrics", ignored="loss and perplexity are always reported"),
+    Setting("evaluation.eval_steps", used_by="training.eval_steps"),
+    Setting("tensorboard", ignored="TensorBoard is not written by this version"),
+    Setting("predictions", ignored="prediction samples are not made by this version"),
+    Setting("provider", ignored="the worker trains on its own machine"),
+    Setting("tools", ignored="it means nothing to a training"),
+    Setting("seed", "seed"),
+    Setting("dataset_path", used_by="the request's dataset_path, where that is empty"),
+    Setting("output_dir", ignored="the result is written to the job's own folder"),
+)
+# fmt: on
+
+FIXED: Mapping[str, Any] = {
+    "report_to": "none",
+    "disable_tqdm": True,
+    "logging_strategy": "steps",
+    "logging_first_step": True,
+    # The default logs 0.0 for a loss that is NaN.
+    "logging_nan_inf_filter": False,
+    "prediction_loss_only": True,
+    "remove_unused_columns": True,
+    "push_to_hub": False,
+    "save_only_model": False,
+    # Pruned by tasks.checkpoints once the newest is sealed; the Trainer would do it before.
+    "save_total_limit": None,
+    "load_best_model_at_end": False,
+    "greater_is_better": False,
+}
+"""Arguments that no request changes."""
+
+FIXED_BY_METHOD: Mapping[str, Mapping[str, Any]] = {
+    "sft": {
+        "packing_strategy": "wrapped",
+        "eval_packing": False,
+        # Rows come tokenised; with packing TRL still joins them.
+        "dataset_kwargs": {},
+    },
+    "dpo": {"truncation_mode": "keep_start"},
+}
+"""As FIXED, for one method alone."""

@@ -1,0 +1,208 @@
+"""What must hold after a soak; each check returns sentences about what does not."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backend_bridge.contract import OCCUPYING, TERMINAL, JobStatus
+from backend_bridge.job_record import Job
+from tests.support.stack import Stack
+from worker.slot_client import parked_attempts
+
+_REPORTED = ("status", "metric", "log")
+_ENDED = {status.value for status in TERMINAL}
+_OF_THE_STORE = re.compile(r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: )")
+_STARTS = re.compile(r"^\[[^]]+\] \[trainyard\] Attempt (\d+) of job")
+
+
+class Evidence:
+    """Looks at a settled stack; ``steps`` are the jobs and how many steps each was to make."""
+
+    def __init__(self, stack: Stack, steps: dict[str, int], witness: Path) -> None:
+        self.stack = stack
+        self.steps = steps
+        self.witness = witness
+        self.jobs = {job.job_id: job for job in stack.store.jobs()}
+        self.events = {job_id: self._events(job_id) for job_id in self.jobs}
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong with the jobs; empty where all is well."""
+        checks: list[Callable[[Job], Iterator[str]]] = [
+            self._has_come_to_rest,
+            self._status_order,
+            self._backend_agrees,
+            self._log_is_delivered,
+            self._attempts_did_not_overlap,
+            self._did_all_steps,
+        ]
+        found = [
+            f"{job.job_id}: {problem}"
+            for check in checks
+            for job in self.jobs.values()
+            for problem in check(job)
+        ]
+        if missing := self.steps.keys() - self.jobs.keys():
+            found.append(f"unknown to the store: {sorted(missing)}")
+        return [*found, *self._weights_agree(), *self._nothing_is_held(), *self._only_parked_live()]
+
+    def _events(self, job_id: str) -> list[dict[str, str]]:
+        stream = self.stack.redis.xrange(f"trainyard:events:{job_id}")
+        return [fields for _, fields in stream]
+
+    def _statuses(self, job_id: str) -> list[tuple[int, str]]:
+        return [
+            (int(event["attempt"]), json.loads(event["data"])["status"])
+            for event in self.events[job_id]
+            if event["kind"] == "status"
+        ]
+
+    # ------------------------------------------------------------ states
+
+    def _has_come_to_rest(self, job: Job) -> Iterator[str]:
+        if job.status not in (*TERMINAL, JobStatus.PAUSED):
+            yield f"is {job.status}"
+
+    def _status_order(self, job: Job) -> Iterator[str]:
+        statuses = self._statuses(job.job_id)
+        attempts = [attempt for attempt, _ in statuses]
+        if attempts != sorted(attempts):
+            yield f"an older attempt wrote after a newer one: {statuses}"
+        for attempt, group in itertools.groupby(statuses, lambda pair: pair[0]):
+            names = [status for _, status in group]
+            if names.count("running") > 1 or "running" in names[1:]:
+                yield f"attempt {attempt} said running again: {names}"
+            if any(name in _ENDED for name in names[:-1]):
+                yield f"attempt {attempt} spoke after its end: {names}"
+        if statuses and statuses[-1][1] != job.status:
+            yield f"is {job.status}, but its last status is {statuses[-1]}"
+
+    def _backend_agrees(self, job: Job) -> Iterator[str]:
+        """The backend took every entry of the stream, each once by its key, and in order."""
+        entries = [event for event in self.events[job.job_id] if event["kind"] in _REPORTED]
+        wanted = [f"{job.job_id}:{event['attempt']}:{event['sequence']}" for event in entries]
+        taken, statuses = self._taken(job.job_id)
+        if taken != wanted:
+            lost, foreign = set(wanted) - set(taken), set(taken) - set(wanted)
+            yield f"delivery differs: lost {sorted(lost)}, foreign {sorted(foreign)}, or order"
+        if statuses != [status for _, status in self._statuses(job.job_id)]:
+            yield f"the backend took {statuses}, the stream has {self._statuses(job.job_id)}"
+        if (at_backend := self.stack.backend.status(job.job_id)["status"]) != job.status:
+            yield f"is {job.status} in the store and {at_backend} at the backend"
+
+    def _taken(self, job_id: str) -> tuple[list[str], list[str]]:
+        """Keys in the order of their first acceptance, and the statuses among them."""
+        keys: dict[str, None] = {}
+        statuses = []
+        for request in self.stack.backend.requests(job_id):
+            key = request["headers"].get("idempotency-key")
+            if request["status"] != 200 or key is None or key in keys:
+                continue  # not taken, the test's own, or sent again because its answer was lost
+            keys[key] = None
+            if request["path"].endswith("/status"):
+                statuses.append(request["body"]["status"])
+        return list(keys), statuses
+
+    # ------------------------------------------------------------ logs
+
+    def _log_is_delivered(self, job: Job) -> Iterator[str]:
+        """Stream and backend have the same lines; train.log has no line that they lack.
+
+        The exception: what an attempt that was lost, or fenced off, had not handed over yet.
+        """
+        stored: list[str] = []
+        for event in self.events[job.job_id]:
+            stored += json.loads(event["data"]) if event["kind"] == "log" else []
+        if (at_backend := self.stack.backend.logs(job.job_id)) != stored:
+            yield f"{len(stored)} lines in the stream, {len(at_backend)} others at the backend"
+        written = self.stack.log(job.job_id).splitlines()
+        foreign = Counter(stored) - Counter(written)
+        foreign_lines = [line for line in foreign if not _OF_THE_STORE.match(line)]
+        if foreign_lines:
+            yield f"lines that train.log lacks: {foreign_lines[:3]}"
+        lost = set(re.findall(r"\] Attempt (\d+) was lost: ", "\n".join(stored)))
+        missing = Counter(written) - Counter(stored)
+        attempt = "0"
+        for line in written:
+            attempt = starts[1] if (starts := _STARTS.match(line)) else attempt
+            if line in missing and attempt not in lost:
+                yield f"a line of attempt {attempt} was not delivered: {line}"
+
+    # ------------------------------------------------------------ attempts
+
+    def _signs(self, job_id: str) -> list[tuple[int, str, str]]:
+        path = self.witness / f"{job_id}.signs"
+        lines = path.read_text().splitlines() if path.exists() else []
+        signs = [line.split() for line in lines]
+        return sorted((int(at), process, what) for at, process, what in signs)
+
+    def _attempts_did_not_overlap(self, job: Job) -> Iterator[str]:
+        """No process of a job worked after another one of it had begun to (see the witness)."""
+        signs = self._signs(job.job_id)
+        order = [process for process, _ in itertools.groupby(signs, lambda sign: sign[1])]
+        again = [process for process, count in Counter(order).items() if count > 1]
+        if again:
+            yield f"processes {again} worked on after another had begun: {order}"
+        was_paused = "paused" in {status for _, status in self._statuses(job.job_id)}
+        contended = {process for _, process, what in signs if what == "contended"}
+        if contended and not was_paused:
+            yield f"processes {sorted(contended)} began while another one lived"
+        started = sum(status == "running" for _, status in self._statuses(job.job_id))
+        if len(set(order)) > started:
+            yield f"{len(set(order))} processes worked in {started} attempts"
+
+    def _did_all_steps(self, job: Job) -> Iterator[str]:
+        if job.status is not JobStatus.COMPLETED:
+            return
+        wanted = self.steps[job.job_id]
+        if job.progress.get("step") != wanted:
+            yield f"completed at step {job.progress.get('step')} of {wanted}"
+        computed = sum(what == "step" for *_, what in self._signs(job.job_id))
+        if computed < wanted:
+            yield f"completed after {computed} computed steps of {wanted}"
+
+    def _weights_agree(self) -> Iterator[str]:
+        """Jobs of one length are the same training: whatever happened, the same weights."""
+        weights: dict[int, dict[str, list[str]]] = {}
+        for job in self.jobs.values():
+            if job.status is JobStatus.COMPLETED:
+                path = self.stack.home / "jobs" / job.job_id / "model" / "model.safetensors"
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+                of_length = weights.setdefault(self.steps[job.job_id], {})
+                of_length.setdefault(digest, []).append(job.job_id)
+        for steps, by_digest in weights.items():
+            if len(by_digest) > 1:
+                yield f"different weights after {steps} steps: {by_digest}"
+
+    # ------------------------------------------------------------ what is left
+
+    def _nothing_is_held(self) -> Iterator[str]:
+        redis = self.stack.redis
+        for key in ("trainyard:waiting", "trainyard:occupying", "trainyard:undelivered"):
+            if left := redis.zrange(key, 0, -1):
+                yield f"{key} still has {left}"
+        if locks := redis.keys("trainyard:delivery-lock:*"):
+            yield f"locks are left: {locks}"
+        if messages := {key: redis.lrange(key, 0, -1) for key in redis.keys("gpu*")}:
+            yield f"messages are left in the broker: {messages}"
+        if count := redis.get("trainyard:set-aside-count"):
+            yield f"{count} entries were set aside: {redis.lrange('trainyard:set-aside', 0, 3)}"
+        if left := [job.attempt_id for job in self.jobs.values() if job.status in OCCUPYING]:
+            yield f"still occupying: {left}"
+
+    def _only_parked_live(self) -> Iterator[str]:
+        """What lives of any attempt is parked, and its job is paused and knows of it."""
+        parked = [
+            name for socket in self.stack.slot_sockets() for name in parked_attempts(socket, 5.0)
+        ]
+        known = {job.parked for job in self.jobs.values() if job.status is JobStatus.PAUSED}
+        if strangers := [name for name in parked if name not in known]:
+            yield f"parked, and no paused job knows of it: {strangers}"
+        keepers = self.stack.attempt_processes("keeper")
+        if len(keepers) != len(parked):
+            yield f"{len(keepers)} keepers live for {len(parked)} parked attempts"

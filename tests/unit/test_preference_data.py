@@ -1,0 +1,133 @@
+"""Preference rows: what they may look like, and what they are tokenised to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy
+import pytest
+from transformers import AutoTokenizer
+
+from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, RowProblem
+from tasks.datasets.preference import format_preference, recognise_preference
+from tasks.datasets.tokenise import Tokenised
+from tasks.datasets.tokenise_preference import tokenise_preferences
+from tasks.errors import DatasetError
+from tests.support.models import make_tiny_model
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+ASKED = [user("Is 3 odd?")]
+SAME = {"prompt": ASKED, "chosen": [answer("Yes.")], "rejected": [answer("No.")]}
+WHOLE = {"chosen": [*ASKED, answer("Yes.")], "rejected": [*ASKED, answer("No.")]}
+TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (TEXTS, TEXTS),
+        ({"Question": TEXTS["prompt"], "Chosen": "Yes.", "Rejected": "No."}, TEXTS),
+        (SAME, SAME),
+        ({**SAME, "prompt": "Is 3 odd?"}, SAME),
+        (WHOLE, SAME),
+        ({"prompt": "?", **WHOLE}, SAME),
+    ],
+)
+def test_every_shape_of_a_pair(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    formatted = format_preference(row, recognise_preference(list(row)))
+    assert {name: json.loads(value) for name, value in formatted.items()} == expected
+
+
+def test_columns_can_be_told() -> None:
+    told = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    shape = recognise_preference(["q", "good", "bad"], told=told)
+    assert dict(shape.columns) == told
+    with pytest.raises(DatasetError, match="'worse'"):
+        recognise_preference(["q", "good"], told={"rejected": "worse"})
+
+
+def test_columns_that_make_no_pair_are_named() -> None:
+    with pytest.raises(DatasetError, match="'question', 'answer'") as caught:
+        recognise_preference(["question", "answer"])
+    assert "chosen and rejected" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({**TEXTS, "rejected": "Yes."}, "the same"),
+        ({**TEXTS, "chosen": None}, "'chosen' is missing"),
+        ({"chosen": "a", "rejected": "b"}, "no prompt"),
+        ({"chosen": [answer("a")], "rejected": [answer("b")]}, "no prompt"),
+        ({"chosen": [user("x"), answer("a")], "rejected": [user("y"), answer("b")]}, "begin"),
+        ({"chosen": [user("x"), answer("a")], "rejected": [user("x")]}, "no answer of its own"),
+    ],
+)
+def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowProblem, match=said):
+        format_preference(row, recognise_preference(list(row)))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    found = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path_factory.mktemp("tiny")))
+    found.chat_template = SIMPLE_CHAT_TEMPLATE
+    return found
+
+
+def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> Tokenised:
+    stored = {"row": 1, **format_preference(row, recognise_preference(list(row)))}
+    settings = {"max_length": 128, "max_prompt_length": None, "add_eos": True, **more}
+    return tokenise_preferences(
+        datasets.Dataset.from_list([stored]),
+        numpy.arange(1, dtype=numpy.int64),
+        tokenizer,
+        cache_dir=cache,
+        source_key=json.dumps(row),
+        **settings,
+    )
+
+
+def test_texts_end_with_the_end_token_and_part_after_the_prompt(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    found = tokenised(TEXTS, tokenizer, tmp_path)
+    row = found.dataset[0]
+    eos = tokenizer.eos_token_id
+    assert tokenizer.decode(row["prompt_ids"] + row["chosen_ids"][:-1]) == "Is 3 odd? Yes."
+    assert tokenizer.decode(row["prompt_ids"] + row["rejected_ids"][:-1]) == "Is 3 odd? No."
+    assert (row["chosen_ids"][-1], row["rejected_ids"][-1]) == (eos, eos)
+    lengths = {name: len(ids) for name, ids in row.items()}
+    assert found.trained_tokens == lengths["chosen_ids"] + lengths["rejected_ids"]
+    assert found.tokens == found.trained_tokens + 2 * lengths["prompt_ids"]
+    assert (found.cut, found.dropped) == (0, 0)
+
+
+def test_conversations_go_through_the_chat_template(tokenizer: Any, tmp_path: Path) -> None:
+    row = tokenised(SAME, tokenizer, tmp_path).dataset[0]
+    prompt = tokenizer.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*ASKED, answer("Yes.")], tokenize=False)
+    assert tokenizer.decode(row["prompt_ids"]) == prompt
+    assert tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == whole
+
+
+def test_long_rows_are_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
+    whole = tokenised(TEXTS, tokenizer, tmp_path).dataset[0]
+    short = tokenised(TEXTS, tokenizer, tmp_path, max_prompt_length=3, max_length=5)
+    row = short.dataset[0]
+    assert row["prompt_ids"] == whole["prompt_ids"][-3:]
+    assert row["chosen_ids"] == whole["chosen_ids"][:2]
+    assert short.cut == 1
+    with pytest.raises(DatasetError, match="max_length"):
+        tokenised(TEXTS, tokenizer, tmp_path, max_length=len(whole["prompt_ids"]))

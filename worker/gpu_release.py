@@ -1,0 +1,77 @@
+"""Proof that a job has left its GPU: the memory that it took is back.
+
+``cancelled`` is written, and the slot goes on, only then. A slot whose memory does not come back
+is taken out of service. A slot's GPU is its own: whoever else takes memory there looks like us.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pynvml
+
+RELEASE_TIMEOUT_S = 10.0
+MEMORY_TOLERANCE_BYTES = 256 * 1024**2
+"""The driver's own bookkeeping moves by this much."""
+_CHECK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """Who is on the slot's GPU, and how much memory is taken. ``pids`` as NVML sees them."""
+
+    pids: frozenset[int]
+    used_bytes: int
+
+
+def slot_gpu_use() -> GpuUse | None:
+    """Use of the GPU that CUDA_VISIBLE_DEVICES pins by UUID or index; None without a GPU.
+
+    Raises pynvml.NVMLError where the driver fails.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver: no GPU
+        return None
+    try:
+        if visible.isdecimal():
+            if int(visible) >= pynvml.nvmlDeviceGetCount():
+                return None
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        else:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(visible)
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        return GpuUse(frozenset(process.pid for process in processes), used)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def wait_released(
+    before: GpuUse | None,
+    *,
+    use: Callable[[], GpuUse | None] = slot_gpu_use,
+    timeout_s: float = RELEASE_TIMEOUT_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """Wait until the GPU is as it was ``before`` the attempt.
+
+    Returns None when it is (at once without a GPU), else a sentence on what is still there.
+    """
+    if before is None:
+        return None
+    for _ in range(max(1, round(timeout_s / _CHECK_EVERY_S))):
+        now = use()
+        if now is None:
+            return None
+        new = now.pids - before.pids
+        too_much = now.used_bytes - before.used_bytes
+        if too_much <= MEMORY_TOLERANCE_BYTES:
+            return None
+        sleep(_CHECK_EVERY_S)
+    who = f"processes {sorted(new)} are still on it" if new else "no process is on it"
+    return f"{too_much / 1e9:.1f} GB of the GPU's memory did not come back; {who}"
