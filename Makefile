@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup test check format clean
+.PHONY: run up setup test chaos bench check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -19,6 +19,13 @@ setup: $(STAMP)  ## the environment alone
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
+	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) \
+		CHAOS_JOBS=$(or $(CHAOS_JOBS),20) $(BIN)/python -m pytest -s tests/chaos
+
+bench: $(STAMP)  ## times of pause, resume, cancel and crash, into benchmarks/results
+	$(BIN)/python benchmarks/lifecycle.py
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -57,6 +57,14 @@ class Job:
     def attempt_id(self) -> str:
         return attempt_id(self.job_id, self.attempt)
 
+    def parked_at(self, slot: str) -> str | None:
+        """The attempt whose parked process goes on where ``slot`` takes the job; None: cold start.
+
+        A checkpoint that a person has chosen is another state than that of the parked process.
+        """
+        another_state = self.resume_from or self.from_start
+        return self.parked if self.parked_on == slot and self.parked and not another_state else None
+
     @classmethod
     def from_hash(cls, raw: Mapping[str, str]) -> Job:
         """Read the Redis hash of a job."""

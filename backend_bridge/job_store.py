@@ -317,14 +317,19 @@ class JobStore:
 
     def put_back(self, job_id: str, attempt: int, reason: str) -> bool:
         """Queue a job again that its worker gave up because the worker stops."""
-        return self._change(
+        queued = self._change(
             job_id,
             attempt,
-            _ACTIVE,
+            {JobStatus.RUNNING},
             JobStatus.QUEUED,
             counter="put_backs",
             line=f"Put back into the queue: {reason}",
-        ) or self.cancelled(job_id, attempt)
+        )
+        return (
+            queued
+            or self._paused_after_all(job_id, attempt, reason)
+            or self.cancelled(job_id, attempt)
+        )
 
     def lost(
         self,
@@ -335,18 +340,20 @@ class JobStore:
     ) -> JobStatus | None:
         """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
 
-        A job that was to be paused is queued all the same: it has no checkpoint of that moment.
+        A job that was to be paused is paused: it goes on from its last good checkpoint.
         Returns the new state, or None where the attempt no longer held the job.
         """
         job = self.get(job_id)
         if job is None or job.attempt != attempt:
             return None
+        if self._paused_after_all(job_id, attempt, reason):
+            return JobStatus.PAUSED
         if job.restarts < self.max_restarts:
             again = f"restart {job.restarts + 1} of {self.max_restarts}"
             if self._change(
                 job_id,
                 attempt,
-                _ACTIVE,
+                {JobStatus.RUNNING},
                 JobStatus.QUEUED,
                 counter="restarts",
                 line=f"Attempt {attempt} was lost: {reason} Queued again ({again}).",
@@ -363,6 +370,17 @@ class JobStore:
                 job = self.get(job_id)
                 return job.status if job else None
         return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None
+
+    def _paused_after_all(self, job_id: str, attempt: int, reason: str) -> bool:
+        """A job whose pause was under way when its attempt ended otherwise."""
+        return self._change(
+            job_id,
+            attempt,
+            {JobStatus.PAUSING},
+            JobStatus.PAUSED,
+            counter="pauses",
+            line=f"Paused, without a checkpoint of its last steps: {reason}",
+        )
 
     # ------------------------------------------------------------ the one door to the script
 

@@ -10,11 +10,14 @@ lower priorities first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import ConnectionError
 
 from backend_bridge.contract import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
 
@@ -28,7 +31,10 @@ def slot_queue(slot: str) -> str:
 
 
 class JobQueue:
-    """Celery's queues of attempts. ``redis`` is the broker's own database, decoding to str."""
+    """Celery's queues of attempts. ``redis`` is the broker's own database, decoding to str.
+
+    Every method raises redis.RedisError where Redis does not answer.
+    """
 
     def __init__(self, app: Celery, redis: Redis) -> None:
         self.app = app
@@ -49,14 +55,15 @@ class JobQueue:
         queue = slot_queue(slot) if slot else QUEUE_GPU
         if slot:
             self.redis.sadd(_PINNED_QUEUES, queue)
-        self.app.send_task(
-            TASK_TRAIN,
-            args=[attempt_id],
-            task_id=attempt_id,
-            queue=queue,
-            priority=priority,
-            ignore_result=True,
-        )
+        with _errors_of_redis():
+            self.app.send_task(
+                TASK_TRAIN,
+                args=[attempt_id],
+                task_id=attempt_id,
+                queue=queue,
+                priority=priority,
+                ignore_result=True,
+            )
         if at_head:
             self._move(attempt_id, to=_key(queue, priority))
 
@@ -87,22 +94,24 @@ class JobQueue:
 
         Returns whether the worker (a Celery node name) confirmed it within a second.
         """
-        answers: list[dict[str, Any]] | None = self.app.control.revoke(
-            attempt_id,
-            destination=[worker],
-            terminate=True,
-            signal="SIGTERM",
-            reply=True,
-            timeout=1.0,
-            limit=1,
-        )
+        with _errors_of_redis():
+            answers: list[dict[str, Any]] | None = self.app.control.revoke(
+                attempt_id,
+                destination=[worker],
+                terminate=True,
+                signal="SIGTERM",
+                reply=True,
+                timeout=1.0,
+                limit=1,
+            )
         return bool(answers)
 
     def release_parked(self, attempt_id: str, worker: str) -> None:
         """Tell ``worker`` to end the parked training of an attempt. Does not wait."""
-        self.app.control.broadcast(
-            "release_parked", destination=[worker], arguments={"attempt_id": attempt_id}
-        )
+        with _errors_of_redis():
+            self.app.control.broadcast(
+                "release_parked", destination=[worker], arguments={"attempt_id": attempt_id}
+            )
 
     def _move(self, attempt_id: str, to: str) -> None:
         for key, raw in self._messages():
@@ -121,6 +130,15 @@ class JobQueue:
             pipe.lrange(key, 0, -1)
         found = zip(keys, pipe.execute(), strict=True)
         return [(key, raw) for key, messages in found for raw in messages]
+
+
+@contextmanager
+def _errors_of_redis() -> Iterator[None]:
+    """Kombu has an error of its own for a broker that does not answer."""
+    try:
+        yield
+    except OperationalError as error:
+        raise ConnectionError(str(error)) from error
 
 
 def _key(queue: str, priority: int) -> str:

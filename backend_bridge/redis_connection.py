@@ -22,13 +22,13 @@ class UnsuitableRedis(Exception):
     """This Redis would lose jobs; the text says which setting, and what it must be."""
 
 
-def connect(url: str, *, retries: int = 3) -> Redis:
+def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
     """A client that decodes to str, with time-outs, trying again after a broken connection."""
     return Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         health_check_interval=30,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
         retry_on_error=[BusyLoadingError, ConnectionError, TimeoutError],

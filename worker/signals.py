@@ -57,6 +57,7 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
     here = {"slot": slot().name, "worker": task.request.hostname, "home": slot().home}
     if before and patiently(lambda: job_store().claim(job_id, attempt, **here)):
         _claimed[task_id] = before
+        _end_parked_elsewhere(before)
 
 
 @signals.task_postrun.connect
@@ -136,13 +137,21 @@ def end_parked(parked: str) -> None:
     Where its job is being cancelled, it is cancelled when the processes are gone.
     """
     try:
-        job_id, _ = parse_attempt_id(parked)
+        job_id, attempt = parse_attempt_id(parked)
         if release_parked(slot().socket_name, parked, GONE_TIMEOUT_S):
-            job = job_store().get(job_id)
-            if job is not None and job.parked == parked:
-                job_store().cancelled(job_id, job.attempt)
+            # Of this attempt alone: a later one of the job may be running on another slot.
+            job_store().cancelled(job_id, attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
         log.warning("parked %s: %s", parked, error)
+
+
+def _end_parked_elsewhere(job: Job) -> None:
+    """The job goes on without the process that waits for it: nobody else would end that one."""
+    if job.parked and job.parked_at(slot().name) is None:
+        try:
+            dispatcher().queue.release_parked(job.parked, job.parked_worker)
+        except RedisError as error:
+            log.warning("parked %s is left to its time limit: %s", job.parked, error)
 
 
 def _write_pause(job_id: str, attempt: int, fields: Mapping[str, str]) -> None:

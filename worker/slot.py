@@ -22,6 +22,8 @@ from backend_bridge.redis_connection import connect
 from backend_bridge.settings import settings, slot_name
 from backend_bridge.slots import SlotRegistry
 
+STORE_TIMEOUT_S = 2.0
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -54,9 +56,13 @@ def slot() -> Slot:
 
 @cache
 def job_store() -> JobStore:
-    """This process's job store; redis-py's pool notices a fork."""
+    """This process's job store; redis-py's pool notices a fork.
+
+    It gives up soon: a supervisor that waits reads no output meanwhile, and asks again anyway.
+    """
     current = settings()
-    return open_job_store(connect(current.redis_location), current)
+    redis = connect(current.redis_location, retries=1, timeout_s=STORE_TIMEOUT_S)
+    return open_job_store(redis, current)
 
 
 def put_in_service() -> None:

@@ -8,18 +8,13 @@ of the attempt is left, or its training is parked.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import shutil
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from pydantic import ValidationError
-from redis.exceptions import RedisError
 
 from backend_bridge.contract import (
     Checkpoint,
@@ -38,13 +33,15 @@ from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore, Lease
 from backend_bridge.redis_connection import patiently
 from backend_bridge.settings import Settings
+from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
-from worker.files import write_atomically
 from worker.gpu_release import slot_gpu_use, wait_released
 from worker.hang import HangWatch
+from worker.lease_guard import LeaseGuard
 from worker.log_handler import BatchingLogHandler
 from worker.oom_kills import oom_kills
 from worker.reporter import Reporter
+from worker.sigterm import sigterm_as_fd
 from worker.slot import Slot
 from worker.slot_client import (
     Gone,
@@ -62,10 +59,6 @@ POLL_S = 0.25
 """How often the store is asked whether the job is still ours and what people want of it."""
 STACKS_S = 2.0
 """Time for a hung training to write its stacks before it is killed."""
-KEEPER_LEASE_SHARE = 0.9
-"""The keeper's lease ends before the store's, so that two attempts never write side by side."""
-HOLD_SHARE = 0.5
-"""Share of the lease without an answer of Redis after which the training is asked to hold."""
 
 log = logging.getLogger(__name__)
 
@@ -88,24 +81,18 @@ class Supervisor:
         self.job_dir = settings.job_dir(job.job_id)
         self.outcome: Outcome | None = None
         self.end: Message | None = None
-        self.fenced = False
         self.hung = False
-        self.asked: Literal["", "cancel", "pause", "stop"] = ""
+        self.asked: Literal["", "cancel", "pause"] = ""
+        self.stopping = False
         self.terminated = False
-        self._held: Literal["", "asked", "held"] = ""
         self._kill_at: float | None = None
         self._training_pid: int | None = None
         self._hang = HangWatch(settings.hang_seconds)
         self._next_poll = 0.0
-        self._lease_ends = time.monotonic() + store.lease_ms / 1000
+        self._may_write_until = time.monotonic() + store.lease_ms / 1000
         self._oom_kills = oom_kills()
         self._gpu_before = slot_gpu_use()
         self.unfit: str | None = None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the worker stops, so that the job is to be put back."""
-        return self.asked == "stop"
 
     def run(self) -> dict[str, Any]:
         """Run the attempt to its end.
@@ -113,23 +100,21 @@ class Supervisor:
         Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "fenced"}`` with
         ``result`` (completed) or ``fields`` (paused). Raises AttemptFailed or AttemptLost.
         """
-        self._prepare_folder()
-        with (
-            _append_text(self.job_dir / "train.log") as log_file,
-            _append_text(self.job_dir / "metrics.jsonl") as metrics_file,
-        ):
+        request = patiently(lambda: self.store.request(self.job_id))
+        job_folder.prepare(self.job_dir, request, from_start=bool(self.job.from_start))
+        with job_folder.open_records(self.job_dir) as (log_file, metrics_file):
             self.reporter = Reporter(self.store, self.job_id, self.attempt, metrics_file)
             self.handler = BatchingLogHandler(
                 self.reporter.log_lines, log_file, flush_s=self.settings.log_flush_seconds
             )
             self._say_how_it_starts()
             try:
-                with self._sigterm_noted():
-                    self._supervise()
+                with sigterm_as_fd() as sigterm_fd:
+                    self._supervise(sigterm_fd)
                 self._leave_the_gpu()
             finally:
                 self.handler.flush()
-                self.reporter.flush_until(self._lease_ends)
+                self.reporter.flush_until(self._may_write_until)
         return self._conclude()
 
     def _leave_the_gpu(self) -> None:
@@ -146,13 +131,6 @@ class Supervisor:
     def _emit(self, text: str, level: int = logging.INFO) -> None:
         self.handler.handle(logging.LogRecord("job", level, "", 0, text, None, None))
 
-    def _prepare_folder(self) -> None:
-        self.job_dir.mkdir(parents=True, exist_ok=True)
-        if self.job.from_start:
-            shutil.rmtree(self.job_dir / "checkpoints", ignore_errors=True)
-        request = patiently(lambda: self.store.request(self.job_id))
-        write_atomically(self.job_dir / "request.json", json.dumps(request, indent=1))
-
     def _say_how_it_starts(self) -> None:
         self.say(f"Attempt {self.attempt} of job {self.job_id} starts on slot {self.slot.name}")
         if self.job.home and self.job.home != self.slot.home:
@@ -167,29 +145,25 @@ class Supervisor:
 
     # ------------------------------------------------------------ the loop
 
-    def _supervise(self) -> None:
+    def _supervise(self, sigterm_fd: int) -> None:
         link = TrainingLink(
             self.slot.socket_name,
             self._spec(),
             preload=self.settings.preload,
-            parked=self._parked_here(),
+            parked=self.job.parked_at(self.slot.name),
         )
         with link:
-            self.link, self.keeper = link, link.keeper
-            link.watch(self._term_read)
+            self.link, self.keeper, self._sigterm_fd = link, link.keeper, sigterm_fd
+            self.lease = LeaseGuard(self.store, self.job_id, self.attempt, link, self.say)
+            link.watch(sigterm_fd)
             link.watch(self.slot.stop_read)
-            self._vouch()
             while self.end is None:
                 for item in link.poll(max(0.0, self._next_poll - time.monotonic())):
                     self._take(item)
                 self._tick()
             for item in link.rest():
                 self._take(item)
-
-    def _parked_here(self) -> str | None:
-        """The attempt whose parked process goes on, where it waits on this slot."""
-        here = self.job.parked_on == self.slot.name and not self.job.resume_from
-        return self.job.parked if here and self.job.parked else None
+            self._may_write_until = self.lease.ends
 
     def _spec(self) -> TrainingSpec:
         settings = self.settings
@@ -215,8 +189,9 @@ class Supervisor:
         self.handler.flush_if_due()
         if now >= self._next_poll:
             self._next_poll = now + POLL_S
-            self.reporter.flush()
-            self._renew(now)
+            if (lease := self.lease.renew()) is not None:
+                self._heed(lease)
+                self.reporter.flush()
             self._look_for_a_hang(now)
 
     # ------------------------------------------------------------ what arrives
@@ -225,7 +200,7 @@ class Supervisor:
         match item:
             case str():
                 self._emit(item)
-            case int() if item == self._term_read:
+            case int() if item == self._sigterm_fd:
                 self._terminate()
             case int():
                 self._stop()
@@ -251,7 +226,7 @@ class Supervisor:
             case Receipt():
                 self.reporter.receipt(event)
             case Held():
-                self._is_held(event)
+                self.lease.is_held(event)
             case Outcome():
                 self._ended(event)
 
@@ -276,8 +251,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         """The worker stops: the job is put back, with a checkpoint where there is time."""
+        self.stopping = True
         if self.asked != "cancel":
-            self._ask("stop", self.settings.stop_timeout_seconds / 2, "The worker stops")
+            grace_s = self.settings.stop_timeout_seconds / 2
+            self._ask(self.asked, "pause", grace_s, "The worker stops")
 
     def _ended(self, outcome: Outcome) -> None:
         """The training has said how it ended; one that waits, paused, is parked or ended."""
@@ -285,77 +262,39 @@ class Supervisor:
         self._kill_at = None
         if outcome.outcome != "paused" or not outcome.result.get("parked"):
             return
-        if self.asked == "pause" and not self.terminated and self.settings.park_seconds:
+        may_park = self.settings.park_seconds and not (self.stopping or self.terminated)
+        if self.asked == "pause" and may_park:
             self.keeper.park(self.settings.park_seconds)
         else:
             self.keeper.kill()
 
     # ------------------------------------------------------------ the lease, and what people want
 
-    def _renew(self, now: float) -> None:
-        try:
-            lease = self.store.renew(self.job_id, self.attempt)
-        except RedisError as error:
-            log.warning("job %s: lease not renewed: %s", self.job_id, error)
-            self._without_redis(time.monotonic())
-            return
-        if not lease.held:
-            self._lose("Another attempt has this job, or it has ended: this attempt ends")
-            return
-        self._lease_ends = now + self.store.lease_ms / 1000
-        if self._held:
-            self._held = ""
-            self.say("Redis is back and the lease is still ours: the training goes on")
-            self.link.command("continue")
-        self._vouch()
-        self._heed(lease)
-
-    def _vouch(self) -> None:
-        """Tell the keeper that the attempt may go on for the lease's time."""
-        self.keeper.set_lease(KEEPER_LEASE_SHARE * self.store.lease_ms / 1000)
-
-    def _without_redis(self, now: float) -> None:
-        """Nobody else may have the job before the lease ends; then only a held training may live,
-        because it writes nothing."""
-        left_s = self._lease_ends - now
-        if not self._held and left_s <= HOLD_SHARE * self.store.lease_ms / 1000:
-            self._held = "asked"
-            self.say("Redis is away: the training is held at its next step", logging.WARNING)
-            self.link.command("hold")
-
-    def _is_held(self, event: Held) -> None:
-        if self._held:
-            self._held = "held"
-            self.keeper.set_lease(None)
-            self.say(f"Held at step {event.step} until Redis is back")
-
-    def _lose(self, why: str) -> None:
-        if not self.fenced:
-            self.fenced = True
-            self.say(why, logging.WARNING)
-            self.keeper.kill()
-
     def _heed(self, lease: Lease) -> None:
         if lease.cancel and self.asked != "cancel":
-            self._ask("cancel", self.settings.cancel_grace_seconds, "Asked to cancel")
+            self._ask("cancel", "cancel", self.settings.cancel_grace_seconds, "Asked to cancel")
         if lease.cancel == "forced" and not self.terminated:
             self.terminated = True
             self.say("Cancelled by force: its processes are killed")
             self.keeper.kill()
         if lease.status == JobStatus.PAUSING and not self.asked:
-            self._ask("pause", None, "Asked to pause")
+            self._ask("pause", "pause", None, "Asked to pause")
 
     def _ask(
-        self, what: Literal["cancel", "pause", "stop"], grace_s: float | None, why: str
+        self,
+        asked: Literal["", "cancel", "pause"],
+        command: Literal["cancel", "pause"],
+        grace_s: float | None,
+        why: str,
     ) -> None:
-        self.asked = what
+        self.asked = asked
         limit = "" if grace_s is None else f" (within {grace_s:g} s)"
         self.say(f"{why}: the training is asked to stop at its next step{limit}")
         self._kill_at = None if grace_s is None else time.monotonic() + grace_s
-        self.link.command("cancel" if what == "cancel" else "pause")
+        self.link.command(command)
 
     def _look_for_a_hang(self, now: float) -> None:
-        if self._held or self.outcome is not None:
+        if self.lease.held or self.outcome is not None:
             self._hang.sign(now)
         if self.hung or self._training_pid is None or not self._hang.is_hung(now):
             return
@@ -370,7 +309,7 @@ class Supervisor:
 
     def _conclude(self) -> dict[str, Any]:
         lost_lease = isinstance(self.end, Gone) and self.end.lease_expired
-        if self.fenced or self.reporter.fenced or lost_lease:
+        if self.lease.lost or self.reporter.fenced or lost_lease:
             return {"outcome": "fenced"}
         kind = self.outcome.outcome if self.outcome is not None else None
         if self.outcome is not None and kind == "completed":
@@ -413,23 +352,3 @@ class Supervisor:
         """``cancelled`` may be written only when no process of the attempt is left."""
         if not isinstance(self.end, Gone):
             wait_gone(self.slot.socket_name, attempt_id(self.job_id, self.attempt), 10.0)
-
-    @contextlib.contextmanager
-    def _sigterm_noted(self) -> Iterator[None]:
-        """While the attempt runs SIGTERM kills the training, not the pool child.
-
-        The slot's next job needs no new pool child then, for which Celery may take 5 s.
-        """
-        self._term_read, term_write = os.pipe()
-        os.set_blocking(term_write, False)
-        before = signal.signal(signal.SIGTERM, lambda *_: os.write(term_write, b"t"))
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            os.close(self._term_read)
-            os.close(term_write)
-
-
-def _append_text(path: Path) -> TextIO:
-    return path.open("a", encoding="utf-8", errors="replace")

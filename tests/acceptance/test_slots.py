@@ -77,3 +77,22 @@ def test_the_job_of_a_killed_worker_goes_on_on_the_other_slot(stack: Stack) -> N
     assert "Resuming from the checkpoint of step" in stack.log("mover")
     stack.workers[number].start()
     wait_for("both slots live", lambda: stack.redis.zcard("trainyard:slots") == 2)
+
+
+def test_a_job_that_goes_on_elsewhere_leaves_no_parked_process(stack: Stack) -> None:
+    for job_id in ("parked", "right"):
+        stack.submit(job_id, steps=100_000)
+        stack.wait_for_step(job_id, 1)
+    stack.bridge.pause("parked")
+    stack.wait("parked", "paused")
+    assert len(stack.attempt_processes("keeper")) == 2, "it stays in its process"
+    stack.submit("filler", steps=100_000)
+    stack.wait("filler", "running")
+    stack.bridge.cancel("right", force=True)
+    stack.wait("right", "cancelled")
+    stack.bridge.resume("parked")
+    stack.wait_for_step("parked", 2)
+    wait_for("filler and it alone live", lambda: len(stack.attempt_processes("keeper")) == 2)
+    for job_id in ("parked", "filler"):
+        stack.bridge.cancel(job_id, force=True)
+        stack.wait(job_id, "cancelled")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import itertools
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +19,28 @@ from worker.slot_client import parked_attempts
 
 _REPORTED = ("status", "metric", "log")
 _ENDED = {status.value for status in TERMINAL}
-_OF_THE_STORE = re.compile(r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: )")
+_OF_THE_STORE = re.compile(
+    r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: |Paused, without )"
+)
+_STAMP = "[%Y-%m-%d %H:%M:%S]"
 _STARTS = re.compile(r"^\[[^]]+\] \[trainyard\] Attempt (\d+) of job")
 
 
-class Evidence:
-    """Looks at a settled stack; ``steps`` are the jobs and how many steps each was to make."""
+IN_MEMORY_S = 30.0
+"""For how long a line may wait in a supervisor's memory: as long as Redis is away, or slow."""
 
-    def __init__(self, stack: Stack, steps: dict[str, int], witness: Path) -> None:
+
+class Evidence:
+    """Looks at a settled stack.
+
+    ``steps`` are the jobs and how many steps each was to make; ``killed_at`` are the times (UNIX
+    seconds) at which a supervisor, which is a pool child, was killed.
+    """
+
+    def __init__(
+        self, stack: Stack, steps: dict[str, int], witness: Path, killed_at: list[float]
+    ) -> None:
+        self.killed_at = killed_at
         self.stack = stack
         self.steps = steps
         self.witness = witness
@@ -50,6 +66,19 @@ class Evidence:
         if missing := self.steps.keys() - self.jobs.keys():
             found.append(f"unknown to the store: {sorted(missing)}")
         return [*found, *self._weights_agree(), *self._nothing_is_held(), *self._only_parked_live()]
+
+    def tally(self) -> str:
+        """What the round was made of."""
+        states = Counter(job.status.value for job in self.jobs.values())
+        logs = [self.stack.log(job_id) for job_id in self.jobs]
+        warm = sum(log.count("(parked before, goes on)") for log in logs)
+        cold = sum(log.count("Resuming from the checkpoint") for log in logs)
+        attempts = sum(job.attempt for job in self.jobs.values())
+        restarts = sum(job.restarts for job in self.jobs.values())
+        return (
+            f"{dict(states)}; {attempts} attempts, {warm} went on warm, {cold} from a checkpoint, "
+            f"{restarts} restarts"
+        )
 
     def _events(self, job_id: str) -> list[dict[str, str]]:
         stream = self.stack.redis.xrange(f"trainyard:events:{job_id}")
@@ -125,13 +154,22 @@ class Evidence:
         foreign_lines = [line for line in foreign if not _OF_THE_STORE.match(line)]
         if foreign_lines:
             yield f"lines that train.log lacks: {foreign_lines[:3]}"
-        lost = set(re.findall(r"\] Attempt (\d+) was lost: ", "\n".join(stored)))
-        missing = Counter(written) - Counter(stored)
-        attempt = "0"
-        for line in written:
-            attempt = starts[1] if (starts := _STARTS.match(line)) else attempt
-            if line in missing and attempt not in lost:
-                yield f"a line of attempt {attempt} was not delivered: {line}"
+        for attempt, lines in _by_attempt(written):
+            delivered = [line in stored for line in lines]
+            if all(delivered):
+                continue
+            in_memory = lines[delivered.index(False) :]
+            if any(delivered[delivered.index(False) :]):
+                yield f"lines in the middle of attempt {attempt} were not delivered: {in_memory}"
+            elif not self._may_have_died_with(job.job_id, attempt, _time_of(in_memory[0])):
+                yield f"the end of attempt {attempt} was not delivered: {in_memory}"
+
+    def _may_have_died_with(self, job_id: str, attempt: int, written_at: float) -> bool:
+        """Whether the attempt's supervisor was lost, and its memory with it."""
+        lost = f"Attempt {attempt} was lost: "
+        if any(lost in event["data"] for event in self.events[job_id] if event["kind"] == "log"):
+            return True
+        return any(0 <= killed_at + 1 - written_at < IN_MEMORY_S for killed_at in self.killed_at)
 
     # ------------------------------------------------------------ attempts
 
@@ -162,9 +200,10 @@ class Evidence:
         wanted = self.steps[job.job_id]
         if job.progress.get("step") != wanted:
             yield f"completed at step {job.progress.get('step')} of {wanted}"
-        computed = sum(what == "step" for *_, what in self._signs(job.job_id))
-        if computed < wanted:
-            yield f"completed after {computed} computed steps of {wanted}"
+        made = {what for *_, what in self._signs(job.job_id)}
+        missing = [step for step in range(1, wanted + 1) if f"step:{step}" not in made]
+        if missing:
+            yield f"completed without the steps {missing}"
 
     def _weights_agree(self) -> Iterator[str]:
         """Jobs of one length are the same training: whatever happened, the same weights."""
@@ -206,3 +245,17 @@ class Evidence:
         keepers = self.stack.attempt_processes("keeper")
         if len(keepers) != len(parked):
             yield f"{len(keepers)} keepers live for {len(parked)} parked attempts"
+
+
+def _by_attempt(lines: list[str]) -> list[tuple[int, list[str]]]:
+    """The lines of train.log by the attempt that wrote them."""
+    found: list[tuple[int, list[str]]] = []
+    for line in lines:
+        if starts := _STARTS.match(line):
+            found.append((int(starts[1]), []))
+        found[-1][1].append(line)
+    return found
+
+
+def _time_of(line: str) -> float:
+    return calendar.timegm(time.strptime(line[:21], _STAMP))

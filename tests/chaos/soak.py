@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 from backend_bridge.bridge_client import BridgeError
 from backend_bridge.contract import OCCUPYING, TERMINAL, JobStatus
 from backend_bridge.job_record import Job
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_for
 
-STEPS = (40, 80, 120)
+STEPS = (60, 120, 240)
 """Lengths of the jobs. Jobs of one length are the same training, so their weights must agree."""
 
 PAUSE_S = (0.05, 0.6)
@@ -26,21 +26,22 @@ _REFUSALS = (0, 409, 503)
 """Statuses of a bridge that is right to refuse: not reached, not in this state, Redis away."""
 
 WEIGHTS = {
-    "submit": 10,
-    "pause": 6,
-    "resume": 6,
-    "cancel": 1.5,
-    "force-cancel": 2,
-    "force-start": 2,
+    "submit": 8,
+    "pause": 8,
+    "resume": 8,
+    "cancel": 1,
+    "force-cancel": 1,
+    "force-start": 1.5,
     "start-again": 1,
-    "kill training": 2,
-    "kill keeper": 2,
-    "kill slot process": 1,
-    "kill pool child": 1.5,
-    "kill worker": 1,
+    "kill training": 3,
+    "kill keeper": 3,
+    "kill pool child": 2,
     "kill courier": 1.5,
-    "kill bridge": 0.7,
-    "kill redis": 0.8,
+    # These cost a slot the import of torch, and all others a quiet time.
+    "kill slot process": 0.5,
+    "kill worker": 0.5,
+    "kill bridge": 0.5,
+    "kill redis": 0.5,
 }
 
 
@@ -59,6 +60,7 @@ class Soak:
         self.to_be_resumed = {job_id: self.random.random() < 0.7 for job_id in self.steps}
         self.history: list[str] = []
         self.killed: set[str] = set()
+        self.supervisors_killed_at: list[float] = []
         self._to_submit = deque(self.steps)
         self._bodies: dict[str, dict[str, Any]] = {}
         self._redis_back_at: float | None = None
@@ -70,6 +72,7 @@ class Soak:
         """Draw and do ``actions`` things, then submit what is left."""
         for _ in range(4):
             self._submit()
+        wait_for("a training runs", lambda: self.stack.attempt_processes("training"))
         for _ in range(self.actions):
             (what,) = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             pick, wait_s = self.random.random(), self.random.uniform(*PAUSE_S)
@@ -164,8 +167,9 @@ class Soak:
             ),
         }[what]
         jobs = self._jobs(lambda job: job.status in wanted)
+        jobs.sort(key=lambda job: job.status not in OCCUPYING)
         if jobs:
-            job = jobs[int(pick * len(jobs))]
+            job = jobs[int(pick**2 * len(jobs))]  # rather what runs than what waits
             self._ask(f"{what} {job.attempt_id} ({job.status})", lambda: call(job.job_id))
 
     def _ask(self, what: str, call: Callable[[], Any]) -> bool:
@@ -205,6 +209,8 @@ class Soak:
         except psutil.NoSuchProcess:
             return
         self.killed.add(which)
+        if which == "pool child":
+            self.supervisors_killed_at.append(time.time())
 
     def _kill_redis(self, pick: float) -> None:
         if self._redis_back_at is None:

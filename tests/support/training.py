@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from backend_bridge.contract import AnyEvent, Command, Outcome, TrainingSpec, parse_request
+from worker.process_tree import die_with_parent
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 TIMEOUT_S = 100
@@ -204,7 +205,10 @@ class Preloaded:
         self._socket.settimeout(TIMEOUT_S)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.training", str(theirs.fileno())],
+                [
+                    *(sys.executable, "-m", "tests.support.training"),
+                    *(str(theirs.fileno()), str(os.getpid())),
+                ],
                 pass_fds=[theirs.fileno()],
                 cwd=REPOSITORY,
                 env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
@@ -236,10 +240,13 @@ class Preloaded:
             self.wait()
 
 
-def _serve(connection: socket.socket) -> None:
+def _serve(connection: socket.socket, parent_pid: int) -> None:
+    # Whatever ends the tests, nothing of theirs goes on training.
+    die_with_parent(signal.SIGKILL, parent_pid)
     from tasks import preload, runner
 
     assert preload is not None
+    own_pid = os.getpid()
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, 1024, 3)
         if not data:
@@ -247,6 +254,7 @@ def _serve(connection: socket.socket) -> None:
         log_fd, events_fd, *parking = descriptors
         pid = os.fork()
         if pid == 0:
+            die_with_parent(signal.SIGKILL, own_pid)
             connection.close()
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
@@ -289,4 +297,4 @@ def _command(connection: socket.socket, name: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

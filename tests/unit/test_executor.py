@@ -75,8 +75,8 @@ ALLOWED: dict[str, dict[JobStatus, JobStatus]] = {
     "fail": {R: F, P: F, CG: CD},
     "cancelled": {CG: CD},
     "paused": {P: PD},
-    "put_back": {R: Q, P: Q, CG: CD},
-    "lost": {R: Q, P: Q, CG: CD},
+    "put_back": {R: Q, P: PD, CG: CD},
+    "lost": {R: Q, P: PD, CG: CD},
 }
 ASKS: dict[str, Callable[[JobStore], Any]] = {
     "cancel": lambda store: store.cancel(JOB),

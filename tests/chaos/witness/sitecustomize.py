@@ -5,7 +5,7 @@ waits for forks; in a training, which is forked twice from there, each sign of w
 ``<monotonic ns> <process> <what>`` in ``$CHAOS_WITNESS/<job>.signs``:
 
     open, rename    a file of the job's folder is opened for writing, or renamed
-    step            one ``Trainer.training_step`` has been computed
+    step:<n>        the n-th optimizer step has ended
     contended       another living process tree works, or waits parked, for the same job
 
 A process is named by its session and start time, so that a pid that comes again is another one.
@@ -77,16 +77,15 @@ class Watch:
             self.sign("rename")
 
     def watch_steps(self) -> None:
-        """Note each step that transformers' Trainer computes."""
-        trainer = sys.modules["transformers.trainer"].Trainer
-        training_step = trainer.training_step
+        """Note the end of each optimizer step that transformers' Trainer makes."""
+        handler = sys.modules["transformers.trainer_callback"].CallbackHandler
+        on_step_end = handler.on_step_end
 
-        def noted(this: Any, *arguments: Any, **more: Any) -> Any:
-            result = training_step(this, *arguments, **more)
-            self.sign("step")
-            return result
+        def noted(this: Any, args: Any, state: Any, control: Any) -> Any:
+            self.sign(f"step:{state.global_step}")
+            return on_step_end(this, args, state, control)
 
-        trainer.training_step = noted
+        handler.on_step_end = noted
 
 
 def _of_a_job(path: Any) -> bool:
@@ -100,7 +99,7 @@ def _of_a_job(path: Any) -> bool:
 def _after_fork() -> None:
     """In a keeper, then in its training: one watch for both."""
     global _watch  # noqa: PLW0603 - one for each process
-    if _watch is None and "transformers.trainer" in sys.modules:
+    if _watch is None and "transformers.trainer_callback" in sys.modules:
         _watch = Watch(os.environ["CHAOS_WITNESS"])
         _watch.watch_steps()
         sys.addaudithook(_watch.on_audit_event)

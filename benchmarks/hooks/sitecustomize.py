@@ -1,0 +1,53 @@
+"""What the benchmark adds to every training: when its steps end, and a hang on demand.
+
+Python imports this file at its start where the folder is on PYTHONPATH. In a slot process it
+waits for forks; each end of an optimizer step of a training is one line ``<monotonic s> <step>``
+in ``$BENCH_STEPS/<job>``. A job whose name starts with ``hung`` gets stuck in its third step, in
+native code, deaf to SIGTERM, with children in sessions of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_HANGS_AT_STEP = 3
+_patched = False
+
+
+def _after_fork() -> None:
+    """In a keeper, then in its training."""
+    global _patched  # noqa: PLW0603 - once for each process
+    callbacks = sys.modules.get("transformers.trainer_callback")
+    if callbacks is None or _patched:
+        return
+    _patched = True
+    on_step_end = callbacks.CallbackHandler.on_step_end
+
+    def noted(this: Any, args: Any, state: Any, control: Any) -> Any:
+        _note(state.global_step)
+        return on_step_end(this, args, state, control)
+
+    callbacks.CallbackHandler.on_step_end = noted
+
+
+def _note(step: int) -> None:
+    job_id = os.environ["TRAINYARD_JOB_ID"]
+    with (Path(os.environ["BENCH_STEPS"]) / job_id).open("a") as out:
+        out.write(f"{time.monotonic()} {step}\n")
+    if job_id.startswith("hung") and step == _HANGS_AT_STEP:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for _ in range(3):
+            subprocess.run(["setsid", "-f", "sleep", "600"], check=True)
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        sum(itertools.repeat(1))
+
+
+if "BENCH_STEPS" in os.environ and "worker.slot_process" in sys.orig_argv:
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,96 @@
+"""Holds an attempt's lease: renewed while Redis answers, the training held while it does not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from redis.exceptions import RedisError
+
+from backend_bridge.contract import Held
+from backend_bridge.job_store import JobStore, Lease
+from worker.training_link import TrainingLink
+
+KEEPER_SHARE = 0.9
+"""The keeper's lease ends before the store's, so that two attempts never write side by side."""
+HOLD_SHARE = 0.5
+"""Share of the lease that is left when the training is asked to hold."""
+
+log = logging.getLogger(__name__)
+
+
+class LeaseGuard:
+    """The lease of one attempt.
+
+    Redis away: nobody else can have the job before the lease ends, and after that only a held
+    training may live, because it writes nothing. Redis back: it goes on if the lease is still its
+    own. ``lost``: another attempt has the job, or it has ended. ``ends`` is the
+    ``time.monotonic()`` until which the lease surely holds.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        job_id: str,
+        attempt: int,
+        link: TrainingLink,
+        say: Callable[[str, int], None],
+    ) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._attempt = attempt
+        self._link = link
+        self._say = say
+        self._lease_s = store.lease_ms / 1000
+        self.ends = time.monotonic() + self._lease_s
+        self.held: Literal["", "asked", "held"] = ""
+        self.lost = False
+        self._vouch()
+
+    def renew(self) -> Lease | None:
+        """What the store says; None where Redis is away, or where the lease is lost."""
+        asked_at = time.monotonic()
+        try:
+            lease = self._store.renew(self._job_id, self._attempt)
+        except RedisError as error:
+            log.warning("job %s: lease not renewed: %s", self._job_id, error)
+            self._without_redis()
+            return None
+        if not lease.held:
+            self._lose()
+            return None
+        self.ends = asked_at + self._lease_s
+        if self.held:
+            self.held = ""
+            self._say(
+                "Redis is back and the lease is still ours: the training goes on", logging.INFO
+            )
+            self._link.command("continue")
+        self._vouch()
+        return lease
+
+    def is_held(self, event: Held) -> None:
+        """The training stands still, so the keeper need not end it when the lease does."""
+        if self.held:
+            self.held = "held"
+            self._link.keeper.set_lease(None)
+            self._say(f"Held at step {event.step} until Redis is back", logging.WARNING)
+
+    def _vouch(self) -> None:
+        self._link.keeper.set_lease(KEEPER_SHARE * self._lease_s)
+
+    def _without_redis(self) -> None:
+        if not self.held and self.ends - time.monotonic() <= HOLD_SHARE * self._lease_s:
+            self.held = "asked"
+            self._say("Redis is away: the training is held at its next step", logging.WARNING)
+            self._link.command("hold")
+
+    def _lose(self) -> None:
+        if not self.lost:
+            self.lost = True
+            self._say(
+                "Another attempt has this job, or it has ended: this attempt ends", logging.WARNING
+            )
+            self._link.keeper.kill()
