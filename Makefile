@@ -17,8 +17,9 @@ up: $(STAMP)  ## the services, kept running until Ctrl-C
 
 setup: $(STAMP)  ## the environment alone
 
+# Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
 	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,11 +11,9 @@ from typing import Any, TextIO
 from worker.files import write_atomically
 
 
-def prepare(folder: Path, request: Mapping[str, Any], *, from_start: bool) -> None:
-    """Make the folder and ``request.json``; ``from_start`` removes earlier checkpoints."""
+def prepare(folder: Path, request: Mapping[str, Any]) -> None:
+    """Make the folder and ``request.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    if from_start and (folder / "checkpoints").exists():
-        shutil.rmtree(folder / "checkpoints")
     write_atomically(folder / "request.json", json.dumps(request, indent=1))
 
 

@@ -101,7 +101,7 @@ class Supervisor:
         ``result`` (completed) or ``fields`` (paused). Raises AttemptFailed or AttemptLost.
         """
         request = patiently(lambda: self.store.request(self.job_id))
-        job_folder.prepare(self.job_dir, request, from_start=bool(self.job.from_start))
+        job_folder.prepare(self.job_dir, request)
         with job_folder.open_records(self.job_dir) as (log_file, metrics_file):
             self.reporter = Reporter(self.store, self.job_id, self.attempt, metrics_file)
             self.handler = BatchingLogHandler(
@@ -139,9 +139,7 @@ class Supervisor:
                 "it starts again from the beginning",
                 logging.WARNING,
             )
-        self.reporter.set_fields(
-            parked="", parked_on="", parked_worker="", resume_from="", from_start=""
-        )
+        self.reporter.set_fields(parked="", parked_on="", parked_worker="")
 
     # ------------------------------------------------------------ the loop
 
@@ -219,6 +217,8 @@ class Supervisor:
             case Progress():
                 self._hang.progress(event.step, time.monotonic())
                 self.reporter.progress(event)
+                # The choice of a checkpoint has been made, and holds for later attempts.
+                self.reporter.set_fields(resume_from="", from_start="")
             case Phase():
                 self.reporter.phase(event)
             case Checkpoint():

@@ -40,11 +40,12 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S)
 class Stack:
     """Redis, development backend, bridge and one worker a slot, on free ports in a temp folder.
 
-    ``settings`` are environment variables of all of them. A context manager; leaving it checks
-    that no process is left.
+    ``separate_homes``: each worker has a TRAINYARD_HOME of its own, as on hosts that share nothing
+    but Redis. ``settings`` are environment variables of all of them. A context manager; leaving it
+    checks that no process is left.
     """
 
-    def __init__(self, *, slots: int = 1, **settings: str) -> None:
+    def __init__(self, *, slots: int = 1, separate_homes: bool = False, **settings: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="trainyard-stack-")
         self.home = Path(self._folder.name)
         self.datasets = self.home / "datasets"
@@ -68,6 +69,7 @@ class Stack:
             **settings,
         }
         self.slots = slots
+        self.separate_homes = separate_homes
         self.bridge_process = self._child("bridge", python_module("backend_bridge.server"))
         self.workers = [self._worker(number) for number in range(slots)]
         self.bridge = BridgeClient(f"http://127.0.0.1:{self.port}")
@@ -88,7 +90,16 @@ class Stack:
         command = [sys.executable, str(celery), "-A", "worker.app", "worker"]
         command += ["-Q", f"gpu,gpu.{slot}", "-c", "1", "-n", f"{slot}@%h", "-l", "INFO"]
         command += ["--without-mingle", "--without-gossip"]
-        return self._child(f"worker-{number}", command, TRAINYARD_SLOT=slot)
+        return self._child(
+            f"worker-{number}",
+            command,
+            TRAINYARD_SLOT=slot,
+            TRAINYARD_HOME=str(self.home_of(number)),
+        )
+
+    def home_of(self, number: int) -> Path:
+        """The TRAINYARD_HOME of one worker."""
+        return self.home / f"host-{number}" if self.separate_homes else self.home
 
     def __enter__(self) -> Self:
         try:
@@ -143,7 +154,8 @@ class Stack:
                 environment = process.environ()
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
-            if environment.get("TRAINYARD_HOME") == str(self.home) and process.pid != os.getpid():
+            ours = environment.get("TRAINYARD_HOME", "").startswith(str(self.home))
+            if ours and process.pid != os.getpid():
                 found.append(process)
         return found
 

@@ -1,0 +1,58 @@
+"""What a person reads where an attempt ended badly, and that it survives the way to the worker."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from backend_bridge.contract import ErrorKind, ErrorReport
+from worker import oom_kills
+from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
+from worker.slot_client import Gone, KeeperLost, Message, Refused
+
+KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
+
+
+@pytest.mark.parametrize(
+    ("end", "oom", "words", "kind"),
+    [
+        (KILLED, False, "killed by SIGKILL", ErrorKind.WORKER_LOST),
+        (KILLED, True, "the machine ran out of memory", ErrorKind.OUT_OF_MEMORY),
+        (Gone(None, 11, 0), True, "killed by SIGSEGV", ErrorKind.WORKER_LOST),
+        (Gone(3, None, 0), False, "exit code 3 and no result", ErrorKind.WORKER_LOST),
+        (Gone(None, None, 0, "no fork"), False, "not be started: no fork", ErrorKind.WORKER_LOST),
+        (Refused("busy"), False, "refused the attempt: busy", ErrorKind.WORKER_LOST),
+        (KeeperLost(), False, "its keeper were killed", ErrorKind.WORKER_LOST),
+        (None, False, "its keeper were killed", ErrorKind.WORKER_LOST),
+    ],
+)
+def test_one_sentence_and_a_kind(
+    end: Message | None, oom: bool, words: str, kind: ErrorKind
+) -> None:
+    lost = how_it_died(end, oom_killed=oom)
+    assert words in str(lost)
+    assert str(lost).endswith(".")
+    assert lost.kind is kind
+
+
+def test_the_exceptions_pass_to_the_worker_s_main_process() -> None:
+    lost = pickle.loads(pickle.dumps(AttemptLost("It hung.", ErrorKind.HANG)))
+    assert (str(lost), lost.kind) == ("It hung.", ErrorKind.HANG)
+    report = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
+    failed = pickle.loads(pickle.dumps(AttemptFailed.from_report(report)))
+    assert str(failed) == "No rows."
+    assert ErrorReport.model_validate_json(failed.report) == report
+
+
+def test_a_failure_without_a_report_still_has_a_sentence() -> None:
+    assert str(AttemptFailed.from_report(None)) == "The training failed and did not say why."
+
+
+def test_the_kernels_counter_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("pgfault 12\noom_kill 3\n")
+    monkeypatch.setattr(oom_kills, "_VMSTAT", vmstat)
+    monkeypatch.setattr(oom_kills, "_CGROUP", tmp_path / "missing")
+    assert oom_kills.oom_kills() == 3
