@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from backend_bridge.contract import FieldProblem, RequestInvalid, attempt_id, parse_request
+from backend_bridge.contract import FieldProblem, RequestInvalid, attempt_id
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
+from backend_bridge.request_parser import parse_request
 
 SUPPORTED_METHODS = ("sft", "dpo")
 

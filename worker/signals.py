@@ -139,10 +139,19 @@ def end_parked(parked: str) -> None:
     try:
         job_id, attempt = parse_attempt_id(parked)
         if release_parked(slot().socket_name, parked, GONE_TIMEOUT_S):
-            # Of this attempt alone: a later one of the job may be running on another slot.
-            job_store().cancelled(job_id, attempt)
+            job = job_store().get(job_id)
+            if job is not None and job.parked == parked and _only_parked(job, attempt):
+                job_store().cancelled(job_id, job.attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
         log.warning("parked %s: %s", parked, error)
+
+
+def _only_parked(job: Job, attempt: int) -> bool:
+    """Whether a job that is being cancelled had no process but the parked one of ``attempt``.
+
+    A later attempt may run on another slot, unless no slot had taken it yet.
+    """
+    return job.status is JobStatus.CANCELLING and (job.attempt == attempt or not job.slot)
 
 
 def _end_parked_elsewhere(job: Job) -> None:

@@ -38,7 +38,8 @@ elseif target == 'queued' then
   redis.call('HDEL', job, 'completed_at', 'error')
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel', 'progress')
-elseif target == 'cancelling' and status == 'paused' then
+elseif target == 'cancelling' and (status == 'paused' or status == 'queued') then
+  redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)  -- its parked process has so long to end
 elseif target == 'paused' or ENDED[target] then
   redis.call('ZREM', WAITING, id)

@@ -21,7 +21,7 @@ STEPS = (60, 120, 240)
 
 PAUSE_S = (0.05, 0.6)
 REDIS_AWAY_S = (0.1, 6.0)
-SETTLE_S = 240.0
+SETTLE_S = 120.0
 _REFUSALS = (0, 409, 503)
 """Statuses of a bridge that is right to refuse: not reached, not in this state, Redis away."""
 

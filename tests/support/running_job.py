@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from redis import Redis
 
-from backend_bridge.contract import ErrorKind, ErrorReport, Metric, parse_request
+from backend_bridge.contract import ErrorKind, ErrorReport, Metric
 from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.log_lines import stamp
+from backend_bridge.request_parser import parse_request
 
 
 class RunningJob:

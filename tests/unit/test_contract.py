@@ -21,8 +21,8 @@ from backend_bridge.contract import (
     TrainingRequest,
     attempt_id,
     parse_attempt_id,
-    parse_request,
 )
+from backend_bridge.request_parser import parse_request
 from tests.support.requests import request_body, start_request
 
 SAMPLES = Path(__file__).parents[2].parent / "shared/contract/requests"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from backend_bridge.contract import (
     RequestInvalid,
     TrainingRequest,
-    parse_request,
 )
+from backend_bridge.request_parser import parse_request
 from tests.support.requests import TOKEN, request_body, start_request
 
 
