@@ -65,15 +65,17 @@ class BridgeClient:
         return self._call("POST", path, json={"force": force})
 
     def pause(self, job_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/api/training/pause/{job_id}")
+        return self._call("POST", f"/api/training/pause/{quote(job_id, safe='')}")
 
     def resume(self, job_id: str, checkpoint: str | None = None) -> dict[str, Any]:
         body = {"checkpoint_path": checkpoint} if checkpoint else {}
-        return self._call("POST", f"/api/training/resume/{job_id}", json=body)
+        return self._call("POST", f"/api/training/resume/{quote(job_id, safe='')}", json=body)
 
     def force_start(self, job_id: str, *, from_start: bool = False) -> dict[str, Any]:
         query = {"from_start": str(from_start).lower()}
-        return self._call("POST", f"/api/training/{job_id}/force-start", params=query)
+        return self._call(
+            "POST", f"/api/training/{quote(job_id, safe='')}/force-start", params=query
+        )
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:

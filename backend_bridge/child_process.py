@@ -57,6 +57,7 @@ class ChildProcess:
         self.log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
+        self._log_began_at: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +76,8 @@ class ChildProcess:
         if self.log_file is not None:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             output = self.log_file.open("ab")
+            if self._log_began_at is None:
+                self._log_began_at = output.tell()
         try:
             self._process = subprocess.Popen(
                 dying_with_us(self.command),
@@ -88,6 +91,15 @@ class ChildProcess:
             if output is not None:
                 output.close()
         self._started_at = time.monotonic()
+
+    def recent_output(self, lines: int = 15) -> str:
+        """The end of what it has printed into its log file since it was first started."""
+        if self.log_file is None or not self.log_file.exists():
+            return "(no log)"
+        with self.log_file.open("rb") as log_file:
+            log_file.seek(self._log_began_at or 0)
+            text = log_file.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
 
     def ensure_running(self) -> bool:
         """Start it again where it has died; returns whether that was so."""

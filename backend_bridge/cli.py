@@ -70,7 +70,7 @@ def up() -> None:
     sys.exit(run())
 
 
-@main.command()
+@main.command(short_help="Run one whole job on this machine.")
 @click.option("--model", help="A hub name or a folder; by default a small model made here.")
 @click.option(
     "--dataset",
@@ -86,16 +86,23 @@ def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str
     sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
 
 
-@main.command()
+@main.command(short_help="Submit the request in a JSON file.")
 @click.argument("request_file", type=click.File("r"))
 @_as_json
 def submit(request_file: Any, as_json: bool) -> None:
-    """Submit the request in REQUEST_FILE (JSON as the backend sends it; - for standard input)."""
+    """Submit the request in REQUEST_FILE (JSON as the backend sends it; - for standard input).
+
+    With the development backend its row is made there first, as a backend of your own does.
+    """
+    from backend_bridge.own_backend import create_at_development_backend
+
     try:
         body = json.load(request_file)
     except ValueError as error:
         raise click.ClickException(f"{request_file.name} is no JSON: {error}") from None
-    answer = _client().start(body)
+    client = _client()
+    create_at_development_backend(settings(), body)
+    answer = client.start(body)
     if as_json:
         _print_json(answer)
         return
@@ -135,7 +142,14 @@ def status(job_id: str, as_json: bool) -> None:
 @main.command()
 @_job_id
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; Ctrl-C detaches.")
-@click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0, 100_000),
+    default=100,
+    show_default=True,
+    help="How many of the last lines.",
+)
 def logs(job_id: str, follow: bool, lines: int) -> None:
     """Print a job's log."""
     client = _client()

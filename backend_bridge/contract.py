@@ -280,7 +280,8 @@ def _refuse_bool(value: Any) -> Any:
 
 _Int = Annotated[int, BeforeValidator(_refuse_bool)]
 _Float = Annotated[float, BeforeValidator(_refuse_bool)]
-Count = Annotated[_Int, Field(ge=1)]
+Count = Annotated[_Int, Field(ge=1, le=1_000_000_000)]
+BatchSize = Annotated[_Int, Field(ge=1, le=65_536)]
 NonNegativeInt = Annotated[_Int, Field(ge=0)]
 NonNegativeFloat = Annotated[_Float, Field(ge=0)]
 Fraction = Annotated[_Float, Field(ge=0, le=1)]
@@ -328,12 +329,12 @@ class TrainingConfig(Section):
     """``config.training`` in the normalised spelling."""
 
     method: Literal["sft", "dpo", "orpo", "cpt", "rlhf"] = "sft"
-    num_epochs: Annotated[_Float, Field(gt=0)] = 3
+    num_epochs: Annotated[_Float, Field(gt=0, le=10_000)] = 3
     max_steps: Count | None = None
     learning_rate: Annotated[_Float, Field(gt=0)] = 2e-5
-    batch_size: Count = 4
-    eval_batch_size: Count | None = None
-    gradient_accumulation_steps: Count = 1
+    batch_size: BatchSize = 4
+    eval_batch_size: BatchSize | None = None
+    gradient_accumulation_steps: BatchSize = 1
     warmup_steps: NonNegativeInt = 0
     warmup_ratio: Fraction = 0.0
     lr_scheduler_type: str = "linear"

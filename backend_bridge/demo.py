@@ -23,6 +23,7 @@ from rich.console import Console
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.demo_view import ProgressView, summary
+from backend_bridge.own_backend import create_row
 from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, free_ports
 from backend_bridge.settings import settings
@@ -74,6 +75,8 @@ def _run(
     home.mkdir(parents=True, exist_ok=True)
     dataset_path = dataset.resolve() if dataset else home / "stdlib_functions.jsonl"
     model_path = model or str(home / "tiny_model")
+    if Path(model_path).is_dir():
+        model_path = str(Path(model_path).resolve())
     seconds: dict[str, float] = {}
     with Services(_ports(), _environment(home, dataset_path, model_path), wait=False) as services:
         # The services start while the data set and the model are made.
@@ -89,7 +92,8 @@ def _run(
         body = _request(job_id, materials, steps, built_in=dataset is None and model is None)
         client = BridgeClient(services.bridge_url, _api_key())
         try:
-            _create_at_backend(services.backend_url, body)
+            _end_left_over(client)
+            create_row(services.backend_url, body)
             client.start(body)
             job = _follow(console, client, job_id)
             stored = _stored_status(services.backend_url, job_id)
@@ -97,7 +101,7 @@ def _run(
             client.close()
         if job["status"] != "completed":
             raise DemoFailed(
-                f"the job is {job['status']}: {job['error']} {job['error_hint'] or ''}"
+                f"the job is {job['status']}: {job['error']}\n{job['error_hint'] or ''}"
             )
         trained = home / "jobs" / job_id / job["result"]["model_dir"]
         started = time.monotonic()
@@ -106,7 +110,8 @@ def _run(
         seconds["generate"] = time.monotonic() - started
         with console.status("Stopping the services ..."):
             services.stop()
-    console.print(summary(job, stored, trained, seconds, materials.prompt, texts))
+    console.print(summary(job, stored, seconds, materials.prompt, texts))
+    console.print(f"The model lies in {trained}", soft_wrap=True, highlight=False)
     return 0 if stored == "completed" else 1
 
 
@@ -144,8 +149,11 @@ def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool)
 def _first_instruction(dataset: Path) -> str:
     """The prompt of the first row of a JSONL file, else a general one."""
     if dataset.suffix == ".jsonl":
-        with dataset.open(encoding="utf-8") as lines:
-            row = json.loads(lines.readline() or "{}")
+        try:
+            with dataset.open(encoding="utf-8") as lines:
+                row = json.loads(lines.readline() or "{}")
+        except ValueError:  # what is wrong with the data set the job itself will say best
+            row = None
         for column in ("instruction", "prompt", "question"):
             if isinstance(row, dict) and isinstance(row.get(column), str):
                 return str(row[column])
@@ -193,33 +201,27 @@ def _request(
     }
 
 
-def _create_at_backend(backend_url: str, body: dict[str, Any]) -> None:
-    """The backend makes its own row first; here we are the backend's user."""
-    answer = requests.post(
-        f"{backend_url}/api/training/local/jobs",
-        json={
-            "job_id": body["execution_id"],
-            "user_id": body["user_id"],
-            "model_name": body["config"]["model"]["name"],
-            "dataset_path": body["dataset_path"],
-            "status": "pending",
-            "config": body["config"],
-            "job_token": body["job_token"],
-        },
-        timeout=10,
-    )
-    answer.raise_for_status()
-
-
 def _follow(console: Console, client: BridgeClient, job_id: str) -> dict[str, Any]:
     """Show the job until it has ended; Ctrl-C cancels it."""
-    with ProgressView(console) as view:
-        while True:
-            job = client.status(job_id)
-            view.update(job)
-            if job["status"] in ENDED:
-                return job
-            time.sleep(POLL_S)
+    try:
+        with ProgressView(console) as view:
+            while True:
+                job = client.status(job_id)
+                view.update(job)
+                if job["status"] in ENDED:
+                    return job
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console.print("Cancelled; stopping the services ...")
+        client.cancel(job_id, force=True)
+        raise
+
+
+def _end_left_over(client: BridgeClient) -> None:
+    """Jobs of a demo that was killed must not run before this one."""
+    for job in client.jobs():
+        if job["status"] not in ENDED:
+            client.cancel(job["job_id"], force=True)
 
 
 def _stored_status(backend_url: str, job_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -65,16 +64,18 @@ class ProgressView:
         )
         if not self._console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            where = f"step {step or 0}/{total or '?'}"
-            self._console.print(
-                f"{job['status']}: {where}, loss {loss}, eval loss {evaluated}, {left} left"
-            )
+            position = job["queue_position"]
+            parts = [f"position {position}"] if position else []
+            parts += [f"step {step or 0}/{total}"] if total else []
+            parts += [f"loss {loss}"] if job["loss"] is not None else []
+            parts += [f"eval loss {evaluated}"] if job["eval_loss"] is not None else []
+            parts += [f"{left} left"] if job["remaining_seconds"] is not None else []
+            self._console.print(f"{job['status']}: {', '.join(parts)}".removesuffix(": "))
 
 
 def summary(
     job: Mapping[str, Any],
     stored_status: str,
-    model: Path,
     seconds: Mapping[str, float],
     prompt: str,
     texts: Sequence[str],
@@ -88,16 +89,22 @@ def summary(
     table.add_row("eval loss", _fall(result))
     table.add_row("perplexity", number(result.get("perplexity")))
     table.add_row("speed", f"{number(result.get('tokens_per_second'))} tokens per second")
-    phases = {**seconds, **job["phases"]}
-    table.add_row("time by phase", ", ".join(f"{k} {v:.1f} s" for k, v in phases.items()))
-    table.add_row("model", str(model))
+    before = {name: seconds[name] for name in ("materials", "services")}
+    phases = {**before, **job["phases"], "generate": seconds["generate"]}
+    shown = (f"{name.replace('_', ' ')} {taken:.1f} s" for name, taken in phases.items())
+    table.add_row("time by phase", ", ".join(shown))
     base, trained = texts
     return Group(
         table,
         Panel(Text(prompt), title="prompt"),
-        Panel(Text(base), title="base model"),
-        Panel(Text(trained), title="trained model"),
+        Panel(Text(_printable(base)), title="base model"),
+        Panel(Text(_printable(trained)), title="trained model"),
     )
+
+
+def _printable(text: str) -> str:
+    """Half a character at the end of what was generated is nothing to look at."""
+    return text.replace("\ufffd", "")
 
 
 def _fall(result: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ class JobControl:
         if job is None or again is None:
             return self._refused(job_id, "cannot be started")
         self.dispatcher.send(job_id)
-        where = "from the beginning" if from_start else "from its last good checkpoint"
+        where = "from the beginning" if from_start else "from its last good checkpoint, if any"
         return self._queued(job, f"job {job_id} is queued again, to go on {where}")
 
     def _queued(self, before: Job, message: str) -> Answer:

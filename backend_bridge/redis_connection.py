@@ -49,9 +49,14 @@ def check(redis: Redis) -> list[str]:
     return []
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Call until Redis answers, for writes that must not be lost; ``call`` must bear repeating."""
+def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
+    """Call until Redis answers, for writes that must not be lost; ``call`` must bear repeating.
+
+    Raises the last RedisError where ``give_up()`` is true after a try.
+    """
     retrying = tenacity.Retrying(
+        stop=lambda _: give_up(),
+        reraise=True,
         retry=tenacity.retry_if_exception_type(RedisError),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
         before_sleep=tenacity.before_sleep_log(log, logging.WARNING),

@@ -181,6 +181,8 @@ def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[st
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "model_type":
+            message = "should be an object"
         if loc[:3] == ("config", "lora", "target_modules"):
             loc, message = loc[:3], "should be a name or a list of names"
         if loc[:1] == ("config",) and loc[1:3] in spelled:
@@ -230,7 +232,7 @@ def parse_request(body: Any) -> StartRequest:
         problems.extend(_problems(error, normaliser.spelled))
     token = raw.get("job_token")
     if isinstance(token, str) and not _TOKEN.fullmatch(token):
-        message = "should hold visible ASCII characters alone" if token else "should not be empty"
+        message = "should be visible ASCII, without spaces" if token else "should not be empty"
         problems.append(FieldProblem(path="job_token", message=message))
     inner_path = raw["config"].get("dataset_path") if isinstance(raw["config"], dict) else None
     if not raw["dataset_path"] and not raw.get("dataset_content") and not inner_path:

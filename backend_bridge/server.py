@@ -21,7 +21,7 @@ from celery import Celery
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from swagger_ui_bundle import swagger_ui_path
@@ -117,6 +117,10 @@ def _require_key(settings: Settings) -> Any:
 
 def _add_docs(app: FastAPI) -> None:
     app.mount("/docs-assets", StaticFiles(directory=swagger_ui_path))
+
+    @app.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

@@ -194,7 +194,7 @@ class Services:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not ready():
             if child.pid is None or time.monotonic() > deadline:
-                raise ServiceDied(f"{child.name} did not start:\n{_tail(child.log_file)}")
+                raise ServiceDied(f"{child.name} did not start:\n{child.recent_output()}")
             time.sleep(0.05)
 
     def _backend_command(self) -> list[str]:
@@ -246,9 +246,3 @@ def _has_slots(url: str) -> bool:
         return bool(requests.get(url, timeout=2).json()["slots"])
     except requests.RequestException:
         return False
-
-
-def _tail(path: Path | None, lines: int = 15) -> str:
-    if path is None or not path.exists():
-        return "(no log)"
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

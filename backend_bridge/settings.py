@@ -114,6 +114,21 @@ class Settings(BaseSettings):
     def _embedded(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None or value.get_secret_value() == "embedded" else value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else "redis://"
+        if not text.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("should start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and ":" not in value.get_secret_value():
+            raise ValueError("should be user:password")
+        return value
+
     @field_validator("trainyard_home")
     @classmethod
     def _absolute_path(cls, value: Path) -> Path:
@@ -176,6 +191,8 @@ def read_settings(**overrides: Any) -> Settings:
     """Settings of this process, unshared. Raises SettingsError naming every wrong one."""
     try:
         return Settings(**overrides)
+    except UnicodeDecodeError:
+        raise SettingsError("the file .env is no UTF-8 text") from None
     except ValidationError as error:
         lines = (
             f"{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"

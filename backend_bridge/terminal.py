@@ -10,6 +10,7 @@ from rich.text import Text
 
 from backend_bridge.log_lines import clean
 
+PIPE_COLUMNS = 400
 _COLOURS = {
     "completed": "green",
     "failed": "red",
@@ -20,8 +21,11 @@ _COLOURS = {
 
 
 def show(renderable: RenderableType) -> None:
-    """Print to the terminal; plain text where there is none."""
-    Console().print(renderable)
+    """Print to the terminal; plain text, not cut to any width, where there is none."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_COLUMNS)
+    console.print(renderable)
 
 
 def plain(text: str) -> Text:
@@ -51,7 +55,7 @@ def job_table(jobs: list[dict[str, Any]]) -> Table:
     """One row a job."""
     table = Table(box=None, header_style="bold")
     for column in ("job", "name", "status", "progress", "step", "loss", "eval", "time", "left"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column != "name")
     for job in jobs:
         position = job["queue_position"]
         status = coloured_status(job["status"])

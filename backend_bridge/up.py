@@ -27,6 +27,8 @@ def ports_of(current: Settings) -> Ports:
     check_free(current.flower_port, "Flower", "FLOWER_PORT")
     if own_backend:
         check_free(DEV_BACKEND_PORT, "the development backend", "BACKEND_URL to your own backend")
+    if current.bridge_port == current.flower_port:
+        raise PortTaken(f"BRIDGE_PORT and FLOWER_PORT are both {current.bridge_port}")
     return Ports(
         bridge=current.bridge_port,
         flower=current.flower_port,

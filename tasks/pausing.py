@@ -67,7 +67,7 @@ class Pauser:
         self._figures.stop()
         self._off_gpu = OffTheGpu(self._trainer)
         self._off_gpu.leave()
-        logger.info("Paused at step %d and parked: a resume on this slot goes on from memory", step)
+        logger.info("Paused at step %d, with a verified checkpoint; waiting in memory", step)
         result = {"checkpoint": checkpoint, "step": step, "parked": True}
         self._channel.send(Outcome(outcome="paused", result=result))
         self._channel.close()

@@ -196,7 +196,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
             state.global_step,
             state.max_steps,
             logs["eval_loss"],
-            self.perplexity(loss),
+            "too large" if (value := self.perplexity(loss)) is None else f"{value:.4g}",
         )
         if state.global_step > 0:
             self._send_metric(

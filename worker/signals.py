@@ -30,9 +30,8 @@ from backend_bridge.contract import (
     parse_attempt_id,
 )
 from backend_bridge.job_record import Job
-from backend_bridge.redis_connection import patiently
 from worker.attempt_end import AttemptFailed, AttemptLost
-from worker.slot import dispatcher, job_store, slot
+from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_client import SlotUnavailable, release_parked, wait_gone
 
 GONE_TIMEOUT_S = 2.0
@@ -53,9 +52,9 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
     if task.name != TASK_TRAIN:
         return
     job_id, attempt = parse_attempt_id(task_id)
-    before = patiently(lambda: job_store().get(job_id))
+    before = until_redis_answers(lambda: job_store().get(job_id))
     here = {"slot": slot().name, "worker": task.request.hostname, "home": slot().home}
-    if before and patiently(lambda: job_store().claim(job_id, attempt, **here)):
+    if before and until_redis_answers(lambda: job_store().claim(job_id, attempt, **here)):
         _claimed[task_id] = before
         _end_parked_elsewhere(before)
 
@@ -75,13 +74,13 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
     store = job_store()
     match result["outcome"]:
         case "completed":
-            patiently(lambda: store.complete(job_id, attempt, result["result"]))
+            until_redis_answers(lambda: store.complete(job_id, attempt, result["result"]))
         case "cancelled":
-            patiently(lambda: store.cancelled(job_id, attempt))
+            until_redis_answers(lambda: store.cancelled(job_id, attempt))
         case "paused":
             _write_pause(job_id, attempt, result["fields"])
         case "put_back":
-            if patiently(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
+            if until_redis_answers(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
                 _send(job_id)
 
 
@@ -95,10 +94,13 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
     match exception:
         case AttemptFailed():
             report = ErrorReport.model_validate_json(exception.report)
-            patiently(lambda: store.fail(job_id, attempt, report))
+            until_redis_answers(lambda: store.fail(job_id, attempt, report))
         case AttemptLost():
             reason, kind = str(exception), exception.kind
-            if patiently(lambda: store.lost(job_id, attempt, reason, kind)) is JobStatus.QUEUED:
+            if (
+                until_redis_answers(lambda: store.lost(job_id, attempt, reason, kind))
+                is JobStatus.QUEUED
+            ):
                 _send(job_id)
         case WorkerLostError():
             _pool_child_died(job_id, attempt)
@@ -108,7 +110,7 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
                 message=f"The supervisor failed: {type(exception).__name__}: {exception}",
                 hint="This is a defect of Trainyard: the worker's log has the traceback.",
             )
-            patiently(lambda: store.fail(job_id, attempt, report))
+            until_redis_answers(lambda: store.fail(job_id, attempt, report))
 
 
 @signals.task_revoked.connect
@@ -165,11 +167,11 @@ def _end_parked_elsewhere(job: Job) -> None:
 
 def _write_pause(job_id: str, attempt: int, fields: Mapping[str, str]) -> None:
     store = job_store()
-    if patiently(lambda: store.paused(job_id, attempt, fields)):
+    if until_redis_answers(lambda: store.paused(job_id, attempt, fields)):
         return
     if fields["parked"]:  # a cancel came in between
         release_parked(slot().socket_name, fields["parked"], GONE_TIMEOUT_S)
-    patiently(lambda: store.cancelled(job_id, attempt))
+    until_redis_answers(lambda: store.cancelled(job_id, attempt))
 
 
 def _pool_child_died(job_id: str, attempt: int) -> None:
@@ -186,4 +188,4 @@ def _pool_child_died(job_id: str, attempt: int) -> None:
 
 def _send(job_id: str) -> None:
     """A job that has waited before goes before the others of its priority."""
-    patiently(lambda: dispatcher().send(job_id, at_head=True))
+    until_redis_answers(lambda: dispatcher().send(job_id, at_head=True))

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from celery import current_app
 
@@ -18,11 +21,12 @@ from backend_bridge.dispatch import Dispatcher
 from backend_bridge.home import home_id
 from backend_bridge.job_store import JobStore, open_job_store
 from backend_bridge.queue import JobQueue, slot_queue
-from backend_bridge.redis_connection import connect
+from backend_bridge.redis_connection import connect, patiently
 from backend_bridge.settings import settings, slot_name
 from backend_bridge.slots import SlotRegistry
 
 STORE_TIMEOUT_S = 2.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ def slot() -> Slot:
         stop_read=stop_read,
         stop_write=stop_write,
     )
+
+
+def stops() -> bool:
+    """Whether this worker has been told to stop, or its main process is gone."""
+    return bool(select.select([slot().stop_read], [], [], 0)[0])
+
+
+def until_redis_answers(call: Callable[[], T]) -> T:
+    """Call until Redis answers; a worker that stops gives up, and the lease sees to the rest."""
+    return patiently(call, give_up=stops)
 
 
 @cache

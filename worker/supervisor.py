@@ -31,7 +31,6 @@ from backend_bridge.contract import (
 )
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore, Lease
-from backend_bridge.redis_connection import patiently
 from backend_bridge.settings import Settings
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
@@ -42,7 +41,7 @@ from worker.log_handler import BatchingLogHandler
 from worker.oom_kills import oom_kills
 from worker.reporter import Reporter
 from worker.sigterm import sigterm_as_fd
-from worker.slot import Slot
+from worker.slot import Slot, until_redis_answers
 from worker.slot_client import (
     Gone,
     KeeperLost,
@@ -100,7 +99,7 @@ class Supervisor:
         Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "fenced"}`` with
         ``result`` (completed) or ``fields`` (paused). Raises AttemptFailed or AttemptLost.
         """
-        request = patiently(lambda: self.store.request(self.job_id))
+        request = until_redis_answers(lambda: self.store.request(self.job_id))
         job_folder.prepare(self.job_dir, request)
         with job_folder.open_records(self.job_dir) as (log_file, metrics_file):
             self.reporter = Reporter(self.store, self.job_id, self.attempt, metrics_file)
@@ -341,7 +340,7 @@ class Supervisor:
         """Whether a person wants it cancelled; after a SIGTERM, wait for who sent it to say."""
         deadline = time.monotonic() + (2.0 if self.terminated and not self.stopping else 0.0)
         while True:
-            job = patiently(lambda: self.store.get(self.job_id))
+            job = until_redis_answers(lambda: self.store.get(self.job_id))
             if job is not None and job.attempt == self.attempt and job.cancel:
                 return True
             if time.monotonic() >= deadline:

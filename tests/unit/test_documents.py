@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from backend_bridge.request_parser import parse_request
 from backend_bridge.settings import as_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,12 @@ def test_every_test_that_the_documents_name_exists() -> None:
     assert len(named) >= 10
     for path, function in named:
         assert f"def {function}(" in (ROOT / path).read_text(), f"{path}::{function}"
+
+
+def test_the_sample_request_is_a_request() -> None:
+    body = json.loads((ROOT / "examples/request.json").read_text())
+    assert parse_request(body).ignored == []
+    assert (ROOT / "examples" / body["dataset_path"]).exists()
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
