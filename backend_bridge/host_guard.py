@@ -31,10 +31,14 @@ class HostGuard:
             await self.app(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> str | None:
-        host = headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in self.names:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname
+            foreign = origin is not None and urlsplit(origin).netloc != host
+        except ValueError:
+            return "the Host or Origin header is no address"
+        if name not in self.names:
             return "without BRIDGE_API_KEY the bridge answers to loopback names alone"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if foreign:
             return "without BRIDGE_API_KEY the bridge takes no requests from other web pages"
         return None

@@ -27,6 +27,7 @@ def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) 
     return Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",  # rubbish that others push into a queue must not stop us
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=30,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -39,12 +39,14 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 
 _SECRET_KEY = re.compile(
     r"(^|_)(api_?key|private_?key|password|passwd|secret|credentials?|bearer|authorization|"
-    r"(access|auth|hf|hub|huggingface|job|api)_?token)($|_)|^token$",
+    r"(access|auth|hf|hub|huggingface|job|api|session|refresh|backend|id)_?token)($|_)|^token$",
     re.IGNORECASE,
 )
 _OWN_SECRETS = ("job_token", "access_token")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 """What an Authorization header can carry."""
+SECRET_MIN = 8
+"""A shorter token is looked for in no other field: it would be found in words."""
 NESTING_MAX = 32
 PROBLEMS_MAX = 100
 
@@ -125,7 +127,8 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 class _Copier:
     """Copies a decoded JSON body without its secrets, naming what JSON or UTF-8 cannot hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = secrets
         self.dropped: list[str] = []
         self.problems: list[FieldProblem] = []
 
@@ -150,6 +153,8 @@ class _Copier:
                 self._refuse(path, "has a name with half of a surrogate pair")
             elif here[0] in _OWN_SECRETS and not path:
                 kept[here[0]] = inner
+            elif isinstance(inner, str) and any(secret in inner for secret in self._secrets):
+                self.dropped.append(f"{_dotted(here)} (holds a token of this request: not stored)")
             elif inner and isinstance(inner, str | list | dict) and _SECRET_KEY.search(here[-1]):
                 self.dropped.append(f"{_dotted(here)} (looks like a secret: not stored)")
             else:
@@ -158,6 +163,12 @@ class _Copier:
 
     def _refuse(self, path: tuple[str, ...], message: str) -> None:
         self.problems.append(FieldProblem(path=_dotted(path) or "body", message=message))
+
+
+def _own_secrets(body: Mapping[Any, Any]) -> list[str]:
+    """The tokens of the request, which no other field may carry into the job store."""
+    values = (body.get(name) for name in _OWN_SECRETS)
+    return [value for value in values if isinstance(value, str) and len(value) >= SECRET_MIN]
 
 
 def _is_unicode(text: str) -> bool:
@@ -213,7 +224,7 @@ def parse_request(body: Any) -> StartRequest:
     """
     if not isinstance(body, Mapping):
         raise RequestInvalid([FieldProblem(path="body", message="should be a JSON object")])
-    copier = _Copier()
+    copier = _Copier(_own_secrets(body))
     raw = copier.copy(body)
     raw.setdefault("config", None)
     normaliser = _Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})

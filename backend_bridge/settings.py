@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -199,6 +200,16 @@ def read_settings(**overrides: Any) -> Settings:
             for e in error.errors()
         )
         raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
+
+
+def without_our_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that needs no secret of ours: what trains, above all."""
+    secret = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "Secret" in str(field.annotation)
+    }
+    return {name: value for name, value in environment.items() if name.upper() not in secret}
 
 
 @cache

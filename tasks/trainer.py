@@ -218,7 +218,7 @@ def log_start(spec: TrainingSpec, request: TrainingRequest, machine: Machine) ->
     for said in request.notes:
         logger.warning("Two spellings of one setting: %s", said)
     for path in request.ignored:
-        logger.warning("Ignored: %s", path)
+        logger.warning("Ignored: %r", path)
 
 
 def locate(spec: TrainingSpec, config: JobConfig) -> Folders:

@@ -16,7 +16,7 @@ from celery.worker.control import control_command
 
 import worker.signals
 from backend_bridge.child_process import ChildProcess, python_module
-from backend_bridge.settings import settings
+from backend_bridge.settings import settings, without_our_secrets
 from worker.gpu import list_gpus
 from worker.slot import put_in_service, slot
 from worker.slot_host import SlotProcess
@@ -29,7 +29,9 @@ app.config_from_object("celeryconfig")
 
 @cache
 def _slot_process() -> SlotProcess:
-    return SlotProcess(slot().socket_name, preload=settings().preload)
+    return SlotProcess(
+        slot().socket_name, preload=settings().preload, env=without_our_secrets(os.environ)
+    )
 
 
 @cache

@@ -59,7 +59,7 @@ class LeaseGuard:
             self._without_redis()
             return None
         if not lease.held:
-            self._lose()
+            self._lose(lease.status)
             return None
         self.ends = asked_at + self._lease_s
         if self.held:
@@ -87,10 +87,14 @@ class LeaseGuard:
             self._say("Redis is away: the training is held at its next step", logging.WARNING)
             self._link.command("hold")
 
-    def _lose(self) -> None:
+    def _lose(self, status: str) -> None:
         if not self.lost:
             self.lost = True
-            self._say(
-                "Another attempt has this job, or it has ended: this attempt ends", logging.WARNING
+            why = (
+                f"Another attempt has this job, or it has ended (it is {status})"
+                if status
+                else "The job store knows no such job any more: Redis was emptied or lost its data"
             )
+            log.error("job %s: %s", self._job_id, why)
+            self._say(f"{why}: this attempt ends", logging.ERROR)
             self._link.keeper.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
         if not any(candidate.is_relative_to(allowed) for allowed in resolved_roots):
             outside = True
         elif candidate.exists():
+            _refuse_what_is_no_data(candidate, resolved_roots)
             return candidate
     listed = ", ".join(str(root) for root in resolved_roots) or "none"
     if outside:
@@ -54,6 +56,33 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
         f"No such data set: {path!r} (looked in {listed})",
         "Check dataset_path; a relative path is looked up in each of DATASET_ROOTS.",
     )
+
+
+def _refuse_what_is_no_data(found: Path, roots: Sequence[Path]) -> None:
+    """A pipe or device never ends; a folder's parts may point out of the roots.
+
+    ``save_to_disk`` names its files in ``state.json``, and `datasets` follows whatever stands
+    there.
+    """
+    if not (found.is_file() or found.is_dir()):
+        raise DatasetError(f"The data set {found.name!r} is neither a file nor a folder.")
+    for path in found.rglob("*") if found.is_dir() else ():
+        named = _files_named_in(path) if path.name == "state.json" else [path]
+        for part in named:
+            if not any(part.resolve().is_relative_to(root) for root in roots):
+                raise DatasetError(
+                    f"The data set folder {found.name!r} refers to a file outside of the folders "
+                    f"that jobs may read (in {path.name}).",
+                    "Write it again with save_to_disk.",
+                )
+
+
+def _files_named_in(state: Path) -> list[Path]:
+    try:
+        listed = json.loads(state.read_bytes())["_data_files"]
+        return [state, *(state.parent / entry["filename"] for entry in listed)]
+    except (ValueError, KeyError, TypeError):
+        return [state]  # not what save_to_disk writes: reading it says what is wrong
 
 
 def _store_inline(content: str, cache_dir: Path) -> Path:

@@ -111,6 +111,16 @@ def test_a_second_job_waits_with_its_position(stack: Stack) -> None:
     assert stack.backend.statuses("third") == ["cancelled"]
 
 
+def test_the_training_has_no_way_to_the_job_store(stack: Stack) -> None:
+    stack.submit("curious", steps=100_000)
+    stack.wait_for_step("curious", 1)
+    environment = stack.training_process().environ()
+    assert environment["TRAINYARD_HOME"] == str(stack.home)
+    assert not {"REDIS_URL", "BRIDGE_API_KEY", "FLOWER_BASIC_AUTH"} & environment.keys()
+    stack.bridge.cancel("curious", force=True)
+    stack.wait("curious", "cancelled")
+
+
 def test_an_adapter_is_trained_and_loads(stack: Stack) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -106,3 +106,17 @@ def test_whatever_comes_in_is_parsed_or_refused_and_no_token_shows(body: Any) ->
         assert "\\ud8" not in stored
         shown = f"{request!r} {stored}"
     assert TOKEN not in shown
+
+
+def test_a_token_repeated_elsewhere_in_the_request_is_not_stored() -> None:
+    token = "tok-0123456789"
+    body = request_body("job-1", job_token=token)
+    body["config"]["provider"] = {
+        "headers": {"X-Auth": f"Bearer {token}"},
+        "callback": f"https://backend.example/?t={token}",
+        "region": "here",
+    }
+    parsed = parse_request(body)
+    assert token not in json.dumps(parsed.without_secrets())
+    assert parsed.config.provider == {"headers": {}, "region": "here"}
+    assert any("config.provider.callback" in field for field in parsed.ignored)

@@ -323,3 +323,30 @@ def test_real_files_are_read(tmp_path: Path, name: str, rows: int, shape: str) -
     found = shape_of(part, DataConfig(text_field="text"))
     assert found.name == shape
     assert len(store_rows(part, found, tmp_path)) == rows
+
+
+def test_a_saved_folder_cannot_point_out_of_the_roots(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    datasets.Dataset.from_list([{"text": "secret"}]).save_to_disk(outside)
+    datasets.Dataset.from_list([{"text": "fine"}]).save_to_disk(root / "saved")
+    assert locate_dataset("saved", None, [str(root)], tmp_path) == (root / "saved").resolve()
+    (shard,) = outside.glob("*.arrow")
+    state = json.loads((root / "saved/state.json").read_text())
+    state["_data_files"] = [{"filename": f"../../outside/{shard.name}"}]
+    (root / "saved/state.json").write_text(json.dumps(state))
+    with pytest.raises(DatasetError, match="outside of the folders"):
+        locate_dataset("saved", None, [str(root)], tmp_path)
+
+
+def test_a_link_inside_a_folder_cannot_point_out_of_the_roots(tmp_path: Path) -> None:
+    (tmp_path / "root/folder").mkdir(parents=True)
+    (tmp_path / "secret.arrow").write_text("x")
+    (tmp_path / "root/folder/data.arrow").symlink_to(tmp_path / "secret.arrow")
+    with pytest.raises(DatasetError, match="outside of the folders"):
+        locate_dataset("folder", None, [str(tmp_path / "root")], tmp_path)
+
+
+def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DatasetError, match="neither a file nor a folder"):
+        locate_dataset("pipe.jsonl", None, [str(tmp_path)], tmp_path)
