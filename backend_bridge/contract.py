@@ -325,6 +325,24 @@ class LoraConfig(Section):
     task_type: str = "CAUSAL_LM"
 
 
+class DistributedConfig(Section):
+    """``config.training.distributed``: one training in several processes of one slot.
+
+    Each process has its own GPU (on a machine without one: a share of the cores) and takes its own
+    micro-batch: the effective batch is ``batch_size * gradient_accumulation_steps * processes``.
+    """
+
+    processes: Annotated[_Int, Field(ge=1, le=64)] = 1
+    strategy: Literal["ddp"] = "ddp"
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _only_ddp(cls, value: Any) -> Any:
+        if value == "fsdp":
+            raise ValueError("fsdp is not built yet: this version shards nothing, send 'ddp'")
+        return value
+
+
 class TrainingConfig(Section):
     """``config.training`` in the normalised spelling."""
 
@@ -363,6 +381,12 @@ class TrainingConfig(Section):
     dataloader_pin_memory: bool | None = None
     pretokenize: bool | None = None
     stop_on_nan: bool = True
+    distributed: DistributedConfig | None = None
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together."""
+        return self.distributed.processes if self.distributed else 1
 
     @field_validator("eval_strategy", "save_strategy", mode="before")
     @classmethod

@@ -59,7 +59,12 @@ class Settings(BaseSettings):
         (Path("./models"),), description="Folders that a job may read models from (`a:b`)."
     )
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
-        None, description="Jobs at a time; unset: one per GPU, 1 on a machine without."
+        None,
+        description="Jobs at a time; unset: GPUs / `GPUS_PER_SLOT`, 1 on a machine without.",
+    )
+    gpus_per_slot: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="GPUs of one slot, for jobs that ask for several (`training.distributed`).",
     )
     max_queued_jobs: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Jobs that may wait; one more is refused with 409. Unset: no limit."

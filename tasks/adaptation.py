@@ -158,10 +158,11 @@ def best_metric(value: str | None, context: Context) -> str | None:
 def loader_workers(value: int | None, context: Context) -> int:
     # One core is left to the training process itself.
     most = max(context.machine.cores - 1, 0)
+    whose = "this machine has" if context.training.processes == 1 else "each process has"
     if value and value > most:
         context.adjusted(
             "training.dataloader_num_workers",
-            f"{value} → {most}: this machine has {context.machine.cores} cores",
+            f"{value} → {most}: {whose} {context.machine.cores} cores",
         )
     return min(value or 0, most)
 

@@ -60,9 +60,19 @@ class Channel:
         return TrainingSpec.model_validate_json(line)
 
     def start(self) -> None:
-        """Start the two threads; call after any fork that the process makes of itself."""
-        self._writer.start()
-        self._reader.start()
+        """Start the two threads where they do not run yet.
+
+        Call after any fork that the process makes of itself.
+        """
+        if self._writer.ident is None:
+            self._writer.start()
+            self._reader.start()
+
+    def settle(self) -> None:
+        """At the same points of every rank: what is asked for now counts until the next one.
+
+        A training of one process has nobody to agree with.
+        """
 
     def send(self, event: Event) -> None:
         """Queue ``event`` for the supervisor and return at once."""
@@ -99,11 +109,20 @@ class Channel:
     def _may_move(self) -> bool:
         return self._supervisor_gone or not self.hold_requested.is_set()
 
-    def close(self) -> None:
-        """Write out what is queued, then close the socket and end both threads."""
+    def finish(self) -> None:
+        """Write out what is queued, and end the thread that does it."""
         if self._writer.is_alive():
             self._outgoing.put(None)
             self._writer.join(CLOSE_TIMEOUT_S)
+
+    def forget(self) -> None:
+        """Close this process's copy of a channel that another process speaks over."""
+        self._incoming.close()
+        self._socket.close()
+
+    def close(self) -> None:
+        """Write out what is queued, then close the socket and end both threads."""
+        self.finish()
         with contextlib.suppress(OSError):  # the supervisor may have closed its end first
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._reader.is_alive():

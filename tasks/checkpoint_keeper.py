@@ -7,24 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 from backend_bridge.contract import Checkpoint, Receipt
 from tasks import checkpoints
 from tasks.channel import Channel
 from tasks.checkpoints import Manifest
 from tasks.control import Control
-from tasks.loss_sums import LossSums
+from tasks.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.pausing import Pauser
+from tasks.ranks import Ranks
 from tasks.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
 from tasks.reporter import Reporter
-from tasks.resume import Start
+from tasks.resume import CHECKPOINTS_DIR_NAME, Start
 
 logger = logging.getLogger(__name__)
 
 
 class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked
     """Seals, publishes and reports each checkpoint, and deletes surplus ones.
+
+    Every rank adds what it alone knows (random numbers, sums) to the checkpoint; the first one
+    does the rest, while the others wait.
 
     ``start``: the checkpoint that the attempt resumes from. ``manifest``: what all checkpoints of
     this attempt have in common (job, attempt, fingerprint). Add it before the reporter, which
@@ -42,6 +46,7 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         start: Start | None,
         manifest: Callable[[int, float], Manifest],
         keep: int,
+        ranks: Ranks,
     ) -> None:
         self._trainer = trainer
         self._channel = channel
@@ -51,19 +56,26 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._start = start
         self._manifest = manifest
         self._keep = keep
+        self._ranks = ranks
         if start is not None:
             trainer.on_resumed = self._prove_resume
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Put back the sums of the loss since it was last logged."""
         if self._start is not None:
-            LossSums.read(self._start.folder).restore(self._trainer)
+            LossSums.read(self._start.folder / self._ranks.file_name(LOSS_SUMS_NAME)).restore(
+                self._trainer
+            )
+        elif not self._ranks.is_first:
+            # Not the same dropout in every rank. The order of rows is fixed by now.
+            set_seed(args.seed + self._ranks.index)
         self._reporter.begin_attempt(state, self._trainer._total_train_tokens)
 
     def _prove_resume(self) -> None:
         """Everything is back, no step is made: compare with the receipt of the checkpoint."""
         assert self._start is not None
-        before = Receipt.model_validate_json((self._start.folder / RECEIPT_NAME).read_bytes())
+        receipt = self._start.folder / self._ranks.file_name(RECEIPT_NAME)
+        before = Receipt.model_validate_json(receipt.read_bytes())
         now = take_receipt(
             self._trainer, "resumed", data_position=self._trainer.data_position, warm=False
         )
@@ -79,8 +91,19 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Write the manifest, give the folder its name, tell the supervisor; pause if asked to."""
         partial = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         receipt = take_receipt(self._trainer, "paused", data_position=self._trainer.data_position)
-        (partial / RECEIPT_NAME).write_text(receipt.model_dump_json())
-        LossSums.of(self._trainer).write(partial)
+        name = self._ranks.file_name
+        (partial / name(RECEIPT_NAME)).write_text(receipt.model_dump_json())
+        LossSums.of(self._trainer).write(partial / name(LOSS_SUMS_NAME))
+        self._ranks.barrier()
+        path = f"{CHECKPOINTS_DIR_NAME}/{partial.name}"
+        if self._ranks.is_first:
+            self._keep_checkpoint(partial, path, state)
+        self._ranks.barrier()
+        if self._control.pausing:
+            self._control.pausing = False
+            self._pauser.pause(path, receipt)
+
+    def _keep_checkpoint(self, partial: Path, path: str, state: Any) -> None:
         evaluated_now = self._reporter.last_eval_step == state.global_step
         manifest = self._manifest(state.global_step, state.epoch or 0.0).model_copy(
             update={
@@ -92,7 +115,6 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         folder = checkpoints.publish(partial, partial.parent.parent)
         # Read back: what is reported, and what a pause rests on, is what lies in the folder.
         manifest = checkpoints.verify(folder)
-        path = f"{folder.parent.name}/{folder.name}"
         self._channel.send(
             Checkpoint(
                 path=path,
@@ -106,6 +128,3 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         )
         logger.info("Checkpoint of step %d is written and verified", state.global_step)
         checkpoints.prune(folder.parent, self._keep, state.best_global_step)
-        if self._control.pausing:
-            self._control.pausing = False
-            self._pauser.pause(path, receipt)

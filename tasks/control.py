@@ -52,16 +52,19 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the first step there is nothing to save: a pause ends the attempt at once."""
+        self._channel.settle()
         self._channel.raise_if_asked_to_stop()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Obey what was asked for during a save or an eval, or before the first step."""
+        self._channel.settle()
         self._obey_hold(state)
         if not self._made_a_step:
             self._channel.raise_if_asked_to_stop()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Obey a hold, a cancel or a pause."""
+        self._channel.settle()
         self._made_a_step = True
         self._obey_hold(state)
         self._channel.raise_if_cancelled()
@@ -76,11 +79,13 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A pause that was asked for during an eval comes before the next step."""
+        self._channel.settle()
         if self._made_a_step and not self._epoch_ends and self._is_to_pause(state):
             self._begin_pause(state, control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint of the epoch's last step, which was put off."""
+        self._channel.settle()
         if not self._epoch_ends:
             return
         self._epoch_ends = False
@@ -91,6 +96,7 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A cancel need not wait for the end of a long eval, nor a pause for that of the first."""
+        self._channel.settle()
         if not self._made_a_step:
             self._channel.raise_if_asked_to_stop()
         if self._channel.cancel_requested.is_set():

@@ -36,7 +36,9 @@ class ExactTrainer(_Base):  # type: ignore[misc]  # transformers is not type-che
             return super()._get_train_sampler(train_dataset)
         return LengthGroupedSampler(
             row_lengths(self.train_dataset if train_dataset is None else train_dataset),
-            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            self.args.train_batch_size
+            * self.args.gradient_accumulation_steps
+            * self.args.world_size,
             self.args.seed,
         )
 

@@ -48,11 +48,11 @@ class LossSums(BaseModel):
             trainer._metrics["train"][name] = list(values)
         trainer._total_train_tokens = self.tokens
 
-    def write(self, folder: Path) -> None:
-        """Write ``loss_sums.json`` into a checkpoint's folder, before it is sealed."""
-        (folder / LOSS_SUMS_NAME).write_text(self.model_dump_json())
+    def write(self, path: Path) -> None:
+        """Write it into a checkpoint's folder (``loss_sums.json``), before that is sealed."""
+        path.write_text(self.model_dump_json())
 
     @classmethod
-    def read(cls, folder: Path) -> LossSums:
+    def read(cls, path: Path) -> LossSums:
         """Read it from a verified checkpoint."""
-        return cls.model_validate_json((folder / LOSS_SUMS_NAME).read_bytes())
+        return cls.model_validate_json(path.read_bytes())

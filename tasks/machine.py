@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,7 @@ class Machine:
             bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
             device_name=torch.cuda.get_device_name() if cuda else "CPU",
         )
+
+    def shared_by(self, processes: int) -> Machine:
+        """This machine as one of so many processes sees it: with its share of the cores."""
+        return replace(self, cores=max(1, self.cores // processes))

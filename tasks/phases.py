@@ -26,6 +26,7 @@ class Phases:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Time the body under ``name``. Raises Stopped where a cancel was asked for, or Paused."""
+        self._channel.settle()
         self._channel.stand_still_if_held(0)
         self._channel.raise_if_cancelled()
         if self.may_pause:

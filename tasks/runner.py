@@ -9,17 +9,23 @@ from __future__ import annotations
 import faulthandler
 import io
 import logging
+import os
 import signal
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend_bridge.contract import Outcome, Phase, TrainingRequest, TrainingSpec
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped, report
 from tasks.parking import ParkingPlace
+
+if TYPE_CHECKING:
+    from tasks.ranks import Ranks
 
 _STDERR_FD = 2
 """As a number: a parked training's output is put elsewhere under the same one."""
@@ -37,9 +43,8 @@ def main(events_fd: int) -> int:
     place = ParkingPlace.from_environment()
     channel = Channel(events_fd)
     try:
-        spec = channel.receive_spec()
+        outcome = run(channel.receive_spec(), channel, place)
         channel.start()
-        outcome = run(spec, channel, place)
         channel.send(outcome)
     finally:
         channel.close()
@@ -47,9 +52,16 @@ def main(events_fd: int) -> int:
 
 
 def run(spec: TrainingSpec, channel: Channel, place: ParkingPlace | None = None) -> Outcome:
-    """Run the attempt and turn however it ends into its Outcome."""
+    """Run the attempt and turn however it ends into its Outcome.
+
+    ``channel`` is started in the process that trains: here, or in the first of several ranks.
+    """
+    return _outcome(lambda: _train(spec, channel, place))
+
+
+def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
     try:
-        return _train(spec, channel, place)
+        return attempt()
     except Paused as pause:
         logger.info("Paused at step %d: the training leaves the GPU", pause.step)
         result = {"checkpoint": pause.checkpoint, "step": pause.step, "parked": False}
@@ -73,8 +85,39 @@ def _train(spec: TrainingSpec, channel: Channel, place: ParkingPlace | None) -> 
     import tasks.preload  # noqa: PLC0415
 
     seconds = {"imports": round(time.monotonic() - started, 3)}
+    if request.config.training.processes > 1:
+        return _train_in_ranks(spec, request, channel, seconds)
+    use_one_gpu()
+    channel.start()
     channel.send(Phase(name="imports", seconds=seconds["imports"]))
     return tasks.preload.train(spec, request, channel, seconds, place)
+
+
+def _train_in_ranks(
+    spec: TrainingSpec, request: TrainingRequest, channel: Channel, seconds: dict[str, float]
+) -> Outcome:
+    """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
+    from tasks.preload import train  # noqa: PLC0415 (as above)
+    from tasks.rank_launch import run_ranks  # noqa: PLC0415 (as above)
+
+    def attempt(channel: Channel, ranks: Ranks) -> Outcome:
+        channel.send(Phase(name="imports", seconds=seconds["imports"]))
+        return _outcome(lambda: train(spec, request, channel, seconds, None, ranks))
+
+    processes = request.config.training.processes
+    return run_ranks(processes, channel, Path(spec.job_dir), attempt, set_up_output)
+
+
+def use_one_gpu() -> None:
+    """A training of one process in a slot of several GPUs sees the first of them.
+
+    With more in sight the Trainer would split each batch over them, another training than asked.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    first, _, others = visible.partition(",")
+    if others:
+        logger.info("This slot has several GPUs; the training is of one process and uses the first")
+        os.environ["CUDA_VISIBLE_DEVICES"] = first
 
 
 def read_request(job_dir: Path) -> TrainingRequest:

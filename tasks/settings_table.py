@@ -80,6 +80,7 @@ TABLE: tuple[Setting, ...] = (
             adapt=adaptation.prefetch),
     Setting("training.dataloader_pin_memory", "dataloader_pin_memory", adapt=adaptation.pin_memory),
     Setting("training.pretokenize", used_by="the data set: rows are always tokenised beforehand"),
+    Setting("training.distributed", used_by="the number of processes, each with its own batch"),
     Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),
     Setting("model.name", used_by="the model's loading"),
     Setting("model.trust_remote_code", used_by="the model's loading, where the worker allows it"),

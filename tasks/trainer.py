@@ -27,6 +27,7 @@ from tasks.methods import make_trainer, needs_reference_model
 from tasks.parking import ParkingPlace
 from tasks.pausing import Pauser
 from tasks.phases import Phases
+from tasks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
 from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint
 from tasks.summary import summary
@@ -60,15 +61,18 @@ def train(
     channel: Channel,
     seconds: dict[str, float],
     place: ParkingPlace | None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Run the attempt. ``seconds`` holds the phases before it, by name.
+
+    Every one of ``ranks`` comes through here, with the same request.
 
     Returns the outcome ``completed``. Raises TrainingError, Stopped at a cancel, Paused at a pause
     that does not park in ``place``, or whatever the libraries raise.
     """
-    start = choose_start(spec)
+    start = ranks.from_first(lambda: choose_start(spec))
     try:
-        return _train(spec, request, channel, Phases(channel, seconds), start, place)
+        return _train(spec, request, channel, Phases(channel, seconds), start, place, ranks)
     except Paused as pause:
         if pause.checkpoint is None and start is not None:
             raise Paused(start.relative_path, start.manifest.step) from None
@@ -82,11 +86,12 @@ def _train(
     phases: Phases,
     start: Start | None,
     place: ParkingPlace | None,
+    ranks: Ranks,
 ) -> Outcome:
     config, job_dir = request.config, Path(spec.job_dir)
     quiet_libraries()
     check_method(config)
-    machine = Machine.here()
+    machine = Machine.here().shared_by(ranks.count)
     log_start(spec, request, machine)
     set_seed(config.seed)
 
@@ -98,7 +103,7 @@ def _train(
         config, getattr(model_config.get_text_config(), "max_position_embeddings", None)
     )
 
-    with phases.phase("data"):
+    with phases.phase("data"), ranks.first_before_others():
         data = prepare_data(
             request,
             spec,
@@ -134,11 +139,12 @@ def _train(
         perplexities=config.training.method == "sft",
     )
     pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
-    listen(trainer, channel, reporter, pauser, start, what, arguments, config)
+    listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
 
     if start is not None:
         logger.info("Resuming from the checkpoint of step %d", start.manifest.step)
-    figures.start()
+    if ranks.is_first:
+        figures.start()
     try:
         with phases.phase("train"):
             phases.may_pause = False
@@ -150,6 +156,8 @@ def _train(
         figures.stop()
 
     with phases.phase("save_model"):
+        if not ranks.is_first:
+            return Outcome(outcome="completed")
         model_dir = artifacts.save_model(trainer, job_dir)
     return Outcome(
         outcome="completed",
@@ -166,12 +174,13 @@ def listen(
     what: dict[str, str],
     arguments: Arguments,
     config: JobConfig,
+    ranks: Ranks,
 ) -> None:
     """Add what listens to the trainer, in the order in which it is called."""
     control = Control(
         channel,
         config.training.stop_on_nan,
-        loss_sum=trainer.loss_sum,
+        loss_sum=lambda: ranks.sum(trainer.loss_sum()),
         reporter=reporter,
     )
 
@@ -190,6 +199,7 @@ def listen(
         start=start,
         manifest=manifest,
         keep=arguments.save_total_limit,
+        ranks=ranks,
     )
     for callback in (keeper, reporter, control):
         trainer.add_callback(callback)
@@ -215,6 +225,17 @@ def log_start(spec: TrainingSpec, request: TrainingRequest, machine: Machine) ->
         request.config.training.method,
         request.config.model.name,
     )
+    training = request.config.training
+    if training.processes > 1:
+        accumulation = training.gradient_accumulation_steps
+        logger.info(
+            "%d processes: each step trains on %d rows (batch_size %d x accumulation %d x %d)",
+            training.processes,
+            training.batch_size * accumulation * training.processes,
+            training.batch_size,
+            accumulation,
+            training.processes,
+        )
     for said in request.notes:
         logger.warning("Two spellings of one setting: %s", said)
     for path in request.ignored:
@@ -259,7 +280,7 @@ def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:
     training, rows = config.training, len(data.train.dataset)
     epochs = float(training.num_epochs)
     if training.max_steps is not None:
-        batch = training.batch_size * training.gradient_accumulation_steps
+        batch = training.batch_size * training.gradient_accumulation_steps * training.processes
         epochs = training.max_steps * batch / rows
     cost = data.train.tokens * epochs * (1 + _BACKWARD_COST)
     return data.eval.tokens <= FIRST_EVAL_SHARE * cost

@@ -84,6 +84,8 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
             values[setting.argument] = setting.adapt(value, context) if setting.adapt else value
     if method == "sft" and not values["packing"]:
         values["dataset_kwargs"] = {"skip_prepare_dataset": True}
+    if context.training.processes > 1:
+        values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
     dtype, quantization = _model_dtype(context, values), _quantization(context)
     return Arguments(
         values,

@@ -21,34 +21,42 @@ _CHECK_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class GpuUse:
-    """Who is on the slot's GPU, and how much memory is taken. ``pids`` as NVML sees them."""
+    """Who is on the slot's GPUs, and how much memory is taken there. ``pids`` as NVML sees them."""
 
     pids: frozenset[int]
     used_bytes: int
 
 
 def slot_gpu_use() -> GpuUse | None:
-    """Use of the GPU that CUDA_VISIBLE_DEVICES pins by UUID or index; None without a GPU.
+    """Use of the GPUs that CUDA_VISIBLE_DEVICES pins by UUID or index; None without a GPU.
 
     Raises pynvml.NVMLError where the driver fails.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver: no GPU
         return None
     try:
-        if visible.isdecimal():
-            if int(visible) >= pynvml.nvmlDeviceGetCount():
-                return None
-            handle = pynvml.nvmlDeviceGetHandleByIndex(int(visible))
-        else:
-            handle = pynvml.nvmlDeviceGetHandleByUUID(visible)
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-        return GpuUse(frozenset(process.pid for process in processes), used)
+        uses = [use for device in visible if (use := _use_of(device)) is not None]
     finally:
         pynvml.nvmlShutdown()
+    if not uses:
+        return None
+    pids = frozenset[int]().union(*(use.pids for use in uses))
+    return GpuUse(pids, sum(use.used_bytes for use in uses))
+
+
+def _use_of(device: str) -> GpuUse | None:
+    if device.isdecimal():
+        if int(device) >= pynvml.nvmlDeviceGetCount():
+            return None
+        handle = pynvml.nvmlDeviceGetHandleByIndex(int(device))
+    else:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(device)
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+    return GpuUse(frozenset(process.pid for process in processes), used)
 
 
 def wait_released(

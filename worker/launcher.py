@@ -1,7 +1,8 @@
 """Starts one Celery worker per slot and keeps it running: ``python -m worker.launcher``.
 
-A slot is a GPU, pinned by its UUID; on a machine without one, or with SLOTS set, as many slots as
-asked. Ends on SIGTERM, when every worker has put back or ended what it runs.
+A slot is a GPU (with GPUS_PER_SLOT: as many), pinned by UUID; on a machine without one, or with
+SLOTS set, as many slots as asked. Ends on SIGTERM, when every worker has put back or ended what it
+runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from backend_bridge.child_process import ChildProcess
@@ -35,27 +37,46 @@ def worker_command(slot: str) -> list[str]:
     ]
 
 
-def slot_environment(slot: str, gpu: Gpu | None) -> dict[str, str]:
-    """Environment of one slot: its name, and the one GPU that its processes can see."""
+def slot_environment(slot: str, gpus: Sequence[Gpu]) -> dict[str, str]:
+    """Environment of one slot: its name, and the GPUs that its processes can see."""
     environment = {"TRAINYARD_SLOT": slot}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in gpus)
     return environment
 
 
+def gpu_groups(gpus: Sequence[Gpu], per_slot: int) -> list[list[Gpu]]:
+    """GPUs of each slot, neighbours in NVML's order together; a remainder belongs to none.
+
+    Raises SettingsError where there are GPUs, but too few for one slot.
+    """
+    groups = [list(gpus[start : start + per_slot]) for start in range(0, len(gpus), per_slot)]
+    whole = [group for group in groups if len(group) == per_slot]
+    if gpus and not whole:
+        raise SettingsError(
+            f"wrong settings:\n  GPUS_PER_SLOT: it is {per_slot}, and this machine has {len(gpus)}"
+        )
+    if left := len(gpus) - per_slot * len(whole):
+        log.warning("GPUS_PER_SLOT=%d leaves %d of %d GPUs unused", per_slot, left, len(gpus))
+    return whole
+
+
 def workers(current: Settings) -> list[ChildProcess]:
-    """One worker per slot, not yet started. More slots than GPUs share the GPUs in turn."""
-    gpus = list_gpus()
-    count = current.slots or len(gpus) or 1
+    """One worker per slot, not yet started. More slots than GPUs allow share them in turn.
+
+    Raises SettingsError.
+    """
+    groups = gpu_groups(list_gpus(), current.gpus_per_slot)
+    count = current.slots or len(groups) or 1
     children = []
     for number in range(count):
         slot = slot_name(number)
-        gpu = gpus[number % len(gpus)] if gpus else None
+        gpus = groups[number % len(groups)] if groups else []
         children.append(
             ChildProcess(
                 f"worker of slot {slot}",
                 [sys.executable, *worker_command(slot)],
-                env=slot_environment(slot, gpu),
+                env=slot_environment(slot, gpus),
             )
         )
     return children
@@ -69,10 +90,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         current = settings()
+        children = workers(current)
     except SettingsError as error:
         print(f"launcher: {error}", file=sys.stderr)
         return 2
-    children = workers(current)
     for child in children:
         child.start()
     while not stop.wait(CHECK_EVERY_S):

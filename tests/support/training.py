@@ -199,6 +199,8 @@ class Preloaded:
     """
 
     pause_at: tuple[int, ...] = ()
+    fail_at: tuple[int, int] | None = None
+    """The rank and the step at whose end it raises."""
     pid = 0
 
     def __enter__(self) -> Preloaded:
@@ -223,7 +225,7 @@ class Preloaded:
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
-        message = json.dumps(self.pause_at).encode()
+        message = json.dumps([self.pause_at, self.fail_at]).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self.pid = int(self._socket.recv(32))
         return self
@@ -260,7 +262,7 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
             os.environ.update(_parking_variable(parking))
-            _pause_at(json.loads(data))
+            _change_step_ends(*json.loads(data))
             code = 1
             try:
                 code = runner.main(events_fd)
@@ -273,14 +275,16 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _pause_at(steps: Sequence[int]) -> None:
+def _change_step_ends(pause_at: Sequence[int], fail_at: list[int] | None) -> None:
     from tasks.control import Control
 
     on_step_end = Control.on_step_end
 
     def with_pause(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if state.global_step in steps:
+        if state.global_step in pause_at:
             self._channel.pause_requested.set()
+        if fail_at == [int(os.environ.get("RANK", "0")), state.global_step]:
+            raise RuntimeError(f"no luck in rank {fail_at[0]}")
         on_step_end(self, args, state, control, **more)
 
     Control.on_step_end = with_pause  # type: ignore[method-assign]  # in this fork alone

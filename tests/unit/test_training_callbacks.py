@@ -28,6 +28,9 @@ class RecordingChannel:
     def send(self, event: Event) -> None:
         self.sent.append(event)
 
+    def settle(self) -> None:
+        pass
+
     def stand_still_if_held(self, step: int) -> bool:
         return False
 

@@ -1,0 +1,263 @@
+"""Several processes for one training, started and watched by torchrun's agent on this host.
+
+The training process that the keeper knows becomes the launcher: it forks one process per rank
+(torch is imported already, CUDA untouched, and the event channel inherited), ends the others where
+one fails, and tells the supervisor how the attempt ended. All are below the keeper, which ends them
+all. The ranks meet at a store on loopback, on a port that the kernel chose. Nothing is restarted
+here: that is the job store's to decide, from the last good checkpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported unsaid
+from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+
+from backend_bridge.contract import ErrorKind, ErrorReport, Outcome
+from tasks.channel import Channel
+from tasks.errors import ConfigurationError
+from tasks.rank_channel import RankChannel
+from tasks.rank_output import RankOutput
+from tasks.rank_rendezvous import OneHost
+from tasks.ranks import Ranks
+
+RANKS_DIR_NAME = "ranks"
+LOOPBACK = "127.0.0.1"
+_MEET_TIMEOUT = timedelta(minutes=5)
+_KILL_AFTER_S = 5
+_BLAME_TIMEOUT_S = 20.0
+"""How long a rank that lost another one waits for the agent to find out who failed first."""
+_PR_SET_PDEATHSIG = 1
+_OF_ANOTHER_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+Attempt = Callable[[Channel, Ranks], Outcome]
+"""Runs the attempt in one rank; every error is in its Outcome."""
+
+
+class RankFailure(BaseModel):
+    """How one rank failed, in a file of its own; ``at``: time.monotonic()."""
+
+    at: float
+    outcome: Outcome
+
+
+def check_room(processes: int, *, gpus: int, cores: int) -> None:
+    """Raise ConfigurationError where this slot has less GPUs (without one: cores) than needed."""
+    have, what = (gpus, "GPU") if gpus else (cores, "CPU core")
+    if processes > have:
+        raise ConfigurationError(
+            f"config.training.distributed.processes is {processes}, and this slot has {have} "
+            f"{what}{'' if have == 1 else 's'}.",
+            f"Ask for at most {have} processes, or give the worker's slots more GPUs "
+            "(GPUS_PER_SLOT).",
+        )
+
+
+def run_ranks(
+    processes: int, channel: Channel, job_dir: Path, attempt: Attempt, set_up: Callable[[], None]
+) -> Outcome:
+    """Run ``attempt`` in as many processes; returns the Outcome of all of them together.
+
+    ``channel`` is not started yet: the first rank inherits it, and the caller goes on with it
+    afterwards. ``set_up`` prepares a rank's output. Raises ConfigurationError where there is no
+    room. Where a rank is killed, so is this process, by the same signal: a crash like any other.
+    """
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # counting must not initialise CUDA
+    gpus = torch.cuda.device_count()
+    check_room(processes, gpus=gpus, cores=len(os.sched_getaffinity(0)))
+    folder = job_dir / RANKS_DIR_NAME
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    output = RankOutput(processes)
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        rank = _Rank(processes, gpus > 0, channel, output, listener, folder, attempt, set_up)
+        agent = _agent(rank, listener.getsockname()[1], folder)
+        _pass_on_stack_requests()
+        output.start()
+        try:
+            result = agent.run()
+        finally:
+            output.finish()
+    try:
+        if result.is_failed():
+            return _why(result.failures, folder)
+        return Outcome.model_validate_json(result.return_values[0])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _agent(rank: _Rank, port: int, folder: Path) -> LocalElasticAgent:
+    # Its log repeats what the ranks say, with its own traceback.
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # SIGTERM ends this process, as it does a training of one; the keeper ends the ranks.
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
+    spec = WorkerSpec(
+        role="training",
+        local_world_size=rank.count,
+        entrypoint=rank.run,
+        rdzv_handler=OneHost(LOOPBACK, port),
+        max_restarts=0,
+        master_addr=LOOPBACK,
+        master_port=port,
+        local_addr=LOOPBACK,
+    )
+    return LocalElasticAgent(
+        spec,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+        start_method="fork",
+        shutdown_timeout=_KILL_AFTER_S,
+    )
+
+
+class _Rank:
+    """What one rank does, from its fork to its end."""
+
+    def __init__(
+        self,
+        count: int,
+        cuda: bool,
+        channel: Channel,
+        output: RankOutput,
+        listener: socket.socket,
+        folder: Path,
+        attempt: Attempt,
+        set_up: Callable[[], None],
+    ) -> None:
+        self.count = count
+        self._cuda = cuda
+        self._channel = channel
+        self._output = output
+        self._listener = listener
+        self._folder = folder
+        self._attempt = attempt
+        self._set_up = set_up
+        self._launcher_pid = os.getpid()
+
+    def run(self) -> str:
+        """Run the attempt in this rank; returns its Outcome as JSON, exits with 1 at a failure."""
+        try:
+            return self._run()
+        except Exception:
+            # The agent would keep it in a file of its own.
+            traceback.print_exc()
+            raise
+
+    def _run(self) -> str:
+        index = int(os.environ["RANK"])
+        _die_with(self._launcher_pid)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        self._output.connect(index)
+        self._set_up()
+        if index > 0:
+            self._channel.forget()
+            _say_less()
+        else:
+            self._channel.start()
+        for backend in ("GLOO", "NCCL"):
+            os.environ[f"{backend}_SOCKET_IFNAME"] = "lo"  # nobody but this host's ranks
+        if not self._cuda:
+            threads = max(1, torch.get_num_threads() // self.count)
+            torch.set_num_threads(threads)
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate chooses one
+        ranks = Ranks.join(index, self.count, self._store(index), cuda=self._cuda)
+        channel = RankChannel(ranks, self._channel if index == 0 else None)
+        outcome = self._attempt(channel, ranks)
+        if outcome.outcome == "failed":
+            self._fail(index, outcome)
+        ranks.leave()
+        channel.finish()
+        return outcome.model_dump_json()
+
+    def _store(self, index: int) -> TCPStore:
+        port = self._listener.getsockname()[1]
+        mine = index == 0
+        # Bound to loopback before any rank lives: torch's own server listens on every address.
+        listening: dict[str, Any] = {"master_listen_fd": self._listener.detach()} if mine else {}
+        if not mine:
+            self._listener.close()
+        return TCPStore(LOOPBACK, port, self.count, mine, timeout=_MEET_TIMEOUT, **listening)
+
+    def _fail(self, index: int, outcome: Outcome) -> None:
+        if _comes_from_another(outcome):
+            # The agent is about to end this rank, because of the one that failed first.
+            time.sleep(_BLAME_TIMEOUT_S)
+        path = self._folder / f"failure-{index}.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(RankFailure(at=time.monotonic(), outcome=outcome).model_dump_json())
+        partial.rename(path)
+        if index == 0:
+            self._channel.finish()
+        sys.exit(1)
+
+
+def _comes_from_another(outcome: Outcome) -> bool:
+    said = outcome.error.exception if outcome.error else ""
+    return any(sign in said for sign in _OF_ANOTHER_RANK)
+
+
+def _why(failures: dict[int, Any], folder: Path) -> Outcome:
+    """The failure that came first; the agent may have noticed another one."""
+    told = [
+        RankFailure.model_validate_json(path.read_bytes()) for path in folder.glob("failure-*.json")
+    ]
+    if told:
+        return min(told, key=lambda failure: failure.at).outcome
+    index, failure = min(failures.items())
+    print(f"rank {index} ended with {failure.exitcode} and said nothing", file=sys.stderr)
+    if failure.exitcode < 0:
+        sys.stderr.flush()
+        faulthandler.disable()  # the stacks that matter are the rank's, and are written
+        os.kill(os.getpid(), -failure.exitcode)
+    return Outcome(
+        outcome="failed",
+        error=ErrorReport(
+            kind=ErrorKind.INTERNAL,
+            message=f"Rank {index} of the training ended with exit code {failure.exitcode}.",
+            hint="The job's log holds what it printed.",
+        ),
+    )
+
+
+def _pass_on_stack_requests() -> None:
+    """A SIGUSR1 of the supervisor asks for the stacks of what hangs: those are the ranks'."""
+
+    def pass_on(*_: Any) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGUSR1)
+
+    faulthandler.unregister(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, pass_on)
+
+
+def _die_with(launcher_pid: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher_pid:
+        os._exit(1)
+
+
+def _say_less() -> None:
+    """What every rank would say in the same words is said by the first one."""
+    for name in ("tasks", "trainyard"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.WARNING)

@@ -1,0 +1,48 @@
+"""A job of two processes through bridge, queue and worker: paused, resumed, cancelled by force."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.process_tree import wait_until
+from tests.support.stack import Stack
+
+STEPS = 40
+TWO: dict[str, Any] = {"distributed": {"processes": 2}, "logging_steps": 5}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        yield running
+
+
+def weights(stack: Stack, job_id: str) -> str:
+    path = stack.home / "jobs" / job_id / "model" / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_paused_and_resumed_it_ends_with_the_same_weights(stack: Stack) -> None:
+    stack.submit("whole", steps=STEPS, training=TWO)
+    stack.wait("whole", "completed")
+    stack.submit("paused", steps=STEPS, training=TWO)
+    stack.wait_for_step("paused", 3)
+    assert stack.bridge.pause("paused")["success"]
+    job = stack.wait("paused", "paused")
+    assert 0 < int(str(job["current_step"])) < STEPS
+    wait_until(lambda: not stack.training_processes())
+    stack.bridge.resume("paused")
+    stack.wait("paused", "completed")
+    assert weights(stack, "paused") == weights(stack, "whole")
+
+
+def test_a_forced_cancel_leaves_no_rank(stack: Stack) -> None:
+    stack.submit("forced", steps=100_000, training=TWO)
+    stack.wait_for_step("forced", 3)
+    stack.bridge.cancel("forced", force=True)
+    stack.wait("forced", "cancelled")
+    assert not stack.training_processes()

@@ -1,0 +1,118 @@
+"""What several processes of one training ask for, and what one alone notices of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from backend_bridge.contract import JobConfig, RequestInvalid, parse_request
+from tasks.channel import Channel
+from tasks.errors import ConfigurationError, Paused, Stopped
+from tasks.rank_channel import RankChannel
+from tasks.rank_launch import check_room
+from tasks.rank_output import RankOutput
+from tasks.ranks import ALONE, Ranks
+from tasks.runner import use_one_gpu
+
+
+def training(distributed: Any) -> Any:
+    body = {
+        "job_token": "t",
+        "dataset_path": "a.jsonl",
+        "config": {"model": {"name": "m"}, "training": {"distributed": distributed}},
+    }
+    return parse_request(body).config.training
+
+
+def test_one_process_is_the_default() -> None:
+    assert JobConfig.model_validate({"model": {"name": "m"}}).training.processes == 1
+    assert training(None).processes == 1
+    assert training({"processes": 64}).processes == 64
+
+
+@pytest.mark.parametrize(
+    ("distributed", "path", "said"),
+    [
+        ({"processes": 0}, "processes", "greater than or equal to 1"),
+        ({"processes": 65}, "processes", "less than or equal to 64"),
+        ({"processes": True}, "processes", "number"),
+        ({"processes": 2, "strategy": "fsdp"}, "strategy", "fsdp is not built yet"),
+        ({"processes": 2, "strategy": "magic"}, "strategy", "'ddp'"),
+    ],
+)
+def test_what_cannot_be_is_refused(distributed: Any, path: str, said: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        training(distributed)
+    [problem] = caught.value.problems
+    assert problem.path == f"config.training.distributed.{path}"
+    assert said in problem.message
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "said"), [(2, 64, "4, .* 2 GPUs"), (1, 64, "1 GPU[.]"), (0, 3, "3 CPU cores")]
+)
+def test_both_numbers_are_named_where_there_is_no_room(gpus: int, cores: int, said: str) -> None:
+    check_room(gpus or cores, gpus=gpus, cores=cores)
+    with pytest.raises(ConfigurationError, match=said):
+        check_room(4, gpus=gpus, cores=cores)
+
+
+def test_one_process_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    use_one_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a"
+    use_one_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a"
+
+
+def test_a_process_alone_agrees_with_itself() -> None:
+    assert ALONE.is_first
+    assert ALONE.from_first(lambda: 3) == 3
+    assert ALONE.flags_of_first([True, False]) == [True, False]
+    assert ALONE.sum(2.5) == 2.5
+
+
+def test_each_rank_has_files_of_its_own() -> None:
+    assert Ranks(0, 2).file_name("receipt.json") == "receipt.json"
+    assert Ranks(1, 2).file_name("receipt.json") == "receipt-1.json"
+
+
+def test_a_command_counts_from_the_next_common_point_on() -> None:
+    ours, theirs = socket.socketpair()
+    supervised = Channel(theirs.detach())
+    shared = RankChannel(ALONE, supervised)
+    supervised.pause_requested.set()
+    assert not shared.pause_requested.is_set()
+    shared.settle()
+    assert shared.pause_requested.is_set()
+    with pytest.raises(Paused):
+        shared.raise_if_asked_to_stop()
+    supervised.cancel_requested.set()
+    with pytest.raises(Paused):
+        shared.raise_if_asked_to_stop()
+    shared.settle()
+    with pytest.raises(Stopped):
+        shared.raise_if_asked_to_stop()
+    supervised.close()
+    ours.close()
+
+
+def test_a_rank_says_its_name_before_each_line(capfd: pytest.CaptureFixture[str]) -> None:
+    output = RankOutput(3)
+    output.start()
+    for index in (1, 2):
+        pid = os.fork()
+        if pid == 0:
+            output.connect(index)
+            os.write(1, b"one\ntwo")
+            os.write(2, b" halves\nno end")
+            os._exit(0)
+        os.waitpid(pid, 0)
+    output.finish()
+    lines = capfd.readouterr().out.splitlines()
+    assert sorted(lines) == [
+        f"[rank {index}] {text}" for index in (1, 2) for text in ("no end", "one", "two halves")
+    ]
