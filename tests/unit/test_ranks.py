@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import JobConfig, RequestInvalid, parse_request
+from backend_bridge.contract import JobConfig, RequestInvalid
+from backend_bridge.request_parser import parse_request
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError, Paused, Stopped
 from tasks.rank_channel import RankChannel
