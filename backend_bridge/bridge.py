@@ -17,7 +17,7 @@ from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.settings import Settings
-from backend_bridge.slots import SlotRegistry
+from backend_bridge.slots import SlotRegistry, slot_count
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""
@@ -50,7 +50,7 @@ class Bridge:
 
     def slot_count(self) -> int:
         """Slots that are alive, and no fewer than the settings promise."""
-        return max(len(self.slots.alive()), self.settings.slots or 1)
+        return slot_count(self.slots, self.settings)
 
     def starts_in_s(self, position: int | None) -> float | None:
         """Estimate of when the job at ``position`` of the queue starts."""

@@ -1,4 +1,4 @@
-"""The courier: forwarder, reaper and heartbeat, in a process beside every worker and bridge.
+"""The courier: forwarder, reaper, consumer and heartbeat, beside every worker and bridge.
 
     python -m backend_bridge.courier
 
@@ -19,15 +19,18 @@ from collections.abc import Mapping
 from celery import Celery
 from redis.exceptions import RedisError
 
+from backend_bridge.admit import Admission
+from backend_bridge.consumer import StreamConsumer
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
 from backend_bridge.home import home_id
+from backend_bridge.job_control import JobControl
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.settings import Settings, SettingsError, settings
-from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry
+from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, slot_count
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +62,19 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         JobQueue(celery, redis),
         SlotRegistry(redis),
     )
-    reaper = Reaper(store, queue, Dispatcher(store, queue, slots))
+    dispatcher = Dispatcher(store, queue, slots)
+    reaper = Reaper(store, queue, dispatcher)
+    admission = Admission(
+        store,
+        queue,
+        slots=lambda: slot_count(slots, current),
+        max_queued=current.max_queued_jobs,
+    )
+    consumer = StreamConsumer(redis, admission, JobControl(store, queue, dispatcher))
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),
+        threading.Thread(target=consumer.run, args=(stop,)),
     ]
     if slot:
         info = {"gpus": gpus, "home": home_id(current.trainyard_home)}

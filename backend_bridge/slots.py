@@ -9,6 +9,8 @@ from typing import Any
 
 from redis import Redis
 
+from backend_bridge.settings import Settings
+
 ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5
 
@@ -63,3 +65,8 @@ class SlotRegistry:
 
     def _now(self) -> int:
         return int(self.redis.time()[0])
+
+
+def slot_count(registry: SlotRegistry, settings: Settings) -> int:
+    """Slots that are alive, and no fewer than the settings promise."""
+    return max(len(registry.alive()), settings.slots or 1)

@@ -1,0 +1,115 @@
+"""Requests through the Redis stream: acted upon, answered, never lost, never in the way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from backend_bridge import consumer
+from backend_bridge.consumer import GROUP, REJECTED, REPLIES, REQUESTS, StreamConsumer
+from backend_bridge.contract import JobStatus
+from tests.support.bridge import Running
+from tests.support.requests import TOKEN, request_body
+
+
+class Stream:
+    """The stream as a client in another language sees it, and consumers of it."""
+
+    def __init__(self, bridge: Running, redis: Any) -> None:
+        self.bridge = bridge
+        self.redis = redis
+
+    def consumer(self, name: str = "one") -> StreamConsumer:
+        parts = self.bridge.client.app.state.bridge  # type: ignore[attr-defined]
+        made = StreamConsumer(self.redis, parts.admission, parts.control)
+        made.name = name
+        made._ensure_group()
+        return made
+
+    def send(self, **request: Any) -> dict[str, str]:
+        """Add one request, let it be consumed, and return its reply."""
+        return self.add({"request": json.dumps(request)})
+
+    def add(self, fields: dict[str, str]) -> dict[str, str]:
+        entry = self.redis.xadd(REQUESTS, fields)
+        self.consumer().consume(block_ms=1)
+        replies = {reply["request_id"]: reply for _, reply in self.redis.xrange(REPLIES)}
+        assert self.redis.xpending(REQUESTS, GROUP)["pending"] == 0
+        found: dict[str, str] = replies[entry]
+        return found
+
+    def status(self, job_id: str = "job-1") -> JobStatus:
+        job = self.bridge.store.get(job_id)
+        assert job is not None
+        return job.status
+
+
+@pytest.fixture
+def stream(bridge: Running, real_redis: Any) -> Stream:
+    return Stream(bridge, real_redis)
+
+
+def test_a_job_is_started_paused_resumed_and_cancelled(stream: Stream) -> None:
+    reply = stream.send(action="start", **request_body("job-1"))
+    assert (reply["success"], reply["job_id"]) == ("true", "job-1")
+    for action, status in (
+        ("pause", JobStatus.PAUSED),
+        ("resume", JobStatus.QUEUED),
+        ("force-start", JobStatus.QUEUED),
+        ("cancel", JobStatus.CANCELLED),
+    ):
+        reply = stream.send(action=action, job_id="job-1")
+        assert reply["success"] == "true", reply
+        assert stream.status() is status
+    reply = stream.send(action="pause", job_id="job-1")
+    assert reply["success"] == "false"
+    assert "cannot be paused: it is cancelled" in reply["message"]
+
+
+def test_a_refused_start_says_why_and_keeps_the_token_to_itself(stream: Stream) -> None:
+    body = request_body("job-1")
+    body["config"]["training"] = {"batch_size": "four"}
+    reply = stream.send(action="start", **body)
+    assert reply["success"] == "false"
+    assert "config.training.batch_size" in reply["message"]
+    assert TOKEN not in json.dumps(stream.redis.xrange(REPLIES))
+    assert stream.redis.xlen(REJECTED) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"nothing": "x"}, "no field 'request'"),
+        ({"request": f"{{broken {TOKEN}"}, "is no JSON"),
+        ({"request": "[1]"}, "is no JSON object"),
+        ({"request": '{"action": "dance", "job_id": "job-1"}'}, "no such action: 'dance'"),
+        ({"request": '{"action": "pause"}'}, "needs a job_id"),
+    ],
+)
+def test_what_cannot_be_understood_is_set_aside_and_the_rest_goes_on(
+    stream: Stream, fields: dict[str, str], reason: str
+) -> None:
+    reply = stream.add(fields)
+    assert reply["success"] == "false"
+    ((_, rejected),) = stream.redis.xrange(REJECTED)
+    assert reason in rejected["reason"]
+    assert rejected["request_id"] == reply["request_id"]
+    assert TOKEN not in json.dumps(rejected)
+    assert stream.send(action="start", **request_body("job-1"))["success"] == "true"
+
+
+def test_what_a_crashed_consumer_left_is_taken_over_once(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed = stream.consumer("crashed")
+    entry = stream.redis.xadd(REQUESTS, {"request": json.dumps(request_body("job-1"))})
+    stream.redis.xreadgroup(GROUP, crashed.name, {REQUESTS: ">"})
+    stream.consumer("two").consume(block_ms=1)
+    assert stream.bridge.store.get("job-1") is None, "it may still be at work"
+    monkeypatch.setattr(consumer, "TAKE_OVER_AFTER_MS", 0)
+    stream.consumer("two").consume(block_ms=1)
+    assert stream.status() is JobStatus.QUEUED
+    stream.consumer("three").consume(block_ms=1)
+    assert [reply["request_id"] for _, reply in stream.redis.xrange(REPLIES)] == [entry]
