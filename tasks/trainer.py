@@ -239,7 +239,7 @@ def log_start(spec: TrainingSpec, request: TrainingRequest, machine: Machine) ->
     for said in request.notes:
         logger.warning("Two spellings of one setting: %s", said)
     for path in request.ignored:
-        logger.warning("Ignored: %r", path)
+        logger.warning("Ignored: %s", path.encode("unicode_escape").decode())
 
 
 def locate(spec: TrainingSpec, config: JobConfig) -> Folders:

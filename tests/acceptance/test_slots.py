@@ -80,7 +80,7 @@ def test_the_job_of_a_killed_worker_goes_on_on_the_other_slot(stack: Stack) -> N
 
 
 def test_a_job_that_goes_on_elsewhere_leaves_no_parked_process(stack: Stack) -> None:
-    for job_id in ("parked", "right"):
+    for job_id in ("parked", "neighbour"):
         stack.submit(job_id, steps=100_000)
         stack.wait_for_step(job_id, 1)
     stack.bridge.pause("parked")
@@ -88,8 +88,8 @@ def test_a_job_that_goes_on_elsewhere_leaves_no_parked_process(stack: Stack) -> 
     assert len(stack.attempt_processes("keeper")) == 2, "it stays in its process"
     stack.submit("filler", steps=100_000)
     stack.wait("filler", "running")
-    stack.bridge.cancel("right", force=True)
-    stack.wait("right", "cancelled")
+    stack.bridge.cancel("neighbour", force=True)
+    stack.wait("neighbour", "cancelled")
     stack.bridge.resume("parked")
     stack.wait_for_step("parked", 2)
     wait_for("filler and it alone live", lambda: len(stack.attempt_processes("keeper")) == 2)

@@ -22,8 +22,8 @@ from backend_bridge.contract import (
     Outcome,
     Receipt,
     TrainingSpec,
-    parse_request,
 )
+from backend_bridge.request_parser import parse_request
 from tasks.checkpoints import verify
 from tests.support.models import make_tiny_model
 from tests.support.process_tree import slots, wait_until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import json
 import os
@@ -29,7 +28,6 @@ from tests.support.process_tree import (
     slots,
     wait_until,
 )
-from worker.fork_safety import ForkSafety
 from worker.process_tree import children_of, descendants_of, process_stat
 from worker.slot_client import (
     Gone,
@@ -432,14 +430,21 @@ def test_an_unsafe_slot_process_starts_fresh_interpreters(open_slot, source):
 
 
 def test_a_thread_that_the_preload_did_not_leave_forbids_forking():
-    safety = ForkSafety()
-    assert safety.objection() is None
-    with contextlib.closing(Output()) as output:
-        # Unknown to `threading`, as a library's native thread is.
-        _thread.start_new_thread(os.read, (output.read_fd, 1))
-        wait_until(lambda: "1 thread(s) started after" in (safety.objection() or ""))
-        os.write(output.write_fd, b"x")
-        wait_until(lambda: safety.objection() is None)
+    # In a process of its own: other tests leave threads of libraries in this one.
+    script = """
+import _thread, os
+from tests.support.process_tree import wait_until
+from worker.fork_safety import ForkSafety
+
+safety = ForkSafety()
+assert safety.objection() is None, safety.objection()
+read, write = os.pipe()
+_thread.start_new_thread(os.read, (read, 1))  # unknown to `threading`, as a native thread is
+wait_until(lambda: "1 thread(s) started after" in (safety.objection() or ""))
+os.write(write, b"x")
+wait_until(lambda: safety.objection() is None)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_no_preload_imports_nothing_and_starts_fresh_interpreters(open_slot):

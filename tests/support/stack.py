@@ -24,7 +24,7 @@ from tests.support.dev_backend import DevBackend, free_port
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
 
-WAIT_S = 40.0
+WAIT_S = 90.0
 TERMINAL = ("completed", "failed", "cancelled")
 
 
@@ -278,10 +278,9 @@ class Stack:
             return [t for keeper in self.attempt_processes("keeper") for t in _children(keeper)]
         if kind == "keeper":
             return [k for slot in self.attempt_processes("slot process") for k in _children(slot)]
-        title = _TITLES[kind]
         services = psutil.Process().children()
         children = [child for service in services for child in _children(service)]
-        return [child for child in children if title in _command_line(child)]
+        return [child for child in children if _kind_of(_command_line(child)) == kind]
 
     def slot_sockets(self) -> list[str]:
         """Names of the sockets on which the slot processes listen."""
@@ -290,28 +289,30 @@ class Stack:
 
     def worker_child(self, number: int) -> int:
         """Pid of the pool child of one worker."""
-        return self._child_of_worker(number, "ForkPoolWorker")
+        return self._child_of_worker(number, "pool child")
 
     def slot_process(self, number: int) -> int:
         """Pid of the slot process of one worker."""
-        return self._child_of_worker(number, "worker.slot_process")
+        return self._child_of_worker(number, "slot process")
 
-    def _child_of_worker(self, number: int, title: str) -> int:
+    def _child_of_worker(self, number: int, kind: str) -> int:
         def found() -> int | None:
             for child in psutil.Process(self.workers[number].pid).children():
-                if title in " ".join(child.cmdline()):
+                if _kind_of(_command_line(child)) == kind:
                     return child.pid
             return None
 
-        pid: int = wait_for(f"{title} of worker {number} runs", found)
+        pid: int = wait_for(f"the {kind} of worker {number} runs", found)
         return pid
 
 
-_TITLES = {
-    "pool child": "ForkPoolWorker",
-    "slot process": "worker.slot_process",
-    "courier": "backend_bridge.courier",
-}
+_MODULES = {"worker.slot_process": "slot process", "backend_bridge.courier": "courier"}
+
+
+def _kind_of(command_line: str) -> str:
+    """What a child of a service is; a pool child is a fork and looks like its parent."""
+    found = (kind for module, kind in _MODULES.items() if module in command_line)
+    return next(found, "pool child")
 
 
 def _command_line(process: psutil.Process) -> str:
