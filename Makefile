@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup test chaos bench check format clean
+.PHONY: run up setup test test-all chaos bench check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -19,6 +19,9 @@ setup: $(STAMP)  ## the environment alone
 
 # Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos"
+
+test-all: $(STAMP)  ## the soak as well
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
