@@ -19,9 +19,9 @@ setup: $(STAMP)  ## the environment alone
 
 # Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow"
 
-test-all: $(STAMP)  ## the soak as well
+test-all: $(STAMP)  ## the soak and the slow ones as well
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
