@@ -13,6 +13,7 @@ from backend_bridge.dispatch import Dispatcher
 from backend_bridge.estimate import starts_now
 from backend_bridge.event_log import EventLog
 from backend_bridge.job_control import JobControl
+from backend_bridge.job_files import JobFiles
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
@@ -32,6 +33,7 @@ class Bridge:
         self.queue = JobQueue(celery, redis)
         self.slots = SlotRegistry(redis)
         self.events = EventLog(redis)
+        self.files = JobFiles(settings)
         self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
         self.control = JobControl(self.store, self.queue, self.dispatcher)
         self.admission = Admission(

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from backend_bridge.bridge import Bridge
+from backend_bridge.error_answers import error_body
 from backend_bridge.job_control import Answer
 from backend_bridge.request_body import json_body
 
@@ -65,4 +66,6 @@ async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:
         "checkpoint": answer.checkpoint,
         "queue_position": answer.queue_position,
     }
+    if not answer.success:
+        body |= error_body(answer.message)
     return JSONResponse(body, status_code=code)

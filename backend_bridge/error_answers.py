@@ -1,4 +1,7 @@
-"""The bridge's errors as JSON: a client that reads `error` or `message` finds a sentence."""
+"""The bridge's errors as JSON.
+
+Whichever of `error`, `message` and `detail` a client reads, it finds a sentence.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from backend_bridge.admit import JobIdTaken, LimitReached
 from backend_bridge.contract import RequestInvalid
 
 
+def error_body(sentence: str, **more: Any) -> dict[str, Any]:
+    """Body of a refusal. ``more`` are fields for programs."""
+    return {"success": False, "error": sentence, "message": sentence, "detail": sentence, **more}
+
+
 def add_error_answers(app: FastAPI) -> None:
-    """Turn every exception into `{"success": false, "error", "message", ...}`."""
+    """Turn every exception into :func:`error_body`."""
 
     def answer(status: int, sentence: str, **more: Any) -> JSONResponse:
-        # `message` too: the backend reads it from cancel's answers, whatever their status.
-        body = {"success": False, "error": sentence, "message": sentence, **more}
-        return JSONResponse(body, status_code=status)
+        return JSONResponse(error_body(sentence, **more), status_code=status)
 
     @app.exception_handler(StarletteHTTPException)
     def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:

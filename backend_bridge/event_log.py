@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.contract import Metric
+from backend_bridge.contract import Checkpoint, Metric
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class LogPage:
     total_lines: int
     offset: int
     lines_cut: int = 0
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint that was written and verified, and when (seconds since the epoch)."""
+
+    checkpoint: Checkpoint
+    created_at: float
 
 
 class EventLog:
@@ -64,6 +72,17 @@ class EventLog:
             for _, fields in self._range(job_id)
             if fields["kind"] == "metric"
         ]
+
+    def checkpoints(self, job_id: str) -> list[StoredCheckpoint]:
+        """Every checkpoint ever written, oldest first; of the same path the last one alone."""
+        found: dict[str, StoredCheckpoint] = {}
+        for entry, fields in self._range(job_id):
+            if fields["kind"] == "checkpoint":
+                checkpoint = Checkpoint.model_validate_json(fields["data"])
+                found.pop(checkpoint.path, None)
+                written_at = int(entry.partition("-")[0]) / 1000
+                found[checkpoint.path] = StoredCheckpoint(checkpoint, written_at)
+        return list(found.values())
 
     def _range(
         self, job_id: str, first: str = "-", last: str = "+"

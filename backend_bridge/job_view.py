@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from backend_bridge.contract import OCCUPYING, JobStatus
+from backend_bridge.event_log import StoredCheckpoint
 from backend_bridge.job_record import Job
 
 _POINT_FIELDS = (
@@ -68,6 +70,34 @@ def status_view(
         "error_hint": job.error.hint if job.error else None,
         "phases": dict(job.phases),
         "result": dict(job.result) or None,
+    }
+
+
+def checkpoints_view(written: Iterable[StoredCheckpoint]) -> dict[str, Any]:
+    """``checkpoints`` and ``best_checkpoint`` of the checkpoints call, from oldest to newest.
+
+    The best one is the last that was the best when it was written; none where nothing was
+    evaluated.
+    """
+    items = list(written)
+    best = next((i.checkpoint.path for i in reversed(items) if i.checkpoint.is_best), None)
+    latest = items[-1].checkpoint.path if items else None
+    return {
+        "checkpoints": [
+            {
+                "path": item.checkpoint.path,
+                "epoch": item.checkpoint.epoch,
+                "step": item.checkpoint.step,
+                "eval_loss": item.checkpoint.eval_loss,
+                "train_loss": item.checkpoint.train_loss,
+                "size_bytes": item.checkpoint.size_bytes,
+                "created_at": _iso(item.created_at),
+                "is_best": item.checkpoint.path == best,
+                "is_latest": item.checkpoint.path == latest,
+            }
+            for item in items
+        ],
+        "best_checkpoint": best,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
@@ -16,10 +17,14 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
     """
     limit = int(limit_mb * 1_000_000)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise HTTPException(413, f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                sentence = f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)"
+                raise HTTPException(413, sentence)
+    except ClientDisconnect:
+        raise HTTPException(400, "the client left before it had sent its request") from None
     if not body and empty is not None:
         return empty
     try:

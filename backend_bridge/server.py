@@ -30,7 +30,9 @@ from backend_bridge.bridge import Bridge
 from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.control_routes import add_control
 from backend_bridge.error_answers import add_error_answers
+from backend_bridge.file_routes import add_files
 from backend_bridge.host_guard import HostGuard
+from backend_bridge.http_protocol import RequestDeadline
 from backend_bridge.job_routes import add_health, add_reads, add_start
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.settings import Settings, SettingsError, settings
@@ -58,7 +60,9 @@ def make_app(settings: Settings) -> FastAPI:
     app.openapi_version = "3.0.3"  # the newest that the bundled page renders
     app.state.bridge = bridge
     if settings.bridge_api_key is None:
-        app.add_middleware(HostGuard, own_host=settings.bridge_host)
+        # A browser reaches a container by the host's name; other containers by the container's.
+        inside = settings.bridge_published_on is not None
+        app.add_middleware(HostGuard, own_host=settings.bridge_host, short_names=inside)
     add_error_answers(app)
     _add_docs(app)
     guard = [Depends(_require_key(settings))]
@@ -66,6 +70,7 @@ def make_app(settings: Settings) -> FastAPI:
     add_start(app, bridge, guard)
     add_reads(app, bridge, guard)
     add_control(app, bridge, guard)
+    add_files(app, bridge, guard)
     return app
 
 
@@ -88,17 +93,23 @@ async def _with_courier(_: FastAPI) -> AsyncIterator[None]:
 
 
 def _refuse_to_stand_open(settings: Settings) -> None:
-    if settings.bridge_api_key is not None or settings.bridge_host == "localhost":
+    if settings.bridge_api_key is not None:
         return
-    try:
-        loopback = ipaddress.ip_address(settings.bridge_host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    name, address = "BRIDGE_HOST", settings.bridge_host
+    if settings.bridge_published_on is not None:
+        name, address = "BRIDGE_PUBLISHED_ON", settings.bridge_published_on
+    if not _is_loopback(address):
         raise SettingsError(
-            f"BRIDGE_HOST={settings.bridge_host} is reachable from other machines: "
-            "set BRIDGE_API_KEY, or serve 127.0.0.1"
+            f"{name}={address} is reachable from other machines: "
+            f"set BRIDGE_API_KEY, or {name}=127.0.0.1"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _require_key(settings: Settings) -> Any:
@@ -145,7 +156,13 @@ def main() -> int:
         print(f"bridge: {error}", file=sys.stderr)
         return 2
     uvicorn.run(
-        app, host=current.bridge_host, port=current.bridge_port, log_level="warning", workers=1
+        app,
+        host=current.bridge_host,
+        port=current.bridge_port,
+        http=RequestDeadline,
+        ws="none",
+        log_level="warning",
+        workers=1,
     )
     return 0
 

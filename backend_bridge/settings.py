@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     bridge_api_key: SecretStr | None = Field(
         None, description="What callers must send as bearer token; required beyond loopback."
     )
+    bridge_published_on: str | None = Field(
+        None,
+        description="In a container that listens on all addresses: the host's address that its "
+        "port is published on; without a key a loopback one.",
+    )
     flower_port: Port = Field(5555, description="Flower's port, on loopback.")
     flower_basic_auth: SecretStr | None = Field(
         None, description="`user:password` that Flower asks for."

@@ -25,6 +25,9 @@ ROUTES = [
     ("POST", "/api/training/pause/x"),
     ("POST", "/api/training/resume/x"),
     ("POST", "/api/training/x/force-start"),
+    ("GET", "/api/training/checkpoints/x"),
+    ("GET", "/api/training/x/download/model"),
+    ("GET", "/api/training/x/download/logs"),
 ]
 
 
@@ -66,6 +69,20 @@ def test_it_does_not_stand_open(make_bridge: Any, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])
 def test_loopback_needs_no_key(make_bridge: Any, host: str) -> None:
     make_bridge(BRIDGE_HOST=host)
+
+
+@pytest.mark.parametrize("published", ["127.0.0.1", "::1", "localhost"])
+def test_a_container_published_on_loopback_needs_no_key(make_bridge: Any, published: str) -> None:
+    bridge = make_bridge(BRIDGE_HOST="0.0.0.0", BRIDGE_PUBLISHED_ON=published)
+    for name, code in [("localhost:8000", 200), ("bridge:8000", 200), ("rebound.example", 403)]:
+        assert bridge.get("jobs", headers={"Host": name}).status_code == code, name
+
+
+@pytest.mark.parametrize("published", ["0.0.0.0", "10.0.0.1", "my-host"])
+def test_a_container_published_beyond_loopback_needs_one(make_bridge: Any, published: str) -> None:
+    with pytest.raises(SettingsError, match=f"BRIDGE_PUBLISHED_ON={published}.*BRIDGE_API_KEY"):
+        make_bridge(BRIDGE_HOST="0.0.0.0", BRIDGE_PUBLISHED_ON=published)
+    make_bridge(BRIDGE_HOST="0.0.0.0", BRIDGE_PUBLISHED_ON=published, BRIDGE_API_KEY=KEY)
 
 
 def test_the_docs_need_no_network(bridge: Running) -> None:

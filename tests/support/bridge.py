@@ -32,7 +32,9 @@ def refusal(answer: Any, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     body: dict[str, Any] = answer.json()
     assert body["success"] is False
-    assert body["error"] == body["message"]
+    assert body["error"] == body["message"] == body["detail"]
+    assert isinstance(body["error"], str)
+    assert body["error"]
     assert "Traceback" not in answer.text
     assert TOKEN not in answer.text
     return body

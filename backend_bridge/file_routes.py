@@ -1,0 +1,104 @@
+"""The bridge's routes about what a job leaves behind: checkpoints, model, log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, Response, StreamingResponse
+
+from backend_bridge.archive import FolderArchive
+from backend_bridge.bridge import Bridge
+from backend_bridge.event_log import StoredCheckpoint
+from backend_bridge.job_files import MODEL, checkpoint_path
+from backend_bridge.job_record import Job
+from backend_bridge.job_view import checkpoints_view
+
+_TAR, _TEXT = "application/x-tar", "text/plain; charset=utf-8"
+_LINES_PER_PAGE = 1000
+
+
+def add_files(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+    @app.get("/api/training/checkpoints/{job_id}", tags=["files"], dependencies=guard)
+    def checkpoints(job_id: str) -> dict[str, Any]:
+        """The checkpoints that are there, in the order in which they were written."""
+        job = bridge.job(job_id)
+        return {"job_id": job_id, **checkpoints_view(_present(bridge, job))}
+
+    @app.get("/api/training/{job_id}/download/model", tags=["files"], dependencies=guard)
+    def download_model(job_id: str, checkpoint: str | None = None) -> Response:
+        """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive."""
+        job = bridge.job(job_id)
+        folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
+        name = f"{job_id}-{folder.name if checkpoint else MODEL}"
+        archive = FolderArchive(folder, name)
+        headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size)}
+        return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
+
+    @app.get("/api/training/{job_id}/download/logs", tags=["files"], dependencies=guard)
+    def download_logs(job_id: str) -> Response:
+        """The job's log as text: all of it, or the newest lines where another host has the rest."""
+        job = bridge.job(job_id)
+        headers = _attachment(f"{job_id}.log")
+        file = bridge.files.log(job)
+        if file is not None:
+            return FileResponse(file, media_type=_TEXT, headers=headers)
+        return StreamingResponse(_kept_lines(bridge, job_id), media_type=_TEXT, headers=headers)
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _present(bridge: Bridge, job: Job) -> Iterable[StoredCheckpoint]:
+    """What was written, less what was deleted since where this host can see it."""
+    written = bridge.events.checkpoints(job.job_id)
+    if bridge.files.folder(job) is None:
+        return written
+    return [item for item in written if bridge.files.checkpoint(job, item.checkpoint.path)]
+
+
+def _model(bridge: Bridge, job: Job) -> Path:
+    if not job.result:
+        raise HTTPException(
+            409,
+            f"job {job.job_id} has no trained model: it is {job.status}; "
+            "a checkpoint can be downloaded with ?checkpoint=",
+        )
+    folder = bridge.files.model(job)
+    if folder is None:
+        raise _elsewhere(job, "the model")
+    return folder
+
+
+def _checkpoint(bridge: Bridge, job: Job, name: str) -> Path:
+    path = checkpoint_path(name)
+    if path is None:
+        raise HTTPException(422, "checkpoint: name it as checkpoints/checkpoint-<step>")
+    folder = bridge.files.checkpoint(job, path)
+    if folder is not None:
+        return folder
+    if bridge.files.folder(job) is None and job.home:
+        raise _elsewhere(job, path)
+    raise HTTPException(404, f"job {job.job_id} has no checkpoint {path}")
+
+
+def _elsewhere(job: Job, what: str) -> HTTPException:
+    return HTTPException(
+        404,
+        f"{what} of job {job.job_id} does not lie on the bridge's host: it ran on {job.slot}, "
+        "whose TRAINYARD_HOME has it",
+    )
+
+
+def _kept_lines(bridge: Bridge, job_id: str) -> Iterator[str]:
+    offset, cut = 0, 0
+    while True:
+        page = bridge.events.logs(job_id, limit=_LINES_PER_PAGE, offset=max(offset - cut, 0))
+        if not page.lines:
+            return
+        cut = page.lines_cut
+        offset = cut + page.offset + len(page.lines)
+        yield "".join(f"{line}\n" for line in page.lines)

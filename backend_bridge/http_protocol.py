@@ -1,0 +1,85 @@
+"""How long a client may take to send one request, below ASGI, where half a request shows.
+
+Uvicorn waits for ever for the rest of a header or a body; a few hundred connections of a client
+that stopped in the middle would take every file descriptor of the bridge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from backend_bridge.error_answers import error_body
+
+HEADERS_S = 10.0
+"""From the connection, or a request's first byte, to the end of its headers."""
+BODY_PAUSE_S = 15.0
+"""Between two pieces of a body."""
+REQUEST_S = 300.0
+"""The whole request."""
+
+_REASONS = {400: "Bad Request", 408: "Request Timeout"}
+
+
+class RequestDeadline(HttpToolsProtocol):
+    """Uvicorn's protocol with deadlines, and with JSON where it refuses a request by itself."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _give_up_at = 0.0
+    _in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait_for(HEADERS_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_body = False
+        self._give_up_at = self.loop.time() + REQUEST_S
+        self._wait_for(HEADERS_S)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_body = True
+        self._wait_for(BODY_PAUSE_S)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._wait_for(min(BODY_PAUSE_S, max(0.0, self._give_up_at - self.loop.time())))
+
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "this is no HTTP request that the bridge understands")
+
+    def _wait_for(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._timer = self.loop.call_later(seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        if self._in_body and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(408, "the rest of the request did not come in time")
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        body = json.dumps(error_body(sentence)).encode()
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()

@@ -1,0 +1,58 @@
+"""A job's folder as the bridge reads it: its log, its model, its checkpoints. Nothing is written.
+
+The folder may lie on another host: what a path here returns is None then.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from backend_bridge.home import home_id
+from backend_bridge.job_record import Job
+from backend_bridge.settings import Settings
+
+CHECKPOINTS, MODEL, LOG = "checkpoints", "model", "train.log"
+MANIFEST = "manifest.json"
+"""Lies in every finished checkpoint."""
+_CHECKPOINT = re.compile(rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?")
+
+
+def checkpoint_path(name: str) -> str | None:
+    """``checkpoints/checkpoint-N``, relative to a job's folder; None where ``name`` is none."""
+    found = _CHECKPOINT.fullmatch(name)
+    return f"{CHECKPOINTS}/{found[1]}" if found else None
+
+
+class JobFiles:
+    """The folders of jobs below TRAINYARD_HOME."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def folder(self, job: Job) -> Path | None:
+        """The job's folder; None where it lies on another host or was never made."""
+        if not job.home or job.home != home_id(self._settings.trainyard_home):
+            return None
+        folder = self._settings.job_dir(job.job_id)
+        return folder if folder.is_dir() else None
+
+    def log(self, job: Job) -> Path | None:
+        """The complete log."""
+        return self._file(job, LOG)
+
+    def checkpoint(self, job: Job, path: str) -> Path | None:
+        """The folder of a finished checkpoint, by :func:`checkpoint_path`."""
+        manifest = self._file(job, f"{path}/{MANIFEST}")
+        return manifest.parent if manifest else None
+
+    def model(self, job: Job) -> Path | None:
+        """The folder of the trained model."""
+        folder = self.folder(job)
+        found = folder / MODEL if folder and job.result else None
+        return found if found and found.is_dir() else None
+
+    def _file(self, job: Job, name: str) -> Path | None:
+        folder = self.folder(job)
+        found = folder / name if folder else None
+        return found if found and found.is_file() else None
