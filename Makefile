@@ -28,8 +28,8 @@ chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(th
 	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) \
 		CHAOS_JOBS=$(or $(CHAOS_JOBS),20) $(BIN)/python -m pytest -s tests/chaos
 
-bench: $(STAMP)  ## times of pause, resume, cancel and crash, into benchmarks/results
-	$(BIN)/python benchmarks/lifecycle.py
+bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 for the long forms
+	ONLY="$(ONLY)" FULL="$(FULL)" $(BIN)/python benchmarks/run.py
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,45 +1,52 @@
-"""How long the turns of a job's life take, on real processes: ``python benchmarks/lifecycle.py``.
+"""How long the turns of a job's life take, on real processes.
 
-    pause           request → `paused` in the store (checkpoint written and verified, slot free)
-    warm-resume     request → end of the first new step, in the parked process
-    cold-resume     the same from the checkpoint, in a process forked anew
-    forced-cancel   a training stuck in native code, deaf to SIGTERM, with children in sessions of
-                    their own: request → last process gone → next job claimed → its first step
-    crash           kill -9 of a worker's main process while another slot idles (lease 5 s):
-                    → `running` again → end of the first new step
+    pause          request, to `paused` in the store (checkpoint written and verified, slot free)
+    resume_warm    request, to the end of the first new step, in the parked process
+    resume_cold    the same from the checkpoint, in a process forked anew
+    cancel_hung    a training stuck in native code, deaf to SIGTERM, with children in sessions of
+                   their own: request, to the last process gone; from there to the next job's start
+    recover        kill -9 of a worker's main process while another slot idles (lease 5 s), to
+                   `running` again
 
-The model is tiny, so that what is measured is Trainyard and not the training. Medians of
-``--runs``; every figure in seconds, also in ``benchmarks/results/lifecycle.json``.
+The model is tiny, so that what is measured is Trainyard and not the training. The baseline of the
+resumes is a full restart as a plain worker does it: a script that imports, loads the model and its
+checkpoint, tokenises and makes a step.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
-import platform
 import select
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+from benchmarks.measure import Measure, Target
+from tests.support.models import make_tiny_model
+from tests.support.stack import Stack, kill, wait_for, write_rows
+from worker.slot_client import parked_attempts
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.support.stack import Stack, kill, wait_for  # noqa: E402 - from the repository's root
-from worker.slot_client import parked_attempts  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results" / "lifecycle.json"
 POLL_S = 0.002
 LEASE_S = 5
 _TRAINING = {"eval_strategy": "no", "save_steps": 100_000, "logging_steps": 1000}
+_PLAIN = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-3,
+    "max_length": 64,
+    "save_strategy": "steps",
+    "report_to": "none",
+}
 _DATA = {"eval_split": 0.0, "train_split": 1.0}
 
 Figures = dict[str, list[float]]
@@ -122,33 +129,87 @@ def _median_step_s(steps: list[tuple[float, int]]) -> float:
     return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
-def pause(runs: int) -> Figures:
-    figures = pause_and_resume(runs, "(preloaded)", PARK_SECONDS="0")
-    return {"request to paused": figures["pause"], "one step": figures["step"]}
+def pause(full: bool = False) -> list[Measure]:
+    figures = pause_and_resume(_runs(full), "(preloaded)", PARK_SECONDS="0")
+    step_s = statistics.median(figures["step"])
+    note = f"one step takes {step_s:.3f} s"
+    return [Measure("pause", "s", figures["pause"], note=note)]
 
 
-def warm_resume(runs: int) -> Figures:
-    figures = pause_and_resume(runs, "(parked before, goes on)")
-    return {
-        "request to end of first new step": figures["resume"],
-        "pause before it, parking": figures["pause"],
-        "one step": figures["step"],
-    }
+def resume_warm(full: bool = False) -> list[Measure]:
+    figures = pause_and_resume(_runs(full), "(parked before, goes on)")
+    return _resumed("resume_warm", figures, limit_s=0.5, times_faster=20)
 
 
-def cold_resume(runs: int) -> Figures:
-    figures = pause_and_resume(runs, "Resuming from the checkpoint of step", PARK_SECONDS="0")
-    return {"request to end of first new step": figures["resume"], "one step": figures["step"]}
+def resume_cold(full: bool = False) -> list[Measure]:
+    how = "Resuming from the checkpoint of step"
+    figures = pause_and_resume(_runs(full), how, PARK_SECONDS="0")
+    return _resumed("resume_cold", figures, limit_s=1.0, times_faster=None)
 
 
-def forced_cancel(runs: int) -> Figures:
+def _resumed(
+    name: str, figures: Figures, *, limit_s: float, times_faster: float | None
+) -> list[Measure]:
+    """The time beside its target, and how many times faster than a restart."""
+    step_s = statistics.median(figures["step"])
+    target = Target("value", "<=", limit_s + step_s)
+    note = f"{limit_s:g} s and one step of {step_s:.3f} s"
+    restart = Target("ratio", ">=", times_faster) if times_faster else None
+    resume = figures["resume"]
+    baseline = [full_restart() for _ in resume]
+    return [
+        Measure(name, "s", resume, target=target, note=note),
+        Measure(
+            f"{name}_vs_restart",
+            "s",
+            resume,
+            baseline,
+            "imports, model, checkpoint, tokenising, one step",
+            restart,
+            inverse=True,
+        ),
+    ]
+
+
+def full_restart() -> float:
+    """Seconds from the start of a plain script to the end of its first step after a checkpoint."""
+    with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as name:
+        folder = Path(name)
+        make_tiny_model(folder / "model")
+        spec = {
+            "model": str(folder / "model"),
+            "dataset": str(write_rows(folder / "rows.jsonl", 64)),
+            "output": str(folder / "output"),
+            "steps_file": str(folder / "steps"),
+            "arguments": {**_PLAIN, "max_steps": 2, "save_steps": 2},
+        }
+        _run_plain(folder, spec)
+        (folder / "steps").unlink()
+        spec["arguments"] = {**_PLAIN, "max_steps": 3, "save_steps": 100}
+        spec["resume"] = str(folder / "output" / "checkpoint-2")
+        started = time.monotonic()
+        _run_plain(folder, spec)
+        return float((folder / "steps").read_text().split()[0]) - started
+
+
+def _run_plain(folder: Path, spec: dict[str, object]) -> None:
+    (folder / "spec.json").write_text(json.dumps(spec))
+    command = [sys.executable, str(ROOT / "benchmarks" / "plain_training.py")]
+    subprocess.run([*command, str(folder / "spec.json")], check=True, capture_output=True)
+
+
+def _runs(full: bool) -> int:
+    return 15 if full else 5
+
+
+def cancel_hung(full: bool = False) -> list[Measure]:
     figures: Figures = {
         "request to last process gone": [],
         "last process gone to next job claimed": [],
         "last process gone to next job's first step": [],
     }
     with bench() as on:
-        for number in range(runs):
+        for number in range(_runs(full)):
             hung, following = f"hung-{number}", f"next-{number}"
             on.run_until_step(hung, 3)
             wait_for("its children live", lambda: len(on.stack.training_processes()) >= 6)
@@ -164,7 +225,14 @@ def forced_cancel(runs: int) -> Figures:
             ):
                 figures[name].append(value)
             on.end(following)
-    return figures
+    names = ("cancel_hung", "cancel_hung_next_claimed", "cancel_hung_next_step")
+    limits_s = (0.2, 1.0, None)
+    return [
+        Measure(
+            name, "s", values, target=Target("value", "<=", limit) if limit else None, note=what
+        )
+        for name, limit, (what, values) in zip(names, limits_s, figures.items(), strict=True)
+    ]
 
 
 def _wait_dead(pidfds: list[int]) -> float:
@@ -177,10 +245,10 @@ def _wait_dead(pidfds: list[int]) -> float:
     return died
 
 
-def crash(runs: int) -> Figures:
+def recover(full: bool = False) -> list[Measure]:
     figures: Figures = {"kill to running again": [], "kill to end of first new step": []}
     with bench(slots=2, LEASE_SECONDS=str(LEASE_S)) as on:
-        for number in range(runs):
+        for number in range(_runs(full)):
             job_id = f"crashed-{number}"
             on.run_until_step(job_id, 20)
             slot = int(on.stack.store.jobs([job_id])[0].slot.rpartition("-")[2])
@@ -202,41 +270,10 @@ def crash(runs: int) -> Figures:
             wait_for("its children too", lambda: len(on.stack.attempt_processes("pool child")) == 2)
             for socket in on.stack.slot_sockets():
                 parked_attempts(socket, 60)  # it answers when it has imported torch
-    return figures
-
-
-BENCHMARKS: dict[str, Callable[[int], Figures]] = {
-    "pause": pause,
-    "warm-resume": warm_resume,
-    "cold-resume": cold_resume,
-    "forced-cancel": forced_cancel,
-    "crash": crash,
-}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="run these alone")
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
-    results: dict[str, dict[str, dict[str, float | list[float]]]] = {}
-    for name in options.only or BENCHMARKS:
-        results[name] = {}
-        for what, values in BENCHMARKS[name](options.runs).items():
-            median_s = statistics.median(values)
-            runs_s = [round(value, 4) for value in values]
-            results[name][what] = {"median_s": round(median_s, 4), "runs_s": runs_s}
-            spread = f"{min(values):.3f} to {max(values):.3f}"
-            print(f"{name:14} {what:44} {median_s:8.3f} s  ({spread})", flush=True)
-    machine = {
-        "cores": psutil.cpu_count(),
-        "load_1_min": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    target = Target("value", "<=", LEASE_S + 5)
+    running, step = figures.values()
+    note = f"lease of {LEASE_S} s"
+    return [
+        Measure("recover", "s", running, target=target, note=f"to running again, {note}"),
+        Measure("recover_step", "s", step, note=f"to the end of the first new step, {note}"),
+    ]

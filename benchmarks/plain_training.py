@@ -1,0 +1,55 @@
+"""What a plain worker does for a job: one script with the stock trainer, from nothing.
+
+    python benchmarks/plain_training.py SPEC.json
+
+The file holds ``model``, ``dataset`` (JSONL), ``output``, ``arguments`` (of ``trl.SFTConfig``),
+``steps_file`` and optionally ``resume`` (a checkpoint folder) and ``print_lines_per_s``. Each end
+of an optimizer step is one line ``<monotonic s> <step>`` in ``steps_file``, as the hook of the
+other arm writes it. It is the baseline of the benchmarks, so it does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+
+class NoteSteps(TrainerCallback):
+    """Writes when each step ended, and prints at a rate where asked."""
+
+    def __init__(self, path: str, lines_per_s: float) -> None:
+        self._out = Path(path).open("a", buffering=1)  # noqa: SIM115 - until the process ends
+        self._lines_per_s = lines_per_s
+        self._printed_to = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        now = time.monotonic()
+        self._out.write(f"{now} {state.global_step}\n")
+        for number in range(int((now - self._printed_to) * self._lines_per_s)):
+            print(f"step {state.global_step}: line {number} of a training that talks a lot")
+            self._printed_to = now
+
+
+def main() -> None:
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(1)
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(spec["model"]),
+        processing_class=AutoTokenizer.from_pretrained(spec["model"]),
+        args=SFTConfig(output_dir=spec["output"], **spec["arguments"]),
+        train_dataset=datasets.load_dataset("json", data_files=spec["dataset"], split="train"),
+        callbacks=[NoteSteps(spec["steps_file"], spec.get("print_lines_per_s", 0))],
+    )
+    trainer.train(resume_from_checkpoint=spec.get("resume"))
+
+
+if __name__ == "__main__":
+    main()
