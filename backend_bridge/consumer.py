@@ -1,11 +1,13 @@
-"""Requests that come through the Redis stream ``training:requests``, from any language.
+"""Requests that come through Redis, from any language: its stream, and the queue ``requests``.
 
-An entry has one field, ``request``: the JSON of ``execute`` with ``"action": "start"``, or
-``{"action": "pause" | "resume" | "cancel" | "force-start", "job_id": ...}``. Every entry is
-answered on ``training:replies`` under its own id. What cannot be understood goes to
-``training:rejected`` with the reason, never lost and never in the way of the rest. An entry is
-acknowledged after it was acted upon; one whose consumer crashed is taken over by another, and
-acting twice does no harm: admission knows the job already, and a control call says what is so.
+An entry of ``training:requests`` has one field, ``request``: the JSON of ``execute`` with
+``"action": "start"``, or ``{"action": "pause" | "resume" | "cancel" | "force-start", "job_id":
+...}``. A Celery message holds the same (``celery_requests``). Each is answered on
+``training:replies`` under the id that its sender knows: the entry's, or the Celery task's. What
+cannot be understood goes to ``training:rejected`` with the reason, never lost and never in the way
+of the rest. An entry is acknowledged, and deleted for the token that it holds, after it was acted
+upon; one whose consumer crashed is taken over by another, and acting twice does no harm: admission
+knows the job already, and a control call says what is so.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from backend_bridge import celery_requests
 from backend_bridge.admit import Admission, AdmissionRefused
+from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
 from backend_bridge.contract import RequestInvalid
 from backend_bridge.job_control import Answer, JobControl
 
@@ -29,16 +33,13 @@ REQUESTS, REPLIES, REJECTED = "training:requests", "training:replies", "training
 GROUP = "bridge"
 ENTRIES_KEPT = 10_000
 """Replies and rejected entries that are kept."""
-BLOCK_MS = 1000
+BLOCK_MS = 250
+"""A Celery message waits at most so long before it is looked for."""
 TAKE_OVER_AFTER_MS = 15_000
 RETRY_S = 1.0
 log = logging.getLogger(__name__)
 
 Entry = tuple[str, Mapping[str, str]]
-
-
-class NotUnderstood(Exception):
-    """An entry that is no request; the text says why."""
 
 
 class StreamConsumer:
@@ -48,6 +49,7 @@ class StreamConsumer:
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
         self.admission = admission
         self.control = control
+        self.celery = CeleryRequests(redis, REQUESTS)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
 
     def run(self, stop: threading.Event) -> None:
@@ -63,6 +65,7 @@ class StreamConsumer:
 
     def consume(self, block_ms: int = BLOCK_MS) -> None:
         """Act on what a crashed consumer left, then on what is new."""
+        self.celery.take()
         _, left, *_ = self.redis.xautoclaim(REQUESTS, GROUP, self.name, TAKE_OVER_AFTER_MS)
         self._act_on(left)
         new = self.redis.xreadgroup(GROUP, self.name, {REQUESTS: ">"}, count=10, block=block_ms)
@@ -79,25 +82,27 @@ class StreamConsumer:
     def _act_on(self, entries: list[Entry]) -> None:
         for entry_id, fields in entries:
             reply = self._reply_to(entry_id, fields or {})
-            reply["request_id"] = entry_id
-            self.redis.xadd(REPLIES, reply, maxlen=ENTRIES_KEPT, approximate=True)
-            self.redis.xack(REQUESTS, GROUP, entry_id)
+            pipe = self.redis.pipeline()  # MULTI: answered once
+            pipe.xadd(REPLIES, reply, maxlen=ENTRIES_KEPT, approximate=True)
+            pipe.xack(REQUESTS, GROUP, entry_id)
+            pipe.xdel(REQUESTS, entry_id)
+            pipe.execute()
 
     def _reply_to(self, entry_id: str, fields: Mapping[str, str]) -> dict[str, str]:
-        job_id = ""
+        reply = {"request_id": entry_id, "success": "false", "job_id": ""}
         try:
-            request = _decoded(fields)
-            job_id = str(request.get("execution_id") or request.get("job_id") or "")
+            request, reply["request_id"] = _decoded(entry_id, fields)
+            reply["job_id"] = str(request.get("execution_id") or request.get("job_id") or "")
             answer = self._act(request)
         except NotUnderstood as error:
             reason = str(error)
             rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
             self.redis.xadd(REJECTED, rejected, maxlen=ENTRIES_KEPT, approximate=True)
-            return {"success": "false", "job_id": job_id, "message": reason}
+            return {**reply, "message": reason}
         except (RequestInvalid, AdmissionRefused) as error:
-            return {"success": "false", "job_id": job_id, "message": str(error)}
+            return {**reply, "message": str(error)}
         success = "true" if answer.success else "false"
-        return {"success": success, "job_id": job_id, "message": answer.message}
+        return {**reply, "success": success, "message": answer.message}
 
     def _act(self, request: dict[str, Any]) -> Answer:
         action = request.pop("action", "start")
@@ -122,17 +127,22 @@ class StreamConsumer:
         raise NotUnderstood(f"no such action: {str(action)[:100]!r}")
 
 
-def _decoded(fields: Mapping[str, str]) -> dict[str, Any]:
-    text = fields.get("request")
-    if text is None:
+def _decoded(entry_id: str, fields: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The request of an entry, and the id under which its sender waits for the reply."""
+    reply_to, request = entry_id, None
+    if celery_requests.FIELD in fields:
+        message = celery_requests.decode(fields[celery_requests.FIELD])
+        reply_to, request = message.task_id or entry_id, message.request
+    elif "request" in fields:
+        try:
+            request = json.loads(fields["request"])
+        except (ValueError, RecursionError) as error:
+            raise NotUnderstood(f"the field 'request' is no JSON: {error}") from None
+    else:
         raise NotUnderstood("the entry has no field 'request'")
-    try:
-        request = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise NotUnderstood(f"the field 'request' is no JSON: {error}") from None
     if not isinstance(request, dict):
-        raise NotUnderstood("the field 'request' is no JSON object")
-    return request
+        raise NotUnderstood("'request' is no JSON object")
+    return request, reply_to
 
 
 def _without_body(fields: Mapping[str, str]) -> dict[str, str]:

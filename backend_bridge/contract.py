@@ -34,6 +34,9 @@ PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
 
 TASK_TRAIN = "tasks.train"
 QUEUE_GPU = "gpu"
+TASK_SUBMIT = "tasks.submit"
+QUEUE_REQUESTS = "requests"
+"""Where a Celery client asks for something; see ``celery_requests``."""
 
 
 class ContractError(ValueError):

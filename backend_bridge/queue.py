@@ -78,14 +78,14 @@ class JobQueue:
 
     def attempts(self, slots: Iterable[str]) -> set[str]:
         """Ids of the attempts that wait where any slot, or one of ``slots``, will take them."""
-        served = {key for queue in _served(slots) for key in _keys_of(queue)}
+        served = {key for queue in _served(slots) for key in keys_of(queue)}
         return {_task_id(raw) for key, raw in self._messages() if key in served}
 
     def count(self, slots: Iterable[str]) -> int:
         """How many attempts wait there."""
         pipe = self.redis.pipeline(transaction=False)
         for queue in _served(slots):
-            for key in _keys_of(queue):
+            for key in keys_of(queue):
                 pipe.llen(key)
         return sum(pipe.execute())
 
@@ -124,7 +124,7 @@ class JobQueue:
     def _messages(self) -> list[tuple[str, str]]:
         """(list, message) of everything that waits, wherever."""
         queues = (QUEUE_GPU, *self.redis.smembers(_PINNED_QUEUES))
-        keys = [key for queue in queues for key in _keys_of(queue)]
+        keys = [key for queue in queues for key in keys_of(queue)]
         pipe = self.redis.pipeline(transaction=False)
         for key in keys:
             pipe.lrange(key, 0, -1)
@@ -145,7 +145,8 @@ def _key(queue: str, priority: int) -> str:
     return f"{queue}{_SEPARATOR}{priority}" if priority else queue
 
 
-def _keys_of(queue: str) -> list[str]:
+def keys_of(queue: str) -> list[str]:
+    """Redis lists of a queue, in the order in which they are served."""
     return [_key(queue, priority) for priority in range(PRIORITY_LAST + 1)]
 
 

@@ -37,6 +37,7 @@ class Stream:
         self.consumer().consume(block_ms=1)
         replies = {reply["request_id"]: reply for _, reply in self.redis.xrange(REPLIES)}
         assert self.redis.xpending(REQUESTS, GROUP)["pending"] == 0
+        assert self.redis.xlen(REQUESTS) == 0, "its token would stay"
         found: dict[str, str] = replies[entry]
         return found
 
@@ -83,7 +84,7 @@ def test_a_refused_start_says_why_and_keeps_the_token_to_itself(stream: Stream) 
     [
         ({"nothing": "x"}, "no field 'request'"),
         ({"request": f"{{broken {TOKEN}"}, "is no JSON"),
-        ({"request": "[1]"}, "is no JSON object"),
+        ({"request": "[1]"}, "'request' is no JSON object"),
         ({"request": '{"action": "dance", "job_id": "job-1"}'}, "no such action: 'dance'"),
         ({"request": '{"action": "pause"}'}, "needs a job_id"),
     ],

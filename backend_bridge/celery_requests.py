@@ -1,0 +1,75 @@
+"""Requests that a Celery client sends: task ``tasks.submit`` on the queue ``requests``.
+
+Their messages are moved, as they are, into the request stream, whose consumer group then looks
+after them: what a crashed consumer had taken, and what cannot be understood. Kombu's own consumer
+would drop a message that is no JSON, and one that was taken in the moment of a crash.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kombu.exceptions import KombuError
+from kombu.serialization import loads
+from redis import Redis
+
+from backend_bridge.contract import QUEUE_REQUESTS, TASK_SUBMIT
+from backend_bridge.queue import keys_of
+
+FIELD = "celery"
+"""The stream entry's field that holds a raw message."""
+_TAKEN_AT_ONCE = 100
+_LUA = Path(__file__).parent / "lua"
+
+
+class NotUnderstood(Exception):
+    """What came is no request; the text says why."""
+
+
+@dataclass(frozen=True)
+class CeleryRequest:
+    """``task_id`` is by what the client knows it; ``request`` is not looked at yet."""
+
+    task_id: str
+    request: Any
+
+
+class CeleryRequests:
+    """The queue ``requests``; ``stream`` is where its messages go."""
+
+    def __init__(self, redis: Redis, stream: str) -> None:
+        self._keys = [stream, *keys_of(QUEUE_REQUESTS)]
+        self._take = redis.register_script((_LUA / "take_celery_requests.lua").read_text())
+
+    def take(self) -> int:
+        """Move what waits to the stream, first by priority; returns how many."""
+        return int(self._take(keys=self._keys, args=[_TAKEN_AT_ONCE]))
+
+
+def decode(raw: str) -> CeleryRequest:
+    """Read a message of protocol 2 or 1. Raises NotUnderstood."""
+    try:
+        message = json.loads(raw)
+        body = message["body"]
+        if message["properties"].get("body_encoding") == "base64":
+            body = base64.b64decode(body, validate=True)
+        content = message["content-type"], message["content-encoding"]
+        payload = loads(body, *content, accept={"application/json"})
+        headers = message.get("headers") or {}
+        if "task" in headers:
+            task, task_id, kwargs = headers["task"], headers.get("id"), payload[1]
+        else:
+            task, task_id, kwargs = payload["task"], payload.get("id"), payload["kwargs"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise NotUnderstood(f"it is no message of Celery: {type(error).__name__}") from None
+    except KombuError as error:
+        raise NotUnderstood(f"its content is not JSON: {type(error).__name__}") from None
+    if task != TASK_SUBMIT:
+        raise NotUnderstood(f"the queue {QUEUE_REQUESTS} takes {TASK_SUBMIT} alone")
+    if not isinstance(kwargs, dict) or "request" not in kwargs:
+        raise NotUnderstood(f"{TASK_SUBMIT} needs its keyword argument 'request'")
+    return CeleryRequest(str(task_id or ""), kwargs["request"])

@@ -1,0 +1,146 @@
+"""Requests through Celery's queue ``requests``, sent by Celery itself and by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from backend_bridge import consumer
+from backend_bridge.consumer import GROUP, REJECTED, REPLIES, REQUESTS, StreamConsumer
+from backend_bridge.contract import QUEUE_REQUESTS, TASK_SUBMIT, JobStatus
+from tests.support.bridge import Running
+from tests.support.redis_server import RedisServer
+from tests.support.requests import TOKEN, request_body
+
+
+class Sender:
+    """A Celery client that knows nothing of ours but the queue's and the task's name."""
+
+    def __init__(self, url: str, bridge: Running, redis: Any) -> None:
+        self.app = Celery(broker=url, set_as_current=False)
+        self.bridge, self.redis = bridge, redis
+
+    def consumer(self, name: str = "one") -> StreamConsumer:
+        parts = self.bridge.client.app.state.bridge  # type: ignore[attr-defined]
+        made = StreamConsumer(self.redis, parts.admission, parts.control)
+        made.name = name
+        made._ensure_group()
+        return made
+
+    def post(self, task: str = TASK_SUBMIT, **options: Any) -> str:
+        sent = self.app.send_task(task, queue=QUEUE_REQUESTS, ignore_result=True, **options)
+        return str(sent.id)
+
+    def replies(self) -> dict[str, dict[str, str]]:
+        self.consumer().consume(block_ms=1)
+        assert self.redis.xpending(REQUESTS, GROUP)["pending"] == 0
+        assert self.redis.xlen(REQUESTS) == 0
+        return {reply["request_id"]: reply for _, reply in self.redis.xrange(REPLIES)}
+
+    def reply_to(self, **request: Any) -> dict[str, str]:
+        task_id = self.post(kwargs={"request": request})
+        return self.replies()[task_id]
+
+    def status(self) -> JobStatus:
+        job = self.bridge.store.get("job-1")
+        assert job is not None
+        return job.status
+
+
+@pytest.fixture
+def sender(bridge: Running, real_redis: Any, redis_server: RedisServer) -> Iterator[Sender]:
+    made = Sender(redis_server.url, bridge, real_redis)
+    yield made
+    made.app.close()
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_a_job_is_started_and_cancelled(sender: Sender, protocol: int) -> None:
+    sender.app.conf.task_protocol = protocol
+    reply = sender.reply_to(**request_body("job-1"))
+    assert (reply["success"], reply["job_id"]) == ("true", "job-1")
+    assert sender.status() is JobStatus.QUEUED
+    assert sender.reply_to(action="cancel", job_id="job-1")["success"] == "true"
+    assert sender.status() is JobStatus.CANCELLED
+
+
+def test_a_refusal_is_a_reply_with_the_reason(sender: Sender) -> None:
+    reply = sender.reply_to(**request_body("job-1", training={"batch_size": "four"}))
+    assert reply["success"] == "false"
+    assert "config.training.batch_size" in reply["message"]
+    assert sender.redis.xlen(REJECTED) == 0
+    assert TOKEN not in json.dumps(reply)
+
+
+def test_the_first_by_priority_is_taken_first(sender: Sender) -> None:
+    sender.app.conf.broker_transport_options = {"priority_steps": list(range(10))}
+    later = sender.post(kwargs={"request": request_body("job-1")}, priority=9)
+    sooner = sender.post(kwargs={"request": request_body("job-2")}, priority=0)
+    assert list(sender.replies()) == [sooner, later]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "reason"),
+    [
+        ("tasks.train", {"args": ["job-1:1"]}, "takes tasks.submit alone"),
+        (TASK_SUBMIT, {}, "keyword argument 'request'"),
+        (TASK_SUBMIT, {"args": [{}]}, "keyword argument 'request'"),
+        (TASK_SUBMIT, {"kwargs": {"request": [1]}}, "no JSON object"),
+        (TASK_SUBMIT, {"kwargs": {"request": {"action": "dance", "job_id": "x"}}}, "'dance'"),
+        (TASK_SUBMIT, {"kwargs": {"request": {}}, "serializer": "pickle"}, "not JSON"),
+        (TASK_SUBMIT, {"kwargs": {"request": {}}, "compression": "zlib"}, "not JSON"),
+    ],
+)
+def test_what_cannot_be_understood_is_set_aside(
+    sender: Sender, task: str, options: dict[str, Any], reason: str
+) -> None:
+    sender.post(task, **options)
+    good = sender.post(kwargs={"request": request_body("job-1")})
+    assert sender.replies()[good]["success"] == "true"
+    ((_, rejected),) = sender.redis.xrange(REJECTED)
+    assert reason in rejected["reason"]
+
+
+def wrapped(content: bytes, **changes: Any) -> str:
+    message = {
+        "body": base64.b64encode(content).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": TASK_SUBMIT, "id": "x"},
+        "properties": {"body_encoding": "base64"},
+    }
+    return json.dumps({**message, **changes})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "{", "[]", "5", "null", "{}", "[" * 100_000, f"rubbish {TOKEN}", wrapped(b"{"),
+     wrapped(b"[[], []]"), wrapped(b"[]"), wrapped(b"5"), wrapped(b"null"), wrapped(b"\xff"),
+     wrapped(b"[[],{},{}]", body="%%%"), wrapped(b"{}", headers=[]), wrapped(b"{}", properties=5),
+     wrapped(b"{}", **{"content-encoding": "no-such"}), wrapped(b"{}", headers={"task": []})],
+)  # fmt: skip
+def test_rubbish_is_set_aside_and_the_rest_goes_on(sender: Sender, raw: str) -> None:
+    sender.redis.lpush(QUEUE_REQUESTS, raw)
+    good = sender.post(kwargs={"request": request_body("job-1")})
+    assert sender.replies()[good]["success"] == "true"
+    ((_, rejected),) = sender.redis.xrange(REJECTED)
+    assert rejected["reason"]
+    assert TOKEN not in json.dumps(rejected)
+
+
+def test_what_a_crashed_consumer_had_taken_is_taken_over(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = sender.post(kwargs={"request": request_body("job-1")})
+    crashed = sender.consumer("crashed")
+    crashed.celery.take()
+    sender.redis.xreadgroup(GROUP, crashed.name, {REQUESTS: ">"})
+    assert sender.redis.llen(QUEUE_REQUESTS) == 0
+    monkeypatch.setattr(consumer, "TAKE_OVER_AFTER_MS", 0)
+    assert sender.replies()[task_id]["success"] == "true"
+    assert sender.status() is JobStatus.QUEUED
