@@ -19,7 +19,7 @@ setup: $(STAMP)  ## the environment alone
 
 # Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not node"
 
 test-all: $(STAMP)  ## the soak and the slow ones as well
 	$(BIN)/python -m pytest -n 3 --dist loadfile

@@ -1,0 +1,3 @@
+export default function Page() {
+  return <p>The training endpoints are below /api/training/local; see README.md.</p>;
+}
