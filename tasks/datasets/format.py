@@ -28,7 +28,11 @@ _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "ass
 
 
 class RowProblem(ValueError):
-    """Why one row cannot be trained on; the caller adds its place."""
+    """Why one row cannot be trained on, and what to do about it; the caller adds its place."""
+
+    def __init__(self, reason: str, fix: str = "Mend or remove the row.") -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 def format_row(row: Row, shape: Shape) -> dict[str, str]:

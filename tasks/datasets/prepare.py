@@ -14,13 +14,14 @@ import numpy
 import pyarrow
 
 from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
+from tasks.datasets.content import content_of
 from tasks.datasets.format import RowProblem, format_row
 from tasks.datasets.locate import locate_dataset
 from tasks.datasets.preference import format_preference, recognise_preference
 from tasks.datasets.read import NumberedRow, read_rows
 from tasks.datasets.recognise import Shape, recognise_format, recognise_shape
 from tasks.datasets.split import Indices, SplitPlan, split_rows
-from tasks.datasets.store import batched, cached_arrow, identity_of, key_of
+from tasks.datasets.store import batched, cached_arrow, key_of
 from tasks.datasets.tokenise import Tokenised, tokenise
 from tasks.datasets.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
@@ -80,7 +81,7 @@ def prepare_data(
     path = locate_dataset(
         request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir
     )
-    parts = open_parts(path)
+    parts = open_parts(path, cache_dir)
     method = request.config.training.method
     shape = shape_of(parts[0], data, method)
     logger.info("The data set's rows are %s", shape.describe())
@@ -121,12 +122,12 @@ def _choose(
     return (0, train), (1, numpy.arange(len(stored[1]), dtype=numpy.int64))
 
 
-def open_parts(path: Path) -> list[Part]:
+def open_parts(path: Path, cache_dir: Path) -> list[Part]:
     """The train part and, where the source has a split of its own for it, the eval part."""
     file_format = recognise_format(path)
-    identity = identity_of(path)
+    content = content_of(path, cache_dir)
     if file_format.name != "saved":
-        key = key_of(identity, file_format.name, file_format.delimiter, file_format.encoding)
+        key = key_of(content, file_format.name, file_format.delimiter, file_format.encoding)
         return [Part("train", lambda: read_rows(path, file_format), key)]
     try:
         loaded = datasets.load_from_disk(str(path))
@@ -135,7 +136,7 @@ def open_parts(path: Path) -> list[Part]:
             f"The data set folder {path.name!r} is damaged: {error}", "Write it again."
         ) from error
     if isinstance(loaded, datasets.Dataset):
-        return [Part("train", _rows_of(loaded), key_of(identity, "train"))]
+        return [Part("train", _rows_of(loaded), key_of(content, "train"))]
     train = next((name for name in _TRAIN_SPLITS if name in loaded), None)
     if train is None and len(loaded) > 1:
         raise DatasetError(
@@ -145,7 +146,7 @@ def open_parts(path: Path) -> list[Part]:
     train = train or next(iter(loaded))
     evaluation = next((name for name in _EVAL_SPLITS if name in loaded and name != train), None)
     names = [train] if evaluation is None else [train, evaluation]
-    return [Part(name, _rows_of(loaded[name]), key_of(identity, name)) for name in names]
+    return [Part(name, _rows_of(loaded[name]), key_of(content, name)) for name in names]
 
 
 def _rows_of(dataset: datasets.Dataset) -> Callable[[], Iterator[NumberedRow]]:

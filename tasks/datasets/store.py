@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import pyarrow
 
-LAYOUT = 2
+LAYOUT = 3
 """Raise when what is written to the cache changes its meaning."""
+
+Facts: TypeAlias = dict[str, Any]
+"""What was found while a file was written, as JSON: counts, lengths, problems."""
+Columns: TypeAlias = dict[str, list[Any]]
 
 
 def key_of(*parts: Any) -> str:
@@ -22,45 +28,51 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def identity_of(path: Path) -> list[Any]:
-    """What changes whenever the file does: path, size, inode, change and modification time.
-
-    The change time cannot be set back, so a rewrite that keeps the modification time is noticed.
-    A folder is all of its files.
-    """
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    entries = []
-    for file in files:
-        stat = file.stat()
-        entries.append([str(file), stat.st_size, stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns])
-    return entries
-
-
 def cached_arrow(
-    path: Path, schema: pyarrow.Schema, batches: Callable[[], Iterable[dict[str, list[Any]]]]
+    path: Path, schema: pyarrow.Schema, batches: Callable[[], Iterable[Columns]]
 ) -> datasets.Dataset:
     """The data set at ``path``, written from ``batches()`` (column → values) where it is absent."""
+    return cached_with_facts(path, schema, lambda _: batches())[0]
+
+
+def cached_with_facts(
+    path: Path, schema: pyarrow.Schema, batches: Callable[[Facts], Iterable[Columns]]
+) -> tuple[datasets.Dataset, Facts]:
+    """As :func:`cached_arrow`, with the facts that ``batches(facts)`` filled in as it went."""
+    facts_path = path.with_suffix(".json")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            _write(partial, schema, batches())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return datasets.Dataset.from_file(str(path))
+        facts: Facts = {}
+        with _written_whole(path) as partial:
+            _write(partial, schema, batches(facts))
+            # First: where the rows are, their facts are.
+            with _written_whole(facts_path) as partial_facts:
+                partial_facts.write_text(json.dumps(facts))
+    return datasets.Dataset.from_file(str(path)), json.loads(facts_path.read_bytes())
 
 
-def _write(path: Path, schema: pyarrow.Schema, batches: Iterable[dict[str, list[Any]]]) -> None:
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A partial file that takes its name when the body has ended well, and is on the disk then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, schema: pyarrow.Schema, batches: Iterable[Columns]) -> None:
     with path.open("wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
         for columns in batches:
             writer.write_batch(pyarrow.RecordBatch.from_pydict(columns, schema=schema))
-        file.flush()
 
 
-def batched(rows: Iterable[dict[str, Any]], size: int) -> Iterator[dict[str, list[Any]]]:
+def batched(rows: Iterable[dict[str, Any]], size: int) -> Iterator[Columns]:
     """Collect rows into columns, ``size`` rows at a time."""
-    pending: dict[str, list[Any]] = {}
+    pending: Columns = {}
     count = 0
     for row in rows:
         for name, value in row.items():

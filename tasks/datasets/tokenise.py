@@ -1,8 +1,8 @@
-"""Training rows → ``input_ids`` and ``labels``, batched, and cached by content.
+"""Training rows → ``input_ids`` and ``labels``, in batches, cached by content.
 
-Every row is rendered to one text and the character spans that are trained on (an answer, the
-assistant's turns, or all of a plain text); one tokenisation with offsets gives both columns. A
-token is trained on where it overlaps a span. Labels elsewhere are -100.
+One tokenisation of the rendered row gives both: a token is trained on where it overlaps a trained
+span of characters; labels elsewhere are -100. The tokenizer encodes a batch on all cores, outside
+of the interpreter's lock, while the next one is rendered.
 """
 
 from __future__ import annotations
@@ -11,20 +11,26 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
+import numpy
 import pyarrow
 
+from tasks.datasets.format import RowProblem
+from tasks.datasets.render import Rendered, Span, render
 from tasks.datasets.split import Indices
-from tasks.datasets.store import cached_arrow, key_of
+from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
 from tasks.errors import DatasetError
 
 IGNORED_LABEL = -100
 ROWS_PER_BATCH = 1000
+PROBLEMS_KEPT = 20
 SECONDS_BETWEEN_PROGRESS_LINES = 5.0
 _ROWS_SAMPLED = 1000
 
@@ -33,7 +39,6 @@ SCHEMA = pyarrow.schema(
         ("row", pyarrow.int64()),
         ("input_ids", pyarrow.list_(pyarrow.int32())),
         ("labels", pyarrow.list_(pyarrow.int32())),
-        ("cut", pyarrow.bool_()),
     ]
 )
 
@@ -41,21 +46,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """A row as the model will see it. ``special``: the tokenizer adds its own special tokens."""
-
-    text: str
-    trained: tuple[tuple[int, int], ...]
-    special: bool
-    ends_with_eos: bool
-
-
-@dataclass(frozen=True)
 class Tokenised:
     """Rows ready for the trainer (``input_ids``, ``labels``) and what became of the others.
 
     ``tokens`` and ``trained_tokens`` count the rows kept; ``dropped`` rows had no trained token
-    left within ``max_length``; ``cut`` rows are kept, but longer than ``max_length``.
+    left within ``max_length``; ``cut`` rows are kept, but longer than ``max_length``. ``lengths``
+    counts all rows by their tokens, uncut. ``refused`` rows the chat template cannot render;
+    ``problems`` names the first of them: (row, reason, fix).
     """
 
     dataset: datasets.Dataset
@@ -63,6 +60,9 @@ class Tokenised:
     trained_tokens: int
     dropped: int
     cut: int
+    lengths: dict[int, int] = field(default_factory=dict)
+    refused: int = 0
+    problems: tuple[tuple[int, str, str], ...] = ()
 
     def sample_sha256(self) -> str:
         """Hash (hex) of the counts and of up to 1,000 rows, evenly spread: cheap for any size.
@@ -75,60 +75,6 @@ class Tokenised:
         return hashlib.sha256(json.dumps([counts, sample]).encode()).hexdigest()
 
 
-def render(row: dict[str, Any], tokenizer: Any, add_eos: bool) -> Rendered:
-    """Render one training row; see the module's docstring."""
-    if row["text"] is not None:
-        text = row["text"]
-        return Rendered(text, ((0, len(text)),), special=True, ends_with_eos=add_eos)
-    if row["prompt"] is not None:
-        text = row["prompt"] + row["completion"]
-        span = (len(row["prompt"]), len(text))
-        return Rendered(text, (span,), special=True, ends_with_eos=add_eos)
-    messages = json.loads(row["messages"])
-    text = chat_text(tokenizer, messages)
-    return Rendered(text, _assistant_spans(tokenizer, messages, text), False, False)
-
-
-def chat_text(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = False) -> str:
-    """``messages`` by the tokenizer's chat template; ``prompt``: with an answer's beginning."""
-    rendered: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=prompt
-    )
-    return rendered
-
-
-def _assistant_spans(
-    tokenizer: Any, messages: list[dict[str, Any]], text: str
-) -> tuple[tuple[int, int], ...]:
-    """Where the assistant's turns stand in ``text``, up to where the next message starts.
-
-    A turn starts where the rendering of all that precedes it, with the generation prompt, ends.
-    A template that renders an earlier turn otherwise than a last one (one that strips earlier
-    reasoning, say) leaves the last turn alone to be trained on.
-    """
-    spans: list[tuple[int, int]] = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        last = index == len(messages) - 1
-        start = _common_prefix(chat_text(tokenizer, messages[:index], prompt=True), text)
-        if last:
-            return (*spans, (start, len(text)))
-        so_far = chat_text(tokenizer, messages[: index + 1])
-        if text.startswith(so_far):
-            spans.append((start, len(so_far)))
-    return tuple(spans)
-
-
-def _common_prefix(left: str, right: str) -> int:
-    if right.startswith(left):
-        return len(left)
-    for position, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return position
-    return min(len(left), len(right))
-
-
 def tokenise(
     rows: datasets.Dataset,
     indices: Indices,
@@ -138,23 +84,34 @@ def tokenise(
     add_eos: bool,
     cache_dir: Path,
     source_key: str,
+    answers_only: bool = True,
 ) -> Tokenised:
     """Tokenise ``rows[indices]``, cut to ``max_length`` tokens; from the cache where it can be.
 
-    ``source_key`` names the content of ``rows``. Raises DatasetError where not one row is left.
+    ``answers_only``: of a row with an answer, nothing else is trained on. ``source_key`` names the
+    content of ``rows``. Raises DatasetError where not one row is left.
     """
-    key = key_of(source_key, indices_key(indices), tokenizer_key(tokenizer), max_length, add_eos)
-    written = cached_arrow(
-        cache_dir / "tokenised" / f"{key}.arrow",
-        SCHEMA,
-        lambda: _batches(rows, indices, tokenizer, max_length, add_eos),
+    key = key_of(
+        *(source_key, indices_key(indices), tokenizer_key(tokenizer)),
+        *(max_length, add_eos, answers_only),
     )
-    dropped = len(indices) - len(written)
-    if len(written) == 0:
+
+    def batches(facts: Facts) -> Iterator[Columns]:
+        tally = Tally(max_length)
+
+        def rendered(batch: list[dict[str, Any]]) -> list[Rendered | RowProblem]:
+            return render(batch, tokenizer, add_eos=add_eos, answers_only=answers_only)
+
+        for numbers, items, encodings in encoded_batches(rows, indices, tokenizer, rendered):
+            yield _columns(tally, numbers, items, encodings, tokenizer)
+        facts.update(tally.as_facts())
+
+    path = cache_dir / "tokenised" / f"{key}.arrow"
+    written, facts = cached_with_facts(path, SCHEMA, batches)
+    found = from_facts(written.select_columns(["input_ids", "labels"]), facts)
+    if len(written) == 0 and not found.refused:
         raise nothing_left(max_length, len(indices))
-    tokens, trained = _count_tokens(written)
-    cut = int(pyarrow.compute.sum(written.data.column("cut")).as_py() or 0)
-    return Tokenised(written.select_columns(["input_ids", "labels"]), tokens, trained, dropped, cut)
+    return found
 
 
 def nothing_left(max_length: int, rows: int) -> DatasetError:
@@ -180,85 +137,177 @@ def tokenizer_key(tokenizer: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _count_tokens(written: datasets.Dataset) -> tuple[int, int]:
-    tokens = trained = 0
-    for chunk in written.data.column("labels").chunks:
-        values = chunk.flatten()
-        tokens += len(values)
-        trained += (
-            pyarrow.compute.sum(
-                pyarrow.compute.not_equal(values, IGNORED_LABEL).cast(pyarrow.int64())
-            ).as_py()
-            or 0
-        )
-    return tokens, trained
+class Tally:
+    """Counts what becomes of the rows while they are tokenised."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+        self.lengths: Counter[int] = Counter()
+        self.tokens = self.trained_tokens = self.dropped = self.cut = self.refused = 0
+        self.problems: list[tuple[int, str, str]] = []
+
+    def refuse(self, row: int, problem: RowProblem) -> None:
+        """Count a row that cannot be rendered."""
+        self.refused += 1
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append((row, str(problem), problem.fix))
+
+    def as_facts(self) -> Facts:
+        """What :func:`from_facts` reads."""
+        facts = {name: value for name, value in vars(self).items() if name != "max_length"}
+        return {**facts, "lengths": sorted(self.lengths.items())}
 
 
-def _batches(
-    rows: datasets.Dataset, indices: Indices, tokenizer: Any, max_length: int, add_eos: bool
-) -> Iterator[dict[str, list[Any]]]:
-    last_line = time.monotonic()
-    for start in range(0, len(indices), ROWS_PER_BATCH):
-        batch = rows[indices[start : start + ROWS_PER_BATCH]]
-        columns = _tokenise_batch(batch, tokenizer, max_length, add_eos)
-        if columns["row"]:
-            yield columns
-        if time.monotonic() - last_line > SECONDS_BETWEEN_PROGRESS_LINES:
-            last_line = time.monotonic()
-            done = min(start + ROWS_PER_BATCH, len(indices))
-            logger.info("Tokenised %s of %s rows", f"{done:,}", f"{len(indices):,}")
+def from_facts(dataset: datasets.Dataset, facts: Facts) -> Tokenised:
+    """The rows with what :class:`Tally` counted."""
+    problems = tuple((row, reason, fix) for row, reason, fix in facts["problems"])
+    return Tokenised(dataset, **{**facts, "lengths": dict(facts["lengths"]), "problems": problems})
 
 
-def _tokenise_batch(
-    batch: dict[str, list[Any]], tokenizer: Any, max_length: int, add_eos: bool
-) -> dict[str, list[Any]]:
-    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    rendered = [render(row, tokenizer, add_eos) for row in rows]
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+_Batch: TypeAlias = tuple[list[int], list[Rendered | RowProblem]]
+_Encoded: TypeAlias = tuple[list[int], list[Rendered | RowProblem], list[Any]]
+
+
+def encoded_batches(
+    rows: datasets.Dataset,
+    indices: Indices,
+    tokenizer: Any,
+    rendered: Callable[[list[dict[str, Any]]], list[Rendered | RowProblem]],
+) -> Iterator[_Encoded]:
+    """Row numbers, renderings and the tokenizer's encodings, batch by batch, with progress."""
+
+    def read() -> Iterator[_Batch]:
+        for start in range(0, len(indices), ROWS_PER_BATCH):
+            columns = rows[indices[start : start + ROWS_PER_BATCH]]
+            batch = [
+                dict(zip(columns, values, strict=True))
+                for values in zip(*columns.values(), strict=True)
+            ]
+            yield columns["row"], rendered(batch)
+
+    started = last_line = time.monotonic()
+    done = 0
+    for numbers, items, encodings in _encoded_ahead(tokenizer, read()):
+        yield numbers, items, encodings
+        done += len(numbers)
+        now = time.monotonic()
+        if now - last_line > SECONDS_BETWEEN_PROGRESS_LINES and done < len(indices):
+            last_line = now
+            logger.info(
+                "Tokenised %s of %s rows (%s a second)",
+                *(f"{count:,}" for count in (done, len(indices), round(done / (now - started)))),
+            )
+
+
+def _encoded_ahead(tokenizer: Any, batches: Iterable[_Batch]) -> Iterator[_Encoded]:
+    """One batch is encoded in a thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: Any = None
+        for numbers, items in batches:
+            encoding = thread.submit(_encode, tokenizer, items)
+            if waiting is not None:
+                yield waiting[0], waiting[1], waiting[2].result()
+            waiting = numbers, items, encoding
+        if waiting is not None:
+            yield waiting[0], waiting[1], waiting[2].result()
+
+
+def _encode(tokenizer: Any, items: list[Rendered | RowProblem]) -> list[Any]:
+    """The encoding of each rendered row; None of the others."""
+    encodings: list[Any] = [None] * len(items)
     for special in (True, False):
         group = [
-            (row, item) for row, item in zip(rows, rendered, strict=True) if item.special is special
+            (place, item.text)
+            for place, item in enumerate(items)
+            if isinstance(item, Rendered) and item.special is special
         ]
-        if not group:
+        if group:
+            batch = tokenizer(
+                [text for _, text in group],
+                add_special_tokens=special,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # of rows longer than the model we speak ourselves
+            )
+            for (place, _), encoding in zip(group, batch.encodings, strict=True):
+                encodings[place] = encoding
+    return encodings
+
+
+def _columns(
+    tally: Tally,
+    numbers: list[int],
+    items: list[Rendered | RowProblem],
+    encodings: list[Any],
+    tokenizer: Any,
+) -> Columns:
+    columns: Columns = {name: [] for name in SCHEMA.names}
+    limit = tally.max_length
+    for number, item, encoding in zip(numbers, items, encodings, strict=True):
+        if isinstance(item, RowProblem):
+            tally.refuse(number, item)
             continue
-        encoded = tokenizer(
-            [item.text for _, item in group],
-            add_special_tokens=special,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
-        for (row, item), ids, offsets in zip(
-            group, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        ):
-            _append(columns, row["row"], *_labelled(item, ids, offsets, tokenizer), max_length)
+        ids, labels = labelled(item, encoding, tokenizer.eos_token_id)
+        tally.lengths[len(ids)] += 1
+        # The first token is never predicted, so a label there trains nothing.
+        trained = int(numpy.count_nonzero(labels[1:limit] != IGNORED_LABEL))
+        if trained == 0:
+            tally.dropped += 1
+            continue
+        tally.cut += len(ids) > limit
+        tally.tokens += min(len(ids), limit)
+        tally.trained_tokens += trained
+        for name, value in zip(columns, (number, ids[:limit], labels[:limit]), strict=True):
+            columns[name].append(value)
     return columns
 
 
-def _labelled(
-    item: Rendered, ids: list[int], offsets: list[tuple[int, int]], tokenizer: Any
-) -> tuple[list[int], list[int]]:
-    labels = [
-        token
-        if any(start < stop and end > begin for begin, stop in item.trained)
-        else IGNORED_LABEL
-        for token, (start, end) in zip(ids, offsets, strict=True)
-    ]
-    eos = tokenizer.eos_token_id
+def labelled(item: Rendered, encoding: Any, eos: int | None) -> tuple[Any, Any]:
+    """(ids, labels) as int32 arrays of one row."""
+    ids = numpy.array(encoding.ids, dtype=numpy.int32)
+    labels = numpy.full_like(ids, IGNORED_LABEL)
+    for span in item.trained:
+        first, end = token_span(encoding, span, len(item.text))
+        labels[first:end] = ids[first:end]
     if item.ends_with_eos and eos is not None:
-        if ids and ids[-1] == eos:
+        if len(ids) and ids[-1] == eos:
             labels[-1] = eos  # a tokenizer that adds it by itself
         else:
-            ids, labels = [*ids, eos], [*labels, eos]
+            last = numpy.array([eos], dtype=numpy.int32)
+            ids, labels = numpy.concatenate([ids, last]), numpy.concatenate([labels, last])
     return ids, labels
 
 
-def _append(
-    columns: dict[str, list[Any]], row: int, ids: list[int], labels: list[int], max_length: int
-) -> None:
-    # The first token is never predicted, so a label there trains nothing.
-    if all(label == IGNORED_LABEL for label in labels[1:max_length]):
-        return
-    columns["row"].append(row)
-    columns["input_ids"].append(ids[:max_length])
-    columns["labels"].append(labels[:max_length])
-    columns["cut"].append(len(ids) > max_length)
+def token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int]:
+    """First and end of the tokens that overlap a span of characters.
+
+    Asks for the two ends alone: the offsets of every token take longer to make than the tokens.
+    """
+    begin, stop = span
+    first = _token_at(encoding, begin, stop)
+    if first is None:
+        return 0, 0
+    end = _token_at(encoding, stop, text_length)
+    if end is None:
+        end = len(encoding)
+        while encoding.token_to_chars(end - 1) is None:
+            end -= 1  # special tokens that the tokenizer adds
+        return first, end
+    # A token, or the bytes of one character, may reach over the span's end.
+    while end < len(encoding) and _starts_before(encoding, end, stop):
+        end += 1
+    return first, end
+
+
+def _starts_before(encoding: Any, token: int, place: int) -> bool:
+    characters = encoding.token_to_chars(token)
+    return characters is not None and characters[0] < place
+
+
+def _token_at(encoding: Any, begin: int, stop: int) -> int | None:
+    """The first token that holds a character of [begin, stop); some hold none, as spaces may."""
+    for place in range(begin, stop):
+        token: int | None = encoding.char_to_token(place)
+        if token is not None:
+            return token
+    return None

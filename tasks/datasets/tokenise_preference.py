@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy
 import pyarrow
-import pyarrow.compute
 
+from tasks.datasets.format import RowProblem
+from tasks.datasets.render import Rendered, chat_texts
 from tasks.datasets.split import Indices
-from tasks.datasets.store import cached_arrow, key_of
+from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
 from tasks.datasets.tokenise import (
-    ROWS_PER_BATCH,
+    Tally,
     Tokenised,
-    chat_text,
+    encoded_batches,
+    from_facts,
     indices_key,
+    labelled,
     nothing_left,
     tokenizer_key,
 )
@@ -30,7 +34,6 @@ SCHEMA = pyarrow.schema(
         ("prompt_ids", _IDS),
         ("chosen_ids", _IDS),
         ("rejected_ids", _IDS),
-        ("cut", pyarrow.bool_()),
     ]
 )
 
@@ -56,97 +59,100 @@ def tokenise_preferences(
     key = key_of(
         "preference", source_key, indices_key(indices), tokenizer_key(tokenizer), *settings
     )
-    written = cached_arrow(
-        cache_dir / "tokenised" / f"{key}.arrow",
-        SCHEMA,
-        lambda: _batches(rows, indices, tokenizer, *settings),
-    )
-    if len(written) == 0:
-        raise nothing_left(max_length, len(indices))
-    prompts, chosen, rejected = (
-        _sum(pyarrow.compute.list_value_length(written.data.column(name)))
-        for name in ("prompt_ids", "chosen_ids", "rejected_ids")
-    )
-    return Tokenised(
-        written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]),
-        tokens=2 * prompts + chosen + rejected,
-        trained_tokens=chosen + rejected,
-        dropped=len(indices) - len(written),
-        cut=_sum(written.data.column("cut")),
-    )
 
-
-def _sum(column: Any) -> int:
-    return int(pyarrow.compute.sum(column).as_py() or 0)
-
-
-def _batches(
-    rows: datasets.Dataset,
-    indices: Indices,
-    tokenizer: Any,
-    max_length: int,
-    max_prompt_length: int | None,
-    add_eos: bool,
-) -> Iterator[dict[str, list[Any]]]:
-    for start in range(0, len(indices), ROWS_PER_BATCH):
-        batch = rows[indices[start : start + ROWS_PER_BATCH]]
-        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        for number, prompt, chosen, rejected in zip(
-            batch["row"], batch["prompt"], batch["chosen"], batch["rejected"], strict=True
-        ):
-            parts = [json.loads(part) for part in (prompt, chosen, rejected)]
-            ids = _ids(parts[0], parts[1], parts[2], tokenizer, add_eos)
-            _append(columns, number, *ids, max_length, max_prompt_length)
-        if columns["row"]:
+    def batches(facts: Facts) -> Iterator[Columns]:
+        tally = Tally(max_length)
+        rendered = partial(_render, tokenizer=tokenizer, add_eos=add_eos)
+        for numbers, items, encodings in encoded_batches(rows, indices, tokenizer, rendered):
+            columns: Columns = {name: [] for name in SCHEMA.names}
+            for place, number in enumerate(numbers):
+                three = slice(3 * place, 3 * place + 3)
+                _append(
+                    columns,
+                    tally,
+                    number,
+                    items[three],
+                    encodings[three],
+                    tokenizer.eos_token_id,
+                    max_prompt_length,
+                )
             yield columns
+        facts.update(tally.as_facts())
+
+    path = cache_dir / "tokenised" / f"{key}.arrow"
+    written, facts = cached_with_facts(path, SCHEMA, batches)
+    found = from_facts(written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]), facts)
+    if len(written) == 0 and not found.refused:
+        raise nothing_left(max_length, len(indices))
+    return found
 
 
-def _ids(
-    prompt: Any, chosen: Any, rejected: Any, tokenizer: Any, add_eos: bool
-) -> tuple[list[int], list[int], list[int]]:
-    """Prompt, chosen and rejected; an answer starts where it and the prompt's own tokens part."""
-    special = isinstance(prompt, str)
-    if special:
-        texts = [prompt, prompt + chosen, prompt + rejected]
-    else:
-        texts = [
-            chat_text(tokenizer, prompt, prompt=True),
-            chat_text(tokenizer, prompt + chosen),
-            chat_text(tokenizer, prompt + rejected),
-        ]
-    alone, better, worse = tokenizer(
-        texts, add_special_tokens=special, return_attention_mask=False
-    )["input_ids"]
-    if special and add_eos:
-        better, worse = (_with_eos(ids, tokenizer.eos_token_id) for ids in (better, worse))
-    same = min(_common(alone, better), _common(alone, worse))
-    return better[:same], better[same:], worse[same:]
-
-
-def _with_eos(ids: list[int], eos: int) -> list[int]:
-    return ids if ids and ids[-1] == eos else [*ids, eos]
-
-
-def _common(left: list[int], right: list[int]) -> int:
-    pairs = zip(left, right, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _render(
+    rows: Sequence[Mapping[str, Any]], tokenizer: Any, add_eos: bool
+) -> list[Rendered | RowProblem]:
+    """Three of each row, side by side: the prompt, and it with either answer."""
+    parts = [[json.loads(row[name]) for name in ("prompt", "chosen", "rejected")] for row in rows]
+    chats = [row for row in parts if not isinstance(row[0], str)]
+    texts = zip(
+        chat_texts(tokenizer, [prompt for prompt, _, _ in chats], prompt=True),
+        chat_texts(tokenizer, [prompt + chosen for prompt, chosen, _ in chats]),
+        chat_texts(tokenizer, [prompt + rejected for prompt, _, rejected in chats]),
+        strict=True,
+    )
+    items: list[Rendered | RowProblem] = []
+    for prompt, chosen, rejected in parts:
+        if isinstance(prompt, str):
+            for text, eos in (
+                (prompt, False),
+                (prompt + chosen, add_eos),
+                (prompt + rejected, add_eos),
+            ):
+                items.append(Rendered(text, (), special=True, ends_with_eos=eos))
+        else:
+            for found in next(texts):
+                items.append(
+                    found
+                    if isinstance(found, RowProblem)
+                    else Rendered(found, (), special=False, ends_with_eos=False)
+                )
+    return items
 
 
 def _append(
-    columns: dict[str, list[Any]],
+    columns: Columns,
+    tally: Tally,
     number: int,
-    prompt: list[int],
-    chosen: list[int],
-    rejected: list[int],
-    max_length: int,
+    items: Sequence[Rendered | RowProblem],
+    encodings: Sequence[Any],
+    eos: int,
     max_prompt_length: int | None,
 ) -> None:
+    """An answer starts where it and the prompt's own tokens part."""
+    ids = []
+    for item, encoding in zip(items, encodings, strict=True):
+        if isinstance(item, RowProblem):
+            tally.refuse(number, item)
+            return
+        ids.append(labelled(item, encoding, eos)[0])
+    alone, better, worse = ids
+    same = min(_common(alone, better), _common(alone, worse))
+    prompt, chosen, rejected = better[:same], better[same:], worse[same:]
+    longer = max(len(chosen), len(rejected))
+    tally.lengths[same + longer] += 1
     kept = prompt if max_prompt_length is None else prompt[-max_prompt_length:]
-    room = max_length - len(kept)
-    if room <= 0 or not chosen or not rejected or not kept:
+    room = tally.max_length - len(kept)
+    if room <= 0 or not len(chosen) or not len(rejected) or not len(kept):
+        tally.dropped += 1
         return
-    columns["row"].append(number)
-    columns["prompt_ids"].append(kept)
-    columns["chosen_ids"].append(chosen[:room])
-    columns["rejected_ids"].append(rejected[:room])
-    columns["cut"].append(len(kept) < len(prompt) or max(len(chosen), len(rejected)) > room)
+    chosen, rejected = chosen[:room], rejected[:room]
+    tally.cut += len(kept) < len(prompt) or longer > room
+    tally.trained_tokens += len(chosen) + len(rejected)
+    tally.tokens += 2 * len(kept) + len(chosen) + len(rejected)
+    for name, value in zip(SCHEMA.names, (number, kept, chosen, rejected), strict=True):
+        columns[name].append(value)
+
+
+def _common(left: Any, right: Any) -> int:
+    shorter = min(len(left), len(right))
+    apart = numpy.flatnonzero(left[:shorter] != right[:shorter])
+    return int(apart[0]) if len(apart) else shorter

@@ -117,7 +117,7 @@ def no_progress_bars() -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["jsonl", "json", "object", "csv", "tsv", "parquet", "saved"])
 def test_every_format_gives_the_same_rows(tmp_path: Path, how: str) -> None:
-    [part] = open_parts(saved_as(tmp_path, how))
+    [part] = open_parts(saved_as(tmp_path, how), tmp_path / "cache")
     assert [row for _, row in part.rows()] == ROWS
     stored = store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
     answers = [json.loads(text)[-1]["content"] for text in stored["messages"]]
@@ -133,7 +133,7 @@ def test_the_splits_of_a_saved_data_set_are_found(tmp_path: Path) -> None:
         }
     )
     both.save_to_disk(tmp_path / "saved")
-    train, evaluation = open_parts(tmp_path / "saved")
+    train, evaluation = open_parts(tmp_path / "saved", tmp_path / "cache")
     assert [row for _, row in train.rows()] == ROWS[1:]
     assert [row for _, row in evaluation.rows()] == ROWS[:1]
 
@@ -176,7 +176,7 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "text"), [("a.csv", "question,answer\n"), ("a.json", "[]")])
 def test_a_data_set_without_rows_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    [part] = open_parts(write(tmp_path / name, text))
+    [part] = open_parts(write(tmp_path / name, text), tmp_path / "cache")
     with pytest.raises(DatasetError, match="no rows"):
         shape_of(part, DataConfig())
 
@@ -184,7 +184,7 @@ def test_a_data_set_without_rows_is_refused(tmp_path: Path, name: str, text: str
 def test_rows_that_cannot_be_trained_on_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     rows = [{"question": "a", "answer": "b"}, {"question": "c", "answer": None}, {"question": "d"}]
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    [part] = open_parts(path)
+    [part] = open_parts(path, tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"2 of 3 rows .* first is row 2: 'answer' is missing"):
         store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
     assert list((tmp_path / "cache").rglob("*.arrow")) == [], "nothing half-written is kept"
@@ -195,7 +195,7 @@ def test_a_rewrite_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
     before = path.stat()
 
     def stored() -> list[str]:
-        [part] = open_parts(path)
+        [part] = open_parts(path, tmp_path / "cache")
         return list(store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")["text"])
 
     assert stored() == ["old", "row"]
@@ -319,7 +319,7 @@ def test_what_a_split_leaves_out_evaluates() -> None:
     ],
 )
 def test_real_files_are_read(tmp_path: Path, name: str, rows: int, shape: str) -> None:
-    [part] = open_parts(SHARED_DATA / name)
+    [part] = open_parts(SHARED_DATA / name, tmp_path / "cache")
     found = shape_of(part, DataConfig(text_field="text"))
     assert found.name == shape
     assert len(store_rows(part, found, tmp_path)) == rows
