@@ -74,13 +74,15 @@ class AccessRefused:
     """401 or 404, with the backend's own sentence."""
 
     reason: str
+    http_status: int
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The backend will never take it, with its own sentence."""
+    """The backend will never take it, with its own sentence; None: it was not even asked."""
 
     reason: str
+    http_status: int | None
 
 
 Answer = Delivered | TryAgain | RouteMissing | AccessRefused | Refused
@@ -175,7 +177,7 @@ class BackendClient:
     def _send(self, job_id: str, endpoint: str, token: SecretStr, key: str, body: Any) -> Answer:
         secret = token.get_secret_value()
         if not _HEADER_SAFE.fullmatch(secret):
-            return Refused("the job's token holds characters that no HTTP header can carry")
+            return Refused("the job's token holds characters that no HTTP header can carry", None)
         try:
             with (
                 deadline(self.timeout_s),
@@ -213,9 +215,9 @@ def _read(response: requests.Response, route: str, secret: str) -> Answer:
         told = f"{body['error']} ({details})" if isinstance(details, str) else body["error"]
         reason = f"{reason}: {told.replace(secret, '[token]')[:_REASON_LIMIT]}"
     if code in (401, 404):
-        return AccessRefused(reason)
+        return AccessRefused(reason, code)
     if 400 <= code < 500 and code not in _TEMPORARY:
-        return Refused(reason)
+        return Refused(reason, code)
     return TryAgain(reason, _retry_after_s(response.headers.get("Retry-After")))
 
 

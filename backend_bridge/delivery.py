@@ -130,6 +130,12 @@ class Turn:
         else:
             self.claim.put("cursor", entry.entry_id)
 
+    def _mark_done(self, entry: Entry) -> None:
+        """Note that ``entry`` was delivered or set aside just now."""
+        done = f"done_{entry.kind}"
+        self.claim.put(done, self.claim.number(done) + 1)
+        self._mark(entry)
+
     def _move_ahead(self, kind: str, entry_id: str) -> None:
         name = f"ahead_{kind}"
         if kind in REPORTED_KINDS and entry_position(entry_id) > self.claim.position(name):
@@ -175,7 +181,8 @@ class Turn:
 
     def _deliver(self, entry: Entry, message: Message) -> _After:
         if self.claim.token is None:
-            return self._settle(entry, message, Refused("the job's token is not in the store"))
+            refused = Refused("the job's token is not in the store", None)
+            return self._settle(entry, message, refused)
         spare_s = self.claim.held_until - time.monotonic() - self.client.timeout_s
         if spare_s < _LOCK_SPARE_S:
             self.outbox.hold(self.claim)
@@ -188,11 +195,11 @@ class Turn:
             case Delivered():
                 self._note_delivered(entry, message)
                 return _After.HANDLED
-            case Refused(reason):
+            case Refused(reason, http_status):
                 self.claim.put("failures", "")
-                return self._set_aside(entry, reason, message)
-            case AccessRefused(reason):
-                return self._no_access(entry, message, reason)
+                return self._set_aside(entry, reason, message, http_status)
+            case AccessRefused(reason, http_status):
+                return self._no_access(entry, message, reason, http_status)
             case RouteMissing(route):
                 return self._no_route(entry, route)
             case TryAgain(reason, retry_after_s):
@@ -220,12 +227,12 @@ class Turn:
             if self.claim.state.get("gap"):
                 self.claim.put("gap", "")
                 return
-        self._mark(entry)
+        self._mark_done(entry)
 
-    def _no_access(self, entry: Entry, message: Message, reason: str) -> _After:
+    def _no_access(self, entry: Entry, message: Message, reason: str, http_status: int) -> _After:
         tries = self.claim.number("access_failures")
         if tries >= len(self.policy.access_delays_s):
-            return self._set_aside(entry, reason, message)
+            return self._set_aside(entry, reason, message, http_status)
         self.claim.put("access_failures", tries + 1)
         return self._put_back(reason, self.policy.access_delays_s[tries], tries + 1)
 
@@ -258,7 +265,13 @@ class Turn:
         self.outbox.put_back(self.claim, due_in_s=pause_s)
         return _After.PUT_BACK
 
-    def _set_aside(self, entry: Entry, reason: str, message: Message | None = None) -> _After:
+    def _set_aside(
+        self,
+        entry: Entry,
+        reason: str,
+        message: Message | None = None,
+        http_status: int | None = None,
+    ) -> _After:
         log.warning(
             "job %s: %s %s set aside: %s",
             self.claim.job_id,
@@ -268,11 +281,11 @@ class Turn:
             extra={"action": "set_aside", "job_id": self.claim.job_id},
         )
         if message is None:
-            self._mark(entry)
+            self._mark_done(entry)
         else:
             self._note_lines(entry, message)
         self.claim.put("last_error", reason)
-        self._keep_trying(lambda: self.outbox.set_aside(self.claim, entry, reason))
+        self._keep_trying(lambda: self.outbox.set_aside(self.claim, entry, reason, http_status))
         return _After.HANDLED
 
     def _keep_trying(self, write: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ Keys, below ``trainyard:``
     delivery:{id}        hash: how far its events are delivered (fields: :class:`Claim`)
     delivery-lock:{id}   holder of the job, with a time to live
     set-aside            list of JSON: what the backend will never take, newest first
-    set-aside-count      how many were ever set aside
+    set-aside-counts     hash: kind → how many were ever set aside
     missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
 
 One sender holds a job at a time. Whatever it writes is refused once another has taken the job,
@@ -78,9 +78,10 @@ class Claim:
     ``ahead_{kind}`` (those of this kind are handled up to it, beyond the cursor),
     ``missing_{kind}`` (ms of Redis's clock until which that route is not tried), ``next_line``
     (number of the next log line), ``gap`` (a line about cut lines that is under way, JSON),
-    ``failures`` and ``access_failures`` (in a row), ``ended_attempt`` (the last attempt whose
-    terminal status was delivered), ``last_error``. Change it with :meth:`put`; it is stored by
-    the next call of :class:`Outbox`.
+    ``failures`` and ``access_failures`` (in a row), ``written_{kind}`` and ``done_{kind}`` (how
+    many entries were written, and how many delivered or set aside), ``ended_attempt`` (the last
+    attempt whose terminal status was delivered), ``last_error``. Change it with :meth:`put`; it is
+    stored by the next call of :class:`Outbox`.
     """
 
     job_id: str
@@ -157,12 +158,15 @@ class Outbox:
 
     def hold(self, claim: Claim) -> None:
         """Store the claim's changes and extend its lock. Raises HoldLost."""
-        self._store(claim, "")
+        self._store(claim, "", "")
 
-    def set_aside(self, claim: Claim, entry: Entry, reason: str) -> None:
+    def set_aside(
+        self, claim: Claim, entry: Entry, reason: str, http_status: int | None = None
+    ) -> None:
         """Record an entry that will never be delivered, and :meth:`hold`. Raises HoldLost.
 
-        The record holds up to 2,000 characters of the entry's data, and its stream id.
+        The record holds up to 2,000 characters of the entry's data, and its stream id; people read
+        it through ``delivery_report``.
         """
         record = {
             "job_id": claim.job_id,
@@ -172,9 +176,10 @@ class Outbox:
             "sequence": entry.fields.get("sequence"),
             "data": entry.fields.get("data", "")[:_DATA_LIMIT],
             "reason": reason,
+            "http_status": http_status,
             "at": int(time.time()),
         }
-        self._store(claim, json.dumps(record))
+        self._store(claim, entry.kind, json.dumps(record))
 
     def put_back(self, claim: Claim, *, due_in_s: float) -> None:
         """Give the job back, due in so many seconds. Raises HoldLost."""
@@ -205,7 +210,7 @@ class Outbox:
     def _lock_ms(self) -> int:
         return int(self.lock_s * 1000)
 
-    def _store(self, claim: Claim, record: str) -> None:
+    def _store(self, claim: Claim, kind: str, record: str) -> None:
         asked = time.monotonic()
         now_ms = self._hold(
             args=[
@@ -213,6 +218,7 @@ class Outbox:
                 claim.holder,
                 self._lock_ms,
                 record,
+                kind,
                 SET_ASIDE_KEPT,
                 *_pairs(claim.changed),
             ]

@@ -1,15 +1,15 @@
 -- Write down what was handled, and extend the lock. ARGV: id, holder, lock in ms, set-aside
--- record (JSON, '' = none), records kept, then (field, value) pairs of the delivery hash.
+-- record (JSON, '' = none), its kind, records kept, then (field, value) pairs of the delivery hash.
 -- Returns Redis's time in ms, or 0 where another sender has taken the job. A lock that ran out
 -- without anybody taking the job is taken again.
 local id, holder, now = ARGV[1], ARGV[2], now_ms()
 local delivery = key('delivery', id)
 if redis.call('HGET', delivery, 'holder') ~= holder then return 0 end
-for i = 6, #ARGV, 2 do redis.call('HSET', delivery, ARGV[i], ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do redis.call('HSET', delivery, ARGV[i], ARGV[i + 1]) end
 if ARGV[4] ~= '' then
   redis.call('LPUSH', 'trainyard:set-aside', ARGV[4])
-  redis.call('LTRIM', 'trainyard:set-aside', 0, tonumber(ARGV[5]) - 1)
-  redis.call('INCR', 'trainyard:set-aside-count')
+  redis.call('LTRIM', 'trainyard:set-aside', 0, tonumber(ARGV[6]) - 1)
+  redis.call('HINCRBY', 'trainyard:set-aside-counts', ARGV[5], 1)
   redis.call('HINCRBY', delivery, 'set_aside', 1)
 end
 redis.call('SET', key('delivery-lock', id), holder, 'PX', ARGV[3])

@@ -40,6 +40,7 @@ local function append_event(id, attempt, kind, data, lines, keep)
     redis.call('RPUSH', key('log-index', id), entry .. ' ' .. first .. ' ' .. lines)
     trim_log(id, total, keep)
   else
+    redis.call('HINCRBY', key('delivery', id), 'written_' .. kind, 1)
     redis.call('XADD', key('events', id), '*', 'kind', kind, 'attempt', attempt,
       'sequence', sequence, 'data', data)
   end

@@ -229,7 +229,7 @@ class Evidence:
             yield f"locks are left: {locks}"
         if messages := {key: redis.lrange(key, 0, -1) for key in redis.keys("gpu*")}:
             yield f"messages are left in the broker: {messages}"
-        if count := redis.get("trainyard:set-aside-count"):
+        if count := redis.hgetall("trainyard:set-aside-counts"):
             yield f"{count} entries were set aside: {redis.lrange('trainyard:set-aside', 0, 3)}"
         if left := [job.attempt_id for job in self.jobs.values() if job.status in OCCUPYING]:
             yield f"still occupying: {left}"

@@ -103,12 +103,12 @@ def test_requests_share_one_connection_also_after_errors(
     [
         (
             Reply(400, b'{"error": "Invalid status", "details": "step"}'),
-            Refused("HTTP 400: Invalid status (step)"),
+            Refused("HTTP 400: Invalid status (step)", 400),
         ),
-        (Reply(403, b"<html>"), Refused("HTTP 403")),
-        (Reply(413, b'{"error": 5}'), Refused("HTTP 413")),
-        (Reply(401, b'{"error": "no bearer"}'), AccessRefused("HTTP 401: no bearer")),
-        (Reply(404, b'{"error": "unknown job"}'), AccessRefused("HTTP 404: unknown job")),
+        (Reply(403, b"<html>"), Refused("HTTP 403", 403)),
+        (Reply(413, b'{"error": 5}'), Refused("HTTP 413", 413)),
+        (Reply(401, b'{"error": "no bearer"}'), AccessRefused("HTTP 401: no bearer", 401)),
+        (Reply(404, b'{"error": "unknown job"}'), AccessRefused("HTTP 404: unknown job", 404)),
         (Reply(405, b""), RouteMissing("POST /api/training/local/{jobId}/logs")),
         (Reply(408, b""), TryAgain("HTTP 408")),
         (Reply(425, b""), TryAgain("HTTP 425")),
@@ -206,7 +206,7 @@ def test_the_token_shows_nowhere(
         Delivered,
         TryAgain,
     ]
-    assert answers[0] == Refused("HTTP 400: wrong token [token] ([token])")
+    assert answers[0] == Refused("HTTP 400: wrong token [token] ([token])", 400)
     assert secret not in repr(answers) + repr(client) + repr(vars(client)) + caplog.text
 
 
@@ -215,7 +215,7 @@ def test_a_token_that_no_header_can_carry(
     backend: ScriptedBackend, client: BackendClient, token: str
 ) -> None:
     answer = client.patch_status("job-1", SecretStr(token), "k", "running")
-    assert answer == Refused("the job's token holds characters that no HTTP header can carry")
+    assert answer == Refused("the job's token holds characters that no HTTP header can carry", None)
     assert backend.received == []
 
 

@@ -28,6 +28,7 @@ from backend_bridge.client import (
 )
 from backend_bridge.delivery import Turn
 from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.delivery_report import delivery_report
 from backend_bridge.outbox import Outbox
 from tests.support.running_job import RunningJob
 
@@ -62,9 +63,9 @@ class FakeClient:
             case "405":
                 return RouteMissing(ROUTES[endpoint])
             case "404":
-                return AccessRefused("HTTP 404")
+                return AccessRefused("HTTP 404", 404)
             case "400":
-                return Refused("HTTP 400")
+                return Refused("HTTP 400", 400)
         self._take(endpoint, key, body)
         self.confirmed.add(key)
         return Delivered()
@@ -198,7 +199,7 @@ def test_what_is_refused_is_set_aside_and_the_rest_arrives(
     schedule: list[tuple[str, Any]],
 ) -> None:
     scene = play(schedule)
-    refused = int(scene.redis.get("trainyard:set-aside-count") or 0)  # type: ignore[arg-type]
+    refused = sum(delivery_report(scene.redis).set_aside_counts.values())
     steps = scene.client.of("metrics")
     assert steps == sorted(set(steps))
     statuses = scene.client.of("status")

@@ -259,7 +259,7 @@ def test_what_is_set_aside_can_be_read(job: RunningJob, outbox: Outbox, redis: R
     assert record["reason"] == "HTTP 400: no"
     assert (record["kind"], record["attempt"], record["sequence"]) == ("status", "1", "1")
     assert json.loads(record["data"]) == {"status": "running"}
-    assert redis.get("trainyard:set-aside-count") == "1"
+    assert redis.hgetall("trainyard:set-aside-counts") == {"status": "1"}
     assert redis.hget(f"trainyard:delivery:{JOB}", "set_aside") == "1"
     assert redis.hget(f"trainyard:delivery:{JOB}", "cursor") == entry.entry_id
 

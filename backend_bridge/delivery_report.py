@@ -1,0 +1,140 @@
+"""What the backend has not got, for people: :func:`delivery_report`.
+
+`trainyard doctor` and `/metrics` read it. A job costs one round trip to Redis, however long its
+stream is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from backend_bridge.outbox import entry_position
+
+JOBS_LOOKED_AT = 1000
+"""Of more waiting jobs than this the longest due are counted."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A message that the backend will never take.
+
+    ``kind``: ``status``, ``metric`` or ``log``. ``reason``: one sentence. ``http_status``: what
+    the backend answered; None where it was never asked. ``at``: UNIX time in seconds.
+    """
+
+    job_id: str
+    kind: str
+    reason: str
+    http_status: int | None
+    at: float
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A job with undelivered messages: ``statuses``, ``metrics`` and log ``lines``.
+
+    ``age_s``: how long ago the oldest was written. ``last_error``: why the last try failed, ""
+    where none did.
+    """
+
+    job_id: str
+    statuses: int
+    metrics: int
+    lines: int
+    age_s: float
+    last_error: str
+
+
+@dataclass(frozen=True)
+class DeliveryReport:
+    """``set_aside``: the newest first, at most ``outbox.SET_ASIDE_KEPT``; ``set_aside_counts``:
+    how many ever were, by kind. ``waiting``: the longest waiting first. ``missing_routes``: routes
+    that the backend answered with 405, and when that was last seen (UNIX time in seconds).
+    """
+
+    set_aside: list[SetAside]
+    set_aside_counts: dict[str, int]
+    waiting: list[WaitingJob]
+    missing_routes: dict[str, float]
+
+    @property
+    def undelivered(self) -> dict[str, int]:
+        """How much waits, by kind: statuses, metric points, log lines."""
+        return {
+            "status": sum(job.statuses for job in self.waiting),
+            "metric": sum(job.metrics for job in self.waiting),
+            "log": sum(job.lines for job in self.waiting),
+        }
+
+    @property
+    def oldest_age_s(self) -> float:
+        """How long ago the oldest undelivered message was written; 0 where there is none."""
+        return max((job.age_s for job in self.waiting), default=0.0)
+
+
+def delivery_report(redis: Redis) -> DeliveryReport:
+    """What was set aside and why, what waits and for how long, which routes the backend lacks.
+
+    ``redis`` must decode responses to str. Raises redis.RedisError where it does not answer.
+    """
+    client: Any = redis  # redis-py types every answer as bytes or str, sync or async
+    waiting = (_waiting(client, job_id) for job_id in _undelivered(client))
+    return DeliveryReport(
+        set_aside=[_set_aside(raw) for raw in client.lrange("trainyard:set-aside", 0, -1)],
+        set_aside_counts={
+            kind: int(count) for kind, count in client.hgetall("trainyard:set-aside-counts").items()
+        },
+        waiting=sorted((job for job in waiting if job), key=lambda job: -job.age_s),
+        missing_routes={
+            route: float(at) for route, at in client.hgetall("trainyard:missing-routes").items()
+        },
+    )
+
+
+def _undelivered(client: Any) -> list[str]:
+    job_ids: list[str] = client.zrange("trainyard:undelivered", 0, JOBS_LOOKED_AT - 1)
+    return job_ids
+
+
+def _set_aside(raw: str) -> SetAside:
+    record = json.loads(raw)
+    return SetAside(
+        job_id=record["job_id"],
+        kind=record["kind"],
+        reason=record["reason"],
+        http_status=record.get("http_status"),
+        at=float(record["at"]),
+    )
+
+
+def _waiting(client: Any, job_id: str) -> WaitingJob | None:
+    """None where all was delivered meanwhile."""
+    state: dict[str, str] = client.hgetall(f"trainyard:delivery:{job_id}")
+    cursor = state.get("cursor") or "0-0"
+    pipe = client.pipeline(transaction=False)
+    pipe.xrange(f"trainyard:events:{job_id}", f"({cursor}", "+", count=1)
+    pipe.hget(f"trainyard:job:{job_id}", "log_lines")
+    pipe.lindex(f"trainyard:log-index:{job_id}", 0)
+    pipe.time()
+    oldest, log_lines, log_head, (seconds, micros) = pipe.execute()
+    if not oldest:
+        return None
+    first_line_kept = int(log_head.split(" ")[1]) if log_head else 0
+    next_line = max(int(state.get("next_line") or 0), first_line_kept)
+
+    def behind(kind: str) -> int:
+        return int(state.get(f"written_{kind}") or 0) - int(state.get(f"done_{kind}") or 0)
+
+    written_at = entry_position(oldest[0][0])[0] / 1000
+    return WaitingJob(
+        job_id=job_id,
+        statuses=behind("status"),
+        metrics=behind("metric"),
+        lines=int(log_lines or 0) - next_line,
+        age_s=max(0.0, seconds + micros / 1e6 - written_at),
+        last_error=state.get("last_error", ""),
+    )

@@ -1,0 +1,76 @@
+"""What a person sees of what the backend has not got."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from backend_bridge.delivery_report import SetAside, delivery_report
+from backend_bridge.outbox import Claim, Outbox
+from tests.support.running_job import RunningJob
+
+
+def claimed(outbox: Outbox, job_id: str) -> Claim:
+    claim = outbox.claim(job_id)
+    assert claim is not None
+    return claim
+
+
+def test_nothing_waits(redis: Redis) -> None:
+    report = delivery_report(redis)
+    assert (report.set_aside, report.waiting, report.missing_routes) == ([], [], {})
+    assert report.undelivered == {"status": 0, "metric": 0, "log": 0}
+    assert report.oldest_age_s == 0.0
+
+
+def test_what_waits_is_counted_by_kind_the_oldest_first(redis: Redis) -> None:
+    first = RunningJob(redis, "first")
+    time.sleep(0.05)
+    second = RunningJob(redis, "second")
+    second.log("one", "two")
+    second.metric(1)
+    first.log("three")
+    report = delivery_report(redis)
+    assert [(job.job_id, job.statuses, job.metrics, job.lines) for job in report.waiting] == [
+        ("first", 1, 0, 1),
+        ("second", 1, 1, 2),
+    ]
+    assert report.undelivered == {"status": 2, "metric": 1, "log": 3}
+    assert 0.05 <= report.oldest_age_s < 60
+
+
+def test_lines_that_were_cut_do_not_wait(redis: Redis) -> None:
+    job = RunningJob(redis, "job-1", log_lines_kept=4)
+    for _ in range(5):
+        job.log("one", "two")
+    assert delivery_report(redis).undelivered["log"] == 4
+
+
+def test_what_was_set_aside_has_its_reason(redis: Redis) -> None:
+    RunningJob(redis, "job-1").metric(1)
+    outbox = Outbox(redis, lock_s=60)
+    claim = claimed(outbox, "job-1")
+    status, metric = outbox.read("job-1", "0-0", 10)
+    outbox.set_aside(claim, status, "HTTP 400: no", 400)
+    outbox.set_aside(claim, metric, "the entry cannot be read")
+    report = delivery_report(redis)
+    unread, refused = report.set_aside
+    assert refused == SetAside(
+        "job-1", "status", "HTTP 400: no", 400, pytest.approx(time.time(), 5)
+    )
+    assert (unread.kind, unread.http_status) == ("metric", None)
+    assert report.set_aside_counts == {"status": 1, "metric": 1}
+
+
+def test_routes_that_the_backend_lacks_and_the_last_error_are_named(redis: Redis) -> None:
+    RunningJob(redis, "job-1")
+    outbox = Outbox(redis, lock_s=60)
+    claim = claimed(outbox, "job-1")
+    claim.put("last_error", "connection refused")
+    outbox.hold(claim)
+    outbox.note_missing_route("POST /x", missing=True)
+    report = delivery_report(redis)
+    assert report.missing_routes == {"POST /x": pytest.approx(time.time(), 5)}
+    assert [job.last_error for job in report.waiting] == ["connection refused"]
