@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from backend_bridge.contract import FieldProblem, RequestInvalid, attempt_id
+from backend_bridge.contract import RequestInvalid, attempt_id
 from backend_bridge.job_store import JobStore
+from backend_bridge.method_rules import method_problems
 from backend_bridge.queue import JobQueue
 from backend_bridge.request_parser import parse_request
-
-SUPPORTED_METHODS = ("sft", "dpo")
 
 
 class AdmissionRefused(Exception):
@@ -44,7 +43,8 @@ class Admitted:
 
 
 class Admission:
-    """Admits requests. ``slots`` tells how many slots there are at the moment."""
+    """Admits requests. ``slots`` tells how many slots there are at the moment, ``gpu`` whether one
+    of them has a GPU (None: not known)."""
 
     def __init__(
         self,
@@ -53,11 +53,13 @@ class Admission:
         *,
         slots: Callable[[], int],
         max_queued: int | None,
+        gpu: Callable[[], bool | None] = lambda: None,
     ) -> None:
         self.store = store
         self.queue = queue
         self.slots = slots
         self.max_queued = max_queued
+        self.gpu = gpu
 
     def admit(self, body: Any) -> Admitted:
         """Validate, count, store and enqueue.
@@ -66,17 +68,9 @@ class Admission:
         or LimitReached; nothing is stored then.
         """
         request = parse_request(body)
-        method = request.config.training.method
-        if method not in SUPPORTED_METHODS:
-            raise RequestInvalid(
-                [
-                    FieldProblem(
-                        path="config.training.method",
-                        message=f"'{method}' is not supported by this version; "
-                        f"supported: {', '.join(SUPPORTED_METHODS)}",
-                    )
-                ]
-            )
+        problems = method_problems(request.config, gpu=self.gpu())
+        if problems:
+            raise RequestInvalid(problems)
         job_id, slots = request.execution_id, self.slots()
         admission = self.store.admit(request, slots=slots, max_queued=self.max_queued)
         if admission.verdict == "taken":

@@ -18,7 +18,7 @@ from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.settings import Settings
-from backend_bridge.slots import SlotRegistry, slot_count
+from backend_bridge.slots import SlotRegistry, any_gpu, slot_count
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""
@@ -37,7 +37,11 @@ class Bridge:
         self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
         self.control = JobControl(self.store, self.queue, self.dispatcher)
         self.admission = Admission(
-            self.store, self.queue, slots=self.slot_count, max_queued=settings.max_queued_jobs
+            self.store,
+            self.queue,
+            slots=self.slot_count,
+            max_queued=settings.max_queued_jobs,
+            gpu=lambda: any_gpu(self.slots),
         )
 
     def check_redis(self) -> None:

@@ -346,6 +346,31 @@ class DistributedConfig(Section):
         return value
 
 
+Reward = Literal["answer", "format", "brevity"]
+
+
+class RlhfConfig(Section):
+    """``config.training.rlhf``: what the method ``rlhf`` learns from.
+
+    Answers are sampled from the model and scored: by a reward model (one that gives a text one
+    number), by built-in functions, or by both, which are added up.
+    """
+
+    algorithm: Literal["rloo", "grpo"] = "rloo"
+    reward_model: Annotated[str, Field(min_length=1)] | None = None
+    reward_functions: list[Reward] = []
+    num_generations: Annotated[_Int, Field(ge=2, le=1024)] = 4
+    max_completion_length: Annotated[_Int, Field(ge=1)] = 256
+    temperature: Annotated[_Float, Field(gt=0, le=10)] = 1.0
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _no_ppo(cls, value: Any) -> Any:
+        if value == "ppo":
+            raise ValueError("the installed TRL has no PPO any more: send 'rloo' or 'grpo'")
+        return value
+
+
 class TrainingConfig(Section):
     """``config.training`` in the normalised spelling."""
 
@@ -367,7 +392,7 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool | None = None
     max_length: Annotated[_Int, Field(ge=8)] | None = None
     max_prompt_length: Count | None = None
-    packing: bool = False
+    packing: bool | None = None
     group_by_length: bool = False
     beta: Annotated[_Float, Field(gt=0)] | None = None
     use_lora: bool = False
@@ -385,6 +410,12 @@ class TrainingConfig(Section):
     pretokenize: bool | None = None
     stop_on_nan: bool = True
     distributed: DistributedConfig | None = None
+    rlhf: RlhfConfig | None = None
+
+    @property
+    def answer_length(self) -> int:
+        """Tokens that an answer of the method rlhf may have."""
+        return (self.rlhf or RlhfConfig()).max_completion_length
 
     @property
     def processes(self) -> int:

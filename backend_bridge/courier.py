@@ -30,7 +30,7 @@ from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.settings import Settings, SettingsError, settings
-from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, slot_count
+from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         queue,
         slots=lambda: slot_count(slots, current),
         max_queued=current.max_queued_jobs,
+        gpu=lambda: any_gpu(slots),
     )
     consumer = StreamConsumer(redis, admission, JobControl(store, queue, dispatcher))
     threads = [

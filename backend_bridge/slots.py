@@ -70,3 +70,9 @@ class SlotRegistry:
 def slot_count(registry: SlotRegistry, settings: Settings) -> int:
     """Slots that are alive, and no fewer than the settings promise."""
     return max(len(registry.alive()), settings.slots or 1)
+
+
+def any_gpu(registry: SlotRegistry) -> bool | None:
+    """Whether a living slot has a GPU; None where no slot lives to tell."""
+    alive = registry.alive()
+    return any(slot.info.get("gpus") for slot in alive) if alive else None

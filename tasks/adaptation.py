@@ -15,6 +15,7 @@ from tasks.errors import ConfigurationError
 from tasks.machine import Machine
 
 CPU_PRECISION = "this machine trains on the CPU, in float32"
+_BETAS = {"dpo": 0.1, "orpo": 0.1, "rlhf": 0.05}
 _OLD_OPTIMIZERS = {"adamw_hf": "adamw_torch"}
 
 
@@ -184,9 +185,31 @@ def sampling(value: bool, _: Context) -> str:
     return "group_by_length" if value else "random"
 
 
-def packing(value: bool, context: Context) -> bool:
+def packing(value: bool | None, context: Context) -> bool:
+    if context.training.method == "cpt":
+        return value is not False
     if value:
         context.adjusted(
             "training.packing", "rows are cut and joined to full length ('wrapped' packing)"
         )
-    return value
+    return bool(value)
+
+
+def beta(value: float | None, context: Context) -> float:
+    return value or _BETAS[context.training.method]
+
+
+def eval_batch_size(value: int | None, context: Context) -> int:
+    training = context.training
+    size = value or training.batch_size
+    if training.method != "rlhf" or training.rlhf is None:
+        return size
+    # An eval's batch holds whole groups of answers, over all processes.
+    group = training.rlhf.num_generations
+    whole = math.lcm(training.processes, group) // training.processes
+    chosen = math.ceil(size / whole) * whole
+    if value and chosen != value:
+        context.adjusted(
+            "training.eval_batch_size", f"{value} → {chosen}, for groups of {group} answers"
+        )
+    return chosen

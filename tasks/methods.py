@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PrinterCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
 
 from backend_bridge.contract import JobConfig
 from tasks import models
 from tasks.datasets.prepare import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.exact_trainer import ExactTrainer
+from tasks.odds_ratio import OddsRatioTrainer, ORPOConfig
+from tasks.online import GroupRelativeTrainer, LeaveOneOutTrainer
 from tasks.training_arguments import Arguments
 
 
 class SupervisedTrainer(ExactTrainer, SFTTrainer):  # type: ignore[misc]  # trl has no types
-    """Supervised fine-tuning (``sft``)."""
+    """Supervised fine-tuning (``sft``) and continued pre-training (``cpt``)."""
 
 
 class PreferenceTrainer(ExactTrainer, DPOTrainer):  # type: ignore[misc]  # trl has no types
@@ -27,35 +30,75 @@ class PreferenceTrainer(ExactTrainer, DPOTrainer):  # type: ignore[misc]  # trl 
         return dataset
 
 
+@dataclass(frozen=True)
+class Method:
+    """A way to train: TRL's configuration and trainer.
+
+    ``perplexity``: the loss is one of language modelling, so that exp(loss) means something.
+    """
+
+    config: Any
+    trainer: Any
+    perplexity: bool = False
+
+
+METHODS = {
+    "sft": Method(SFTConfig, SupervisedTrainer, perplexity=True),
+    "cpt": Method(SFTConfig, SupervisedTrainer, perplexity=True),
+    "dpo": Method(DPOConfig, PreferenceTrainer),
+    "orpo": Method(ORPOConfig, OddsRatioTrainer),
+    "rloo": Method(RLOOConfig, LeaveOneOutTrainer),
+    "grpo": Method(GRPOConfig, GroupRelativeTrainer),
+}
+"""By ``training.method``; rlhf by its algorithm."""
+
+
+def method_of(config: JobConfig) -> Method:
+    """The method that ``config`` asks for."""
+    training = config.training
+    if training.method == "rlhf" and training.rlhf is not None:
+        return METHODS[training.rlhf.algorithm]
+    return METHODS[training.method]
+
+
 def needs_reference_model(config: JobConfig) -> bool:
     """Whether a second, frozen model is needed: with LoRA the base model itself is one."""
     return config.training.method == "dpo" and not config.training.use_lora
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The models of a training: ``reference`` (dpo), ``rewards`` (rlhf: functions and models) with
+    a tokenizer for each of them that is a model."""
+
+    model: Any
+    reference: Any = None
+    rewards: tuple[Any, ...] = ()
+    reward_tokenizers: tuple[Any, ...] = ()
+
+
 def make_trainer(
-    model: Any,
-    reference: Any,
-    tokenizer: Any,
-    data: TrainingData,
-    arguments: Arguments,
-    config: JobConfig,
+    parts: Parts, tokenizer: Any, data: TrainingData, arguments: Arguments, config: JobConfig
 ) -> Any:
     """TRL's trainer over the tokenised rows. Raises ConfigurationError at refused arguments."""
-    common = {
-        "model": model,
-        "train_dataset": data.train.dataset,
-        "eval_dataset": data.eval.dataset if data.eval else None,
-        "processing_class": tokenizer,
-        "peft_config": (
-            models.lora_settings(config.lora) if config.training.use_lora and config.lora else None
-        ),
-    }
+    method = method_of(config)
+    lora = config.lora if config.training.use_lora else None
+    more: dict[str, Any] = {}
+    if config.training.method == "dpo":
+        more["ref_model"] = parts.reference
+    if config.training.method == "rlhf":
+        more["reward_funcs"] = list(parts.rewards)
+        more["reward_processing_classes"] = list(parts.reward_tokenizers)
     try:
-        if config.training.method == "dpo":
-            settings = DPOConfig(**arguments.values)
-            trainer = PreferenceTrainer(args=settings, ref_model=reference, **common)
-        else:
-            trainer = SupervisedTrainer(args=SFTConfig(**arguments.values), **common)
+        trainer = method.trainer(
+            model=parts.model,
+            args=method.config(**arguments.values),
+            train_dataset=data.train.dataset,
+            eval_dataset=data.eval.dataset if data.eval else None,
+            processing_class=tokenizer,
+            peft_config=models.lora_settings(lora) if lora else None,
+            **more,
+        )
     except ValueError as error:
         raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
     trainer.remove_callback(PrinterCallback)

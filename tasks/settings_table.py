@@ -15,7 +15,6 @@ from tasks.adaptation import Context
 
 DEFAULT_SAVE_STEPS = 500
 DEFAULT_CHECKPOINTS_KEPT = 3
-DEFAULT_BETA = 0.1
 
 Adapt = Callable[[Any, Context], Any]
 
@@ -36,7 +35,7 @@ class Setting:
     adapt: Adapt | None = None
     used_by: str = ""
     ignored: str = ""
-    methods: tuple[str, ...] = ("sft", "dpo")
+    methods: tuple[str, ...] = ("sft", "cpt", "dpo", "orpo", "rlhf")
 
 
 # fmt: off
@@ -47,7 +46,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.learning_rate", "learning_rate"),
     Setting("training.batch_size", "per_device_train_batch_size"),
     Setting("training.eval_batch_size", "per_device_eval_batch_size",
-            adapt=lambda value, context: value or context.training.batch_size),
+            adapt=adaptation.eval_batch_size),
     Setting("training.gradient_accumulation_steps", "gradient_accumulation_steps"),
     Setting("training.warmup_steps", "warmup_steps", adapt=adaptation.warmup),
     Setting("training.warmup_ratio", used_by="warmup_steps, where those are 0"),
@@ -58,11 +57,16 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.bf16", "bf16", adapt=adaptation.bf16),
     Setting("training.fp16", "fp16", adapt=adaptation.fp16),
     Setting("training.gradient_checkpointing", "activation_checkpointing", default=False),
-    Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length),
-    Setting("training.max_prompt_length", used_by="the cutting of prompts", methods=("dpo",)),
-    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft",)),
-    Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling),
-    Setting("training.beta", "beta", default=DEFAULT_BETA, methods=("dpo",)),
+    Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length,
+            methods=("sft", "cpt", "dpo", "orpo")),
+    Setting("training.max_prompt_length", used_by="the cutting of prompts",
+            methods=("dpo", "orpo")),
+    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft", "cpt")),
+    Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling,
+            methods=("sft", "cpt", "dpo", "orpo")),
+    Setting("training.beta", "beta", adapt=adaptation.beta, methods=("dpo", "orpo", "rlhf")),
+    Setting("training.rlhf", used_by="the rewards and the answers that are sampled",
+            methods=("rlhf",)),
     Setting("training.use_lora", used_by="the model: a LoRA adapter is trained"),
     Setting("training.quantization", used_by="the model's loading"),
     Setting("training.logging_steps", "logging_steps"),
@@ -143,6 +147,17 @@ FIXED_BY_METHOD: Mapping[str, Mapping[str, Any]] = {
         # Rows come tokenised; with packing TRL still joins them.
         "dataset_kwargs": {},
     },
+    "cpt": {"packing_strategy": "wrapped", "eval_packing": True, "dataset_kwargs": {}},
     "dpo": {"truncation_mode": "keep_start"},
+    # Columns that the model does not take are the rows themselves, or what a reward looks at.
+    "orpo": {"remove_unused_columns": False},
+    "rlhf": {"remove_unused_columns": False},
 }
 """As FIXED, for one method alone."""
+
+RLHF_ARGUMENTS: Mapping[str, str] = {
+    "num_generations": "num_generations",
+    "max_completion_length": "max_completion_length",
+    "temperature": "temperature",
+}
+"""Field of ``training.rlhf`` → argument of ``trl.RLOOConfig`` and ``trl.GRPOConfig``."""

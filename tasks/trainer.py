@@ -13,7 +13,7 @@ import transformers
 from transformers import set_seed
 
 from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
-from tasks import artifacts, models
+from tasks import artifacts, models, rewards
 from tasks.adaptation import Context
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
@@ -23,7 +23,8 @@ from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.errors import Paused
 from tasks.gpu_figures import GpuFigures
 from tasks.machine import Machine
-from tasks.methods import make_trainer, needs_reference_model
+from tasks.method_figures import MethodFigures
+from tasks.methods import Parts, make_trainer, method_of, needs_reference_model
 from tasks.parking import ParkingPlace
 from tasks.pausing import Pauser
 from tasks.phases import Phases
@@ -34,7 +35,6 @@ from tasks.summary import summary
 from tasks.training_arguments import (
     Arguments,
     build_arguments,
-    check_method,
     choose_max_length,
 )
 
@@ -90,7 +90,6 @@ def _train(
 ) -> Outcome:
     config, job_dir = request.config, Path(spec.job_dir)
     quiet_libraries()
-    check_method(config)
     machine = Machine.here().shared_by(ranks.count)
     log_start(spec, request, machine)
     set_seed(config.seed)
@@ -128,15 +127,16 @@ def _train(
         model = load(folders, config, arguments)
         models.check_vocabulary(model, tokenizer, config.model.name)
         reference = load(folders, config, arguments) if needs_reference_model(config) else None
+        parts = Parts(model, reference, *load_rewards(spec, config, arguments))
 
     with phases.phase("trainer"):
-        trainer = make_trainer(model, reference, tokenizer, data, arguments, config)
+        trainer = make_trainer(parts, tokenizer, data, arguments, config)
     figures = GpuFigures()
     reporter = Reporter(
         channel,
         len(data.train.dataset),
         figures.latest,
-        perplexities=config.training.method == "sft",
+        perplexities=method_of(config).perplexity,
     )
     pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
     listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
@@ -201,7 +201,7 @@ def listen(
         keep=arguments.save_total_limit,
         ranks=ranks,
     )
-    for callback in (keeper, reporter, control):
+    for callback in (keeper, reporter, MethodFigures(), control):
         trainer.add_callback(callback)
 
 
@@ -271,6 +271,23 @@ def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
         quantization=arguments.quantization,
         trust_remote_code=folders.remote_code,
     )
+
+
+def load_rewards(
+    spec: TrainingSpec, config: JobConfig, arguments: Arguments
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What rewards the answers of rlhf, and their tokenizers. Raises ModelError."""
+    rlhf = config.training.rlhf
+    if config.training.method != "rlhf" or rlhf is None:
+        return (), ()
+    functions = tuple(rewards.BUILT_IN[name] for name in rlhf.reward_functions)
+    if rlhf.reward_model is None:
+        return functions, (None,) * len(functions)
+    folder = models.locate_model(
+        rlhf.reward_model, spec.model_roots, revision=None, allow_remote_code=False
+    )
+    model, tokenizer = rewards.load_reward_model(folder, rlhf.reward_model, arguments.model_dtype)
+    return (*functions, model), (*(None,) * len(functions), tokenizer)
 
 
 def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:

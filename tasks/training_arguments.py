@@ -13,9 +13,14 @@ from typing import Any
 from backend_bridge.contract import JobConfig
 from tasks.adaptation import CPU_PRECISION, Context, Note
 from tasks.errors import ConfigurationError
-from tasks.settings_table import DEFAULT_CHECKPOINTS_KEPT, FIXED, FIXED_BY_METHOD, TABLE
+from tasks.settings_table import (
+    DEFAULT_CHECKPOINTS_KEPT,
+    FIXED,
+    FIXED_BY_METHOD,
+    RLHF_ARGUMENTS,
+    TABLE,
+)
 
-SUPPORTED_METHODS = ("sft", "dpo")
 DEFAULT_MAX_LENGTH = 1024
 
 
@@ -31,17 +36,6 @@ class Arguments:
     model_dtype: str
     quantization: dict[str, Any] | None
     save_total_limit: int
-
-
-def check_method(config: JobConfig) -> None:
-    """Raise ConfigurationError where the method is not built yet."""
-    method = config.training.method
-    if method not in SUPPORTED_METHODS:
-        raise ConfigurationError(
-            f"config.training.method is {method!r}; this worker trains with "
-            f"{', '.join(SUPPORTED_METHODS)}.",
-            f"Send one of: {', '.join(SUPPORTED_METHODS)}.",
-        )
 
 
 def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[int, Note | None]:
@@ -61,11 +55,11 @@ def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[i
 
 def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -> Arguments:
     """Apply the table. Raises ConfigurationError."""
-    check_method(context.config)
     method = context.training.method
     values: dict[str, Any] = {
         **FIXED,
         **FIXED_BY_METHOD[method],
+        **_rlhf_arguments(context),
         "output_dir": output_dir,
         "eval_on_start": eval_on_start,
         "use_cpu": not context.machine.cuda,
@@ -82,7 +76,7 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         elif setting.argument:
             value = setting.default if value is None else value
             values[setting.argument] = setting.adapt(value, context) if setting.adapt else value
-    if method == "sft" and not values["packing"]:
+    if method in ("sft", "cpt") and not values["packing"]:
         values["dataset_kwargs"] = {"skip_prepare_dataset": True}
     if context.training.processes > 1:
         values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
@@ -94,6 +88,18 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         quantization,
         context.training.save_total_limit or DEFAULT_CHECKPOINTS_KEPT,
     )
+
+
+def _rlhf_arguments(context: Context) -> dict[str, Any]:
+    if context.training.method != "rlhf":
+        return {}
+    rlhf = context.training.rlhf
+    if rlhf is None:
+        raise ConfigurationError(
+            "config.training.rlhf is missing: the method rlhf needs a reward.",
+            "Name rlhf.reward_model or rlhf.reward_functions; with preference pairs send dpo.",
+        )
+    return {argument: getattr(rlhf, name) for name, argument in RLHF_ARGUMENTS.items()}
 
 
 def _look_up(config: JobConfig, path: str) -> Any:
@@ -140,10 +146,10 @@ def _quantization(context: Context) -> dict[str, Any] | None:
             "Set use_lora, or leave quantization out.",
         )
     if not context.machine.cuda:
-        context.adjusted(
-            "training.quantization", "the base model is loaded unquantised: there is no CUDA GPU"
+        raise ConfigurationError(
+            "config.training.quantization needs a CUDA GPU (bitsandbytes), and this slot has none.",
+            "Leave quantization out to train a LoRA adapter on the whole-precision model.",
         )
-        return None
     if not context.machine.bitsandbytes:
         raise ConfigurationError(
             "config.training.quantization needs bitsandbytes, which is not installed here.",

@@ -57,6 +57,11 @@ def format_row(row: Row, shape: Shape) -> dict[str, str]:
     }
 
 
+def format_paragraph(row: Row, shape: Shape) -> dict[str, str]:
+    """A paragraph of one text that goes on: the blank line after it belongs to it."""
+    return {"text": text_of(row, shape.columns["text"]) + "\n\n"}
+
+
 def _dialogue(row: Row, shape: Shape) -> list[dict[str, Any]]:
     columns = shape.columns
     question = text_of(row, columns["instruction"])

@@ -15,8 +15,8 @@ from tasks.datasets.recognise import Shape, listed
 from tasks.errors import DatasetError
 
 PREFERENCE_NEEDS = (
-    "dpo needs chosen and rejected, and a prompt (or question or instruction) unless those two "
-    "are whole conversations. Other names can be told with config.data.columns, as in "
+    "dpo and orpo need chosen and rejected, and a prompt (or question or instruction) unless "
+    "those two are whole conversations. Other names can be told with config.data.columns, as in "
     '{"prompt": "your column", "chosen": "better", "rejected": "worse"}.'
 )
 _PROMPTS = ("prompt", "question", "instruction", "input")

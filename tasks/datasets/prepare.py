@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ import pyarrow
 
 from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
 from tasks.datasets.content import content_of
-from tasks.datasets.format import RowProblem, format_row
+from tasks.datasets.format import RowProblem, format_paragraph, format_row
 from tasks.datasets.locate import locate_dataset
 from tasks.datasets.preference import format_preference, recognise_preference
-from tasks.datasets.read import NumberedRow, read_rows
+from tasks.datasets.prompts import collect_prompts, format_prompt, recognise_prompts
+from tasks.datasets.read import NumberedRow, Row, read_rows
 from tasks.datasets.recognise import Shape, recognise_format, recognise_shape
 from tasks.datasets.split import Indices, SplitPlan, split_rows
 from tasks.datasets.store import batched, cached_arrow, key_of
@@ -29,6 +32,7 @@ from tasks.errors import DatasetError
 PROBLEMS_NAMED = 20
 ROWS_LOOKED_AT_FOR_COLUMNS = 100
 ROWS_PER_BATCH = 1000
+_FORMATTED_BY_METHOD = ("cpt", "rlhf")
 _TRAIN_SPLITS = ("train", "training")
 _EVAL_SPLITS = ("validation", "eval", "valid", "dev", "test")
 
@@ -49,11 +53,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """One ready-made split of a source: its rows in order, and a key of its content."""
+    """One ready-made split of a source: its rows in order, and a key of its content.
+
+    ``continuous``: the rows are the paragraphs of one text.
+    """
 
     name: str
     rows: Callable[[], Iterator[NumberedRow]]
     key: str
+    continuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,26 @@ def prepare_data(
     method = request.config.training.method
     shape = shape_of(parts[0], data, method)
     logger.info("The data set's rows are %s", shape.describe())
-    stored = [store_rows(part, shape, cache_dir) for part in parts]
+    stored = [store_rows(part, shape, cache_dir, method) for part in parts]
     chosen = _choose(stored, plan)
 
     def tokenised(part: int, indices: Indices) -> Tokenised:
-        source_key = key_of(parts[part].key, shape.name, dict(shape.columns))
+        source_key = _stored_key(parts[part], shape, method)
         common: Any = {"max_length": max_length, "add_eos": add_eos, "cache_dir": cache_dir}
+        if method == "cpt":
+            # Whole documents: packing cuts them, and no token is lost.
+            ends = add_eos and not parts[part].continuous
+            common |= {"max_length": sys.maxsize, "add_eos": ends}
+        if method == "rlhf":
+            room = max_length - request.config.training.answer_length
+            return collect_prompts(
+                stored[part],
+                indices,
+                tokenizer,
+                max_length=room,
+                cache_dir=cache_dir,
+                source_key=source_key,
+            )
         if shape.name == "preference":
             return tokenise_preferences(
                 stored[part],
@@ -128,7 +150,8 @@ def open_parts(path: Path, cache_dir: Path) -> list[Part]:
     content = content_of(path, cache_dir)
     if file_format.name != "saved":
         key = key_of(content, file_format.name, file_format.delimiter, file_format.encoding)
-        return [Part("train", lambda: read_rows(path, file_format), key)]
+        rows = functools.partial(read_rows, path, file_format)
+        return [Part("train", rows, key, continuous=file_format.name == "text")]
     try:
         loaded = datasets.load_from_disk(str(path))
     except (pyarrow.ArrowInvalid, OSError, ValueError, KeyError) as error:
@@ -169,26 +192,48 @@ def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
         columns.update(dict.fromkeys(row))
     if not columns:
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
-    if method == "dpo":
+    if method in ("dpo", "orpo"):
         return recognise_preference(list(columns), told=data.columns)
-    return recognise_shape(list(columns), text_field=data.text_field, told=data.columns)
+    if method == "rlhf":
+        return recognise_prompts(list(columns), text_field=data.text_field, told=data.columns)
+    shape = recognise_shape(list(columns), text_field=data.text_field, told=data.columns)
+    if method == "cpt" and shape.name != "text":
+        raise DatasetError(
+            f"cpt trains on plain text, but the data set's rows are {shape.describe()}.",
+            "Name the column of text in config.data.text_field, or send the method sft.",
+        )
+    return shape
 
 
-def store_rows(part: Part, shape: Shape, cache_dir: Path) -> datasets.Dataset:
+def _stored_key(part: Part, shape: Shape, method: str) -> str:
+    """Key of a part's training rows: what they are made from, and how."""
+    made = [part.key, shape.name, dict(shape.columns)]
+    return key_of(*made, method) if method in _FORMATTED_BY_METHOD else key_of(*made)
+
+
+def store_rows(part: Part, shape: Shape, cache_dir: Path, method: str = "sft") -> datasets.Dataset:
     """The part's training rows as a memory-mapped data set; read once, then from the cache.
 
     Raises DatasetError where a row cannot be trained on, naming the first of them.
     """
-    key = key_of(part.key, shape.name, dict(shape.columns))
+    key = _stored_key(part, shape, method)
     return cached_arrow(
         cache_dir / "rows" / f"{key}.arrow",
         ROW_SCHEMA,
-        lambda: batched(_training_rows(part, shape), ROWS_PER_BATCH),
+        lambda: batched(_training_rows(part, shape, method), ROWS_PER_BATCH),
     )
 
 
-def _training_rows(part: Part, shape: Shape) -> Iterator[dict[str, Any]]:
-    formatted = format_preference if shape.name == "preference" else format_row
+def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:
+    if method == "rlhf":
+        return format_prompt
+    if shape.name == "preference":
+        return format_preference
+    return format_paragraph if method == "cpt" and part.continuous else format_row
+
+
+def _training_rows(part: Part, shape: Shape, method: str) -> Iterator[dict[str, Any]]:
+    formatted = _formatter(part, shape, method)
     problems: list[str] = []
     count = total = 0
     for number, row in part.rows():

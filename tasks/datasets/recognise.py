@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.errors import DatasetError
 
 FormatName = Literal["jsonl", "json", "csv", "parquet", "text", "saved"]
-ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference"]
+ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
 
 SNIFFED_BYTES = 256 * 1024
 _DELIMITERS = (",", "\t", ";", "|")

@@ -40,9 +40,11 @@ class Case:
     model: str = "dropout"
     data: dict[str, Any] = field(default_factory=dict)
     dataset: str = "sums.jsonl"
+    slow: bool = False
 
 
 LORA = {"use_lora": True, "lora_config": {"r": 4, "dropout": 0.1}}
+ANSWERS = {"num_generations": 2, "max_completion_length": 8}
 CASES = {
     # 30 rows in batches of 4 are 8 steps an epoch, the last of them smaller.
     "dropout, mid-epoch": Case({"max_steps": 7}, (2, 5)),
@@ -65,6 +67,34 @@ CASES = {
     "loader workers": Case({"max_steps": 11, "dataloader_num_workers": 1}, (3, 9)),
     "dpo": Case({"method": "dpo", "max_steps": 5, "beta": 0.2}, (1, 3), dataset="pairs.jsonl"),
     "dpo with lora": Case({"method": "dpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"),
+    "cpt": Case({"method": "cpt", "max_steps": 9, "max_length": 32}, (2, 7), dataset="play.txt"),
+    "cpt with lora": Case(
+        {"method": "cpt", "max_steps": 5, "max_length": 32, **LORA},
+        (1, 3),
+        dataset="play.txt",
+        slow=True,
+    ),
+    "orpo": Case({"method": "orpo", "max_steps": 5}, (1, 3), dataset="pairs.jsonl"),
+    "orpo with lora": Case(
+        {"method": "orpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl", slow=True
+    ),
+    # 8 prompts of 2 answers in steps of 4 rows are 4 steps an epoch: the pauses lie in two.
+    "rlhf, in the second epoch": Case(
+        {"method": "rlhf", "max_steps": 7, "rlhf": {"reward_functions": ["brevity"], **ANSWERS}},
+        (3, 5),
+        data={"max_samples": 8},
+    ),
+    "rlhf with lora, accumulated": Case(
+        {
+            "method": "rlhf",
+            "max_steps": 4,
+            "gradient_accumulation_steps": 2,
+            "rlhf": {"algorithm": "grpo", "reward_functions": ["brevity"], **ANSWERS},
+            **LORA,
+        },
+        (1, 3),
+        slow=True,
+    ),
     "group by length, second epoch": Case(
         {"max_steps": 13, "group_by_length": True, "batch_size": 6}, (7, 8), model="tiny"
     ),
@@ -99,6 +129,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     write_jsonl(home / "datasets" / "sums.jsonl", SUMS)
     write_jsonl(home / "datasets" / "pairs.jsonl", PREFERENCES)
+    (home / "datasets" / "play.txt").write_text("\n\n".join(row["question"] for row in SUMS))
     return home
 
 
@@ -132,7 +163,10 @@ def numbers(*runs: Run) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("how", ["cold", "warm"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if c.slow else []) for n, c in CASES.items()],
+)
 def test_a_pause_changes_no_bit_and_no_number(
     name: str, how: str, models: Path, home: Path, preloaded: Preloaded
 ) -> None:

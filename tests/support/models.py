@@ -58,3 +58,16 @@ def make_tiny_model(folder: Path) -> Path:
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def make_tiny_reward_model(folder: Path, tiny: Path) -> Path:
+    """Write a classifier of one number with the tokenizer of the model ``tiny``; as fixed."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(tiny, num_labels=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+    return folder

@@ -1,0 +1,79 @@
+"""What a method needs is checked at admission, each lack named by its path."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from backend_bridge.admit import Admission
+from backend_bridge.contract import JobConfig, RequestInvalid
+from backend_bridge.method_rules import method_problems
+from backend_bridge.request_parser import parse_request
+
+REWARDED = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}
+QLORA = {"use_lora": True, "quantization": {"load_in_4bit": True}}
+
+
+def problems(training: dict[str, Any], *, gpu: bool | None = None) -> dict[str, str]:
+    config = JobConfig.model_validate({"model": {"name": "m"}, "training": training})
+    return {
+        p.path.removeprefix("config.training."): p.message for p in method_problems(config, gpu=gpu)
+    }
+
+
+@pytest.mark.parametrize("method", ["sft", "cpt", "dpo", "orpo"])
+def test_methods_without_needs_of_their_own_are_admitted(method: str) -> None:
+    assert problems({"method": method, "use_lora": True, "quantization": {}}, gpu=False) == {}
+
+
+def test_rlhf_without_a_reward_is_told_what_to_use_instead() -> None:
+    for training in ({"method": "rlhf"}, {"method": "rlhf", "rlhf": {}}):
+        found = problems(training)
+        assert set(found) == {"rlhf"}
+        assert "reward_model" in found["rlhf"]
+        assert "dpo or orpo" in found["rlhf"]
+    assert problems(REWARDED) == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"batch_size": 3}, "rlhf.num_generations"),
+        ({"batch_size": 3, "gradient_accumulation_steps": 4}, None),
+        ({"max_length": 256}, "rlhf.max_completion_length"),
+    ],
+)
+def test_rlhfs_groups_of_answers_have_room(more: dict[str, Any], path: str | None) -> None:
+    assert list(problems({**REWARDED, **more})) == ([path] if path else [])
+
+
+@pytest.mark.parametrize("gpu", [True, None])
+def test_qlora_is_admitted_where_a_gpu_is_or_may_be(gpu: bool | None) -> None:
+    assert problems(QLORA, gpu=gpu) == {}
+
+
+def test_qlora_is_refused_where_no_slot_has_a_gpu() -> None:
+    assert "CUDA GPU" in problems(QLORA, gpu=False)["quantization.load_in_4bit"]
+    whole = {"quantization": {"load_in_8bit": True}}
+    assert "needs use_lora" in problems(whole, gpu=True)["quantization.load_in_8bit"]
+
+
+def test_an_algorithm_that_is_gone_is_named() -> None:
+    body = {
+        "job_token": "t",
+        "dataset_path": "d",
+        "config": {"model": {"name": "m"}, "training": {"rlhf": {"algorithm": "ppo"}}},
+    }
+    with pytest.raises(
+        RequestInvalid, match=r"config\.training\.rlhf\.algorithm: the installed TRL has no PPO"
+    ):
+        parse_request(body)
+
+
+def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
+    nothing = cast(Any, None)
+    admission = Admission(nothing, nothing, slots=lambda: 1, max_queued=None, gpu=lambda: False)
+    config = {"model": {"name": "m"}, "training": QLORA}
+    with pytest.raises(RequestInvalid, match="no slot has one"):
+        admission.admit({"job_token": "t", "dataset_path": "d", "config": config})
