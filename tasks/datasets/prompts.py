@@ -13,17 +13,18 @@ from typing import Any
 
 import datasets
 import pyarrow
-import pyarrow.compute
 
 from tasks.datasets.format import RowProblem, format_row, messages_of, text_of
 from tasks.datasets.read import Row
 from tasks.datasets.recognise import Shape, listed, recognise_shape
+from tasks.datasets.render import chat_texts
 from tasks.datasets.split import Indices
-from tasks.datasets.store import cached_arrow, key_of
+from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
 from tasks.datasets.tokenise import (
     ROWS_PER_BATCH,
+    Tally,
     Tokenised,
-    chat_text,
+    from_facts,
     indices_key,
     tokenizer_key,
 )
@@ -32,7 +33,7 @@ from tasks.errors import DatasetError
 _MESSAGES = pyarrow.list_(
     pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
 )
-_FIELDS = [("row", pyarrow.int64()), ("answer", pyarrow.string()), ("tokens", pyarrow.int32())]
+_FIELDS = [("row", pyarrow.int64()), ("answer", pyarrow.string())]
 
 
 def recognise_prompts(
@@ -105,39 +106,40 @@ def collect_prompts(
     key = key_of(
         "prompts", source_key, indices_key(indices), tokenizer_key(tokenizer), max_length, chat
     )
-    written = cached_arrow(
-        cache_dir / "tokenised" / f"{key}.arrow",
-        schema,
-        lambda: _batches(rows, indices, tokenizer, max_length, chat),
-    )
-    if len(written) == 0:
+
+    def batches(facts: Facts) -> Iterator[Columns]:
+        tally = Tally(max_length)
+        for start in range(0, len(indices), ROWS_PER_BATCH):
+            yield _columns(tally, rows[indices[start : start + ROWS_PER_BATCH]], tokenizer, chat)
+        facts.update(tally.as_facts())
+
+    path = cache_dir / "tokenised" / f"{key}.arrow"
+    written, facts = cached_with_facts(path, schema, batches)
+    found = from_facts(written.select_columns(["prompt", "answer"]), facts)
+    if len(written) == 0 and not found.refused:
         raise DatasetError(
             f"Of {len(indices)} prompts, none has {max_length} tokens or fewer.",
             "Raise config.training.max_length, or lower training.rlhf.max_completion_length.",
         )
-    return Tokenised(
-        written.select_columns(["prompt", "answer"]),
-        tokens=int(pyarrow.compute.sum(written.data.column("tokens")).as_py()),
-        trained_tokens=0,
-        dropped=len(indices) - len(written),
-        cut=0,
-    )
+    return found
 
 
-def _batches(
-    rows: datasets.Dataset, indices: Indices, tokenizer: Any, max_length: int, chat: bool
-) -> Iterator[dict[str, list[Any]]]:
-    for start in range(0, len(indices), ROWS_PER_BATCH):
-        batch = rows[indices[start : start + ROWS_PER_BATCH]]
-        prompts = [json.loads(prompt) for prompt in batch["prompt"]]
-        texts = [chat_text(tokenizer, p, prompt=True) for p in prompts] if chat else prompts
-        encoded = tokenizer(texts, add_special_tokens=not chat, return_attention_mask=False)
-        columns: dict[str, list[Any]] = {"prompt": [], **{name: [] for name, _ in _FIELDS}}
-        for number, prompt, answer, ids in zip(
-            batch["row"], prompts, batch["completion"], encoded["input_ids"], strict=True
-        ):
-            if len(ids) <= max_length:
-                for name, value in zip(columns, (prompt, number, answer, len(ids)), strict=True):
-                    columns[name].append(value)
-        if columns["row"]:
-            yield columns
+def _columns(tally: Tally, batch: dict[str, list[Any]], tokenizer: Any, chat: bool) -> Columns:
+    prompts = [json.loads(prompt) for prompt in batch["prompt"]]
+    texts = chat_texts(tokenizer, prompts, prompt=True) if chat else prompts
+    columns: Columns = {"prompt": [], **{name: [] for name, _ in _FIELDS}}
+    for number, prompt, answer, text in zip(
+        batch["row"], prompts, batch["completion"], texts, strict=True
+    ):
+        if isinstance(text, RowProblem):
+            tally.refuse(number, text)
+            continue
+        length = len(tokenizer(text, add_special_tokens=not chat)["input_ids"])
+        tally.lengths[length] += 1
+        if length > tally.max_length:
+            tally.dropped += 1
+            continue
+        tally.tokens += length
+        for name, value in zip(columns, (prompt, number, answer), strict=True):
+            columns[name].append(value)
+    return columns
