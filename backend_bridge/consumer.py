@@ -5,9 +5,10 @@ An entry of ``training:requests`` has one field, ``request``: the JSON of ``exec
 ...}``. A Celery message holds the same (``celery_requests``). Each is answered on
 ``training:replies`` under the id that its sender knows: the entry's, or the Celery task's. What
 cannot be understood goes to ``training:rejected`` with the reason, never lost and never in the way
-of the rest. An entry is acknowledged, and deleted for the token that it holds, after it was acted
-upon; one whose consumer crashed is taken over by another, and acting twice does no harm: admission
-knows the job already, and a control call says what is so.
+of the rest. Where a refused request names a job and its token, the backend is told ``failed`` with
+the reason (``refusals``). An entry is acknowledged, and deleted for the token that it holds, after
+it was acted upon; one whose consumer crashed is taken over by another, and acting twice does no
+harm: admission knows the job already, and a control call says what is so.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from backend_bridge.admit import Admission, AdmissionRefused
 from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
 from backend_bridge.contract import RequestInvalid
 from backend_bridge.job_control import Answer, JobControl
+from backend_bridge.refusals import Refusal, Refusals, refusal_of, without_token
 
 REQUESTS, REPLIES, REJECTED = "training:requests", "training:replies", "training:rejected"
 GROUP = "bridge"
@@ -50,6 +52,7 @@ class StreamConsumer:
         self.admission = admission
         self.control = control
         self.celery = CeleryRequests(redis, REQUESTS)
+        self.refusals = Refusals(redis)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
 
     def run(self, stop: threading.Event) -> None:
@@ -81,33 +84,42 @@ class StreamConsumer:
 
     def _act_on(self, entries: list[Entry]) -> None:
         for entry_id, fields in entries:
-            reply = self._reply_to(entry_id, fields or {})
+            reply, refusal = self._reply_to(entry_id, fields or {})
             pipe = self.redis.pipeline()  # MULTI: answered once
+            if refusal is not None:
+                self.refusals.tell(refusal, pipe)
             pipe.xadd(REPLIES, reply, maxlen=ENTRIES_KEPT, approximate=True)
             pipe.xack(REQUESTS, GROUP, entry_id)
             pipe.xdel(REQUESTS, entry_id)
             pipe.execute()
 
-    def _reply_to(self, entry_id: str, fields: Mapping[str, str]) -> dict[str, str]:
+    def _reply_to(
+        self, entry_id: str, fields: Mapping[str, str]
+    ) -> tuple[dict[str, str], Refusal | None]:
         reply = {"request_id": entry_id, "success": "false", "job_id": ""}
+        request: dict[str, Any] = {}
         try:
             request, reply["request_id"] = _decoded(entry_id, fields)
             reply["job_id"] = str(request.get("execution_id") or request.get("job_id") or "")
             answer = self._act(request)
-        except NotUnderstood as error:
-            reason = str(error)
-            rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
-            self.redis.xadd(REJECTED, rejected, maxlen=ENTRIES_KEPT, approximate=True)
-            return {**reply, "message": reason}
-        except (RequestInvalid, AdmissionRefused) as error:
-            return {**reply, "message": str(error)}
+        except (NotUnderstood, RequestInvalid, AdmissionRefused) as error:
+            reply["message"] = reason = without_token(str(error), request)
+            if isinstance(error, NotUnderstood):
+                self._reject(entry_id, fields, reason)
+            return reply, refusal_of(request, reply["request_id"], reason)
         success = "true" if answer.success else "false"
-        return {**reply, "success": success, "message": answer.message}
+        return {**reply, "success": success, "message": answer.message}, None
 
-    def _act(self, request: dict[str, Any]) -> Answer:
-        action = request.pop("action", "start")
+    def _reject(self, entry_id: str, fields: Mapping[str, str], reason: str) -> None:
+        rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
+        self.redis.xadd(REJECTED, rejected, maxlen=ENTRIES_KEPT, approximate=True)
+
+    def _act(self, request: Mapping[str, Any]) -> Answer:
+        action = request.get("action", "start")
         if action == "start":
-            admitted = self.admission.admit(request)
+            admitted = self.admission.admit(
+                {name: value for name, value in request.items() if name != "action"}
+            )
             return Answer(True, f"job {admitted.job_id} is {admitted.status}", None)
         job_id = request.get("job_id")
         if not isinstance(job_id, str) or not job_id:

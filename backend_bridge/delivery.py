@@ -177,7 +177,8 @@ class Turn:
         return self._deliver(entry, message)
 
     def _comes_too_late(self, entry: Entry) -> bool:
-        return int(entry.fields["attempt"]) <= self.claim.number("ended_attempt")
+        # Attempt 0 is a refused request: it ends nothing, and nothing has ended before it.
+        return 0 < int(entry.fields["attempt"]) <= self.claim.number("ended_attempt")
 
     def _deliver(self, entry: Entry, message: Message) -> _After:
         if self.claim.token is None:

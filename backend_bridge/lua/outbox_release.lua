@@ -12,6 +12,10 @@ if ARGV[4] ~= '' then
 end
 if ARGV[3] == '' then
   redis.call('ZREM', UNDELIVERED, id)
+  if redis.call('EXISTS', key('job', id)) == 0 then  -- a refused request: it was never a job
+    redis.call('DEL', key('events', id), key('token', id), delivery, key('delivery-lock', id))
+    return 1
+  end
 else
   redis.call('ZADD', UNDELIVERED, 'XX', now_ms() + tonumber(ARGV[3]), id)
 end

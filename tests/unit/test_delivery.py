@@ -187,7 +187,9 @@ def test_where_the_backend_lacks_nothing_all_kinds_keep_one_order(
     schedule: list[tuple[str, Any]],
 ) -> None:
     scene = play(schedule)
-    tried = [int(key.split(":")[2].removesuffix("-gap")) for key in scene.client.tried]
+    # A line about a gap keeps the key of an entry that may have been cut since.
+    keys = [key.split(":")[2] for key in scene.client.tried if not key.endswith("-gap")]
+    tried = [int(key) for key in keys]
     assert tried == sorted(tried)
     assert scene.client.of("status") == ["running", "completed"]
     assert scene.client.of("metrics") == list(range(1, scene.steps + 1))

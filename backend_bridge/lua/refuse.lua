@@ -1,0 +1,10 @@
+-- Tell the backend that a request was refused. ARGV: id, token, sequence, status event data (JSON).
+-- Returns 1; 0 where a job has this id: what the backend hears of it is that job's to say.
+local id = ARGV[1]
+if redis.call('EXISTS', key('job', id)) == 1 then return 0 end
+redis.call('SET', key('token', id), ARGV[2])
+redis.call('HINCRBY', key('delivery', id), 'written_status', 1)
+redis.call('XADD', key('events', id), '*', 'kind', 'status', 'attempt', 0, 'sequence', ARGV[3],
+  'data', ARGV[4])
+wake_sender(id, now_ms())
+return 1

@@ -1,0 +1,83 @@
+"""Requests that were refused: the backend is told ``failed``, though no job was ever admitted.
+
+The refusal goes where a job's events go, as attempt 0, so that it is delivered as they are: in
+order, tried again, set aside with its reason. A request of the same id that is admitted later
+follows behind it. When it is told, nothing of it is left in Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from redis import Redis
+
+from backend_bridge.contract import JOB_ID_PATTERN, JobStatus
+
+_LUA = Path(__file__).parent / "lua"
+_CONTROLS = ("pause", "resume", "cancel", "force-start")
+"""A refusal of one of these says nothing about the state of its job."""
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A refused request that names a job and a token; ``request_id`` is its sender's."""
+
+    request_id: str
+    job_id: str
+    token: SecretStr
+    reason: str
+
+
+def without_token(text: str, request: Mapping[str, Any]) -> str:
+    """``text`` about a request, which may repeat what the request holds, without its token."""
+    token = request.get("job_token")
+    return text.replace(token, "[token]") if isinstance(token, str) and token else text
+
+
+def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refusal | None:
+    """The refusal to tell the backend; None where it can or should not be told.
+
+    ``request`` is decoded JSON, nothing more is known of it; ``reason`` holds no token.
+    """
+    job_id, token = request.get("execution_id") or request.get("job_id"), request.get("job_token")
+    if request.get("action") in _CONTROLS:
+        return None
+    if not (isinstance(job_id, str) and re.fullmatch(JOB_ID_PATTERN, job_id)):
+        return None
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+        return None
+    return Refusal(request_id, job_id, SecretStr(token), reason)
+
+
+class Refusals:
+    """The writer of refusals. ``redis`` must decode responses to str."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._refuse = redis.register_script(
+            (_LUA / "prelude.lua").read_text() + (_LUA / "refuse.lua").read_text()
+        )
+
+    def tell(self, refusal: Refusal, client: Any) -> None:
+        """Have the backend told, by ``client``: a Redis, or a pipeline of one.
+
+        Written twice it has one Idempotency-Key. Where the store has a job of this id nothing is
+        written: it may run, and ``failed`` would be a lie about it.
+        """
+        status = {"status": JobStatus.FAILED, "error": refusal.reason}
+        self._refuse(
+            args=[
+                refusal.job_id,
+                refusal.token.get_secret_value(),
+                hashlib.sha256(refusal.request_id.encode()).hexdigest()[:16],
+                json.dumps(status),
+            ],
+            client=client,
+        )
