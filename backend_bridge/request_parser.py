@@ -37,6 +37,18 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 )
 """Other spelling → normalised path, both below ``config``. Earlier rows win over later ones."""
 
+
+def other_spellings() -> dict[str, list[str]]:
+    """Normalised path → its other spellings, all below ``config``; for the documents."""
+    found: dict[str, list[str]] = {}
+    for given, normal in _SPELLINGS:
+        found.setdefault(_dotted(normal), []).append(_dotted(given))
+    for name in LoraConfig.model_fields:
+        old = next((old for old, new in _LORA_NAMES.items() if new == name), name)
+        found.setdefault(f"lora.{name}", []).append(f"training.lora_config.{old}")
+    return found
+
+
 _SECRET_KEY = re.compile(
     r"(^|_)(api_?key|private_?key|password|passwd|secret|credentials?|bearer|authorization|"
     r"(access|auth|hf|hub|huggingface|job|api|session|refresh|backend|id)_?token)($|_)|^token$",

@@ -26,7 +26,8 @@ class Setting:
     ``adapt(value, context)`` turns the one into the other and may leave a note; where the request
     says nothing, it gets None, or ``default`` applies. Without ``argument`` the setting acts
     elsewhere (``used_by``), or nowhere: then ``ignored`` says why. It belongs to the ``methods``
-    alone, and is ignored under others.
+    alone, and is ignored under others. ``note`` says in a few words how ``adapt`` changes it;
+    ``since`` is the version that first took it.
     """
 
     path: str
@@ -36,53 +37,71 @@ class Setting:
     used_by: str = ""
     ignored: str = ""
     methods: tuple[str, ...] = ("sft", "cpt", "dpo", "orpo", "rlhf")
+    note: str = ""
+    since: str = "0.1"
 
 
 # fmt: off
 TABLE: tuple[Setting, ...] = (
     Setting("training.method", used_by="the choice of the trainer"),
     Setting("training.num_epochs", "num_train_epochs"),
-    Setting("training.max_steps", "max_steps", adapt=adaptation.max_steps),
+    Setting("training.max_steps", "max_steps", adapt=adaptation.max_steps,
+            note="instead of `num_epochs` where set"),
     Setting("training.learning_rate", "learning_rate"),
     Setting("training.batch_size", "per_device_train_batch_size"),
     Setting("training.eval_batch_size", "per_device_eval_batch_size",
-            adapt=adaptation.eval_batch_size),
+            adapt=adaptation.eval_batch_size,
+            note="as `batch_size` where not set"),
     Setting("training.gradient_accumulation_steps", "gradient_accumulation_steps"),
-    Setting("training.warmup_steps", "warmup_steps", adapt=adaptation.warmup),
+    Setting("training.warmup_steps", "warmup_steps", adapt=adaptation.warmup,
+            note="or `warmup_ratio`, a number below 1"),
     Setting("training.warmup_ratio", used_by="warmup_steps, where those are 0"),
     Setting("training.lr_scheduler_type", "lr_scheduler_type", adapt=adaptation.scheduler),
-    Setting("training.optim", "optim", adapt=adaptation.optimizer),
+    Setting("training.optim", "optim", adapt=adaptation.optimizer,
+            note="`adamw_torch_fused`; what needs bitsandbytes becomes that on a CPU"),
     Setting("training.weight_decay", "weight_decay"),
     Setting("training.max_grad_norm", "max_grad_norm"),
-    Setting("training.bf16", "bf16", adapt=adaptation.bf16),
-    Setting("training.fp16", "fp16", adapt=adaptation.fp16),
+    Setting("training.bf16", "bf16", adapt=adaptation.bf16,
+            note="on a GPU that has it; not on a CPU"),
+    Setting("training.fp16", "fp16", adapt=adaptation.fp16,
+            note="on a GPU, and in the place of bf16 where it has none"),
     Setting("training.gradient_checkpointing", "activation_checkpointing", default=False),
     Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length,
-            methods=("sft", "cpt", "dpo", "orpo")),
+            methods=("sft", "cpt", "dpo", "orpo"),
+            note="1,024, no more than the model has positions for"),
     Setting("training.max_prompt_length", used_by="the cutting of prompts",
             methods=("dpo", "orpo")),
-    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft", "cpt")),
+    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft", "cpt"),
+            note="on for `cpt`"),
     Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling,
-            methods=("sft", "cpt", "dpo", "orpo")),
-    Setting("training.beta", "beta", adapt=adaptation.beta, methods=("dpo", "orpo", "rlhf")),
+            methods=("sft", "cpt", "dpo", "orpo"),
+            note="`group_by_length` or `random`"),
+    Setting("training.beta", "beta", adapt=adaptation.beta, methods=("dpo", "orpo", "rlhf"),
+            note="0.1, for rlhf 0.05"),
     Setting("training.rlhf", used_by="the rewards and the answers that are sampled",
             methods=("rlhf",)),
     Setting("training.use_lora", used_by="the model: a LoRA adapter is trained"),
     Setting("training.quantization", used_by="the model's loading"),
     Setting("training.logging_steps", "logging_steps"),
-    Setting("training.eval_strategy", "eval_strategy", adapt=adaptation.eval_strategy),
-    Setting("training.eval_steps", "eval_steps", adapt=adaptation.eval_steps),
-    Setting("training.save_strategy", "save_strategy", adapt=adaptation.save_strategy),
+    Setting("training.eval_strategy", "eval_strategy", adapt=adaptation.eval_strategy,
+            note="by epoch, or by steps where `eval_steps` is set; `no` without eval rows"),
+    Setting("training.eval_steps", "eval_steps", adapt=adaptation.eval_steps,
+            note="as `logging_steps` where not set"),
+    Setting("training.save_strategy", "save_strategy", adapt=adaptation.save_strategy,
+            note="`steps` where not set"),
     Setting("training.save_steps", "save_steps", default=DEFAULT_SAVE_STEPS),
     Setting("training.save_total_limit", used_by="the pruning of checkpoints",
             default=DEFAULT_CHECKPOINTS_KEPT),
     Setting("training.metric_for_best_model", "metric_for_best_model",
             adapt=adaptation.best_metric),
     Setting("training.dataloader_num_workers", "dataloader_num_workers",
-            adapt=adaptation.loader_workers),
+            adapt=adaptation.loader_workers,
+            note="at most one fewer than cores"),
     Setting("training.dataloader_prefetch_factor", "dataloader_prefetch_factor",
-            adapt=adaptation.prefetch),
-    Setting("training.dataloader_pin_memory", "dataloader_pin_memory", adapt=adaptation.pin_memory),
+            adapt=adaptation.prefetch,
+            note="where there are loader workers"),
+    Setting("training.dataloader_pin_memory", "dataloader_pin_memory", adapt=adaptation.pin_memory,
+            note="on with a GPU"),
     Setting("training.pretokenize", used_by="the data set: rows are always tokenised beforehand"),
     Setting("training.distributed", used_by="the number of processes, each with its own batch"),
     Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),

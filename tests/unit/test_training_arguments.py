@@ -22,6 +22,7 @@ from tasks.training_arguments import (
     build_arguments,
     choose_max_length,
 )
+from tests.support.documents import PAGE, training_settings
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
 GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
@@ -76,6 +77,21 @@ def test_every_argument_exists_in_the_installed_versions(name: str) -> None:
     wanted = {setting.argument for setting in rows if setting.argument}
     fixed = set(FIXED) | set(FIXED_BY_METHOD[method])
     assert wanted | fixed | set(RLHF_ARGUMENTS.values() if method == "rlhf" else ()) <= known
+
+
+def test_the_page_of_settings_is_the_tables() -> None:
+    assert PAGE.read_text() == training_settings(), "run python -m tests.support.documents"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_installed_version_takes_every_methods_arguments(name: str, tmp_path: Path) -> None:
+    rlhf = {"algorithm": name, "reward_functions": ["answer"]}
+    online = name in ("rloo", "grpo")
+    found = arguments({"method": "rlhf", "rlhf": rlhf} if online else {"method": name})
+    config = METHODS[name].config(**{**found.values, "output_dir": str(tmp_path)})
+    for argument, value in found.values.items():
+        if argument not in ("output_dir", "report_to", "optim", "max_steps"):
+            assert getattr(config, argument) == value, argument
 
 
 def test_the_installed_trainer_takes_the_defaults(tmp_path: Path) -> None:
