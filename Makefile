@@ -21,7 +21,7 @@ setup: $(STAMP)  ## the environment alone
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not node"
 
-test-all: $(STAMP)  ## the soak and the slow ones as well
+test-all: $(STAMP)  ## the soak, the slow ones and the Node clients as well
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)

@@ -10,7 +10,7 @@ from redis.retry import Retry
 
 from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
-from backend_bridge.estimate import starts_now
+from backend_bridge.estimate import estimate_now
 from backend_bridge.event_log import EventLog
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_files import JobFiles
@@ -62,7 +62,7 @@ class Bridge:
         """Estimate of when the job at ``position`` of the queue starts."""
         if position is None:
             return None
-        return starts_now(self.store, self.slot_count(), position)[position - 1]
+        return estimate_now(self.store, self.slot_count()).at(position)
 
     def job(self, job_id: str) -> Job:
         job = self.store.get(job_id)

@@ -281,13 +281,13 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
-_Int = Annotated[int, BeforeValidator(_refuse_bool)]
-_Float = Annotated[float, BeforeValidator(_refuse_bool)]
-Count = Annotated[_Int, Field(ge=1, le=1_000_000_000)]
-BatchSize = Annotated[_Int, Field(ge=1, le=65_536)]
-NonNegativeInt = Annotated[_Int, Field(ge=0)]
-NonNegativeFloat = Annotated[_Float, Field(ge=0)]
-Fraction = Annotated[_Float, Field(ge=0, le=1)]
+_NOT_BOOL = BeforeValidator(_refuse_bool)
+"""Stands last: what stands after it would be missing in the JSON schema."""
+Count = Annotated[int, Field(ge=1, le=1_000_000_000), _NOT_BOOL]
+BatchSize = Annotated[int, Field(ge=1, le=65_536), _NOT_BOOL]
+NonNegativeInt = Annotated[int, Field(ge=0), _NOT_BOOL]
+NonNegativeFloat = Annotated[float, Field(ge=0), _NOT_BOOL]
+Fraction = Annotated[float, Field(ge=0, le=1), _NOT_BOOL]
 Strategy = Literal["no", "steps", "epoch"]
 
 
@@ -321,7 +321,7 @@ class LoraConfig(Section):
     """``config.lora``; the user interface's ``training.lora_*`` ends here too."""
 
     r: Count = 16
-    alpha: Annotated[_Float, Field(gt=0)] = 32
+    alpha: Annotated[float, Field(gt=0), _NOT_BOOL] = 32
     dropout: Fraction = 0.05
     target_modules: list[str] | str | None = None
     bias: Literal["none", "all", "lora_only"] = "none"
@@ -335,7 +335,7 @@ class DistributedConfig(Section):
     micro-batch: the effective batch is ``batch_size * gradient_accumulation_steps * processes``.
     """
 
-    processes: Annotated[_Int, Field(ge=1, le=64)] = 1
+    processes: Annotated[int, Field(ge=1, le=64), _NOT_BOOL] = 1
     strategy: Literal["ddp"] = "ddp"
 
     @field_validator("strategy", mode="before")
@@ -359,9 +359,9 @@ class RlhfConfig(Section):
     algorithm: Literal["rloo", "grpo"] = "rloo"
     reward_model: Annotated[str, Field(min_length=1)] | None = None
     reward_functions: list[Reward] = []
-    num_generations: Annotated[_Int, Field(ge=2, le=1024)] = 4
-    max_completion_length: Annotated[_Int, Field(ge=1)] = 256
-    temperature: Annotated[_Float, Field(gt=0, le=10)] = 1.0
+    num_generations: Annotated[int, Field(ge=2, le=1024), _NOT_BOOL] = 4
+    max_completion_length: Annotated[int, Field(ge=1), _NOT_BOOL] = 256
+    temperature: Annotated[float, Field(gt=0, le=10), _NOT_BOOL] = 1.0
 
     @field_validator("algorithm", mode="before")
     @classmethod
@@ -375,9 +375,9 @@ class TrainingConfig(Section):
     """``config.training`` in the normalised spelling."""
 
     method: Literal["sft", "dpo", "orpo", "cpt", "rlhf"] = "sft"
-    num_epochs: Annotated[_Float, Field(gt=0, le=10_000)] = 3
+    num_epochs: Annotated[float, Field(gt=0, le=10_000), _NOT_BOOL] = 3
     max_steps: Count | None = None
-    learning_rate: Annotated[_Float, Field(gt=0)] = 2e-5
+    learning_rate: Annotated[float, Field(gt=0), _NOT_BOOL] = 2e-5
     batch_size: BatchSize = 4
     eval_batch_size: BatchSize | None = None
     gradient_accumulation_steps: BatchSize = 1
@@ -390,11 +390,11 @@ class TrainingConfig(Section):
     bf16: bool | None = None
     fp16: bool | None = None
     gradient_checkpointing: bool | None = None
-    max_length: Annotated[_Int, Field(ge=8)] | None = None
+    max_length: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     max_prompt_length: Count | None = None
     packing: bool | None = None
     group_by_length: bool = False
-    beta: Annotated[_Float, Field(gt=0)] | None = None
+    beta: Annotated[float, Field(gt=0), _NOT_BOOL] | None = None
     use_lora: bool = False
     quantization: dict[str, Any] | None = None
     logging_steps: Count = 10
@@ -437,8 +437,8 @@ class DataConfig(Section):
     text_field: str | None = None
     columns: dict[str, str] | None = None
     max_samples: Count | None = None
-    train_split: Annotated[_Float, Field(gt=0, le=1)] | None = None
-    eval_split: Annotated[_Float, Field(ge=0, lt=1)] | None = None
+    train_split: Annotated[float, Field(gt=0, le=1), _NOT_BOOL] | None = None
+    eval_split: Annotated[float, Field(ge=0, lt=1), _NOT_BOOL] | None = None
 
 
 class EvaluationConfig(Section):
@@ -461,7 +461,7 @@ class JobConfig(Section):
     predictions: dict[str, Any] | None = None
     provider: Any = None
     tools: Any = None
-    seed: Annotated[_Int, Field(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32), _NOT_BOOL] = 42
     dataset_path: str | None = None
     output_dir: str | None = None
 
@@ -479,7 +479,7 @@ class TrainingRequest(Section):
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     name: str | None = None
     user_id: str | None = None
-    priority: Annotated[_Int, Field(ge=0, le=PRIORITY_LAST)] = PRIORITY_DEFAULT
+    priority: Annotated[int, Field(ge=0, le=PRIORITY_LAST), _NOT_BOOL] = PRIORITY_DEFAULT
     ignored: list[str] = []
     notes: list[str] = []
 

@@ -3,56 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
 
+from backend_bridge.answers import CancelBody, ControlAnswer, ControlRefusal, ResumeBody
 from backend_bridge.bridge import Bridge
-from backend_bridge.error_answers import error_body
+from backend_bridge.error_answers import error_body, refusals
 from backend_bridge.job_control import Answer
+from backend_bridge.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.request_body import json_body
 
 _BODY_MB = 1.0
+Body = TypeVar("Body", bound=BaseModel)
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ControlAnswer, "description": "It takes effect."},
+    404: {"model": ControlRefusal, "description": "There is no such job."},
+    409: {"model": ControlRefusal, "description": "The job is not in a state for this."},
+    **refusals(401, 422, 503),
+}
 
 
 def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     """Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now)."""
     control = bridge.control
 
-    @app.post("/api/training/cancel/{job_id}", tags=["control"], dependencies=guard)
+    @app.post(
+        "/api/training/cancel/{job_id}",
+        tags=["control"],
+        dependencies=guard,
+        responses={**_ANSWERS, **refusals(400, 413)},
+        openapi_extra=CANCEL_BODY,
+    )
     async def cancel(job_id: str, request: Request) -> JSONResponse:
         """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
-        body = await _optional_body(request)
-        force = body.get("force") is True
+        body = await _optional_body(request, CancelBody)
+        force = body.force is True
         return await _act(job_id, lambda: control.cancel(job_id, force=force))
 
-    @app.post("/api/training/pause/{job_id}", tags=["control"], dependencies=guard)
+    @app.post(
+        "/api/training/pause/{job_id}", tags=["control"], dependencies=guard, responses={**_ANSWERS}
+    )
     async def pause(job_id: str) -> JSONResponse:
         """Pause a job: it is `pausing` until its checkpoint is proven good, then `paused`."""
         return await _act(job_id, lambda: control.pause(job_id))
 
-    @app.post("/api/training/resume/{job_id}", tags=["control"], dependencies=guard)
+    @app.post(
+        "/api/training/resume/{job_id}",
+        tags=["control"],
+        dependencies=guard,
+        responses={**_ANSWERS, **refusals(400, 413)},
+        openapi_extra=RESUME_BODY,
+    )
     async def resume(
         job_id: str, request: Request, checkpoint_path: str | None = None
     ) -> JSONResponse:
         """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
-        body = await _optional_body(request)
-        checkpoint = checkpoint_path or body.get("checkpoint_path")
-        return await _act(
-            job_id, lambda: control.resume(job_id, str(checkpoint) if checkpoint else None)
-        )
+        body = await _optional_body(request, ResumeBody)
+        checkpoint = checkpoint_path or body.checkpoint_path or None
+        return await _act(job_id, lambda: control.resume(job_id, checkpoint))
 
-    @app.post("/api/training/{job_id}/force-start", tags=["control"], dependencies=guard)
+    @app.post(
+        "/api/training/{job_id}/force-start",
+        tags=["control"],
+        dependencies=guard,
+        responses={**_ANSWERS},
+    )
     async def force_start(job_id: str, from_start: bool = False) -> JSONResponse:
         """Move a waiting job to the head; queue a failed or cancelled one again."""
         return await _act(job_id, lambda: control.force_start(job_id, from_start=from_start))
 
 
-async def _optional_body(request: Request) -> dict[str, Any]:
+async def _optional_body(request: Request, model: type[Body]) -> Body:
     body = await json_body(request, _BODY_MB, empty={})
-    return body if isinstance(body, dict) else {}
+    try:
+        return model.model_validate({} if body is None else body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
 
 
 async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:

@@ -5,6 +5,7 @@ Whichever of `error`, `message` and `detail` a client reads, it finds a sentence
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,7 +15,20 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from backend_bridge.admit import JobIdTaken, LimitReached
+from backend_bridge.answers import ErrorAnswer
 from backend_bridge.contract import RequestInvalid
+
+_SENTENCES = {
+    400: "The body is no JSON.",
+    401: "The API key is missing or wrong.",
+    404: "There is no such job, or no such file of it here.",
+    409: "The job is not in a state for this, or the limit of jobs is reached.",
+    413: "The request is larger than MAX_REQUEST_MB.",
+    422: "Parameters or fields are wrong; every one is named.",
+    503: "Redis cannot be reached.",
+}
+
+_ROUTERS_OWN = ("Not Found", "Method Not Allowed")
 
 
 def error_body(sentence: str, **more: Any) -> dict[str, Any]:
@@ -22,15 +36,28 @@ def error_body(sentence: str, **more: Any) -> dict[str, Any]:
     return {"success": False, "error": sentence, "message": sentence, "detail": sentence, **more}
 
 
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route: the refusals that it may answer with."""
+    return {
+        status: {"model": ErrorAnswer, "description": _SENTENCES[status]} for status in statuses
+    }
+
+
 def add_error_answers(app: FastAPI) -> None:
     """Turn every exception into :func:`error_body`."""
 
-    def answer(status: int, sentence: str, **more: Any) -> JSONResponse:
-        return JSONResponse(error_body(sentence, **more), status_code=status)
+    def answer(
+        status: int, sentence: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> JSONResponse:
+        return JSONResponse(error_body(sentence, **more), status, headers)
 
     @app.exception_handler(StarletteHTTPException)
-    def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail))
+    def http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        sentence = str(error.detail)
+        if sentence in _ROUTERS_OWN:
+            what = f"{request.method} {request.url.path}"
+            sentence = f"the bridge has no route {what}; /docs shows them all"
+        return answer(error.status_code, sentence, error.headers)
 
     @app.exception_handler(RequestValidationError)
     def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:

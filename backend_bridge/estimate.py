@@ -4,40 +4,68 @@ from __future__ import annotations
 
 import heapq
 import statistics
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from backend_bridge.job_store import JobStore
 
 
-def estimated_starts(
-    remaining_s: Sequence[float | None], slots: int, waiting: int, typical_s: float | None
-) -> list[float | None]:
-    """Seconds until each of ``waiting`` jobs starts, in the order of the queue.
+class StartEstimate:
+    """When the jobs of the queue start.
 
-    ``remaining_s``: of each running job, None where it is not known yet; ``typical_s``: how long
-    a job takes whose own steps nobody has seen, None where no job has completed yet. None from
-    the first job on for which a figure that it depends on is not known.
+    ``remaining_s``: seconds left of each running job, None where it is not known yet;
+    ``typical_s``: how long a job takes whose own steps nobody has seen, None where no job has
+    completed yet. An estimate is None where a figure that it depends on is not known.
     """
-    running = [typical_s if left is None else left for left in remaining_s]
-    free_at = [left for left in running if left is not None]
-    known = len(free_at) == len(running)
-    free_at += [0.0] * max(slots - len(running), 0)
-    heapq.heapify(free_at)
-    starts: list[float | None] = []
-    for _ in range(waiting):
-        if not free_at or (not known and free_at[0] > 0):
-            break
-        start = heapq.heappop(free_at)
-        starts.append(round(start, 1))
-        if typical_s is not None:
-            heapq.heappush(free_at, start + typical_s)
-    return [*starts, *[None] * (waiting - len(starts))]
+
+    def __init__(
+        self, remaining_s: Sequence[float | None], slots: int, typical_s: float | None
+    ) -> None:
+        running = [typical_s if left is None else left for left in remaining_s]
+        known = [_ms(left) for left in running if left is not None]
+        free = [0] * max(slots - len(running), 0)
+        # A running job of which nothing is known may end before any of the others.
+        self._free_at_ms = sorted(free + known if len(known) == len(running) else free)
+        self._typical_ms = None if typical_s is None else max(1, _ms(typical_s))
+
+    def at(self, position: int) -> float | None:
+        """Seconds until the job at ``position`` (from 1) starts; does not walk the queue."""
+        typical_ms = self._typical_ms
+        if typical_ms is None or not self._free_at_ms:
+            free = self._free_at_ms
+            return _seconds(free[position - 1]) if position <= len(free) else None
+
+        def started(ms: int) -> int:
+            return sum(max(0, (ms - at) // typical_ms + 1) for at in self._free_at_ms)
+
+        latest_ms = self._free_at_ms[0] + position * typical_ms
+        return _seconds(bisect_left(range(latest_ms), position, key=started))
+
+    def first(self, count: int) -> list[float | None]:
+        """The estimates of the first ``count`` jobs."""
+        free = list(self._free_at_ms)
+        if self._typical_ms is None or not free:
+            starts = [_seconds(ms) for ms in free[:count]]
+            return [*starts, *[None] * (count - len(starts))]
+        starts = []
+        for _ in range(count):
+            starts.append(_seconds(free[0]))
+            heapq.heapreplace(free, free[0] + self._typical_ms)
+        return list(starts)
 
 
-def starts_now(store: JobStore, slots: int, waiting: int) -> list[float | None]:
-    """:func:`estimated_starts` of the first ``waiting`` jobs of the queue as it is."""
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _seconds(ms: int) -> float:
+    return round(ms / 1000, 1)
+
+
+def estimate_now(store: JobStore, slots: int) -> StartEstimate:
+    """The estimate for the queue as it is."""
     running = store.jobs(store.occupying())
     remaining = [job.progress.get("remaining_seconds") for job in running]
     durations = store.recent_durations_s()
     typical_s = statistics.median(durations) if durations else None
-    return estimated_starts(remaining, slots, waiting, typical_s)
+    return StartEstimate(remaining, slots, typical_s)

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from backend_bridge.answers import CheckpointsAnswer
 from backend_bridge.archive import FolderArchive
 from backend_bridge.bridge import Bridge
+from backend_bridge.error_answers import refusals
 from backend_bridge.event_log import StoredCheckpoint
-from backend_bridge.job_files import MODEL, checkpoint_path
+from backend_bridge.job_files import CHECKPOINT_PATTERN, MODEL, checkpoint_path
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import checkpoints_view
 
 _TAR, _TEXT = "application/x-tar", "text/plain; charset=utf-8"
 _LINES_PER_PAGE = 1000
+_Checkpoint = Annotated[str, Query(json_schema_extra={"pattern": f"^({CHECKPOINT_PATTERN})?$"})]
 
 
 def add_files(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
-    @app.get("/api/training/checkpoints/{job_id}", tags=["files"], dependencies=guard)
+    @app.get(
+        "/api/training/checkpoints/{job_id}",
+        tags=["files"],
+        dependencies=guard,
+        response_model=CheckpointsAnswer,
+        responses=refusals(401, 404, 422, 503),
+    )
     def checkpoints(job_id: str) -> dict[str, Any]:
         """The checkpoints that are there, in the order in which they were written."""
         job = bridge.job(job_id)
         return {"job_id": job_id, **checkpoints_view(_present(bridge, job))}
 
-    @app.get("/api/training/{job_id}/download/model", tags=["files"], dependencies=guard)
-    def download_model(job_id: str, checkpoint: str | None = None) -> Response:
+    @app.get(
+        "/api/training/{job_id}/download/model",
+        tags=["files"],
+        dependencies=guard,
+        response_class=Response,
+        responses={
+            200: {"description": "A tar archive.", "content": {_TAR: {}}},
+            **refusals(401, 404, 409, 422, 503),
+        },
+    )
+    def download_model(job_id: str, checkpoint: _Checkpoint = "") -> Response:
         """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive."""
         job = bridge.job(job_id)
         folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
@@ -37,7 +55,16 @@ def add_files(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size)}
         return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
 
-    @app.get("/api/training/{job_id}/download/logs", tags=["files"], dependencies=guard)
+    @app.get(
+        "/api/training/{job_id}/download/logs",
+        tags=["files"],
+        dependencies=guard,
+        response_class=Response,
+        responses={
+            200: {"description": "The log.", "content": {"text/plain": {}}},
+            **refusals(401, 404, 422, 503),
+        },
+    )
     def download_logs(job_id: str) -> Response:
         """The job's log as text: all of it, or the newest lines where another host has the rest."""
         job = bridge.job(job_id)

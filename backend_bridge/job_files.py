@@ -15,12 +15,12 @@ from backend_bridge.settings import Settings
 CHECKPOINTS, MODEL, LOG = "checkpoints", "model", "train.log"
 MANIFEST = "manifest.json"
 """Lies in every finished checkpoint."""
-_CHECKPOINT = re.compile(rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?")
+CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
 
 
 def checkpoint_path(name: str) -> str | None:
     """``checkpoints/checkpoint-N``, relative to a job's folder; None where ``name`` is none."""
-    found = _CHECKPOINT.fullmatch(name)
+    found = re.fullmatch(CHECKPOINT_PATTERN, name)
     return f"{CHECKPOINTS}/{found[1]}" if found else None
 
 

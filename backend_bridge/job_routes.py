@@ -7,16 +7,27 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from backend_bridge.answers import (
+    HealthAnswer,
+    JobAnswer,
+    JobsAnswer,
+    LogsAnswer,
+    MetricsAnswer,
+    QueueAnswer,
+    StartAnswer,
+)
 from backend_bridge.bridge import Bridge
-from backend_bridge.estimate import starts_now
+from backend_bridge.error_answers import refusals
+from backend_bridge.estimate import estimate_now
 from backend_bridge.job_view import status_view
+from backend_bridge.openapi import START_BODY
 from backend_bridge.request_body import json_body
 
 LOG_LINES_MAX = 100_000
 
 
 def add_health(app: FastAPI, bridge: Bridge) -> None:
-    @app.get("/health", tags=["health"])
+    @app.get("/health", tags=["health"], response_model=HealthAnswer, responses=refusals(503))
     def health() -> dict[str, Any]:
         """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
         bridge.check_redis()
@@ -26,8 +37,8 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
             "status": "ok",
             "gpu_available": bool(gpus),
             "gpu_info": gpus or None,
-            "active_jobs": len(bridge.store.occupying()),
-            "queued_jobs": len(bridge.store.waiting()),
+            "active_jobs": bridge.store.occupying_count(),
+            "queued_jobs": bridge.store.waiting_count(),
             "slots": [slot.name for slot in slots],
             "slots_out_of_service": bridge.slots.out_of_service(),
             "version": app.version,
@@ -35,7 +46,14 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
 
 
 def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
-    @app.post("/api/training/execute", tags=["jobs"], dependencies=guard)
+    @app.post(
+        "/api/training/execute",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=StartAnswer,
+        responses=refusals(400, 401, 409, 413, 422, 503),
+        openapi_extra=START_BODY,
+    )
     async def execute(request: Request) -> dict[str, Any]:
         """Admit a job: validate, count, store, enqueue. The same request again is the same job.
 
@@ -54,13 +72,25 @@ def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
 
 
 def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
-    @app.get("/api/training/status/{job_id}", tags=["jobs"], dependencies=guard)
+    @app.get(
+        "/api/training/status/{job_id}",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=JobAnswer,
+        responses=refusals(401, 404, 422, 503),
+    )
     def status(job_id: str) -> dict[str, Any]:
         """Everything that is known of one job; what is not known is null."""
         job, position = bridge.job(job_id), bridge.store.queue_position(job_id)
         return status_view(job, position, bridge.starts_in_s(position))
 
-    @app.get("/api/training/logs/{job_id}", tags=["jobs"], dependencies=guard)
+    @app.get(
+        "/api/training/logs/{job_id}",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=LogsAnswer,
+        responses=refusals(401, 404, 422, 503),
+    )
     def logs(
         job_id: str,
         limit: Annotated[int, Query(ge=0, le=LOG_LINES_MAX)] = 100,
@@ -78,25 +108,43 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
             "limit": limit,
         }
 
-    @app.get("/api/training/metrics/{job_id}", tags=["jobs"], dependencies=guard)
+    @app.get(
+        "/api/training/metrics/{job_id}",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=MetricsAnswer,
+        responses=refusals(401, 404, 422, 503),
+    )
     def metrics(job_id: str) -> dict[str, Any]:
         """Every metric point of the job, oldest first."""
         bridge.job(job_id)
         return {"job_id": job_id, "metrics": bridge.events.metrics(job_id)}
 
-    @app.get("/api/training/jobs", tags=["jobs"], dependencies=guard)
+    @app.get(
+        "/api/training/jobs",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=JobsAnswer,
+        responses=refusals(401, 503),
+    )
     def jobs() -> dict[str, Any]:
         """All jobs, newest first."""
         positions = {job_id: i for i, job_id in enumerate(bridge.store.waiting(), start=1)}
         found = reversed(bridge.store.jobs())
         return {"jobs": [status_view(job, positions.get(job.job_id)) for job in found]}
 
-    @app.get("/api/training/queue", tags=["jobs"], dependencies=guard)
+    @app.get(
+        "/api/training/queue",
+        tags=["jobs"],
+        dependencies=guard,
+        response_model=QueueAnswer,
+        responses=refusals(401, 503),
+    )
     def queue() -> dict[str, Any]:
         """What runs, and what waits with its position."""
         running = bridge.store.jobs(bridge.store.occupying())
         waiting = bridge.store.waiting()
-        starts = starts_now(bridge.store, bridge.slot_count(), len(waiting))
+        starts = estimate_now(bridge.store, bridge.slot_count()).first(len(waiting))
         return {
             "running": [
                 {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running

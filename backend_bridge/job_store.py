@@ -114,6 +114,12 @@ class JobStore:
         """Ids of the queued jobs, next first."""
         return self._members("trainyard:waiting")
 
+    def waiting_count(self) -> int:
+        return int(self.redis.zcard("trainyard:waiting"))
+
+    def occupying_count(self) -> int:
+        return int(self.redis.zcard("trainyard:occupying"))
+
     def occupying(self) -> list[str]:
         """Ids of the jobs that may hold a slot."""
         return self._members("trainyard:occupying")

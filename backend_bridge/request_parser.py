@@ -55,7 +55,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _OWN_SECRETS = ("job_token", "access_token")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+VISIBLE_ASCII = r"[\x21-\x7e]+"
 """What an Authorization header can carry."""
 SECRET_MIN = 8
 """A shorter token is looked for in no other field: it would be found in words."""
@@ -254,7 +254,7 @@ def parse_request(body: Any) -> StartRequest:
     except ValidationError as error:
         problems.extend(_problems(error, normaliser.spelled))
     token = raw.get("job_token")
-    if isinstance(token, str) and not _TOKEN.fullmatch(token):
+    if isinstance(token, str) and not re.fullmatch(VISIBLE_ASCII, token):
         message = "should be visible ASCII, without spaces" if token else "should not be empty"
         problems.append(FieldProblem(path="job_token", message=message))
     inner_path = raw["config"].get("dataset_path") if isinstance(raw["config"], dict) else None

@@ -26,6 +26,7 @@ from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from swagger_ui_bundle import swagger_ui_path
 
+from backend_bridge import openapi
 from backend_bridge.bridge import Bridge
 from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.control_routes import add_control
@@ -57,7 +58,6 @@ def make_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json",
         lifespan=_with_courier,
     )
-    app.openapi_version = "3.0.3"  # the newest that the bundled page renders
     app.state.bridge = bridge
     if settings.bridge_api_key is None:
         # A browser reaches a container by the host's name; other containers by the container's.
@@ -71,6 +71,8 @@ def make_app(settings: Settings) -> FastAPI:
     add_reads(app, bridge, guard)
     add_control(app, bridge, guard)
     add_files(app, bridge, guard)
+    described = openapi.document(app)
+    app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way
     return app
 
 
@@ -133,10 +135,14 @@ def _add_docs(app: FastAPI) -> None:
     def root() -> RedirectResponse:
         return RedirectResponse("/docs")
 
+    @app.get("/docs/openapi.json", include_in_schema=False)
+    def for_the_page() -> dict[str, Any]:
+        return {**app.openapi(), "openapi": "3.0.3"}  # the newest that the bundled page renders
+
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="/docs/openapi.json",
             title="Trainyard bridge",
             swagger_js_url="/docs-assets/swagger-ui-bundle.js",
             swagger_css_url="/docs-assets/swagger-ui.css",

@@ -160,6 +160,8 @@ def _point(body: dict[str, Any]) -> dict[str, Any]:
     step, epoch = body.get("step"), body.get("epoch")
     if not step:
         raise ApiError(400, "step is required", "step is missing or 0")
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)  # 4.0 is 4 in JavaScript
     if isinstance(step, bool) or not isinstance(step, int) or not 0 < step < _LARGEST_EXACT_INTEGER:
         raise ApiError(400, "Invalid step", "step should be an integer of 1 or more")
     if not _is_number(epoch):

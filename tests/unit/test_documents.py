@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from backend_bridge import reference
 from backend_bridge.request_parser import parse_request
 from backend_bridge.settings import as_markdown
 
@@ -14,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_table_of_settings_is_the_code_s() -> None:
     assert as_markdown() in (ROOT / "docs/settings.md").read_text()
+
+
+@pytest.mark.parametrize("path", reference.DOCUMENTS)
+def test_the_reference_is_made_from_the_code(path: str) -> None:
+    """Where it differs: python -m backend_bridge.reference."""
+    assert reference.DOCUMENTS[path]() == (ROOT / path).read_text()
 
 
 def test_every_test_that_the_documents_name_exists() -> None:

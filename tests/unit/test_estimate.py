@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backend_bridge.estimate import estimated_starts
+from backend_bridge.estimate import StartEstimate
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,7 @@ from backend_bridge.estimate import estimated_starts
         ([None], 1, 1, None, [None]),
         ([None], 1, 1, 60, [60]),
         ([None, 20], 2, 1, None, [None]),
+        ([None, 20], 3, 2, None, [0, None]),
         ([], 1, 0, None, []),
     ],
 )
@@ -28,4 +31,22 @@ def test_estimates(
     typical: float | None,
     expected: list[float | None],
 ) -> None:
-    assert estimated_starts(remaining, slots, waiting, typical) == expected
+    estimate = StartEstimate(remaining, slots, typical)
+    assert estimate.first(waiting) == expected
+    assert [estimate.at(n) for n in range(1, waiting + 1)] == expected
+
+
+seconds = st.floats(0, 1e5)
+
+
+@given(
+    st.lists(seconds | st.none(), max_size=5),
+    st.integers(1, 5),
+    seconds | st.none(),
+    st.integers(0, 60),
+)
+def test_one_position_alone_is_estimated_as_in_the_list(
+    remaining: list[float | None], slots: int, typical: float | None, waiting: int
+) -> None:
+    estimate = StartEstimate(remaining, slots, typical)
+    assert [estimate.at(n) for n in range(1, waiting + 1)] == estimate.first(waiting)

@@ -1,0 +1,35 @@
+"""The reference documents that are made from code.
+
+python -m backend_bridge.reference      writes them; a test compares
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from backend_bridge.server import make_app
+from backend_bridge.settings import read_settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def openapi() -> str:
+    """docs/openapi/bridge.json; asks no Redis."""
+    app = make_app(read_settings(redis_url="redis://127.0.0.1"))
+    return json.dumps(app.openapi(), indent=1, sort_keys=True) + "\n"
+
+
+DOCUMENTS = {"docs/openapi/bridge.json": openapi}
+
+
+def main() -> None:
+    for path, make in DOCUMENTS.items():
+        target = ROOT / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(make())
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
