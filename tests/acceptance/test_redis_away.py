@@ -71,3 +71,41 @@ def test_a_hung_training_leaves_its_stacks_and_is_restarted(stack: Stack) -> Non
     stack.wait_for_step("hung", 5)
     stack.bridge.cancel("hung", force=True)
     stack.wait("hung", "cancelled")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_minute_without_redis_at_the_lease_that_users_have() -> None:
+    with Stack(LEASE_SECONDS="30") as stack:
+        stack.submit("minute", steps=1_000_000, training={"logging_steps": 20})
+        stack.wait_for_step("minute", 2)
+        process = stack.training_process()
+        stack.redis_server.kill()
+        cut_at = time.monotonic()
+        wait_for("it is held", lambda: "Held at step" in stack.log("minute"))
+        assert time.monotonic() - cut_at < 30, "before its lease ends"
+        log, files = stack.log("minute"), written(stack, "minute")
+        made_meanwhile = log[log.index("Redis is away") :]
+        time.sleep(cut_at + 60 - time.monotonic())
+        assert (stack.log("minute"), written(stack, "minute")) == (log, files), "it stands still"
+        assert process.is_running()
+        stack.redis_server.start()
+        wait_for("it goes on", lambda: "the training goes on" in stack.log("minute"))
+        held_at = int(made_meanwhile.split("Held at step ")[1].split()[0])
+        stack.wait_for_step("minute", held_at + 1)
+        assert stack.training_process() == process
+        stack.bridge.cancel("minute", force=False)
+        job = stack.wait("minute", "cancelled")
+        assert (job["attempt"], job["restarts"]) == (1, 0)
+        stack.wait_delivered("minute")
+        assert stack.backend.statuses("minute") == ["running", "cancelled"]
+        assert stack.backend.logs("minute") == stack.log("minute").splitlines()
+        steps = [p["step"] for p in stack.bridge.metrics("minute") if "train_loss" in p]
+        assert steps == list(range(20, steps[-1] + 1, 20)), "those made without Redis are there"
+        assert steps[-1] > held_at - 20
+
+
+def written(stack: Stack, job_id: str) -> set[tuple[str, int]]:
+    """Every file of a job's folder, with its time of change."""
+    folder = stack.home / "jobs" / job_id
+    return {(str(path), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backend_bridge.contract import OCCUPYING, TERMINAL, JobStatus
 from backend_bridge.job_record import Job
+from tests.chaos.soak import WARM
 from tests.support.stack import Stack
 from worker.slot_client import parked_attempts
 
@@ -71,7 +72,7 @@ class Evidence:
         """What the round was made of."""
         states = Counter(job.status.value for job in self.jobs.values())
         logs = [self.stack.log(job_id) for job_id in self.jobs]
-        warm = sum(log.count("(parked before, goes on)") for log in logs)
+        warm = sum(log.count(WARM) for log in logs)
         cold = sum(log.count("Resuming from the checkpoint") for log in logs)
         attempts = sum(job.attempt for job in self.jobs.values())
         restarts = sum(job.restarts for job in self.jobs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import deque
@@ -14,35 +15,21 @@ from redis.exceptions import RedisError
 from backend_bridge.bridge_client import BridgeError
 from backend_bridge.contract import OCCUPYING, TERMINAL, JobStatus
 from backend_bridge.job_record import Job
+from tests.chaos.plan import draw_plan
 from tests.support.stack import Stack, wait_for
 
+WARM = "(parked before, goes on)"
 STEPS = (60, 120, 240)
 """Lengths of the jobs. Jobs of one length are the same training, so their weights must agree."""
 
 PAUSE_S = (0.05, 0.6)
 REDIS_AWAY_S = (0.1, 6.0)
-SETTLE_S = 120.0
+SETTLE_S = 90.0
+"""After so long without any change at all a job counts as stuck."""
 _REFUSALS = (0, 409, 503)
 """Statuses of a bridge that is right to refuse: not reached, not in this state, Redis away."""
-
-WEIGHTS = {
-    "submit": 8,
-    "pause": 8,
-    "resume": 8,
-    "cancel": 1,
-    "force-cancel": 1,
-    "force-start": 1.5,
-    "start-again": 1,
-    "kill training": 3,
-    "kill keeper": 3,
-    "kill pool child": 2,
-    "kill courier": 1.5,
-    # These cost a slot the import of torch, and all others a quiet time.
-    "kill slot process": 0.5,
-    "kill worker": 0.5,
-    "kill bridge": 0.5,
-    "kill redis": 0.5,
-}
+_PREY_S = 60.0
+"""For how long the first kill of each kind waits for a process of that kind."""
 
 
 class Soak:
@@ -69,16 +56,41 @@ class Soak:
     # ------------------------------------------------------------ the two halves
 
     def disturb(self) -> None:
-        """Draw and do ``actions`` things, then submit what is left."""
+        """Draw and do ``actions`` things: each kind of kill hits at least once."""
+        self._go_on_warm()
         for _ in range(4):
             self._submit()
         wait_for("a training runs", lambda: self.stack.attempt_processes("training"))
-        for _ in range(self.actions):
-            (what,) = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        for what in draw_plan(self.random, self.actions):
             pick, wait_s = self.random.random(), self.random.uniform(*PAUSE_S)
             self._act(what, pick)
             time.sleep(wait_s)
             self._keep_running()
+
+    def _go_on_warm(self) -> None:
+        """While there is room a paused job goes on in its own process; later they rarely do."""
+        while self._to_submit:
+            job_id = self._to_submit[0]
+            self._submit()
+            if self._pause_in_its_middle(job_id) and self._ask(
+                f"resume {job_id}", lambda job_id=job_id: self.stack.bridge.resume(job_id)
+            ):
+                wait_for("it goes on warm", lambda job_id=job_id: WARM in self.stack.log(job_id))
+                return
+        raise AssertionError("every job ended before it could be paused")
+
+    def _pause_in_its_middle(self, job_id: str) -> bool:
+        """False where the job was faster."""
+
+        def job() -> Job:
+            found = self.stack.store.get(job_id)
+            assert found is not None
+            return found
+
+        wait_for(f"{job_id} steps", lambda: job().progress.get("step") or job().status in TERMINAL)
+        self._ask(f"pause {job_id}", lambda: self.stack.bridge.pause(job_id))
+        wait_for(f"{job_id} waits", lambda: job().status in (*TERMINAL, JobStatus.PAUSED))
+        return bool(job().parked)
 
     def settle(self) -> None:
         """Nothing is killed any more: wait until every job has ended or is left paused.
@@ -86,12 +98,15 @@ class Soak:
         Raises TimeoutError, with the state of every job that is stuck.
         """
         self._note("settle")
-        deadline = time.monotonic() + SETTLE_S
+        before, changed_at = "", time.monotonic()
         while not (self._all_submitted() and self._is_settled()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not settled after {SETTLE_S:g} s:\n{self._unsettled()}")
             self._keep_running(now=True)
             time.sleep(0.2)
+            now = self._unsettled()
+            if now != before:
+                before, changed_at = now, time.monotonic()
+            if time.monotonic() - changed_at > SETTLE_S:
+                raise TimeoutError(f"nothing moved for {SETTLE_S:g} s:\n{now}")
         self._note("settled")
 
     def _all_submitted(self) -> bool:
@@ -129,6 +144,8 @@ class Soak:
                 self._submit()
             case ["kill", "redis"]:
                 self._kill_redis(pick)
+            case ["kill", "everything"]:
+                self._kill_everything(pick)
             case ["kill", *which]:
                 self._kill(" ".join(which), pick)
             case _:
@@ -193,24 +210,51 @@ class Soak:
     # ------------------------------------------------------------ kill -9
 
     def _kill(self, which: str, pick: float) -> None:
+        """Kill one of that kind; where there is none and was none yet, wait for it."""
+        deadline = time.monotonic() + _PREY_S
+        while not self._kill_one(which, pick) and which not in self.killed:
+            assert time.monotonic() < deadline, f"no {which} to kill in {_PREY_S:g} s"
+            self._keep_running()
+            self._make_work(pick)
+            time.sleep(0.1)
+
+    def _kill_one(self, which: str, pick: float) -> bool:
+        pids = self._pids(which)
+        try:
+            process = psutil.Process(pids[int(pick * len(pids))])
+            self._note(f"kill {which} {process.pid}")
+            process.kill()
+        except (IndexError, psutil.NoSuchProcess):
+            return False
+        self.killed.add(which)
+        if which == "pool child":
+            self.supervisors_killed_at.append(time.time())
+        return True
+
+    def _pids(self, which: str) -> list[int]:
         if which == "bridge":
             found = [self.stack.bridge_process.pid]
         elif which == "worker":
             found = [worker.pid for worker in self.stack.workers]
         else:
             found = [process.pid for process in self.stack.attempt_processes(which)]
-        pids = sorted(pid for pid in found if pid is not None)
-        if not pids:
-            return
-        try:
-            process = psutil.Process(pids[int(pick * len(pids))])
-            self._note(f"kill {which} {process.pid}")
-            process.kill()
-        except psutil.NoSuchProcess:
-            return
-        self.killed.add(which)
-        if which == "pool child":
-            self.supervisors_killed_at.append(time.time())
+        return sorted(pid for pid in found if pid is not None)
+
+    def _make_work(self, pick: float) -> None:
+        if not self._jobs(lambda job: job.status in (*OCCUPYING, JobStatus.QUEUED)):
+            self._submit()
+            self._control("resume", pick)
+            self._control("start-again", pick)
+
+    def _kill_everything(self, pick: float) -> None:
+        """Like a loss of power: Redis and every process of ours, the bridge too."""
+        self._kill_redis(pick)
+        self._note("kill everything")
+        for process in self.stack.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.supervisors_killed_at.append(time.time())
+        self.killed.add("everything")
 
     def _kill_redis(self, pick: float) -> None:
         if self._redis_back_at is None:

@@ -124,9 +124,10 @@ class Stack:
 
     def _all_alive(self) -> bool:
         alive = self.redis.zcard("trainyard:slots") == self.slots
-        return alive and self.bridge_process.pid is not None and self._bridge_answers()
+        return alive and self.bridge_process.pid is not None and self.bridge_answers()
 
-    def _bridge_answers(self) -> bool:
+    def bridge_answers(self) -> bool:
+        """Whether its health says ok."""
         try:
             return bool(self.bridge._call("GET", "/health")["status"] == "ok")
         except Exception:
