@@ -35,7 +35,7 @@ class Bridge:
         self.events = EventLog(redis)
         self.files = JobFiles(settings)
         self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
-        self.control = JobControl(self.store, self.queue, self.dispatcher)
+        self.control = JobControl(self.store, self.queue, self.dispatcher, self.files)
         self.admission = Admission(
             self.store,
             self.queue,

@@ -25,6 +25,7 @@ from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
 from backend_bridge.home import home_id
 from backend_bridge.job_control import JobControl
+from backend_bridge.job_files import JobFiles
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
@@ -71,7 +72,8 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         max_queued=current.max_queued_jobs,
         gpu=lambda: any_gpu(slots),
     )
-    consumer = StreamConsumer(redis, admission, JobControl(store, queue, dispatcher))
+    control = JobControl(store, queue, dispatcher, JobFiles(current))
+    consumer = StreamConsumer(redis, admission, control)
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),

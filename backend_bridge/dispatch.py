@@ -42,8 +42,12 @@ class Dispatcher:
         return min(near, key=lambda name: busy[name]) if near else None
 
     def files_are_reachable(self, job: Job) -> bool:
-        """Whether a living slot sees the job's folder; True for a job without one."""
-        return not job.home or job.home in {_home(slot) for slot in self.slots.alive()}
+        """Whether a living slot sees the job's folder; True for a job without one.
+
+        Where no slot lives at all nothing is known against it: they may be starting.
+        """
+        homes = {_home(slot) for slot in self.slots.alive()}
+        return not job.home or not homes or job.home in homes
 
 
 def _home(slot: Slot) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from backend_bridge.chosen_checkpoint import reason_against
 from backend_bridge.contract import OCCUPYING, JobStatus, attempt_id
 from backend_bridge.dispatch import Dispatcher
+from backend_bridge.job_files import JobFiles, checkpoint_path
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
-
-_CHECKPOINT = re.compile(r"(?:checkpoints/)?(checkpoint-[0-9]{1,12})/?")
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,13 @@ class JobControl:
     only makes a worker look at them at once, and one that gets lost costs a second at most.
     """
 
-    def __init__(self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher, files: JobFiles
+    ) -> None:
         self.store = store
         self.queue = queue
         self.dispatcher = dispatcher
+        self.files = files
 
     def cancel(self, job_id: str, *, force: bool = False) -> Answer:
         """Cancel at once what does not run; ask what runs, and with ``force`` kill it."""
@@ -65,33 +67,41 @@ class JobControl:
         )
 
     def resume(self, job_id: str, checkpoint: str | None = None) -> Answer:
-        """Queue a paused job again, from ``checkpoint`` or from where it was paused."""
+        """Queue a paused job again, from ``checkpoint`` or from where it was paused.
+
+        A checkpoint that cannot be gone on from is refused, and the job stays paused.
+        """
         job = self.store.get(job_id)
         if job is None or job.status is not JobStatus.PAUSED:
             return self._refused(job_id, "cannot be resumed")
+        reachable = self.dispatcher.files_are_reachable(job)
         chosen = None
         if checkpoint:
-            named = _CHECKPOINT.fullmatch(checkpoint)
-            if named is None:
-                return Answer(
-                    False,
-                    f"{checkpoint!r} is no checkpoint of job {job_id}: "
-                    "name it as checkpoints/checkpoint-<step>",
-                    job.status,
-                )
-            chosen = f"checkpoints/{named[1]}"
-        reachable = self.dispatcher.files_are_reachable(job)
-        if chosen and not reachable:
-            return Answer(False, f"{_HOST_GONE}, {chosen} cannot be read", job.status)
+            gone = f"{_HOST_GONE}, {checkpoint} cannot be read"
+            reason = reason_against(job, checkpoint, self.files) if reachable else gone
+            if reason is not None:
+                return Answer(False, f"{reason}; job {job_id} stays paused", job.status)
+            chosen = checkpoint_path(checkpoint)
         if self.store.resume(job_id, chosen) is None:
             return self._refused(job_id, "cannot be resumed")
         self.dispatcher.send(job_id)
-        if not reachable:
-            sentence = f"{_HOST_GONE}, job {job_id} starts again from the beginning"
-            return Answer(True, sentence, job.status)
+        return self._resumed(job, chosen, reachable)
+
+    def _resumed(self, job: Job, chosen: str | None, reachable: bool) -> Answer:
+        """Where it goes on from, as far as that is known."""
         origin = chosen or job.checkpoint
-        where = f"from {origin}" if origin else "from the beginning: it had not made a step"
-        return Answer(True, f"job {job_id} is queued, to go on {where}", job.status, origin or None)
+        if not reachable:
+            where = f"{_HOST_GONE}, job {job.job_id} starts again from the beginning"
+            return Answer(True, where, job.status)
+        where = f"job {job.job_id} is queued, to go on from "
+        if not origin:
+            where += "the beginning: it had not made a step"
+        elif lost := reason_against(job, origin, self.files, hash_up_to=0):
+            where += f"its parked process or the last good checkpoint, if any: {lost}"
+            return Answer(True, where, job.status)
+        else:
+            where += origin
+        return Answer(True, where, job.status, origin or None)
 
     def force_start(self, job_id: str, *, from_start: bool = False) -> Answer:
         """Move a waiting job to the head; queue a failed or cancelled one again."""

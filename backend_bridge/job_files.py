@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from backend_bridge.checkpoint_manifest import MANIFEST_NAME
 from backend_bridge.home import home_id
 from backend_bridge.job_record import Job
 from backend_bridge.settings import Settings
 
 CHECKPOINTS, MODEL, LOG = "checkpoints", "model", "train.log"
-MANIFEST = "manifest.json"
-"""Lies in every finished checkpoint."""
 CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
 
 
@@ -43,7 +42,7 @@ class JobFiles:
 
     def checkpoint(self, job: Job, path: str) -> Path | None:
         """The folder of a finished checkpoint, by :func:`checkpoint_path`."""
-        manifest = self._file(job, f"{path}/{MANIFEST}")
+        manifest = self._file(job, f"{path}/{MANIFEST_NAME}")
         return manifest.parent if manifest else None
 
     def model(self, job: Job) -> Path | None:

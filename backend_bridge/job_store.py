@@ -4,6 +4,7 @@
     queued → paused            running → queued      (put back by a stop, or lost by a crash)
     queued, running, pausing, paused → cancelling → cancelled
     running, pausing, cancelling → completed | failed
+    running, pausing → paused          (a checkpoint that a person chose was refused)
 
 Every run of a job is an attempt with a number; whatever an attempt writes carries the number
 as a fencing token, and an attempt that is no longer the job's own is refused. Times and leases
@@ -320,6 +321,22 @@ class JobStore:
         return self._change(
             job_id, attempt, {JobStatus.PAUSING}, JobStatus.PAUSED, fields=fields, counter="pauses"
         )
+
+    def resume_refused(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
+        """Pause a job again that cannot go on from the checkpoint that a person chose.
+
+        The choice is forgotten: the next resume goes on from where the job was paused.
+        """
+        line = f"The resume was refused, the job stays paused: {error.message} {error.hint}"
+        return self._change(
+            job_id,
+            attempt,
+            _ACTIVE,
+            JobStatus.PAUSED,
+            fields={"resume_from": "", "error": error.model_dump_json()},
+            status_data={"status": JobStatus.PAUSED, "error": error.message},
+            line=line,
+        ) or self.cancelled(job_id, attempt)
 
     def put_back(self, job_id: str, attempt: int, reason: str) -> bool:
         """Queue a job again that its worker gave up because the worker stops."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
+from backend_bridge.checkpoint_manifest import Manifest, verify
 from backend_bridge.contract import Checkpoint, Receipt
 from tasks import checkpoints
 from tasks.channel import Channel
-from tasks.checkpoints import Manifest
 from tasks.control import Control
 from tasks.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.pausing import Pauser
@@ -114,7 +114,7 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         checkpoints.seal(partial, manifest)
         folder = checkpoints.publish(partial, partial.parent.parent)
         # Read back: what is reported, and what a pause rests on, is what lies in the folder.
-        manifest = checkpoints.verify(folder)
+        manifest = verify(folder)
         self._channel.send(
             Checkpoint(
                 path=path,

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not used: a manifest of sizes and hashes, written last.
+"""A job's folder of checkpoints: sealed with a manifest, published, listed, pruned.
 
 The Trainer writes a checkpoint's files one by one, and a resume from a half-written one goes on
-silently with a fresh optimizer. So a checkpoint counts only with a ``manifest.json`` that names
-every file with its size and SHA-256 and that matches. It is written after the files are on the
-disk (fsync), by an atomic rename, and the folder gets its name last (:func:`publish`).
+silently with a fresh optimizer. So the manifest (``backend_bridge.checkpoint_manifest``) is written
+after the files are on the disk (fsync), by an atomic rename, and the folder gets its name last
+(:func:`publish`).
 
 Checkpoints are ordered by attempt, then step: where a person goes back to an earlier one, or to
 the start, those of older attempts are a branch that was left, and are not used any more
@@ -17,56 +17,34 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import logging
 import os
 import re
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-MANIFEST_NAME = "manifest.json"
+from backend_bridge.checkpoint_manifest import (
+    MANIFEST_NAME,
+    CheckpointDamaged,
+    Manifest,
+    ManifestFile,
+    read_manifest,
+    sha256_of,
+    verify,
+)
+
 BRANCH_NAME = "branch.json"
 PARTIAL_DIR_NAME = ".partial"
 """Where checkpoints are written, beside the finished ones."""
 PICKLED_ARGUMENTS_NAME = "training_args.bin"
 _FOLDER = re.compile(r"checkpoint-([0-9]+)")
-_CHUNK_BYTES = 1024 * 1024
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """Of ``renameat2(2)``: swap two names in one step."""
 
 logger = logging.getLogger(__name__)
-
-
-class ManifestFile(BaseModel):
-    """One file of a checkpoint."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What makes a folder a checkpoint. ``files`` maps relative paths.
-
-    ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
-    ``tasks.resume``).
-    """
-
-    job_id: str
-    attempt: int
-    step: int
-    epoch: float
-    fingerprint: dict[str, str] = {}
-    train_loss: float | None = None
-    eval_loss: float | None = None
-    files: dict[str, ManifestFile] = {}
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of all files, without the manifest itself."""
-        return sum(file.size for file in self.files.values())
 
 
 class Branch(BaseModel):
@@ -81,17 +59,13 @@ class Branch(BaseModel):
         return manifest.attempt >= self.attempt or name == self.checkpoint
 
 
-class CheckpointDamaged(Exception):
-    """A checkpoint is incomplete or does not match its manifest; the text says why."""
-
-
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Bring the checkpoint in ``folder`` to the disk and write its manifest; returns it filled."""
     (folder / PICKLED_ARGUMENTS_NAME).unlink(missing_ok=True)
     files = {}
     for path in _files(folder):
         files[str(path.relative_to(folder))] = ManifestFile(
-            size=path.stat().st_size, sha256=_sha256(path)
+            size=path.stat().st_size, sha256=sha256_of(path)
         )
         sync(path)
     sealed = manifest.model_copy(update={"files": files})
@@ -130,35 +104,6 @@ def _exchange(one: Path, other: Path) -> None:
     other.rename(aside)
     one.rename(other)
     aside.rename(one)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a checkpoint, its files not yet looked at. Raises CheckpointDamaged."""
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
-    except FileNotFoundError:
-        raise CheckpointDamaged(f"{folder.name} has no manifest: it was never finished") from None
-    except (ValidationError, OSError) as error:
-        raise CheckpointDamaged(f"{folder.name} has an unreadable manifest: {error}") from error
-    if f"checkpoint-{manifest.step}" != folder.name:
-        raise CheckpointDamaged(f"{folder.name} holds the manifest of step {manifest.step}")
-    return manifest
-
-
-def verify(folder: Path) -> Manifest:
-    """Return the manifest of a checkpoint that matches it. Raises CheckpointDamaged."""
-    manifest = read_manifest(folder)
-    if not manifest.files:
-        raise CheckpointDamaged(f"{folder.name} has a manifest that names no file")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-            raise CheckpointDamaged(f"{folder.name} lacks {name}")
-        if path.stat().st_size != expected.size:
-            raise CheckpointDamaged(f"{name} of {folder.name} has another size than was written")
-        if _sha256(path) != expected.sha256:
-            raise CheckpointDamaged(f"{name} of {folder.name} has other contents than was written")
-    return manifest
 
 
 def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
@@ -267,11 +212,3 @@ def _files(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and path.name not in (MANIFEST_NAME, MANIFEST_NAME + ".partial")
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

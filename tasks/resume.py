@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend_bridge.checkpoint_manifest import CheckpointDamaged, Manifest, verify
 from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks import checkpoints
-from tasks.checkpoints import CheckpointDamaged, Manifest
 from tasks.errors import ConfigurationError
 
 CHECKPOINTS_DIR_NAME = "checkpoints"
@@ -36,18 +36,23 @@ class Start:
 def choose_start(spec: TrainingSpec) -> Start | None:
     """The checkpoint that ``spec`` names, else the last good one; None: from the start.
 
+    One that is named is not settled before :func:`settle`: it may be of another training.
     Raises ConfigurationError where the one that is named cannot be gone on from.
     """
     folder = Path(spec.job_dir) / CHECKPOINTS_DIR_NAME
     if spec.resume_from is not None:
-        start = _named(spec, folder, spec.resume_from)
-        checkpoints.begin_branch(folder, spec.attempt, start.folder.name)
-        return start
+        return _named(spec, folder, spec.resume_from)
     if spec.from_start:
         checkpoints.begin_branch(folder, spec.attempt, None)
         return None
     found = checkpoints.last_good(folder)
     return None if found is None else Start(*found)
+
+
+def settle(spec: TrainingSpec, start: Start) -> None:
+    """Go on from ``start`` for good, where a person chose it: what came after it is left behind."""
+    if spec.resume_from is not None:
+        checkpoints.begin_branch(start.folder.parent, spec.attempt, start.folder.name)
 
 
 def _named(spec: TrainingSpec, folder: Path, name: str) -> Start:
@@ -62,7 +67,7 @@ def _named(spec: TrainingSpec, folder: Path, name: str) -> Start:
             f"The job has no checkpoint {name!r}.", f"It has: {_listed(folder)}."
         )
     try:
-        manifest = checkpoints.verify(path.resolve())
+        manifest = verify(path.resolve())
     except CheckpointDamaged as damage:
         raise ConfigurationError(
             f"The checkpoint {name!r} is damaged: {damage}.",

@@ -12,12 +12,13 @@ import datasets
 import transformers
 from transformers import set_seed
 
+from backend_bridge.checkpoint_manifest import Manifest
 from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
 from tasks import artifacts, models, rewards
 from tasks.adaptation import Context
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
-from tasks.checkpoints import PARTIAL_DIR_NAME, Manifest
+from tasks.checkpoints import PARTIAL_DIR_NAME
 from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.errors import Paused
@@ -30,7 +31,7 @@ from tasks.pausing import Pauser
 from tasks.phases import Phases
 from tasks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
-from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint
+from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint, settle
 from tasks.summary import summary
 from tasks.training_arguments import (
     Arguments,
@@ -113,6 +114,8 @@ def _train(
     what = fingerprint(config, model_config, data.train.sample_sha256())
     if start is not None:
         check_fits(start, what)
+        if ranks.is_first:
+            settle(spec, start)
 
     context = Context(config, machine, max_length, data.eval is not None, [note] if note else [])
     arguments = build_arguments(

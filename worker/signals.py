@@ -79,6 +79,9 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
             until_redis_answers(lambda: store.cancelled(job_id, attempt))
         case "paused":
             _write_pause(job_id, attempt, result["fields"])
+        case "refused":
+            report = ErrorReport.model_validate_json(result["report"])
+            until_redis_answers(lambda: store.resume_refused(job_id, attempt, report))
         case "put_back":
             if until_redis_answers(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
                 _send(job_id)

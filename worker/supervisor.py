@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from backend_bridge.contract import (
     Checkpoint,
     ErrorKind,
+    ErrorReport,
     Held,
     JobStatus,
     Metric,
@@ -81,6 +82,7 @@ class Supervisor:
         self.outcome: Outcome | None = None
         self.end: Message | None = None
         self.hung = False
+        self._has_begun = False
         self.asked: Literal["", "cancel", "pause"] = ""
         self.stopping = False
         self.terminated = False
@@ -96,8 +98,9 @@ class Supervisor:
     def run(self) -> dict[str, Any]:
         """Run the attempt to its end.
 
-        Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "fenced"}`` with
-        ``result`` (completed) or ``fields`` (paused). Raises AttemptFailed or AttemptLost.
+        Returns ``{"outcome": "completed" | "cancelled" | "paused" | "put_back" | "refused" |
+        "fenced"}`` with ``result`` (completed), ``fields`` (paused) or ``report`` (refused: the
+        checkpoint that a person chose). Raises AttemptFailed or AttemptLost.
         """
         request = until_redis_answers(lambda: self.store.request(self.job_id))
         job_folder.prepare(self.job_dir, request)
@@ -214,6 +217,7 @@ class Supervisor:
             case Metric():
                 self.reporter.metric(event)
             case Progress():
+                self._has_begun = True
                 self._hang.progress(event.step, time.monotonic())
                 self.reporter.progress(event)
                 # The choice of a checkpoint has been made, and holds for later attempts.
@@ -323,8 +327,16 @@ class Supervisor:
         if self.hung:
             raise AttemptLost("The training hung: it made no step any more.", ErrorKind.HANG)
         if self.outcome is not None and kind == "failed":
+            if (refusal := self._refused_checkpoint(self.outcome.error)) is not None:
+                return {"outcome": "refused", "report": refusal.model_dump_json()}
             raise AttemptFailed.from_report(self.outcome.error)
         raise how_it_died(self.end, oom_killed=oom_kills() > self._oom_kills)
+
+    def _refused_checkpoint(self, error: ErrorReport | None) -> ErrorReport | None:
+        """Why the checkpoint that a person chose cannot be gone on from; None: not the reason."""
+        chosen_in_vain = self.job.resume_from and not self._has_begun
+        is_choice = error is not None and error.kind is ErrorKind.CONFIGURATION
+        return error if chosen_in_vain and is_choice else None
 
     def _pause_fields(self) -> dict[str, str]:
         assert self.outcome is not None, "paused before"

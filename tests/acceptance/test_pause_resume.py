@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend_bridge.bridge_client import BridgeError
+from backend_bridge.checkpoint_manifest import MANIFEST_NAME, Manifest
 from tests.support.stack import Stack, wait_for
 
 STEPS = 60
@@ -120,6 +121,51 @@ def test_a_chosen_checkpoint_must_be_the_jobs_own(stack: Stack) -> None:
     assert f"checkpoint of step {step_of(first)}" in stack.log("chooser")
 
 
+def test_a_checkpoint_that_cannot_be_used_is_refused_and_the_job_stays_paused(
+    stack: Stack, reference: str
+) -> None:
+    pause(stack, "picky")
+    folders = sorted((stack.home / "jobs/picky/checkpoints").glob("checkpoint-*"), key=step_of)
+    first, last = folders[0], folders[-1]
+    manifest = Manifest.model_validate_json((first / MANIFEST_NAME).read_bytes())
+    weights_file = first / "model.safetensors"
+    whole = weights_file.read_bytes()
+    weights_file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BridgeError, match="has other contents than was written") as refused:
+        stack.bridge.resume("picky", f"checkpoints/{first.name}")
+    assert refused.value.status == 409
+    weights_file.write_bytes(whole)
+    for changed, said in (
+        (manifest.model_copy(update={"job_id": "warm"}), "is of another job, warm"),
+        (with_fingerprint(manifest, model="larger"), "is of another model: larger"),
+    ):
+        (first / MANIFEST_NAME).write_text(changed.model_dump_json())
+        with pytest.raises(BridgeError, match=said):
+            stack.bridge.resume("picky", f"checkpoints/{first.name}")
+    job = stack.bridge.status("picky")
+    assert (job["status"], job["attempt"]) == ("paused", 1)
+
+    # What only the training can know: it refuses, and the job is paused again.
+    changed = with_fingerprint(manifest, **{"data set": "another"})
+    (first / MANIFEST_NAME).write_text(changed.model_dump_json())
+    stack.bridge.resume("picky", f"checkpoints/{first.name}")
+    wait_for("attempt 2 has run", lambda: len(stack.backend.statuses("picky")) >= 4)
+    job = stack.wait("picky", "paused")
+    assert (job["attempt"], job["restarts"]) == (2, 0)
+    assert "is of another training; these differ: data set" in job["error"]
+    stack.wait_delivered("picky")
+    assert stack.backend.statuses("picky") == ["running", "paused", "running", "paused"]
+    answer = stack.bridge.resume("picky")
+    assert answer["checkpoint"] == f"checkpoints/{last.name}"
+    stack.wait("picky", "completed")
+    assert f"checkpoint of step {step_of(last)}" in stack.log("picky")
+    assert weights(stack, "picky") == reference
+
+
+def with_fingerprint(manifest: Manifest, **changed: str) -> Manifest:
+    return manifest.model_copy(update={"fingerprint": {**manifest.fingerprint, **changed}})
+
+
 def test_a_waiting_job_is_paused_and_resumes_into_the_queue(stack: Stack) -> None:
     stack.submit("busy", steps=100_000)
     stack.wait("busy", "running")
@@ -151,7 +197,9 @@ def test_a_job_whose_folder_is_gone_starts_again_and_says_so(stack: Stack) -> No
     stack.workers[0].stop(60)
     shutil.rmtree(stack.home / "jobs" / "homeless" / "checkpoints")
     stack.workers[0].start()
-    stack.bridge.resume("homeless")
+    answer = stack.bridge.resume("homeless")
+    assert "has no checkpoint-" in answer["message"]
+    assert "or the last good checkpoint, if any" in answer["message"]
     stack.wait("homeless", "completed")
     wait_for("delivery", lambda: stack.backend.status("homeless")["status"] == "completed")
 

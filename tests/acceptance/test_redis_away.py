@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def test_a_minute_without_redis_at_the_lease_that_users_have() -> None:
         assert process.is_running()
         stack.redis_server.start()
         wait_for("it goes on", lambda: "the training goes on" in stack.log("minute"))
-        held_at = int(made_meanwhile.split("Held at step ")[1].split()[0])
+        held_at = int(re.findall("Held at step ([0-9]+)", made_meanwhile)[0])
         stack.wait_for_step("minute", held_at + 1)
         assert stack.training_process() == process
         stack.bridge.cancel("minute", force=False)

@@ -15,8 +15,10 @@ from backend_bridge.admit import Admission
 from backend_bridge.contract import QUEUE_GPU, TASK_TRAIN
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_control import JobControl
+from backend_bridge.job_files import JobFiles
 from backend_bridge.job_store import JobStore
-from backend_bridge.queue import JobQueue, _keys_of
+from backend_bridge.queue import JobQueue, keys_of
+from backend_bridge.settings import read_settings
 from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
@@ -42,12 +44,12 @@ def admission(real_redis: Redis, queue: JobQueue) -> Admission:
 @pytest.fixture
 def control(admission: Admission, queue: JobQueue, real_redis: Redis) -> JobControl:
     dispatcher = Dispatcher(admission.store, queue, SlotRegistry(real_redis))
-    return JobControl(admission.store, queue, dispatcher)
+    return JobControl(admission.store, queue, dispatcher, JobFiles(read_settings()))
 
 
 def messages(redis: Any) -> list[dict[str, Any]]:
     """Raw messages of the queue ``gpu``, next first, in the order in which a worker takes them."""
-    lists = _keys_of(QUEUE_GPU)
+    lists = keys_of(QUEUE_GPU)
     return [json.loads(raw) for key in lists for raw in reversed(redis.lrange(key, 0, -1))]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from backend_bridge.checkpoint_manifest import verify
 from backend_bridge.contract import (
     Checkpoint,
     ErrorKind,
@@ -24,7 +25,6 @@ from backend_bridge.contract import (
     TrainingSpec,
 )
 from backend_bridge.request_parser import parse_request
-from tasks.checkpoints import verify
 from tests.support.models import make_tiny_model
 from tests.support.process_tree import slots, wait_until
 from tests.support.training import EVENT, Parking, Preloaded, Run, run_training, write_jsonl

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from backend_bridge.checkpoint_manifest import Manifest, read_manifest, verify
 from backend_bridge.contract import Checkpoint, ErrorKind, Held, Metric, Phase, Progress, Receipt
-from tasks.checkpoints import Manifest, read_manifest, seal, verify
+from tasks.checkpoints import seal
 from tasks.receipts import RECEIPT_NAME
 from tests.support.models import make_tiny_model
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from backend_bridge.checkpoint_manifest import MANIFEST_NAME, verify
 from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Outcome, Phase, Progress, Receipt
-from tasks.checkpoints import MANIFEST_NAME, verify
 from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 

@@ -95,6 +95,11 @@ class AnySequence(RuleBasedStateMachine):
         assert not (self.store.fail(job_id, self.attempt(job_id, stale), ERROR) and stale)
 
     @rule(job_id=jobs, stale=stale)
+    def resume_refused(self, job_id: str, stale: int) -> None:
+        attempt = self.attempt(job_id, stale)
+        assert not (self.store.resume_refused(job_id, attempt, ERROR) and stale)
+
+    @rule(job_id=jobs, stale=stale)
     def cancelled(self, job_id: str, stale: int) -> None:
         assert not (self.store.cancelled(job_id, self.attempt(job_id, stale)) and stale)
 

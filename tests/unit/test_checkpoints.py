@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.checkpoints import (
+from backend_bridge.checkpoint_manifest import (
     MANIFEST_NAME,
     CheckpointDamaged,
     Manifest,
-    last_good,
-    list_checkpoints,
-    prune,
-    seal,
     verify,
 )
+from tasks.checkpoints import last_good, list_checkpoints, prune, seal
 
 
 def make_checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:

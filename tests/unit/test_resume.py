@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from backend_bridge.checkpoint_manifest import Manifest
 from backend_bridge.contract import JobConfig, TrainingSpec
-from tasks.checkpoints import PARTIAL_DIR_NAME, Manifest, last_good, list_checkpoints, prune, seal
+from tasks.checkpoints import PARTIAL_DIR_NAME, last_good, list_checkpoints, prune, seal
 from tasks.checkpoints import publish as publish_checkpoint
 from tasks.errors import ConfigurationError
-from tasks.resume import Start, check_fits, choose_start, fingerprint
+from tasks.resume import Start, check_fits, choose_start, fingerprint, settle
 
 
 def write(job_dir: Path, step: int, attempt: int = 1, job_id: str = "j", text: str = "") -> Path:
@@ -30,8 +31,18 @@ def spec(job_dir: Path, attempt: int = 9, **more: Any) -> TrainingSpec:
 
 
 def chosen(job_dir: Path, **more: Any) -> str | None:
-    start = choose_start(spec(job_dir, **more))
-    return None if start is None else start.relative_path
+    found = choose_start(spec(job_dir, **more))
+    if found is None:
+        return None
+    settle(spec(job_dir, **more), found)
+    return found.relative_path
+
+
+def test_one_that_turns_out_not_to_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    write(tmp_path, 6)
+    assert choose_start(spec(tmp_path, resume_from="checkpoints/checkpoint-3")) is not None
+    assert chosen(tmp_path, attempt=10) == "checkpoints/checkpoint-6"
 
 
 def test_the_last_good_one_is_chosen_where_none_is_named(tmp_path: Path) -> None:

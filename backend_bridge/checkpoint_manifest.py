@@ -1,0 +1,93 @@
+"""What makes a folder a checkpoint: a manifest of sizes and hashes, written last.
+
+Part of the contract, as a file: the training writes it and reads it back, and the bridge looks at
+it before it lets a person resume from a checkpoint. Imports pydantic alone.
+
+Exceptions:
+
+    CheckpointDamaged (Exception)    a checkpoint is incomplete or does not match its manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+MANIFEST_NAME = "manifest.json"
+_CHUNK_BYTES = 1024 * 1024
+
+
+class ManifestFile(BaseModel):
+    """One file of a checkpoint."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What makes a folder a checkpoint. ``files`` maps relative paths.
+
+    ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
+    ``tasks.resume``; ``model`` and ``method`` are as the request names them).
+    """
+
+    job_id: str
+    attempt: int
+    step: int
+    epoch: float
+    fingerprint: dict[str, str] = {}
+    train_loss: float | None = None
+    eval_loss: float | None = None
+    files: dict[str, ManifestFile] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files, without the manifest itself."""
+        return sum(file.size for file in self.files.values())
+
+
+class CheckpointDamaged(Exception):
+    """A checkpoint is incomplete or does not match its manifest; the text says why."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a checkpoint, its files not yet looked at. Raises CheckpointDamaged."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    except FileNotFoundError:
+        raise CheckpointDamaged(f"{folder.name} has no manifest: it was never finished") from None
+    except (ValidationError, OSError) as error:
+        raise CheckpointDamaged(f"{folder.name} has an unreadable manifest: {error}") from error
+    if f"checkpoint-{manifest.step}" != folder.name:
+        raise CheckpointDamaged(f"{folder.name} holds the manifest of step {manifest.step}")
+    return manifest
+
+
+def verify(folder: Path, *, hashes: bool = True) -> Manifest:
+    """Return the manifest of a checkpoint that matches it. Raises CheckpointDamaged.
+
+    ``hashes=False`` looks at names and sizes alone, which takes no time.
+    """
+    manifest = read_manifest(folder)
+    if not manifest.files:
+        raise CheckpointDamaged(f"{folder.name} has a manifest that names no file")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            raise CheckpointDamaged(f"{folder.name} lacks {name}")
+        if path.stat().st_size != expected.size:
+            raise CheckpointDamaged(f"{name} of {folder.name} has another size than was written")
+        if hashes and sha256_of(path) != expected.sha256:
+            raise CheckpointDamaged(f"{name} of {folder.name} has other contents than was written")
+    return manifest
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""Whether a job can be resumed from the checkpoint that a person names; said before it is tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend_bridge.checkpoint_manifest import CheckpointDamaged, read_manifest, verify
+from backend_bridge.job_files import JobFiles, checkpoint_path
+from backend_bridge.job_record import Job
+
+HASHED_AT_ONCE_BYTES = 2 * 1024**3
+"""Up to this size the contents are hashed before a resume is answered (a few seconds); of a larger
+one names and sizes are looked at, and the training hashes it before it uses it."""
+
+
+def reason_against(
+    job: Job, name: str, files: JobFiles, *, hash_up_to: int = HASHED_AT_ONCE_BYTES
+) -> str | None:
+    """One sentence on why not; None where nothing is known against it.
+
+    ``hash_up_to``: bytes up to which the contents are looked at, else names and sizes alone. A
+    folder on another host is not in sight: the training there looks, and refuses.
+    """
+    chosen = checkpoint_path(name)
+    if chosen is None:
+        return (
+            f"{name!r} is no checkpoint of job {job.job_id}: name it as checkpoints/checkpoint-<n>"
+        )
+    folder = files.folder(job)
+    if folder is None:
+        return None
+    return _what_differs(job, folder / chosen, hash_up_to)
+
+
+def _what_differs(job: Job, folder: Path, hash_up_to: int) -> str | None:
+    if not folder.is_dir() or folder.is_symlink():
+        return f"job {job.job_id} has no {folder.name}"
+    try:
+        manifest = read_manifest(folder)
+        verify(folder, hashes=manifest.size_bytes <= hash_up_to)
+    except CheckpointDamaged as damage:
+        return f"it is damaged: {damage}"
+    if manifest.job_id != job.job_id:
+        return f"{folder.name} is of another job, {manifest.job_id}"
+    for what, is_now in (("model", job.model), ("method", job.method)):
+        was = manifest.fingerprint.get(what, is_now)
+        if was != is_now:
+            return f"{folder.name} is of another {what}: {was}, and the job's is {is_now}"
+    return None
