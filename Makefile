@@ -19,7 +19,7 @@ setup: $(STAMP)  ## the environment alone
 
 # Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not node"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not node and not browser"
 
 test-all: $(STAMP)  ## the soak, the slow ones and the Node clients as well
 	$(BIN)/python -m pytest -n 3 --dist loadfile

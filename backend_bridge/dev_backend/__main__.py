@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from .app import create_app
+from .bridge_link import BridgeLink
 from .database import Database
 from .faults import Connections
 from .feed import Feed
@@ -56,7 +57,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="DEV_BACKEND_DATABASE",
     )
     parser.add_argument(
-        "--bridge-url", default=environ("BRIDGE_URL"), help="linked on the page; BRIDGE_URL"
+        "--bridge-url",
+        default=environ("BRIDGE_URL"),
+        help="what the buttons and live progress ask, with BRIDGE_API_KEY; BRIDGE_URL",
     )
     return parser.parse_args(arguments)
 
@@ -75,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
             database,
             feed,
             connections,
-            bridge_url=options.bridge_url,
+            bridge=BridgeLink(options.bridge_url, os.environ.get("BRIDGE_API_KEY")),
             loopback_only=loopback_only,
         )
         config = uvicorn.Config(

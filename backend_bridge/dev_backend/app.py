@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from .bridge_link import BridgeLink, bridge_routes
 from .database import Database
 from .dev_api import dev_routes
 from .faults import Connections, Faults, Misbehaviour
@@ -29,7 +30,7 @@ def create_app(
     feed: Feed,
     connections: Connections,
     *,
-    bridge_url: str | None = None,
+    bridge: BridgeLink,
     loopback_only: bool = True,
 ) -> ASGIApp:
     """The ASGI application over an open database.
@@ -41,7 +42,8 @@ def create_app(
     app = FastAPI(title="Trainyard development backend", docs_url=None, redoc_url=None)
     app.include_router(training_routes(jobs, feed))
     app.include_router(dev_routes(jobs, feed, log, faults))
-    _add_pages(app, bridge_url)
+    app.include_router(bridge_routes(bridge, feed))
+    _add_pages(app, bridge.url)
     _add_error_handlers(app)
     return Guard(Recorder(Misbehaviour(app, faults, connections), log), loopback_only=loopback_only)
 

@@ -53,8 +53,8 @@ class Stack:
         self.datasets.mkdir()
         self.models.mkdir()
         self.redis_server = RedisServer(append_only=True, requirepass="stack-password").__enter__()
-        self.backend = DevBackend()
         self.port = free_port()
+        self.backend = DevBackend(bridge_url=f"http://127.0.0.1:{self.port}")
         self.environment = {
             "REDIS_URL": self.redis_server.url,
             "BACKEND_URL": self.backend.url,

@@ -1,24 +1,35 @@
-// A line chart over training steps: SVG, no library. A pointer or the arrow keys read values.
+// A line chart over training steps: SVG, no library. A pointer or the arrow keys read values;
+// dragging, or + and -, zooms; another job's points lie behind as dashed curves.
 
 import { element, setText, svg } from "./dom.js";
 import { count } from "./format.js";
+import { linear, logarithmic, ticks } from "./scale.js";
 
 const MARGIN = { top: 10, right: 14, bottom: 24, left: 52 };
 const POINTS_PER_PIXEL = 2; // beyond this a curve is thinned to its extremes
+const DRAG_PX = 6; // less is a click
 
 export class LineChart {
   // series: [{key, label, dots}] of the points that update() gets, sorted by step.
-  constructor(root, { title, series, format, tickFormat = format, fromZero = false }) {
-    Object.assign(this, { root, title, series, format, tickFormat, fromZero });
-    this.points = [];
+  // onZoom: called with [first, last] steps, or null for all of them.
+  constructor(root, { title, series, format, tickFormat = format, fromZero = false }, onZoom) {
+    Object.assign(this, { root, title, series, format, tickFormat, fromZero, onZoom });
+    this.all = [];
+    this.other = [];
+    this.range = null;
     this.cursor = null;
+    this.dragFrom = null;
+    this.log = false;
     this.values = series.map(() => element("b"));
     this.where = element("span", { class: "muted where" });
+    this.logButton = element("button", { type: "button", "aria-pressed": false, title: "Logarithmic scale" }, "Log");
+    this.logButton.addEventListener("click", () => this.toggleLog());
     const legend = element("span", { class: "legend" }, this.where);
     series.forEach(({ label }, index) => {
       const key = label ? [element("span", { class: `key series-${index}` }), `${label} `] : [];
       legend.append(element("span", {}, ...key, this.values[index]));
     });
+    legend.append(this.logButton);
     this.plot = svg("svg", { tabindex: 0, role: "img", class: "plot" });
     root.replaceChildren(element("div", { class: "card-head" }, element("h2", {}, title), legend), this.plot);
     this.listen();
@@ -28,14 +39,30 @@ export class LineChart {
 
   listen() {
     this.plot.addEventListener("pointermove", (event) => this.point(event));
-    this.plot.addEventListener("pointerdown", (event) => this.point(event));
+    this.plot.addEventListener("pointerdown", (event) => this.startDrag(event));
+    this.plot.addEventListener("pointerup", (event) => this.endDrag(event));
+    this.plot.addEventListener("pointercancel", () => this.stopDrag());
     this.plot.addEventListener("pointerleave", () => this.setCursor(null));
+    this.plot.addEventListener("dblclick", () => this.onZoom(null));
     this.plot.addEventListener("blur", () => this.setCursor(null));
     this.plot.addEventListener("keydown", (event) => this.key(event));
   }
 
-  update(points) {
-    this.points = points.filter((p) => this.series.some(({ key }) => p[key] != null));
+  update(points, other = []) {
+    const used = (p) => this.series.some(({ key }) => p[key] != null);
+    this.all = points.filter(used);
+    this.other = other.filter(used);
+    this.schedule();
+  }
+
+  zoom(range) {
+    this.range = range;
+    this.schedule();
+  }
+
+  toggleLog() {
+    this.log = !this.log;
+    this.logButton.setAttribute("aria-pressed", this.log);
     this.schedule();
   }
 
@@ -50,48 +77,55 @@ export class LineChart {
     const { width, height } = this.plot.getBoundingClientRect();
     if (!width) return;
     this.plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.scale(width, height);
-    const drawn = this.points.length ? [this.grid(width, height), ...this.curves()] : [this.nothing(width, height)];
+    const inRange = ({ step }) => !this.range || (step >= this.range[0] && step <= this.range[1]);
+    this.points = this.all.filter(inRange);
+    const behind = this.other.filter(inRange);
+    this.scale(width, height, behind);
+    const empty = !this.points.length && !behind.length;
+    const drawn = empty
+      ? [this.nothing(width, height)]
+      : [this.grid(width, height), this.curves(behind, "other"), this.curves(this.points, "own")];
     this.mark = svg("g", { class: "mark" });
-    this.plot.replaceChildren(...drawn, this.mark);
+    this.band = svg("rect", { class: "band", y: MARGIN.top, height: height - MARGIN.top - MARGIN.bottom, width: 0 });
+    this.plot.replaceChildren(...drawn, this.band, this.mark);
     this.read();
   }
 
-  scale(width, height) {
-    const steps = this.points.map((p) => p.step);
-    const all = this.series.flatMap(({ key }) => this.points.map((p) => p[key]).filter((v) => v != null));
-    const first = steps[0] ?? 0;
-    const last = steps.at(-1) ?? 1;
-    let low = all.reduce((a, b) => Math.min(a, b), Infinity);
-    let high = all.reduce((a, b) => Math.max(a, b), -Infinity);
-    if (this.fromZero) low = Math.min(0, low);
-    const room = (high - low || Math.abs(high) || 1) * 0.06;
-    high += room;
-    if (!this.fromZero) low -= room;
+  scale(width, height, behind) {
+    const points = [...this.points, ...behind];
+    const steps = points.map((p) => p.step).sort((a, b) => a - b);
+    const usable = (v) => v != null && (!this.log || v > 0);
+    const all = this.series.flatMap(({ key }) => points.map((p) => p[key]).filter(usable));
+    const [first, last] = this.range ?? [steps[0] ?? 0, steps.at(-1) ?? 1];
     const { left, right, top, bottom } = MARGIN;
-    this.domain = { first, last, low, high };
+    this.domain = { first, last };
     this.x = (step) => left + ((step - first) / (last - first || 1)) * (width - left - right);
-    this.y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
+    this.stepAt = (x) => first + ((x - left) / (width - left - right)) * (last - first);
+    this.scaleY = (this.log ? logarithmic : linear)(all, this.fromZero);
+    this.y = (value) => height - bottom - this.scaleY.share(value) * (height - top - bottom);
+  }
+
+  usable(value) {
+    return value != null && (!this.log || value > 0);
   }
 
   grid(width, height) {
     const group = svg("g", { class: "grid" });
-    const { first, last, low, high } = this.domain;
-    for (const value of ticks(low, high, height / 45)) {
+    for (const value of this.scaleY.ticks(height / 45)) {
       const y = this.y(value);
       const label = this.tickFormat(value);
       group.append(svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }));
       group.append(svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, label));
     }
-    for (const step of ticks(first, last, width / 70, 1)) {
+    for (const step of ticks(this.domain.first, this.domain.last, width / 70, 1)) {
       group.append(svg("text", { x: this.x(step), y: height - 6, "text-anchor": "middle" }, count(step)));
     }
     return group;
   }
 
-  curves() {
-    return this.series.map(({ key, dots }, index) => {
-      const places = this.points.filter((p) => p[key] != null).map((p) => [this.x(p.step), this.y(p[key])]);
+  curves(points, whose) {
+    const all = this.series.map(({ key, dots }, index) => {
+      const places = points.filter((p) => this.usable(p[key])).map((p) => [this.x(p.step), this.y(p[key])]);
       const group = svg("g", { class: `series-${index}` });
       group.append(svg("path", { d: path(thin(places)) }));
       if (dots || places.length === 1) {
@@ -99,17 +133,63 @@ export class LineChart {
       }
       return group;
     });
+    return svg("g", { class: whose }, ...all);
   }
 
   nothing(width, height) {
     return svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle", class: "nothing" }, "No values yet");
   }
 
+  // ------------------------------------------------------------ zooming
+
+  place(event) {
+    return event.clientX - this.plot.getBoundingClientRect().left;
+  }
+
+  startDrag(event) {
+    this.point(event);
+    if (event.button !== 0 || event.pointerType === "touch") return;
+    this.dragFrom = this.place(event);
+    this.plot.setPointerCapture(event.pointerId);
+  }
+
+  stopDrag() {
+    this.dragFrom = null;
+    this.band?.setAttribute("width", 0);
+  }
+
+  endDrag(event) {
+    const from = this.dragFrom;
+    this.stopDrag();
+    if (from === null || Math.abs(this.place(event) - from) < DRAG_PX) return;
+    const steps = [from, this.place(event)].map((x) => Math.round(this.stepAt(x))).sort((a, b) => a - b);
+    this.zoomTo(steps[0], steps[1]);
+  }
+
+  zoomBy(factor) {
+    const { first, last } = this.domain;
+    const middle = this.cursor ?? (first + last) / 2;
+    const half = ((last - first) * factor) / 2;
+    this.zoomTo(Math.round(middle - half), Math.round(middle + half));
+  }
+
+  // Within the steps that there are; all of them is no zoom.
+  zoomTo(first, last) {
+    const steps = [...this.all, ...this.other].map((p) => p.step);
+    const [low, high] = [Math.min(...steps), Math.max(...steps)];
+    const [from, to] = [Math.max(low, first), Math.min(high, last)];
+    if (to - from >= 1) this.onZoom(from === low && to === high ? null : [from, to]);
+  }
+
   // ------------------------------------------------------------ reading values
 
   point(event) {
-    if (!this.points.length) return;
-    const x = event.clientX - this.plot.getBoundingClientRect().left;
+    const x = this.place(event);
+    if (this.dragFrom !== null) {
+      this.band.setAttribute("x", Math.min(x, this.dragFrom));
+      this.band.setAttribute("width", Math.abs(x - this.dragFrom));
+    }
+    if (!this.points?.length) return;
     let best = 0;
     this.points.forEach((p, index) => {
       if (Math.abs(this.x(p.step) - x) < Math.abs(this.x(this.points[best].step) - x)) best = index;
@@ -118,11 +198,17 @@ export class LineChart {
   }
 
   key(event) {
-    const end = this.points.length - 1;
+    const end = (this.points?.length ?? 0) - 1;
+    if (event.key === "Escape") {
+      if (this.cursor === null) this.onZoom(null);
+      this.setCursor(null);
+    }
+    if (end < 0) return;
+    if (event.key === "+" || event.key === "=") return this.zoomBy(0.5);
+    if (event.key === "-") return this.zoomBy(2);
     const at = this.cursor === null ? end : this.points.findIndex((p) => p.step >= this.cursor);
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: end }[event.key];
-    if (event.key === "Escape") this.setCursor(null);
-    if (to === undefined || end < 0) return;
+    if (to === undefined) return;
     event.preventDefault();
     this.setCursor(this.points[Math.max(0, Math.min(end, to))].step);
   }
@@ -137,14 +223,16 @@ export class LineChart {
     this.mark.replaceChildren();
     if (at) {
       const x = this.x(at.step);
-      const { high, low } = this.domain;
-      this.mark.append(svg("line", { x1: x, x2: x, y1: this.y(high), y2: this.y(low) }));
+      const [bottom, top] = [this.scaleY.low, this.scaleY.high].map((value) => this.y(value));
+      this.mark.append(svg("line", { x1: x, x2: x, y1: top, y2: bottom }));
     }
     setText(this.where, at ? `Step ${count(at.step)}` : "");
     this.series.forEach(({ key }, index) => {
-      const value = at ? at[key] : this.points.findLast((p) => p[key] != null)?.[key];
-      setText(this.values[index], this.format(value ?? null));
-      if (at && value != null) {
+      const last = (points) => points.findLast((p) => p[key] != null && (!at || p.step <= at.step))?.[key];
+      const value = at ? at[key] : last(this.all);
+      const beside = this.other.length ? ` / ${this.format(last(this.other) ?? null)}` : "";
+      setText(this.values[index], this.format(value ?? null) + beside);
+      if (at && this.usable(value)) {
         const circle = svg("circle", { cx: this.x(at.step), cy: this.y(value), r: 4 });
         this.mark.append(svg("g", { class: `series-${index}` }, circle));
       }
@@ -171,15 +259,4 @@ function thin(places) {
     else if (place[1] > column[1][1]) column[1] = place;
   }
   return [...columns.values()].flatMap(([a, b]) => (a === b ? [a] : a[0] <= b[0] ? [a, b] : [b, a]));
-}
-
-// Round numbers between low and high, about as many as asked for, at least `least` apart.
-export function ticks(low, high, wanted, least = 0) {
-  const rough = (high - low) / Math.max(1, wanted);
-  if (!(rough > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const size = Math.max(least, [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough));
-  const found = [];
-  for (let i = Math.ceil(low / size); i * size <= high; i += 1) found.push(i * size);
-  return found;
 }

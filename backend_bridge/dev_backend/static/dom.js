@@ -22,7 +22,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-const STATUSES = ["pending", "running", "paused", "completed", "failed", "cancelled"];
+const STATUSES = ["pending", "queued", "running", "pausing", "paused", "cancelling", "completed", "failed", "cancelled"];
 
 export function badge(status) {
   const known = STATUSES.includes(status) ? status : "pending";

@@ -32,6 +32,12 @@ export function gigabytes(value) {
   return value == null ? NONE : `${value.toFixed(1)} GB`;
 }
 
+export function bytes(value) {
+  if (value == null) return NONE;
+  const unit = value >= 1e9 ? [1e9, "GB"] : value >= 1e6 ? [1e6, "MB"] : [1e3, "kB"];
+  return `${(value / unit[0]).toLocaleString("en-US", { maximumSignificantDigits: 3 })} ${unit[1]}`;
+}
+
 export function percent(value) {
   return value == null ? NONE : `${Math.round(value)}%`;
 }
@@ -64,12 +70,18 @@ export function elapsed(job) {
   return duration((end - Date.parse(job.started_at)) / 1000);
 }
 
-// How far a job is, from what the backend was told: no guess.
-export function progress(job) {
-  const { step, epoch } = job.latest;
+// How far a job is. `live` is what the bridge knows of it; without it, what the backend was told.
+export function progress(job, live) {
+  const step = live?.current_step ?? job.latest.step;
+  if (live?.status === "queued") {
+    const start = live.estimated_start_seconds;
+    const place = live.queue_position ? `Place ${live.queue_position} in the queue` : "In the queue";
+    return { text: start == null ? place : `${place}, starts in ${duration(start)}`, share: null };
+  }
   if (step == null) return { text: NONE, share: null };
-  const total = job.planned_steps;
+  const total = live?.total_steps ?? job.planned_steps;
   const steps = total ? `${count(step)} / ${count(total)}` : count(step);
-  const epochs = job.planned_epochs && !total ? `, epoch ${epoch} of ${job.planned_epochs}` : "";
-  return { text: `Step ${steps}${epochs}`, share: total ? Math.min(1, step / total) : null };
+  const epochs = job.planned_epochs && !total ? `, epoch ${job.latest.epoch} of ${job.planned_epochs}` : "";
+  const left = live?.remaining_seconds == null ? "" : `, ${duration(live.remaining_seconds)} left`;
+  return { text: `Step ${steps}${epochs}${left}`, share: total ? Math.min(1, step / total) : null };
 }

@@ -1,6 +1,9 @@
 // The page of one job.
 
 import { LineChart } from "./chart.js";
+import { showCheckpoints } from "./checkpoints.js";
+import { Compare } from "./compare.js";
+import { Controls } from "./controls.js";
 import { badge, byId, element, setText } from "./dom.js";
 import * as format from "./format.js";
 import { LogView } from "./log.js";
@@ -8,10 +11,14 @@ import { showBridge, showConnection } from "./shell.js";
 import { Stream } from "./stream.js";
 
 const TICK_MS = 1000;
-const path = `/api/dev/events/${location.pathname.split("/")[2]}`; // the id stays encoded
+const encodedId = location.pathname.split("/")[2];
+const jobId = decodeURIComponent(encodedId);
 const points = new Map(); // step → point; a step that was trained again replaces the first try
 const log = new LogView();
+const controls = new Controls(jobId);
 let job = null;
+let live = null; // the bridge's status of the job; null where the bridge is away
+let other = []; // points of the job compared with
 
 // The optional ones show up with their first value.
 const charts = {
@@ -38,9 +45,15 @@ function drawCharts() {
     const used = sorted.some((p) => one.options.series.some(({ key }) => p[key] != null));
     if (one.options.optional && !used) continue;
     byId(one.id).hidden = false;
-    one.chart ??= new LineChart(byId(one.id), one.options);
-    one.chart.update(sorted);
+    one.chart ??= new LineChart(byId(one.id), one.options, zoom);
+    one.chart.update(sorted, other);
   }
+}
+
+// All charts show the same steps.
+function zoom(range) {
+  byId("zoom-reset").hidden = range === null;
+  for (const { chart } of drawn) chart?.zoom(range);
 }
 
 // In place where the names are the same, so that selected text stays selected.
@@ -77,9 +90,7 @@ function showJob() {
   document.title = `${job.status} · ${name} · Trainyard`;
   setText(byId("model"), name);
   setText(byId("job-id"), job.job_id);
-  if (byId("status").textContent !== job.status) byId("status").replaceChildren(badge(job.status));
-  byId("error").hidden = !job.error;
-  setText(byId("error").querySelector("p"), job.error ?? "");
+  showState();
   showTiles();
   definitions(byId("facts"), [
     ["Data set", job.dataset_path || format.NONE],
@@ -92,6 +103,29 @@ function showJob() {
   setText(byId("config"), JSON.stringify(job.config, null, 2));
 }
 
+// The backend's word for the state; the bridge knows the finer ones (queued, pausing, cancelling).
+function showState() {
+  const state = live?.status ?? job.status;
+  if (byId("status").textContent !== state) byId("status").replaceChildren(badge(state));
+  byId("error").hidden = !job.error;
+  setText(byId("error-text"), job.error ?? "");
+  byId("hint").hidden = !live?.error_hint;
+  setText(byId("hint"), live?.error_hint ?? "");
+  const { text, share } = format.progress(job, live);
+  byId("progress-card").hidden = share === null && live?.status !== "queued";
+  setText(byId("progress-text"), text);
+  byId("progress").hidden = share === null;
+  byId("progress").value = 100 * (share ?? 0);
+  setText(byId("time-left"), live?.slot ? `on ${live.slot}` : "");
+}
+
+function applyBridge({ status, checkpoints }) {
+  live = status;
+  controls.show(status?.status ?? null);
+  showCheckpoints(checkpoints, status?.status === "paused", (path) => controls.ask("resume", { checkpoint_path: path }));
+  if (job) showState();
+}
+
 function apply(changes) {
   job = changes.job;
   showJob();
@@ -101,11 +135,17 @@ function apply(changes) {
 }
 
 setInterval(() => job && showTiles(), TICK_MS);
+byId("zoom-reset").addEventListener("click", () => zoom(null));
+new Compare(jobId, (points) => {
+  other = points;
+  drawCharts();
+});
 showBridge();
-new Stream(path, { changes: apply }, {
+new Stream(`/api/dev/events/${encodedId}`, { changes: apply }, {
   onState: showConnection,
   onGone: () => {
     byId("missing").hidden = false;
     byId("connection").textContent = "";
   },
 });
+new Stream(`/api/dev/bridge/events/${encodedId}`, { bridge: applyBridge }, { onState: () => {} });

@@ -9,13 +9,14 @@ const TICK_MS = 1000;
 const jobs = new Map(); // job id → job, newest first
 const rows = new Map(); // job id → its row
 const filter = byId("filter");
+let active = {}; // job id → what the bridge says of it
 
 function cell(label, className, ...children) {
   return element("td", { role: "cell", class: className, "data-label": label }, ...children);
 }
 
 function progressCell(job) {
-  const { text, share } = format.progress(job);
+  const { text, share } = format.progress(job, active[job.job_id]);
   const node = cell("Progress", "progress", element("span", {}, text));
   if (share !== null) {
     node.append(element("progress", { max: 1, value: share, "aria-label": "Share of the steps" }));
@@ -43,7 +44,7 @@ function row(job) {
     "tr",
     { role: "row" },
     nameCell(job),
-    cell("Status", "status", badge(job.status)),
+    cell("Status", "status", badge(active[job.job_id]?.status ?? job.status)),
     progressCell(job),
     cell("Train loss", "number", format.loss(job.latest.train_loss)),
     cell("Eval loss", "number", format.loss(job.latest.eval_loss)),
@@ -61,18 +62,19 @@ function tick(job, node) {
   setText(node.querySelector(".elapsed > span"), format.elapsed(job));
 }
 
+// Only what changed is replaced: a click needs the same element under the pointer throughout.
 function put(job) {
   const fresh = row(job);
   const old = rows.get(job.job_id);
   if (old) {
-    const focused = old.contains(document.activeElement);
-    old.replaceWith(fresh);
-    if (focused) fresh.querySelector("a").focus();
+    [...fresh.children].forEach((cell, index) => {
+      if (!cell.isEqualNode(old.children[index])) old.children[index].replaceWith(cell);
+    });
   } else {
     byId("jobs").prepend(fresh);
+    rows.set(job.job_id, fresh);
   }
   jobs.set(job.job_id, job);
-  rows.set(job.job_id, fresh);
 }
 
 function summarise() {
@@ -101,6 +103,13 @@ function replaceAll(data) {
   summarise();
 }
 
+function showActive(now) {
+  const changed = new Set([...Object.keys(active), ...Object.keys(now)]);
+  active = now;
+  for (const id of changed) if (jobs.has(id)) put(jobs.get(id));
+  summarise();
+}
+
 filter.addEventListener("input", summarise);
 setInterval(() => jobs.forEach((job, id) => tick(job, rows.get(id))), TICK_MS);
 showBridge();
@@ -109,3 +118,4 @@ new Stream(
   { jobs: replaceAll, job: (job) => { put(job); summarise(); } },
   { onState: showConnection },
 );
+new Stream("/api/dev/bridge/events", { active: showActive }, { onState: () => {} });

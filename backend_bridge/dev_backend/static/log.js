@@ -1,4 +1,5 @@
-// The live log: the last 10,000 lines, following the end until the reader scrolls away.
+// The live log: the last 10,000 lines, following the end until the reader scrolls away; a search
+// hides the lines that do not match.
 
 import { byId, element, setText } from "./dom.js";
 import { count } from "./format.js";
@@ -22,6 +23,8 @@ export class LogView {
       event.target.setAttribute("aria-pressed", wraps);
       this.toEnd();
     });
+    this.search = "";
+    byId("log-search").addEventListener("input", (event) => this.find(event.target.value));
     this.say();
   }
 
@@ -44,11 +47,27 @@ export class LogView {
     const node = element("div", { class: `line ${kind}` });
     if (stamp) node.append(element("span", { class: "stamp" }, `${stamp[1]} `));
     node.append(rest || "\u200b");
+    node.hidden = !this.matches(node);
     return node;
   }
 
+  // ------------------------------------------------------------ searching
+
+  find(text) {
+    this.search = text.trim().toLowerCase();
+    for (const node of this.box.children) node.hidden = !this.matches(node);
+    this.say();
+    this.toEnd();
+  }
+
+  matches(node) {
+    return !this.search || node.textContent.toLowerCase().includes(this.search);
+  }
+
   say() {
-    setText(byId("log-count"), this.total ? `${count(this.total)} lines` : "nothing yet");
+    const lines = this.total ? `${count(this.total)} lines` : "nothing yet";
+    const hits = () => count([...this.box.children].filter((node) => !node.hidden).length);
+    setText(byId("log-count"), this.search ? `${hits()} of ${lines}` : lines);
   }
 
   setFollow(follow) {
