@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from backend_bridge.answers import (
     HealthAnswer,
@@ -21,6 +23,7 @@ from backend_bridge.error_answers import refusals
 from backend_bridge.estimate import estimate_now
 from backend_bridge.job_view import status_view
 from backend_bridge.openapi import START_BODY
+from backend_bridge.prometheus import exposition
 from backend_bridge.request_body import json_body
 
 LOG_LINES_MAX = 100_000
@@ -43,6 +46,22 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
             "slots_out_of_service": bridge.slots.out_of_service(),
             "version": app.version,
         }
+
+
+def add_prometheus(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        dependencies=guard,
+        response_class=Response,
+        responses={
+            200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}},
+            **refusals(401, 503),
+        },
+    )
+    def metrics() -> Response:
+        """Figures for Prometheus: jobs, waits, runs, restarts, deliveries, slots, GPUs."""
+        return Response(exposition(bridge), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:

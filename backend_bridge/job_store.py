@@ -111,6 +111,13 @@ class JobStore:
             pipe.hgetall(f"trainyard:job:{job_id}")
         return [Job.from_hash(raw) for raw in pipe.execute() if raw]
 
+    def statuses(self) -> list[str]:
+        """The state of every job."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in self._members("trainyard:jobs"):
+            pipe.hget(f"trainyard:job:{job_id}", "status")
+        return [status for status in pipe.execute() if status]
+
     def waiting(self) -> list[str]:
         """Ids of the queued jobs, next first."""
         return self._members("trainyard:waiting")

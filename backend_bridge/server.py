@@ -34,7 +34,7 @@ from backend_bridge.error_answers import add_error_answers
 from backend_bridge.file_routes import add_files
 from backend_bridge.host_guard import HostGuard
 from backend_bridge.http_protocol import RequestDeadline
-from backend_bridge.job_routes import add_health, add_reads, add_start
+from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add_start
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.settings import Settings, SettingsError, settings
 
@@ -67,6 +67,7 @@ def make_app(settings: Settings) -> FastAPI:
     _add_docs(app)
     guard = [Depends(_require_key(settings))]
     add_health(app, bridge)
+    add_prometheus(app, bridge, guard)
     add_start(app, bridge, guard)
     add_reads(app, bridge, guard)
     add_control(app, bridge, guard)

@@ -14,7 +14,7 @@ end
 local now = now_ms()
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
 redis.call('HSET', job, 'job_id', id, 'digest', digest, 'status', 'queued', 'attempt', 1,
-  'restarts', 0, 'put_backs', 0, 'pauses', 0, 'created_at', now, 'updated_at', now)
+  'restarts', 0, 'put_backs', 0, 'pauses', 0, 'created_at', now, 'queued_at', now, 'updated_at', now)
 redis.call('SET', key('request', id), ARGV[3])
 redis.call('SET', key('token', id), ARGV[4])
 redis.call('ZADD', JOBS, now, id)

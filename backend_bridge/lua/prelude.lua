@@ -55,3 +55,19 @@ end
 local function wait_score(priority, order)
   return tonumber(priority) * 1e12 + tonumber(order)
 end
+
+-- Count for good, beside the jobs, which are pruned one day (backend_bridge/totals.py reads it).
+local TOTALS = 'trainyard:totals'
+local BUCKETS_S = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
+
+local function count(field) redis.call('HINCRBY', TOTALS, field, 1) end
+
+local function observe(name, since, now)
+  if not since then return end
+  local ms = math.max(0, now - tonumber(since))
+  count(name .. ':count')
+  redis.call('HINCRBY', TOTALS, name .. ':ms', ms)
+  for _, bound in ipairs(BUCKETS_S) do
+    if ms <= bound * 1000 then return count(name .. ':le:' .. bound) end
+  end
+end

@@ -16,6 +16,13 @@ for _, event in ipairs(cjson.decode(ARGV[6])) do
 end
 redis.call('HSET', job, 'status', target, 'updated_at', now)
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
+if ARGV[8] == 'restarts' then count('restarts') end
+if ENDED[target] then count('ended:' .. target) end
+if target == 'queued' or target == 'paused' or ENDED[target] then
+  if redis.call('HDEL', job, 'claim') == 1 then
+    observe('run', redis.call('HGET', job, 'attempt_started_at'), now)
+  end
+end
 
 if REPORTED[target] and ARGV[7] ~= '' then
   append_event(id, attempt, 'status', ARGV[7], 0, 0)
@@ -23,6 +30,7 @@ end
 if redis.call('EXISTS', key('events', id)) == 1 then wake_sender(id, now) end
 
 if target == 'running' then
+  observe('wait', redis.call('HGET', job, 'queued_at'), now)
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
   redis.call('HSETNX', job, 'started_at', now)
@@ -35,6 +43,7 @@ elseif target == 'queued' then
   end
   local priority, order = unpack(redis.call('HMGET', job, 'priority', 'order'))
   redis.call('ZADD', WAITING, wait_score(priority, order), id)
+  redis.call('HSET', job, 'queued_at', now)
   redis.call('HDEL', job, 'completed_at', 'error')
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel', 'progress')

@@ -15,6 +15,7 @@ from tests.support.redis_server import free_port
 KEY = "bridge-k3y"
 
 ROUTES = [
+    ("GET", "/metrics"),
     ("POST", "/api/training/execute"),
     ("GET", "/api/training/status/x"),
     ("GET", "/api/training/logs/x"),

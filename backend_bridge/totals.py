@@ -1,0 +1,60 @@
+"""What the job store has counted since the first job: how long jobs waited and ran, how they ended.
+
+The scripts that change a job's state count (``lua/prelude.lua``), so nothing is counted twice and
+pruning a job takes nothing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from backend_bridge.contract import TERMINAL
+
+KEY = "trainyard:totals"
+BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+"""Upper bounds in seconds; the same stand in ``prelude.lua``."""
+
+
+@dataclass(frozen=True)
+class Durations:
+    """``buckets``: how many were no longer than each of BUCKETS_S, cumulated."""
+
+    buckets: dict[int, int]
+    count: int
+    sum_s: float
+
+
+@dataclass(frozen=True)
+class Totals:
+    """``wait``: from queued to claimed; ``run``: of each attempt. ``ended``: jobs, by state."""
+
+    wait: Durations
+    run: Durations
+    restarts: int
+    ended: dict[str, int]
+
+
+def read_totals(redis: Redis) -> Totals:
+    """``redis`` must decode responses to str. Raises redis.RedisError."""
+    client: Any = redis  # redis-py types every answer as bytes or str, sync or async
+    raw: dict[str, str] = client.hgetall(KEY)
+    return Totals(
+        wait=_durations(raw, "wait"),
+        run=_durations(raw, "run"),
+        restarts=int(raw.get("restarts", 0)),
+        ended={state: int(raw.get(f"ended:{state}", 0)) for state in sorted(TERMINAL)},
+    )
+
+
+def _durations(raw: Mapping[str, str], name: str) -> Durations:
+    buckets, so_far = {}, 0
+    for bound_s in BUCKETS_S:
+        so_far += int(raw.get(f"{name}:le:{bound_s}", 0))
+        buckets[bound_s] = so_far
+    return Durations(
+        buckets, int(raw.get(f"{name}:count", 0)), int(raw.get(f"{name}:ms", 0)) / 1000
+    )
