@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     )
     hang_seconds: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="A training without a step for so long is restarted; unset: from its median.",
+        description="A training without a step for so long, or before its first without a sign of "
+        "life, is restarted; unset: from its median step, before the first half an hour.",
     )
     park_seconds: Annotated[float, Field(ge=0)] = Field(
         3600, description="How long a paused training waits in its process; 0: not at all."

@@ -1,37 +1,55 @@
-"""Sees a training that makes no step any more."""
+"""Sees a training that makes no step any more, or that never comes to its first."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Callable
+
+from worker.cpu_time import cpu_time_s
 
 STEPS_NEEDED = 5
 MEDIANS = 50
 FLOOR_S = 120.0
+START_S = 1800.0
+"""Limit while the steps are not known: the start may wait for a slow disk or network."""
+STIRRING_CPU_S = 0.1
+"""Processor time that shows a start to be at work; a thread that only waits uses less in hours."""
 
 
 class HangWatch:
     """Told of every sign of progress; :meth:`is_hung` says when there has been none for too long.
 
     The limit is ``hang_s`` where set, else MEDIANS times the median step, at least FLOOR_S, once
-    STEPS_NEEDED steps are known. Before the first step (downloads, tokenising) and while it is
-    held nothing counts as a hang. Times are ``time.monotonic()``.
+    STEPS_NEEDED steps are known, and START_S until then. Before the first step (downloads, loading,
+    tokenising) any sign of life counts: output, an event, processor time (``cpu_s(pid)``, in
+    seconds). After it only events do: output may come from a training that hangs, and a busy loop
+    is a hang. Times are ``time.monotonic()``.
     """
 
-    def __init__(self, hang_s: float | None = None) -> None:
+    def __init__(
+        self, hang_s: float | None = None, cpu_s: Callable[[int], float] = cpu_time_s
+    ) -> None:
         self._hang_s = hang_s
+        self._cpu_s = cpu_s
+        self._cpu_seen = 0.0
         self._seconds: deque[float] = deque(maxlen=200)
         self._last_step: int | None = None
         self._last_sign: float | None = None
         self._last_step_at = 0.0
 
     @property
-    def limit_s(self) -> float | None:
-        """Seconds without a sign that count as a hang; None while that cannot be told."""
+    def is_starting(self) -> bool:
+        """Whether no step is known yet."""
+        return self._last_step is None
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds without a sign that count as a hang."""
         if self._hang_s is not None:
             return self._hang_s
         if len(self._seconds) < STEPS_NEEDED:
-            return None
+            return START_S
         return max(FLOOR_S, MEDIANS * statistics.median(self._seconds))
 
     def progress(self, step: int, now: float) -> None:
@@ -43,14 +61,25 @@ class HangWatch:
         self._last_sign = now
 
     def sign(self, now: float) -> None:
-        """Any other sign of life after the first step: a phase, a checkpoint, a hold that ended."""
-        if self._last_sign is not None:
+        """Any other event: a phase, a checkpoint, a hold that ended."""
+        self._last_sign = now
+
+    def output(self, now: float) -> None:
+        """A line of output."""
+        if self.is_starting:
+            self._last_sign = now
+
+    def look(self, pid: int, now: float) -> None:
+        """Look at the training process, from its start on."""
+        if self._last_sign is None:
+            self._last_sign = now
+        if self.is_starting and abs((cpu := self._cpu_s(pid)) - self._cpu_seen) > STIRRING_CPU_S:
+            self._cpu_seen = cpu
             self._last_sign = now
 
     def silent_s(self, now: float) -> float:
-        """Seconds since the last sign; 0 before the first step."""
+        """Seconds since the last sign; 0 before the process runs."""
         return 0.0 if self._last_sign is None else now - self._last_sign
 
     def is_hung(self, now: float) -> bool:
-        limit = self.limit_s
-        return limit is not None and self.silent_s(now) > limit
+        return self.silent_s(now) > self.limit_s

@@ -200,6 +200,7 @@ class Supervisor:
         match item:
             case str():
                 self._emit(item)
+                self._hang.output(time.monotonic())
             case int() if item == self._sigterm_fd:
                 self._terminate()
             case int():
@@ -299,11 +300,17 @@ class Supervisor:
     def _look_for_a_hang(self, now: float) -> None:
         if self.lease.held or self.outcome is not None:
             self._hang.sign(now)
-        if self.hung or self._training_pid is None or not self._hang.is_hung(now):
+        if self.hung or self._training_pid is None:
+            return
+        self._hang.look(self._training_pid, now)
+        if not self._hang.is_hung(now):
             return
         self.hung = True
-        silent_s = self._hang.silent_s(now)
-        self.say(f"No step for {silent_s:.0f} s: it hangs. Where its threads stand:", logging.ERROR)
+        lacks = "sign of life before its first step" if self._hang.is_starting else "step"
+        self.say(
+            f"No {lacks} for {self._hang.silent_s(now):.0f} s: it hangs. Where its threads stand:",
+            logging.ERROR,
+        )
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._training_pid, signal.SIGUSR1)
         self._kill_at = now + STACKS_S
@@ -325,7 +332,8 @@ class Supervisor:
         if self.stopping or self.terminated:
             return {"outcome": "put_back"}
         if self.hung:
-            raise AttemptLost("The training hung: it made no step any more.", ErrorKind.HANG)
+            when = "before its first step" if self._hang.is_starting else "it made no step any more"
+            raise AttemptLost(f"The training hung: {when}.", ErrorKind.HANG)
         if self.outcome is not None and kind == "failed":
             if (refusal := self._refused_checkpoint(self.outcome.error)) is not None:
                 return {"outcome": "refused", "report": refusal.model_dump_json()}

@@ -101,9 +101,8 @@ def test_a_minute_without_redis_at_the_lease_that_users_have() -> None:
         stack.wait_delivered("minute")
         assert stack.backend.statuses("minute") == ["running", "cancelled"]
         assert stack.backend.logs("minute") == stack.log("minute").splitlines()
-        steps = [p["step"] for p in stack.bridge.metrics("minute") if "train_loss" in p]
-        assert steps == list(range(20, steps[-1] + 1, 20)), "those made without Redis are there"
-        assert steps[-1] > held_at - 20
+        steps = {point["step"] for point in stack.bridge.metrics("minute")}
+        assert steps >= set(range(20, held_at + 1, 20)), "those made without Redis are there"
 
 
 def written(stack: Stack, job_id: str) -> set[tuple[str, int]]:

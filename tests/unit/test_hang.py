@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from worker.hang import FLOOR_S, MEDIANS, STEPS_NEEDED, HangWatch
+import subprocess
+import sys
+
+from worker.cpu_time import cpu_time_s
+from worker.hang import FLOOR_S, MEDIANS, START_S, STEPS_NEEDED, STIRRING_CPU_S, HangWatch
 
 
 def stepping(watch: HangWatch, seconds: float, count: int) -> float:
@@ -11,9 +15,68 @@ def stepping(watch: HangWatch, seconds: float, count: int) -> float:
     return (count - 1) * seconds
 
 
-def test_before_the_first_step_nothing_is_a_hang() -> None:
-    watch = HangWatch(hang_s=5)
-    assert not watch.is_hung(10_000)
+class Cpu:
+    """Processor time as a test wants it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, pid: int) -> float:
+        return self.seconds
+
+
+def test_before_the_process_runs_nothing_is_a_hang() -> None:
+    assert not HangWatch(hang_s=5).is_hung(10_000)
+
+
+def test_a_start_without_any_sign_of_life_is_a_hang() -> None:
+    for watch, limit_s in ((HangWatch(cpu_s=Cpu()), START_S), (HangWatch(5, cpu_s=Cpu()), 5)):
+        watch.look(1, 100)
+        watch.look(1, 100 + limit_s)
+        assert not watch.is_hung(100 + limit_s)
+        assert watch.is_hung(100.1 + limit_s)
+        assert watch.is_starting
+
+
+def test_processor_time_output_and_events_are_signs_of_life_of_a_start() -> None:
+    cpu = Cpu()
+    watch = HangWatch(5, cpu_s=cpu)
+    watch.look(1, 100)
+    cpu.seconds += 2 * STIRRING_CPU_S
+    watch.look(1, 104)
+    assert watch.silent_s(104) == 0
+    cpu.seconds += STIRRING_CPU_S / 2
+    watch.look(1, 107)
+    assert watch.silent_s(107) == 3
+    watch.output(108)
+    assert watch.silent_s(108) == 0
+    watch.sign(111)
+    assert watch.silent_s(111) == 0
+
+
+def test_after_the_first_step_neither_output_nor_a_busy_loop_is_a_sign() -> None:
+    cpu = Cpu()
+    watch = HangWatch(5, cpu_s=cpu)
+    watch.look(1, 99)
+    watch.progress(1, 100)
+    cpu.seconds += 4
+    watch.look(1, 104)
+    watch.output(104)
+    assert watch.is_hung(105.1)
+
+
+def test_processor_time_of_descendants_counts() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    shell = f"{sys.executable} -c '{burn}'; true"  # the shell stays, as a parent
+    with subprocess.Popen(
+        ["sh", "-c", shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        assert cpu_time_s(process.pid) >= 0.25
+        process.stdin.write(b"\n")
+    assert cpu_time_s(process.pid) == 0, "there is no such process any more"
 
 
 def test_a_set_limit_holds_from_the_first_step_on() -> None:
@@ -41,8 +104,8 @@ def test_fast_steps_have_a_floor() -> None:
 def test_too_few_steps_tell_nothing() -> None:
     watch = HangWatch()
     last = stepping(watch, 1, STEPS_NEEDED)
-    assert watch.limit_s is None
-    assert not watch.is_hung(last + 10_000)
+    assert watch.limit_s == START_S
+    assert not watch.is_hung(last + START_S - 1)
 
 
 def test_several_steps_between_two_signs_count_each() -> None:
