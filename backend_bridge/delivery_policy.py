@@ -16,9 +16,10 @@ class DeliveryPolicy:
     pauses after a 401 or 404; the next one is final, and so is any later one until something
     is delivered. ``missing_route_delay_s``: pause after a 405. ``turn_s``: how long one job may
     keep a sender while others wait. ``redis_pause_s``: pause while Redis is away. ``poll_s``: how
-    often a forwarder looks for due jobs where no event wakes it. ``lock_margin_s``: how
-    long a job's lock outlasts a request; a dead sender's job waits for it. ``random`` gives
-    numbers in [0, 1).
+    often a forwarder looks for due jobs where no event wakes it. ``patience_s``: how long
+    a message may hold up what stands behind it. ``slow_s``: a job with a slower answer is served
+    after the others. ``lock_margin_s``: how long a job's lock outlasts a request; a dead sender's
+    job waits for it. ``random`` gives numbers in [0, 1).
     """
 
     backoff_base_s: float = 0.5
@@ -29,6 +30,8 @@ class DeliveryPolicy:
     turn_s: float = 2.0
     redis_pause_s: float = 0.5
     poll_s: float = 1.0
+    patience_s: float = 30.0
+    slow_s: float = 1.0
     lock_margin_s: float = 5.0
     random: Callable[[], float] = secrets.SystemRandom().random
 

@@ -30,20 +30,14 @@ _LOOK_MIN_S = 0.01
 _LISTEN_S = 0.2
 _DUE_LIMIT = 1000
 
-_FAILED = {
-    TurnEnd.NOTHING_LEFT: False,
-    TurnEnd.OTHERS_WAIT: False,
-    TurnEnd.FAILED: True,
-    TurnEnd.NOT_TAKEN: None,
-}
-
 
 class Forwarder:
     """A courier of events. ``redis`` must decode responses to str.
 
     ``senders`` jobs are sent side by side; at most half of the senders work on jobs whose last
-    try failed. ``request_timeout_s`` bounds one request. ``client_factory`` makes the client of
-    one sender thread. Raises ValueError where ``backend_url`` is no plain http(s) address.
+    try failed or was slow. ``request_timeout_s`` bounds one request. ``client_factory`` makes the
+    client of one sender thread. Raises ValueError where ``backend_url`` is no plain http(s)
+    address.
     """
 
     def __init__(
@@ -129,12 +123,12 @@ class Forwarder:
 
     # ------------------------------------------------------------ sending
 
-    def _send_jobs(self, jobs: ReadyJobs, stop: Event, failing_too: bool) -> None:
+    def _send_jobs(self, jobs: ReadyJobs, stop: Event, troubled_too: bool) -> None:
         with self._make_client() as client:
-            while (job := jobs.take(failing_too=failing_too)) is not None:
-                end = TurnEnd.NOT_TAKEN
+            while (job := jobs.take(troubled_too=troubled_too)) is not None:
+                troubled = None
                 try:
-                    end = self._turn(job, client, jobs, stop)
+                    troubled = self._turn(job, client, jobs, stop)
                 except HoldLost:
                     log.info(
                         "job %s: another sender has taken it",
@@ -157,12 +151,17 @@ class Forwarder:
                         extra={"action": "sender_error", "job_id": job.job_id},
                     )
                 finally:
-                    jobs.done(job, failed=_FAILED[end])
-                if end is TurnEnd.OTHERS_WAIT:
-                    jobs.offer(ReadyJob(job.job_id, woken=False))
+                    jobs.done(job, troubled=troubled)
 
-    def _turn(self, job: ReadyJob, client: BackendClient, jobs: ReadyJobs, stop: Event) -> TurnEnd:
+    def _turn(
+        self, job: ReadyJob, client: BackendClient, jobs: ReadyJobs, stop: Event
+    ) -> bool | None:
+        """Whether the backend was in trouble; None where the job was not ours to send."""
         claim = self._outbox.claim(job.job_id, woken=job.woken)
         if claim is None:
-            return TurnEnd.NOT_TAKEN
-        return Turn(claim, self._outbox, client, self._policy, stop, jobs.others_wait).run()
+            return None
+        turn = Turn(claim, self._outbox, client, self._policy, stop, jobs.others_wait)
+        end = turn.run()
+        if end is TurnEnd.OTHERS_WAIT:
+            jobs.offer(ReadyJob(job.job_id, woken=False))
+        return turn.troubled or end is TurnEnd.FAILED

@@ -1,18 +1,16 @@
-"""What an entry of a job's event stream is on the wire: one request, two where lines were cut."""
+"""What an entry of a job's event stream is on the wire."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from backend_bridge.client import ROUTES, Answer, BackendClient
 from backend_bridge.contract import BackendStatus, Metric
-from backend_bridge.outbox import Claim, Entry
+from backend_bridge.outbox import Entry
 
 REPORTED_KINDS = ("status", "metric", "log")
 """Kinds of entries that the backend hears; the others are for readers of the stream."""
@@ -23,8 +21,6 @@ ROUTE_OF_KIND = {
     "log": ROUTES["logs"],
 }
 """Where each kind goes, as the contract names it."""
-
-_STAMP_LENGTH = len("[2026-01-01 00:00:00]")
 
 
 class _StatusData(BaseModel):
@@ -60,6 +56,11 @@ class LogMessage:
     lines: Sequence[str]
     next_line: int
 
+    @property
+    def first_line(self) -> int:
+        """Number of its first line."""
+        return self.next_line - len(self.lines)
+
 
 Message = StatusMessage | MetricMessage | LogMessage
 
@@ -91,29 +92,3 @@ def read_entry(job_id: str, entry: Entry) -> Message:
         return MetricMessage(key, Metric.model_validate_json(fields["data"]).to_backend())
     lines = _LINES.validate_json(fields["data"])
     return LogMessage(key, lines, int(fields["first_line"]) + len(lines))
-
-
-def gap_before(claim: Claim, message: LogMessage) -> LogMessage | None:
-    """The line that says how many log lines were cut before ``message``, where some were.
-
-    It is written into the claim before it is sent: where more is cut before the next try, that
-    try repeats this line with this key, and another line follows for the rest. So every line is
-    either delivered or counted once.
-    """
-    if not claim.state.get("gap"):
-        first_line = message.next_line - len(message.lines)
-        cut = first_line - claim.number("next_line")
-        if cut <= 0:
-            return None
-        gap = {"key": f"{message.key}-gap", "line": _gap_line(message, cut), "to": first_line}
-        claim.put("gap", json.dumps(gap))
-    stored = json.loads(claim.state["gap"])
-    return LogMessage(stored["key"], [stored["line"]], stored["to"])
-
-
-def _gap_line(message: LogMessage, cut: int) -> str:
-    stamp = message.lines[0][:_STAMP_LENGTH] if message.lines else ""
-    if not (len(stamp) == _STAMP_LENGTH and stamp[0] == "[" and stamp[-1] == "]"):
-        stamp = f"[{datetime.now(UTC):%Y-%m-%d %H:%M:%S}]"
-    lines = "1 log line was" if cut == 1 else f"{cut} log lines were"
-    return f"{stamp} … {lines} cut here (the complete log lies in the job's folder)"

@@ -5,6 +5,7 @@ Keys, below ``trainyard:``
     undelivered          sorted set: job id → when it is due, ms of Redis's clock
     delivery:{id}        hash: how far its events are delivered (fields: :class:`Claim`)
     delivery-lock:{id}   holder of the job, with a time to live
+    status-index:{id}    list: stream ids of its statuses
     set-aside            list of JSON: what the backend will never take, newest first
     set-aside-counts     hash: kind → how many were ever set aside
     missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
@@ -36,6 +37,9 @@ SET_ASIDE_KEPT = 1000
 
 _LUA = Path(__file__).parent / "lua"
 _DATA_LIMIT = 2000
+PAGE_ENTRIES = 100
+PAGE_BYTES = 262_144
+"""What is read at a time, so that a sender's memory does not grow with the backlog."""
 
 
 class OutboxError(Exception):
@@ -76,12 +80,13 @@ class Claim:
 
     ``state`` is the delivery hash: ``cursor`` (every entry up to it is handled),
     ``ahead_{kind}`` (those of this kind are handled up to it, beyond the cursor),
-    ``missing_{kind}`` (ms of Redis's clock until which that route is not tried), ``next_line``
-    (number of the next log line), ``gap`` (a line about cut lines that is under way, JSON),
-    ``failures`` and ``access_failures`` (in a row), ``written_{kind}`` and ``done_{kind}`` (how
-    many entries were written, and how many delivered or set aside), ``ended_attempt`` (the last
-    attempt whose terminal status was delivered), ``last_error``. Change it with :meth:`put`; it is
-    stored by the next call of :class:`Outbox`.
+    ``later_{kind}`` (ms of Redis's clock until which that kind is not tried), ``missing_{kind}``
+    (its route was missing), ``next_line`` (number of the next log line), ``gap`` (a line about cut
+    lines that is under way, JSON), ``batch_to`` (the next request holds the lines up to here),
+    ``failures_{kind}`` and ``access_failures`` (in a row), ``written_{kind}`` and ``done_{kind}``
+    (how many entries were written, and how many delivered or set aside), ``ended_attempt`` (the
+    last attempt whose terminal status was delivered), ``last_error``. Change it with :meth:`put`;
+    it is stored by the next call of :class:`Outbox`.
     """
 
     job_id: str
@@ -91,6 +96,8 @@ class Claim:
     now_ms: int
     held_until: float
     """time.monotonic() until which no other sender can take the job."""
+    last_status: str
+    """Stream id of the newest status."""
     changed: dict[str, str] = field(default_factory=dict)
 
     def put(self, name: str, value: str | int) -> None:
@@ -119,9 +126,9 @@ class Outbox:
         self.redis = redis
         self.lock_s = lock_s
         prelude = (_LUA / "prelude.lua").read_text()
-        self._due, self._claim, self._hold, self._release = (
+        self._due, self._claim, self._read, self._hold, self._release = (
             redis.register_script(prelude + (_LUA / f"outbox_{name}.lua").read_text())
-            for name in ("due", "claim", "hold", "release")
+            for name in ("due", "claim", "read", "hold", "release")
         )
 
     def due(self, limit: int) -> tuple[list[str], float | None]:
@@ -132,8 +139,7 @@ class Outbox:
     def claim(self, job_id: str, *, woken: bool = False) -> Claim | None:
         """Take a job that is due; None where it is not, or another sender has it.
 
-        ``woken``: a new event is why. It lets a job be taken that waits for nothing but a
-        missing route.
+        ``woken``: a new event is why. It lets a job be taken of which one kind alone waits.
         """
         asked = time.monotonic()
         answer = self._claim(
@@ -141,7 +147,7 @@ class Outbox:
         )
         if answer is None:
             return None
-        now_ms, holder, token, flat = answer
+        now_ms, holder, token, flat, last_status = answer
         return Claim(
             job_id=job_id,
             holder=holder,
@@ -149,12 +155,26 @@ class Outbox:
             state=dict(zip(flat[::2], flat[1::2], strict=True)),
             now_ms=now_ms,
             held_until=asked + self.lock_s,
+            last_status=last_status,
         )
 
-    def read(self, job_id: str, after: str, count: int) -> list[Entry]:
-        """Up to ``count`` entries beyond the id ``after``, oldest first."""
-        rows: Any = self.redis.xrange(f"trainyard:events:{job_id}", f"({after}", "+", count=count)
-        return [Entry(entry_id, fields) for entry_id, fields in rows]
+    def read(self, job_id: str, after: str) -> list[Entry]:
+        """The next page of entries beyond the id ``after``, oldest first; [] at the end."""
+        rows = self._read(args=[job_id, after, PAGE_ENTRIES, PAGE_BYTES])
+        return [
+            Entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            for entry_id, flat in rows
+        ]
+
+    def statuses_beyond(self, job_id: str, entry: Entry) -> list[Entry]:
+        """The statuses that were written after ``entry``, oldest first."""
+        redis: Any = self.redis  # redis-py types every answer as bytes or str, sync or async
+        ids = redis.lrange(f"trainyard:status-index:{job_id}", 0, -1)
+        pipe = redis.pipeline(transaction=False)
+        for entry_id in ids:
+            if entry_position(entry_id) > entry.position:
+                pipe.xrange(f"trainyard:events:{job_id}", entry_id, entry_id)
+        return [Entry(*row) for rows in pipe.execute() for row in rows]
 
     def hold(self, claim: Claim) -> None:
         """Store the claim's changes and extend its lock. Raises HoldLost."""
@@ -185,8 +205,8 @@ class Outbox:
         """Give the job back, due in so many seconds. Raises HoldLost."""
         self._give_back(claim, str(int(due_in_s * 1000)), "", "")
 
-    def put_back_missing_route(self, claim: Claim, *, due_in_s: float, after: str) -> bool:
-        """Give a job back that waits only for a route the backend lacks; a new event ends that.
+    def put_back_kind(self, claim: Claim, *, due_in_s: float, after: str) -> bool:
+        """Give a job back of which some kinds wait; a new event, of another kind maybe, ends that.
 
         False, and the job still held, where events lie beyond ``after``. Raises HoldLost.
         """
@@ -212,7 +232,7 @@ class Outbox:
 
     def _store(self, claim: Claim, kind: str, record: str) -> None:
         asked = time.monotonic()
-        now_ms = self._hold(
+        now_ms, last_status = self._hold(
             args=[
                 claim.job_id,
                 claim.holder,
@@ -226,7 +246,7 @@ class Outbox:
         if not now_ms:
             raise HoldLost(claim.job_id)
         claim.changed.clear()
-        claim.now_ms = now_ms
+        claim.now_ms, claim.last_status = now_ms, last_status
         claim.held_until = asked + self.lock_s
 
     def _give_back(self, claim: Claim, due_in_ms: str, after: str, soft: str) -> bool:

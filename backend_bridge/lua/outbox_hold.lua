@@ -1,10 +1,11 @@
 -- Write down what was handled, and extend the lock. ARGV: id, holder, lock in ms, set-aside
 -- record (JSON, '' = none), its kind, records kept, then (field, value) pairs of the delivery hash.
--- Returns Redis's time in ms, or 0 where another sender has taken the job. A lock that ran out
+-- Returns Redis's time in ms and the id of the newest status; 0 for a time where another sender has
+-- taken the job. A lock that ran out
 -- without anybody taking the job is taken again.
 local id, holder, now = ARGV[1], ARGV[2], now_ms()
 local delivery = key('delivery', id)
-if redis.call('HGET', delivery, 'holder') ~= holder then return 0 end
+if redis.call('HGET', delivery, 'holder') ~= holder then return {0, ''} end
 for i = 7, #ARGV, 2 do redis.call('HSET', delivery, ARGV[i], ARGV[i + 1]) end
 if ARGV[4] ~= '' then
   redis.call('LPUSH', 'trainyard:set-aside', ARGV[4])
@@ -14,4 +15,4 @@ if ARGV[4] ~= '' then
 end
 redis.call('SET', key('delivery-lock', id), holder, 'PX', ARGV[3])
 redis.call('ZADD', UNDELIVERED, 'XX', now + tonumber(ARGV[3]), id)
-return now
+return {now, redis.call('LINDEX', key('status-index', id), -1) or '0-0'}

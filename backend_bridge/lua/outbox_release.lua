@@ -13,7 +13,8 @@ end
 if ARGV[3] == '' then
   redis.call('ZREM', UNDELIVERED, id)
   if redis.call('EXISTS', key('job', id)) == 0 then  -- a refused request: it was never a job
-    redis.call('DEL', key('events', id), key('token', id), delivery, key('delivery-lock', id))
+    redis.call('DEL', key('events', id), key('status-index', id), key('token', id), delivery,
+      key('delivery-lock', id))
     return 1
   end
 else

@@ -28,6 +28,14 @@ local function trim_log(id, total, keep)
   end
 end
 
+-- Append a status; those are found without reading what lies between.
+local function append_status(id, attempt, sequence, data)
+  local entry = redis.call('XADD', key('events', id), '*', 'kind', 'status', 'attempt', attempt,
+    'sequence', sequence, 'data', data)
+  redis.call('RPUSH', key('status-index', id), entry)
+  redis.call('HINCRBY', key('delivery', id), 'written_status', 1)
+end
+
 -- Append one event; `lines` is the number of log lines in it, 0 for every other kind.
 local function append_event(id, attempt, kind, data, lines, keep)
   local job = key('job', id)
@@ -39,6 +47,8 @@ local function append_event(id, attempt, kind, data, lines, keep)
       'sequence', sequence, 'data', data, 'first_line', first)
     redis.call('RPUSH', key('log-index', id), entry .. ' ' .. first .. ' ' .. lines)
     trim_log(id, total, keep)
+  elseif kind == 'status' then
+    append_status(id, attempt, sequence, data)
   else
     redis.call('HINCRBY', key('delivery', id), 'written_' .. kind, 1)
     redis.call('XADD', key('events', id), '*', 'kind', kind, 'attempt', attempt,

@@ -3,8 +3,6 @@
 local id = ARGV[1]
 if redis.call('EXISTS', key('job', id)) == 1 then return 0 end
 redis.call('SET', key('token', id), ARGV[2])
-redis.call('HINCRBY', key('delivery', id), 'written_status', 1)
-redis.call('XADD', key('events', id), '*', 'kind', 'status', 'attempt', 0, 'sequence', ARGV[3],
-  'data', ARGV[4])
+append_status(id, 0, ARGV[3], ARGV[4])
 wake_sender(id, now_ms())
 return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -13,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,21 +22,20 @@ from redis import Redis
 
 from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.forwarder import Forwarder
 from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
+from tests.support.forwarding import (
+    endpoints,
+    first_tries,
+    forwarding,
+    lines_of,
+    statuses_of,
+    steps_of,
+    wait_delivered,
+)
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
-
-QUICK = DeliveryPolicy(
-    backoff_base_s=0.02,
-    backoff_cap_s=0.1,
-    access_delays_s=(0.02, 0.02),
-    missing_route_delay_s=0.3,
-    redis_pause_s=0.05,
-    poll_s=0.05,
-)
 
 
 class Forward(Protocol):
@@ -62,58 +61,9 @@ def backend() -> Iterator[ScriptedBackend]:
         yield backend
 
 
-@contextmanager
-def running(forwarder: Forwarder) -> Iterator[threading.Event]:
-    """A forwarder at work in a thread; it must end when it is told to."""
-    stop = threading.Event()
-    thread = threading.Thread(target=forwarder.run, args=(stop,))
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive(), "the forwarder does not stop"
-
-
 @pytest.fixture
 def forward(redis: Redis) -> Forward:
-    def start(url: str, **options: Any) -> AbstractContextManager[threading.Event]:
-        settings: dict[str, Any] = {"policy": QUICK, "request_timeout_s": 5.0, "senders": 4}
-        return running(Forwarder(redis, url, **{**settings, **options}))
-
-    return start
-
-
-def wait_delivered(redis: Redis, timeout_s: float = 60) -> None:
-    wait_until(
-        lambda: redis.zcard("trainyard:undelivered") == 0, "all is delivered", timeout_s=timeout_s
-    )
-
-
-def endpoints(requests: list[Received]) -> list[str]:
-    return [request.path.rpartition("/")[2] for request in requests]
-
-
-def lines_of(requests: list[Received]) -> list[str]:
-    """Text of all log lines, without the time stamps."""
-    return [
-        line.partition("] ")[2]
-        for request in requests
-        if request.path.endswith("/logs")
-        for line in request.body["logs"]
-    ]
-
-
-def statuses_of(requests: list[Received]) -> list[str]:
-    return [request.body["status"] for request in requests if request.path.endswith("/status")]
-
-
-def first_tries(requests: list[Received]) -> list[Received]:
-    """One request of each key. Tries of one key must follow one another: order is kept."""
-    keys = [key for key, _ in groupby(request.key for request in requests)]
-    assert len(keys) == len(set(keys)), f"a message overtook another: {keys}"
-    return [next(group) for _, group in groupby(requests, key=lambda request: request.key)]
+    return functools.partial(forwarding, redis)
 
 
 def set_aside(redis: Redis) -> list[dict[str, Any]]:
@@ -193,14 +143,14 @@ def test_troubles_are_tried_again_with_the_same_key(
     with forward(backend.url, request_timeout_s=1.0):
         job = RunningJob(redis, "job-1")
         for number in range(10):
-            job.log(f"line {number}")
+            job.metric(number + 1)
         job.complete()
         wait_delivered(redis)
     requests = backend.of("job-1")
-    assert lines_of(first_tries(requests)) == [f"line {number}" for number in range(10)]
+    assert steps_of(first_tries(requests)) == list(range(1, 11))
     tries = list(Counter(request.key for request in requests).values())
     assert tries == [2] * len(troubles) + [1] * (12 - len(troubles))
-    assert redis.hget("trainyard:delivery:job-1", "failures") == ""
+    assert redis.hget("trainyard:delivery:job-1", "failures_metric") == ""
     assert set_aside(redis) == []
 
 
@@ -220,7 +170,9 @@ def test_the_backend_is_away_and_comes_back(redis: Redis, forward: Forward) -> N
     job = RunningJob(redis, "job-1")
     with forward(url):
         job.log("kept")
-        wait_until(lambda: redis.hget("trainyard:delivery:job-1", "failures"), "a failure is noted")
+        wait_until(
+            lambda: redis.hget("trainyard:delivery:job-1", "failures_status"), "a failure is noted"
+        )
     assert redis.hget("trainyard:delivery:job-1", "last_error") == "connection refused"
     with ScriptedBackend() as backend, forward(backend.url):
         wait_delivered(redis)
@@ -293,7 +245,7 @@ def test_a_dead_token_costs_a_few_tries_and_holds_up_nobody(
     dead, good = RunningJob(redis, "dead"), RunningJob(redis, "good")
     with forward(backend.url, senders=1):
         for number in range(5):
-            dead.log(f"line {number}")
+            dead.metric(number + 1)
             good.log(f"line {number}")
         wait_delivered(redis)
     assert lines_of(backend.of("good")) == [f"line {number}" for number in range(5)]
@@ -378,7 +330,7 @@ def test_a_route_that_the_backend_lacks_keeps_its_messages_and_no_others(
         wait_delivered(redis)
     delivered = backend.of("job-1")
     logs = [request for request in delivered if request.method == "POST"]
-    assert lines_of(logs[len(logs) - 3 :]) == ["line 1", "line 2", "line 3"]
+    assert lines_of(first_tries(logs)) == ["line 1", "line 2", "line 3"]
     steps = [request.body["step"] for request in delivered if request.method == "PUT"]
     assert steps == [1, 2, 3, 4]
     assert statuses_of(delivered) == ["running", "completed"]
@@ -450,13 +402,13 @@ def test_a_lost_wake_is_made_up_for_by_the_poll(
         wait_until(lambda: len(backend.received) == 2, "the event was found")
 
 
-def test_a_job_with_endless_logs_does_not_keep_the_only_sender(
+def test_a_job_with_much_to_send_does_not_keep_the_only_sender(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
     backend.answer = lambda request: Reply(delay_s=0.02)
     chatty = RunningJob(redis, "chatty")
     for number in range(80):
-        chatty.log(f"line {number}")
+        chatty.metric(number + 1)
     policy = DeliveryPolicy(turn_s=0.1, poll_s=0.05)
     with forward(backend.url, senders=1, policy=policy):
         wait_until(lambda: backend.received, "it has begun")
@@ -464,7 +416,7 @@ def test_a_job_with_endless_logs_does_not_keep_the_only_sender(
         wait_until(lambda: backend.of("other"), "the other job has its turn")
         assert len(backend.of("chatty")) < 81
         wait_delivered(redis)
-    assert lines_of(backend.of("chatty")) == [f"line {number}" for number in range(80)]
+    assert steps_of(backend.of("chatty")) == list(range(1, 81))
 
 
 def test_it_stops_within_the_time_of_one_request(
@@ -473,7 +425,7 @@ def test_it_stops_within_the_time_of_one_request(
     backend.script("job-1", [OK, Reply(delay_s=0.5), Reply(delay_s=60)])
     job = RunningJob(redis, "job-1")
     for number in range(3):
-        job.log(f"line {number}")
+        job.metric(number + 1)
     with forward(backend.url) as stop:
         wait_until(lambda: len(backend.received) == 2, "a request is under way")
         stop.set()
@@ -481,7 +433,7 @@ def test_it_stops_within_the_time_of_one_request(
     assert redis.zscore("trainyard:undelivered", "job-1") is not None
     with forward(backend.url, request_timeout_s=1.0):
         wait_delivered(redis)
-    assert lines_of(first_tries(backend.received)) == ["line 0", "line 1", "line 2"]
+    assert steps_of(first_tries(backend.received)) == [1, 2, 3]
     assert Counter(request.key for request in backend.received)["job-1:1:2"] == 1
 
 
@@ -498,7 +450,7 @@ def test_redis_restarts_in_the_middle(
     backend.answer = lambda request: Reply(delay_s=0.02)
     job = RunningJob(redis, "job-1")
     for number in range(60):
-        job.log(f"line {number}")
+        job.metric(number + 1)
     with forward(backend.url):
         wait_until(lambda: len(backend.received) > 10, "it has begun")
         getattr(server, end)()
@@ -508,7 +460,7 @@ def test_redis_restarts_in_the_middle(
         server.start()
         job.complete()
         wait_delivered(redis)
-    assert lines_of(backend.received) == [f"line {number}" for number in range(60)]
+    assert steps_of(backend.received) == list(range(1, 61))
     assert statuses_of(backend.received) == ["running", "completed"]
     assert max(Counter(request.key for request in backend.received).values()) == 1
 
@@ -542,7 +494,7 @@ def test_another_goes_on_where_a_killed_forwarder_was(
     backend.answer = lambda request: Reply(delay_s=0.02)
     job = RunningJob(redis, "job-1")
     for number in range(60):
-        job.log(f"line {number}")
+        job.metric(number + 1)
     with forwarder_process(server, backend.url):
         wait_until(lambda: len(backend.received) > 20, "it has begun")
     assert len(backend.received) < 60
@@ -550,7 +502,7 @@ def test_another_goes_on_where_a_killed_forwarder_was(
     with forward(backend.url):
         wait_delivered(redis)
     requests = backend.received
-    assert lines_of(first_tries(requests)) == [f"line {number}" for number in range(60)]
+    assert steps_of(first_tries(requests)) == list(range(1, 61))
     assert statuses_of(requests) == ["running", "completed"]
     repeated = [key for key, n in Counter(request.key for request in requests).items() if n > 1]
     assert len(repeated) <= 1, "more than the one whose answer was lost was sent again"
@@ -562,7 +514,7 @@ def test_a_frozen_forwarder_sends_nothing_after_another_took_its_job(
     backend.answer = lambda request: Reply(delay_s=0.02)
     job = RunningJob(redis, "job-1")
     for number in range(100):
-        job.log(f"line {number}")
+        job.metric(number + 1)
     with forwarder_process(server, backend.url) as frozen:
         wait_until(lambda: len(backend.received) > 10, "it has begun")
         os.kill(frozen.pid, signal.SIGSTOP)
@@ -576,7 +528,7 @@ def test_a_frozen_forwarder_sends_nothing_after_another_took_its_job(
         wait_delivered(redis)
         assert statuses_of(backend.received) == ["running", "completed"]
         assert len(backend.received) == sent + 1
-    assert lines_of(first_tries(backend.received)) == [f"line {number}" for number in range(100)]
+    assert steps_of(first_tries(backend.received)) == list(range(1, 101))
     assert backend.most_in_flight["job-1"] == 1
 
 

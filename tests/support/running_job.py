@@ -27,6 +27,7 @@ class RunningJob:
         self.store = JobStore(redis, log_lines_kept=log_lines_kept)
         self.job_id = job_id
         self.token = token
+        self.attempt = 1
         self._batches = 0
         request = parse_request(
             {
@@ -51,14 +52,14 @@ class RunningJob:
     def append(self, events: Sequence[StoredEvent]) -> None:
         """Append any events."""
         self._batches += 1
-        assert self.store.append(self.job_id, 1, self._batches, events)
+        assert self.store.append(self.job_id, self.attempt, self._batches, events)
 
     def complete(self) -> None:
         """End the job; its last event is ``completed``."""
-        assert self.store.complete(self.job_id, 1, {})
+        assert self.store.complete(self.job_id, self.attempt, {})
 
     def fail(self, message: str) -> None:
         """End the job; its last event is ``failed``."""
         assert self.store.fail(
-            self.job_id, 1, ErrorReport(kind=ErrorKind.INTERNAL, message=message)
+            self.job_id, self.attempt, ErrorReport(kind=ErrorKind.INTERNAL, message=message)
         )

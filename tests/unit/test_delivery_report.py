@@ -52,7 +52,7 @@ def test_what_was_set_aside_has_its_reason(redis: Redis) -> None:
     RunningJob(redis, "job-1").metric(1)
     outbox = Outbox(redis, lock_s=60)
     claim = claimed(outbox, "job-1")
-    status, metric = outbox.read("job-1", "0-0", 10)
+    status, metric = outbox.read("job-1", "0-0")
     outbox.set_aside(claim, status, "HTTP 400: no", 400)
     outbox.set_aside(claim, metric, "the entry cannot be read")
     report = delivery_report(redis)

@@ -10,7 +10,16 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from backend_bridge.outbox import SET_ASIDE_KEPT, Claim, HoldLost, Outbox, entry_position
+from backend_bridge.log_lines import LINE_CHARACTERS_MAX
+from backend_bridge.outbox import (
+    PAGE_BYTES,
+    PAGE_ENTRIES,
+    SET_ASIDE_KEPT,
+    Claim,
+    HoldLost,
+    Outbox,
+    entry_position,
+)
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
@@ -55,7 +64,7 @@ def claimed(outbox: Outbox, *, woken: bool = False) -> Claim:
 def handled(claim: Claim, outbox: Outbox) -> None:
     """Move the cursor past everything there is."""
     after = claim.state.get("cursor") or "0-0"
-    claim.put("cursor", outbox.read(JOB, after, 1000)[-1].entry_id)
+    claim.put("cursor", outbox.read(JOB, after)[-1].entry_id)
 
 
 def test_an_event_makes_its_job_due(outbox: Outbox, redis: Redis) -> None:
@@ -79,14 +88,36 @@ def test_a_claim_tells_what_a_sender_needs(job: RunningJob, outbox: Outbox) -> N
 
 
 def test_entries_come_in_order_and_in_pages(job: RunningJob, outbox: Outbox) -> None:
-    for number in range(4):
+    for number in range(PAGE_ENTRIES + 10):
         job.log(f"line {number}")
-    first = outbox.read(JOB, "0-0", 3)
-    rest = outbox.read(JOB, first[-1].entry_id, 10)
-    assert [entry.kind for entry in first + rest] == ["status", "log", "log", "log", "log"]
+    first = outbox.read(JOB, "0-0")
+    rest = outbox.read(JOB, first[-1].entry_id)
+    assert len(first) == PAGE_ENTRIES
+    assert [entry.kind for entry in first + rest] == ["status"] + ["log"] * (PAGE_ENTRIES + 10)
     positions = [entry.position for entry in first + rest]
     assert positions == sorted(set(positions))
-    assert outbox.read(JOB, rest[-1].entry_id, 10) == []
+    assert outbox.read(JOB, rest[-1].entry_id) == []
+
+
+def test_a_page_of_large_entries_is_short(job: RunningJob, outbox: Outbox) -> None:
+    lines = ["x" * LINE_CHARACTERS_MAX] * (PAGE_BYTES // LINE_CHARACTERS_MAX // 2)
+    for _ in range(20):
+        job.log(*lines)
+    assert len(outbox.read(JOB, "0-0")) <= 4
+
+
+def test_statuses_are_found_without_what_lies_between(job: RunningJob, outbox: Outbox) -> None:
+    job.log("a line")
+    claim = claimed(outbox)
+    running, line = outbox.read(JOB, "0-0")
+    assert claim.last_status == running.entry_id
+    assert outbox.statuses_beyond(JOB, line) == []
+    job.complete()
+    outbox.hold(claim)
+    (completed,) = outbox.statuses_beyond(JOB, line)
+    assert claim.last_status == completed.entry_id
+    assert json.loads(completed.fields["data"]) == {"status": "completed"}
+    assert outbox.statuses_beyond(JOB, completed) == []
 
 
 def test_ids_compare_as_numbers() -> None:
@@ -150,12 +181,12 @@ def test_a_job_that_was_put_back_is_due_again(job: RunningJob, outbox: Outbox) -
 
 def test_a_job_that_waits_for_a_route_lets_new_events_by(job: RunningJob, outbox: Outbox) -> None:
     claim = claimed(outbox)
-    last = outbox.read(JOB, "0-0", 10)[-1].entry_id
-    assert outbox.put_back_missing_route(claim, due_in_s=LONG_S, after=last)
+    last = outbox.read(JOB, "0-0")[-1].entry_id
+    assert outbox.put_back_kind(claim, due_in_s=LONG_S, after=last)
     assert outbox.claim(JOB) is None
     claim = claimed(outbox, woken=True)
     job.log("an event that comes while it is held")
-    assert not outbox.put_back_missing_route(claim, due_in_s=LONG_S, after=last)
+    assert not outbox.put_back_kind(claim, due_in_s=LONG_S, after=last)
     outbox.hold(claim)  # it is held still
 
 
@@ -180,7 +211,7 @@ def test_an_event_between_the_last_look_and_the_end_is_not_lost(
     job.log("just now")
     assert not outbox.finish(claim)
     assert redis.zscore("trainyard:undelivered", JOB) is not None
-    assert [entry.kind for entry in outbox.read(JOB, claim.state["cursor"], 10)] == ["log"]
+    assert [entry.kind for entry in outbox.read(JOB, claim.state["cursor"])] == ["log"]
     handled(claim, outbox)
     assert outbox.finish(claim)
 
@@ -201,13 +232,13 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
     taken: list[Claim] = []
     wait_until(lambda: taken.append(c) if (c := outbox.claim(JOB)) else taken, "taken over")
     before = redis.hgetall(f"trainyard:delivery:{JOB}")
-    entry = outbox.read(JOB, "0-0", 1)[0]
+    entry = outbox.read(JOB, "0-0")[0]
     frozen.put("cursor", entry.entry_id)
     for write in (
         lambda: outbox.hold(frozen),
         lambda: outbox.set_aside(frozen, entry, "reason"),
         lambda: outbox.put_back(frozen, due_in_s=0),
-        lambda: outbox.put_back_missing_route(frozen, due_in_s=0, after=entry.entry_id),
+        lambda: outbox.put_back_kind(frozen, due_in_s=0, after=entry.entry_id),
         lambda: outbox.finish(frozen),
     ):
         with pytest.raises(HoldLost):
@@ -251,7 +282,7 @@ def test_two_holders_differ_even_where_redis_forgot_the_last_number(
 
 def test_what_is_set_aside_can_be_read(job: RunningJob, outbox: Outbox, redis: Redis) -> None:
     claim = claimed(outbox)
-    entry = outbox.read(JOB, "0-0", 1)[0]
+    entry = outbox.read(JOB, "0-0")[0]
     claim.put("cursor", entry.entry_id)
     outbox.set_aside(claim, entry, "HTTP 400: no")
     (record,) = map(json.loads, redis.lrange("trainyard:set-aside", 0, -1))  # type: ignore[arg-type]
@@ -269,7 +300,7 @@ def test_the_list_of_what_is_set_aside_is_bounded(
 ) -> None:
     redis.rpush("trainyard:set-aside", *(["{}"] * SET_ASIDE_KEPT))
     claim = claimed(outbox)
-    outbox.set_aside(claim, outbox.read(JOB, "0-0", 1)[0], "newest")
+    outbox.set_aside(claim, outbox.read(JOB, "0-0")[0], "newest")
     assert redis.llen("trainyard:set-aside") == SET_ASIDE_KEPT
     newest = redis.lindex("trainyard:set-aside", 0)
     assert json.loads(newest)["reason"] == "newest"  # type: ignore[arg-type]
