@@ -1,8 +1,10 @@
 """From what a request names as its data set to the token ids that a training reads.
 
 locate     path or inline content → a file or folder that this job may read
+parts      what was found → its train and eval rows, each a memory-mapped Arrow file
+folder     archives and folders → the files of each split
 recognise  file → Format; columns → Shape
-read       Format → rows as dictionaries, in bounded memory, with their line numbers
+read       files → one Arrow file, in bounded memory, and the rows that cannot be read
 format     rows → training rows of one fixed schema, by Shape
 content    what a file holds, as a hash
 store      rows → a memory-mapped Arrow file in the cache

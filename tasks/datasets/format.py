@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tasks.datasets.read import Row
 from tasks.datasets.recognise import Shape
+from tasks.datasets.rows import Row
 
 SIMPLE_CHAT_TEMPLATE = (
     "{%- for message in messages -%}"

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.datasets.format import RowProblem, messages_of, text_of
-from tasks.datasets.read import Row
 from tasks.datasets.recognise import Shape, listed
+from tasks.datasets.rows import Row
 from tasks.errors import DatasetError
 
 PREFERENCE_NEEDS = (

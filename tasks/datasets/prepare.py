@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +14,13 @@ import numpy
 import pyarrow
 
 from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
-from tasks.datasets.content import content_of
 from tasks.datasets.format import RowProblem, format_paragraph, format_row
 from tasks.datasets.locate import locate_dataset
+from tasks.datasets.parts import Part, open_parts
 from tasks.datasets.preference import format_preference, recognise_preference
 from tasks.datasets.prompts import collect_prompts, format_prompt, recognise_prompts
-from tasks.datasets.read import NumberedRow, Row, read_rows
-from tasks.datasets.recognise import Shape, recognise_format, recognise_shape
+from tasks.datasets.recognise import Shape, recognise_shape
+from tasks.datasets.rows import Row
 from tasks.datasets.split import Indices, SplitPlan, split_rows
 from tasks.datasets.store import batched, cached_arrow, key_of
 from tasks.datasets.tokenise import Tokenised, tokenise
@@ -30,11 +28,8 @@ from tasks.datasets.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
 
 PROBLEMS_NAMED = 20
-ROWS_LOOKED_AT_FOR_COLUMNS = 100
 ROWS_PER_BATCH = 1000
 _FORMATTED_BY_METHOD = ("cpt", "rlhf")
-_TRAIN_SPLITS = ("train", "training")
-_EVAL_SPLITS = ("validation", "eval", "valid", "dev", "test")
 
 ROW_SCHEMA = pyarrow.schema(
     [
@@ -49,19 +44,6 @@ ROW_SCHEMA = pyarrow.schema(
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One ready-made split of a source: its rows in order, and a key of its content.
-
-    ``continuous``: the rows are the paragraphs of one text.
-    """
-
-    name: str
-    rows: Callable[[], Iterator[NumberedRow]]
-    key: str
-    continuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,59 +126,16 @@ def _choose(
     return (0, train), (1, numpy.arange(len(stored[1]), dtype=numpy.int64))
 
 
-def open_parts(path: Path, cache_dir: Path) -> list[Part]:
-    """The train part and, where the source has a split of its own for it, the eval part."""
-    file_format = recognise_format(path)
-    content = content_of(path, cache_dir)
-    if file_format.name != "saved":
-        key = key_of(content, file_format.name, file_format.delimiter, file_format.encoding)
-        rows = functools.partial(read_rows, path, file_format)
-        return [Part("train", rows, key, continuous=file_format.name == "text")]
-    try:
-        loaded = datasets.load_from_disk(str(path))
-    except (pyarrow.ArrowInvalid, OSError, ValueError, KeyError) as error:
-        raise DatasetError(
-            f"The data set folder {path.name!r} is damaged: {error}", "Write it again."
-        ) from error
-    if isinstance(loaded, datasets.Dataset):
-        return [Part("train", _rows_of(loaded), key_of(content, "train"))]
-    train = next((name for name in _TRAIN_SPLITS if name in loaded), None)
-    if train is None and len(loaded) > 1:
-        raise DatasetError(
-            f"The data set folder {path.name!r} has the splits {sorted(loaded)}, none of them "
-            "'train'."
-        )
-    train = train or next(iter(loaded))
-    evaluation = next((name for name in _EVAL_SPLITS if name in loaded and name != train), None)
-    names = [train] if evaluation is None else [train, evaluation]
-    return [Part(name, _rows_of(loaded[name]), key_of(content, name)) for name in names]
-
-
-def _rows_of(dataset: datasets.Dataset) -> Callable[[], Iterator[NumberedRow]]:
-    plain = dataset.with_format(None)
-
-    def rows() -> Iterator[NumberedRow]:
-        number = 0
-        for table in plain.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
-            for row in table.to_pylist():
-                number += 1
-                yield number, row
-
-    return rows
-
-
 def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
     """The shape of a part's rows, from the columns of its first rows. Raises DatasetError."""
-    columns: dict[str, None] = {}
-    for _, row in itertools.islice(part.rows(), ROWS_LOOKED_AT_FOR_COLUMNS):
-        columns.update(dict.fromkeys(row))
-    if not columns:
+    columns = part.columns
+    if not len(part):
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
     if method in ("dpo", "orpo"):
-        return recognise_preference(list(columns), told=data.columns)
+        return recognise_preference(columns, told=data.columns)
     if method == "rlhf":
-        return recognise_prompts(list(columns), text_field=data.text_field, told=data.columns)
-    shape = recognise_shape(list(columns), text_field=data.text_field, told=data.columns)
+        return recognise_prompts(columns, text_field=data.text_field, told=data.columns)
+    shape = recognise_shape(columns, text_field=data.text_field, told=data.columns)
     if method == "cpt" and shape.name != "text":
         raise DatasetError(
             f"cpt trains on plain text, but the data set's rows are {shape.describe()}.",

@@ -15,9 +15,9 @@ import datasets
 import pyarrow
 
 from tasks.datasets.format import RowProblem, format_row, messages_of, text_of
-from tasks.datasets.read import Row
 from tasks.datasets.recognise import Shape, listed, recognise_shape
 from tasks.datasets.render import chat_texts
+from tasks.datasets.rows import Row
 from tasks.datasets.split import Indices
 from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
 from tasks.datasets.tokenise import (

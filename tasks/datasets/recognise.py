@@ -1,4 +1,4 @@
-"""Recognise what a file is (from its bytes, its name second) and what its columns mean."""
+"""Recognise what a file is: from its bytes, its name second."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tasks.datasets.encoding import encoding_of_head
 from tasks.errors import DatasetError
 
-FormatName = Literal["jsonl", "json", "csv", "parquet", "text", "saved"]
+FormatName = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
 ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
 
 SNIFFED_BYTES = 256 * 1024
+_LONGEST_FIRST_LINE = 16 * 1024 * 1024
 _DELIMITERS = (",", "\t", ";", "|")
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
+_TABLES = (".csv", ".tsv", ".tab", ".psv")
+_PROSE = (".txt", ".text", ".md")
+_ARROW_MAGICS = (b"ARROW1", b"\xff\xff\xff\xff")
+_NO_DATA = {
+    b"%PDF": "a PDF document",
+    b"\x80\x04\x95": "a Python pickle, which is never opened: it can run code",
+    b"\x80\x05\x95": "a Python pickle, which is never opened: it can run code",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy file",
+    b"SQLite format 3": "an SQLite database",
+    b"FEA1": "a Feather file of version 1",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"BZh": "a bzip2 file",
+    b"Rar!": "a RAR archive",
 }
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a data set's file is. ``delimiter`` is for CSV; ``encoding`` for formats of text.
-
-    ``saved`` is a folder of ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``.
-    """
+    """What a file is. ``delimiter`` is for CSV; ``encoding`` for formats of text."""
 
     name: FormatName
     delimiter: str | None = None
@@ -38,24 +46,22 @@ class Format:
 
 
 def recognise_format(path: Path) -> Format:
-    """Recognise the file or folder at ``path``. Raises DatasetError where it is none of ours."""
-    if path.is_dir():
-        if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-            return Format("saved")
-        raise DatasetError(
-            f"The folder {path.name!r} holds no data set that was written by save_to_disk.",
-            "Name one file, or a folder with state.json or dataset_dict.json in it.",
-        )
+    """Recognise the file at ``path``, not compressed. Raises DatasetError where it is no data."""
     with path.open("rb") as file:
         head = file.read(SNIFFED_BYTES)
+        if b"\n" not in head:
+            head += file.readline(_LONGEST_FIRST_LINE)
     if head.startswith(b"PAR1"):
         return Format("parquet")
-    for magic, name in _COMPRESSED.items():
-        if head.startswith(magic):
-            raise DatasetError(
-                f"The data set {path.name!r} is compressed ({name}).", "Unpack it first."
-            )
-    encoding = _encoding(head)
+    if head.startswith(_ARROW_MAGICS):
+        return Format("arrow")
+    _refuse_what_is_no_data(head, path)
+    encoding = encoding_of_head(head)
+    if encoding is None:
+        raise DatasetError(
+            f"The data set {path.name!r} is a binary file of no known format.",
+            "Save it as CSV, JSON lines or Parquet.",
+        )
     text = head.decode(encoding, "replace")
     if not text.strip("\ufeff \t\r\n"):
         raise DatasetError(f"The data set {path.name!r} is empty.")
@@ -63,30 +69,34 @@ def recognise_format(path: Path) -> Format:
     structured = _json_kind(text, suffix)
     if structured is not None:
         return Format(structured, encoding=encoding)
-    if suffix in (".txt", ".text", ".md"):
+    if suffix in _PROSE:
         return Format("text", encoding=encoding)
     delimiter = recognise_delimiter(text)
-    if delimiter is None and suffix not in (".csv", ".tsv"):
+    if delimiter is None and suffix not in _TABLES:
         return Format("text", encoding=encoding)
     return Format("csv", delimiter=delimiter or ",", encoding=encoding)
 
 
-def _encoding(head: bytes) -> str:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    return "utf-8-sig" if head.startswith(b"\xef\xbb\xbf") else "utf-8"
+def _refuse_what_is_no_data(head: bytes, path: Path) -> None:
+    what = next((name for magic, name in _NO_DATA.items() if head.startswith(magic)), None)
+    if head[257:262] == b"ustar":
+        what = "a tar archive"
+    if what is not None:
+        raise DatasetError(
+            f"The data set {path.name!r} is {what}.", "Save it as CSV, JSON lines or Parquet."
+        )
 
 
 def _json_kind(text: str, suffix: str) -> Literal["json", "jsonl"] | None:
     start = text.lstrip("\ufeff \t\r\n")
-    if start[0] == "[" and suffix not in (".csv", ".tsv", ".txt", ".md"):
+    if start[0] == "[" and suffix not in (*_TABLES, *_PROSE):
         return "json"
     if start[0] != "{":
         return "jsonl" if suffix in (".jsonl", ".ndjson") else "json" if suffix == ".json" else None
     first, newline, rest = start.partition("\n")
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         # A pretty-printed object, or a broken first line that the reader will name.
         return "json" if suffix == ".json" or first.strip() == "{" else "jsonl"
     return "jsonl" if newline and rest.strip() else "json"

@@ -1,0 +1,108 @@
+"""Which encoding a file of text has, and the same text as UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import re
+from pathlib import Path
+
+from tasks.errors import DatasetError
+
+_BLOCK_BYTES = 4 * 1024 * 1024
+_HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class NotUtf8(Exception):
+    """A file that was read as UTF-8 is not: read it again by what :func:`eight_bit_of` says."""
+
+
+def encoding_of_head(head: bytes) -> str | None:
+    """Python's name of the encoding, from a file's first bytes; None for what is no text.
+
+    UTF-16 without a mark shows by its NUL bytes. What is not seen here is taken for UTF-8, until
+    reading proves otherwise.
+    """
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    zeros = head.count(0)
+    if zeros == 0:
+        return "utf-8"
+    odd, even = head[1::2].count(0), head[::2].count(0)
+    if odd > 0.4 * len(head) / 2 and even < odd / 10:
+        return "utf-16-le"
+    if even > 0.4 * len(head) / 2 and odd < even / 10:
+        return "utf-16-be"
+    return None
+
+
+def eight_bit_of(path: Path) -> str | None:
+    """``cp1252`` for a file that is text in Latin-1 or Windows-1252; None for damaged UTF-8.
+
+    In Latin text single letters above ASCII stand among ASCII letters. Other 8-bit encodings
+    (Cyrillic, Chinese, Japanese) have long runs of high bytes: those are refused, because a guess
+    between them would be silently wrong. Raises DatasetError.
+    """
+    short = long = multibyte = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            for run in _HIGH_RUN.findall(block):
+                if _is_utf8(run):
+                    multibyte += 1
+                elif len(run) <= 3:
+                    short += 1
+                else:
+                    long += 1
+    if multibyte > short + long:
+        return None
+    if long * 20 > short:
+        raise DatasetError(
+            f"The data set {path.name!r} is neither UTF-8 nor Latin-1 text.", "Save it as UTF-8."
+        )
+    logger.warning("%r is no UTF-8 text: read as Latin-1 (Windows-1252)", path.name)
+    return "cp1252"
+
+
+def _is_utf8(run: bytes) -> bool:
+    try:
+        run.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def write_as_utf8(source: Path, target: Path, encoding: str, name: str) -> None:
+    """Write the text of ``source`` to ``target`` as UTF-8 without a mark. Raises DatasetError.
+
+    Windows-1252 has five bytes without a character; those are taken as Latin-1 has them.
+    """
+    errors = "latin_1_where_undefined" if encoding == "cp1252" else "strict"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    try:
+        with source.open("rb") as file, target.open("wb") as out:
+            while block := file.read(_BLOCK_BYTES):
+                out.write(decoder.decode(block).encode())
+            out.write(decoder.decode(b"", final=True).encode())
+    except UnicodeError as error:
+        raise DatasetError(
+            f"The data set {name!r} is damaged {encoding.upper()} text: {error}",
+            "Save it as UTF-8.",
+        ) from error
+
+
+def _undefined_as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error("latin_1_where_undefined", _undefined_as_latin_1)

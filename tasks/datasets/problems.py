@@ -1,0 +1,63 @@
+"""Rows that cannot be read: each with its place, the reason and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.errors import DatasetError
+
+PROBLEMS_KEPT = 20
+
+
+@dataclass(frozen=True)
+class ReadProblem:
+    """One row that cannot be read. ``line`` (from 1) is where it starts in the file ``path``.
+
+    ``row`` (from 1) is its place among the file's rows, for formats without lines; there ``line``
+    is None.
+    """
+
+    path: str
+    line: int | None
+    reason: str
+    fix: str
+    row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """``line 7 of 'a.jsonl'``."""
+        where = f"line {self.line}" if self.line is not None else f"row {self.row}"
+        return f"{where} of {self.path!r}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class Problems:
+    """What was met while reading: the count of bad rows, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[ReadProblem] = []
+
+    def add(self, problem: ReadProblem) -> None:
+        """Count ``problem``, and keep it where it is among the first."""
+        self.count += 1
+        if len(self.first) < PROBLEMS_KEPT:
+            self.first.append(problem)
+
+
+class UnreadableRows(DatasetError):
+    """Rows of the data set cannot be read; ``problems`` holds the first, ``count`` all of them."""
+
+    def __init__(self, problems: Sequence[ReadProblem], count: int, readable: int) -> None:
+        self.problems = tuple(problems)
+        self.count = count
+        self.readable = readable
+        first = self.problems[0]
+        total = count + readable
+        super().__init__(
+            f"{count} of {total} rows of the data set cannot be read; the first is {first}",
+            f"{first.fix} Or leave such rows out with config.data.skip_bad_rows.",
+        )

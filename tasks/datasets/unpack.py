@@ -1,0 +1,134 @@
+"""Unpack .gz, .zst, .xz and .zip into a folder of the cache, within bounds."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow
+
+from tasks.errors import DatasetError
+
+MOST_FILES = 10_000
+_BLOCK_BYTES = 1024 * 1024
+_MAGICS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+}
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".zip")
+
+
+def _zstd(path: Path) -> Any:
+    # zstandard's own reader takes a file that is cut off for one that ends there.
+    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {"gzip": gzip.open, "zstd": _zstd, "xz": lzma.open}
+
+
+class Unpacker:
+    """Unpacks below ``folder``, to at most ``max_bytes`` in all."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+        self._count = 0
+
+    def unpacked(self, path: Path, name: str) -> Path:
+        """``path`` itself where it is not packed; else what is in it: a file, or a folder.
+
+        Raises DatasetError where the archive is damaged, too large, or reaches out of its folder.
+        """
+        if path.is_dir():
+            return path
+        with path.open("rb") as file:
+            head = file.read(8)
+        kind = next((kind for magic, kind in _MAGICS.items() if head.startswith(magic)), None)
+        if kind is None:
+            return path
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir(parents=True)
+        try:
+            if kind == "zip":
+                return self._unzip(path, name, folder)
+            return self._inflate(_OPENERS[kind], path, name, folder)
+        except _DAMAGED as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's own error, not the archive's
+            raise DatasetError(
+                f"The data set {name!r} is damaged {kind}: {error}", "Write or copy it again."
+            ) from error
+
+    def _inflate(self, opener: Callable[[Path], Any], path: Path, name: str, folder: Path) -> Path:
+        plain = path.name
+        if path.suffix.lower() in _SUFFIXES:
+            plain = path.name[: -len(path.suffix)]
+        target = folder / plain
+        with opener(path) as packed:
+            self._copy(packed, target, name)
+        return target
+
+    def _unzip(self, path: Path, name: str, folder: Path) -> Path:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > MOST_FILES:
+                raise DatasetError(
+                    f"The archive {name!r} holds {len(members)} files; {MOST_FILES} are allowed.",
+                    "Put the rows into fewer files.",
+                )
+            for member in members:
+                _refuse_unsafe(member, name)
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as packed:
+                    self._copy(packed, target, name)
+        files = [file for file in folder.rglob("*") if file.is_file() and _is_ours(file, folder)]
+        if not files:
+            raise DatasetError(f"The archive {name!r} is empty.")
+        return files[0] if len(files) == 1 else folder
+
+    def _copy(self, packed: IO[bytes], target: Path, name: str) -> None:
+        with target.open("wb") as out:
+            while block := packed.read(_BLOCK_BYTES):
+                self._left -= len(block)
+                if self._left < 0:
+                    raise DatasetError(
+                        f"The data set {name!r} unpacks to more than "
+                        f"{self._max_bytes / 10**9:g} GB.",
+                        "Raise MAX_DOWNLOAD_GB where the worker is started, if it should.",
+                    )
+                out.write(block)
+
+
+def _refuse_unsafe(member: zipfile.ZipInfo, name: str) -> None:
+    path = PurePosixPath(member.filename)
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+        raise DatasetError(
+            f"The archive {name!r} reaches out of its folder: {member.filename!r}.",
+            "Write it again with plain names.",
+        )
+    if kind not in (0, stat.S_IFREG):
+        raise DatasetError(
+            f"The archive {name!r} holds {member.filename!r}, which is no plain file.",
+            "Write it again with plain files.",
+        )
+    if member.flag_bits & 1:
+        raise DatasetError(f"The archive {name!r} is encrypted.", "Write it without a password.")
+
+
+def _is_ours(file: Path, folder: Path) -> bool:
+    """macOS adds ``__MACOSX`` and ``.DS_Store`` to archives."""
+    return not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(folder).parts)

@@ -1,0 +1,72 @@
+"""Which files a job may read, and where the rows in a request are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import datasets
+import pytest
+
+from tasks.datasets.locate import locate_dataset, resolve_beneath
+from tasks.errors import DatasetError
+from tests.support.data_files import write
+
+
+def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:
+    root, other, outside = tmp_path / "one", tmp_path / "two", tmp_path / "outside"
+    for folder in (root, other, outside):
+        folder.mkdir()
+    secret = write(outside / "secret.jsonl", "{}")
+    inside = write(other / "a.jsonl", "{}")
+    roots = [str(root), str(other)]
+    assert resolve_beneath("a.jsonl", roots) == inside
+    assert resolve_beneath(str(inside), roots) == inside
+    (root / "link.jsonl").symlink_to(secret)
+    for path in ("link.jsonl", "../outside/secret.jsonl", str(secret)):
+        with pytest.raises(DatasetError, match="outside of the folders"):
+            resolve_beneath(path, roots)
+    with pytest.raises(DatasetError, match=r"No such data set: 'missing\.jsonl'"):
+        resolve_beneath("missing.jsonl", roots)
+
+
+def test_a_url_is_refused_and_its_password_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="URL") as caught:
+        locate_dataset("https://me:hunter2@host/a.jsonl?token=x", None, [], tmp_path)
+    assert "hunter2" not in str(caught.value)
+    assert "token" not in str(caught.value)
+
+
+def test_inline_content_is_kept_under_its_hash(tmp_path: Path) -> None:
+    first = locate_dataset("", '{"text": "a"}', [], tmp_path)
+    assert first == locate_dataset("", '{"text": "a"}', [], tmp_path)
+    assert first != locate_dataset("", '{"text": "b"}', [], tmp_path)
+    assert first.read_text() == '{"text": "a"}'
+
+
+def test_a_saved_folder_cannot_point_out_of_the_roots(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    datasets.Dataset.from_list([{"text": "secret"}]).save_to_disk(outside)
+    datasets.Dataset.from_list([{"text": "fine"}]).save_to_disk(root / "saved")
+    assert locate_dataset("saved", None, [str(root)], tmp_path) == (root / "saved").resolve()
+    (shard,) = outside.glob("*.arrow")
+    state = json.loads((root / "saved/state.json").read_text())
+    state["_data_files"] = [{"filename": f"../../outside/{shard.name}"}]
+    (root / "saved/state.json").write_text(json.dumps(state))
+    with pytest.raises(DatasetError, match="outside of the folders"):
+        locate_dataset("saved", None, [str(root)], tmp_path)
+
+
+def test_a_link_inside_a_folder_cannot_point_out_of_the_roots(tmp_path: Path) -> None:
+    (tmp_path / "root/folder").mkdir(parents=True)
+    (tmp_path / "secret.arrow").write_text("x")
+    (tmp_path / "root/folder/data.arrow").symlink_to(tmp_path / "secret.arrow")
+    with pytest.raises(DatasetError, match="outside of the folders"):
+        locate_dataset("folder", None, [str(tmp_path / "root")], tmp_path)
+
+
+def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DatasetError, match="neither a file nor a folder"):
+        locate_dataset("pipe.jsonl", None, [str(tmp_path)], tmp_path)
