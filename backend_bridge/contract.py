@@ -72,12 +72,39 @@ class ErrorKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DATASET = "dataset"
     CONFIGURATION = "configuration"
+    MODEL_NOT_FOUND = "model_not_found"
+    GATED_MODEL = "gated_model"
     MODEL = "model"
     DISK_FULL = "disk_full"
     WORKER_LOST = "worker_lost"
     HANG = "hang"
     DIVERGED = "diverged"
     INTERNAL = "internal"
+
+
+ERROR_HINTS = {
+    ErrorKind.OUT_OF_MEMORY: "Lower training.batch_size (and raise gradient_accumulation_steps by "
+    "the same factor), lower training.max_length, switch gradient_checkpointing on, or train with "
+    "LoRA.",
+    ErrorKind.DATASET: "Check the file's rows and columns: trainyard check-dataset names them.",
+    ErrorKind.CONFIGURATION: "Change what the sentence names in the request, and send it again.",
+    ErrorKind.MODEL_NOT_FOUND: "Check config.model.name and config.model.revision; a folder must "
+    "lie under MODEL_ROOTS.",
+    ErrorKind.GATED_MODEL: "Accept the model's licence at the hub and set HF_TOKEN where the "
+    "worker is started.",
+    ErrorKind.MODEL: "Copy or download the model's files again, or put its folder under "
+    "MODEL_ROOTS.",
+    ErrorKind.DISK_FULL: "Free space under TRAINYARD_HOME, or lower training.save_total_limit; "
+    "earlier checkpoints are intact.",
+    ErrorKind.WORKER_LOST: "Look at the end of the job's log, and at the worker's memory. "
+    "MAX_RESTARTS sets how often a lost job is started again.",
+    ErrorKind.HANG: "The job's log shows where its threads stood. HANG_SECONDS sets how long a "
+    "step may take.",
+    ErrorKind.DIVERGED: "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to "
+    "1; earlier checkpoints are intact.",
+    ErrorKind.INTERNAL: "The job's log holds the full traceback.",
+}
+"""What to do about an error of a kind, where the error itself knows nothing better."""
 
 
 def attempt_id(job_id: str, attempt: int) -> str:
@@ -194,6 +221,15 @@ class Receipt(Event):
     warm: bool = False
 
 
+class Divergence(Event):
+    """A logged number is not finite any more. ``value`` is "nan", "inf" or "-inf"."""
+
+    event: Literal["divergence"] = "divergence"
+    step: int
+    name: str
+    value: Literal["nan", "inf", "-inf"]
+
+
 class Frame(BaseModel):
     """One frame of a traceback."""
 
@@ -213,6 +249,13 @@ class ErrorReport(BaseModel):
     frames: list[Frame] = []
 
 
+class AttemptError(ErrorReport):
+    """The error that ended one attempt; ``at`` is a UNIX time."""
+
+    attempt: int
+    at: float
+
+
 class Outcome(Event):
     """The attempt's end, the last event of a training process.
 
@@ -227,7 +270,7 @@ class Outcome(Event):
 
 
 AnyEvent = Annotated[
-    Phase | Progress | Metric | Checkpoint | Held | Receipt | Outcome,
+    Phase | Progress | Metric | Checkpoint | Held | Receipt | Divergence | Outcome,
     Field(discriminator="event"),
 ]
 

@@ -26,12 +26,14 @@ from backend_bridge.forwarder import Forwarder
 from backend_bridge.home import home_id
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_files import JobFiles
+from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.settings import Settings, SettingsError, settings
 from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
+from backend_bridge.unsent import send_unsent
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,13 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         SlotRegistry(redis),
     )
     dispatcher = Dispatcher(store, queue, slots)
-    reaper = Reaper(store, queue, dispatcher)
+    home = home_id(current.trainyard_home)
+
+    def before_loss(job: Job) -> None:
+        if job.home == home:
+            send_unsent(store, job, current.job_dir(job.job_id))
+
+    reaper = Reaper(store, queue, dispatcher, before_loss=before_loss)
     admission = Admission(
         store,
         queue,
@@ -80,7 +88,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         threading.Thread(target=consumer.run, args=(stop,)),
     ]
     if slot:
-        info = {"gpus": gpus, "home": home_id(current.trainyard_home)}
+        info = {"gpus": gpus, "home": home}
         heartbeat = (slots, slot, info, stop)
         threads.append(threading.Thread(target=beat, args=heartbeat))
     _end_on_a_defect(stop)

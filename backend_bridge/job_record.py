@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend_bridge.contract import ErrorReport, JobStatus, attempt_id
+from pydantic import TypeAdapter
+
+from backend_bridge.contract import AttemptError, ErrorReport, JobStatus, attempt_id
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,11 @@ class Job:
     ``cancel`` is ``""``, ``"asked"`` or ``"forced"``. ``progress`` is the latest
     ``contract.Progress``, ``point`` the latest known value of every metric field. ``checkpoint``
     is the latest good one, relative to the job folder on ``home`` (see ``worker.home``);
-    ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``.
+    ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``. ``ran_s`` is how
+    long the attempts before this one held a slot. ``log_bytes`` and ``metric_bytes`` say how much
+    of the job folder's records the stream holds, ``owed_lines`` which of its lines train.log still
+    lacks; ``batch`` counts the appends of this attempt. ``divergence`` is the last
+    ``contract.Divergence``.
     """
 
     job_id: str
@@ -41,13 +47,21 @@ class Job:
     resume_from: str = ""
     from_start: str = ""
     priority: int = 5
+    log_bytes: int = 0
+    metric_bytes: int = 0
+    batch: int = 0
     restarts: int = 0
     put_backs: int = 0
     pauses: int = 0
     started_at: float | None = None
     attempt_started_at: float | None = None
+    running_since: float | None = None
+    ran_s: float = 0.0
     completed_at: float | None = None
     error: ErrorReport | None = None
+    attempt_errors: Sequence[AttemptError] = ()
+    owed_lines: Sequence[str] = ()
+    divergence: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
     point: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -83,8 +97,11 @@ class Job:
             updated_at=seconds("updated_at") or 0.0,
             started_at=seconds("started_at"),
             attempt_started_at=seconds("attempt_started_at"),
+            running_since=seconds("running_since"),
+            ran_s=seconds("ran_ms") or 0.0,
             completed_at=seconds("completed_at"),
             error=ErrorReport.model_validate_json(raw["error"]) if "error" in raw else None,
+            attempt_errors=_ATTEMPT_ERRORS.validate_json(raw.get("attempt_errors", "[]")),
             **rest,
         )
 
@@ -93,5 +110,9 @@ _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
     *("checkpoint", "parked", "parked_on", "parked_worker", "home", "resume_from", "from_start"),
 )
-_NUMBERS = ("priority", "restarts", "put_backs", "pauses")
-_DOCUMENTS = ("progress", "point", "result", "phases")
+_NUMBERS = (
+    *("priority", "restarts", "put_backs", "pauses"),
+    *("log_bytes", "metric_bytes", "batch"),
+)
+_DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence")
+_ATTEMPT_ERRORS = TypeAdapter(list[AttemptError])

@@ -16,16 +16,20 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import SecretStr
 from redis import Redis
 
 from backend_bridge.contract import (
+    ERROR_HINTS,
     OCCUPYING,
     TERMINAL,
+    AttemptError,
     ErrorKind,
     ErrorReport,
     JobStatus,
@@ -36,9 +40,10 @@ from backend_bridge.log_lines import stamp
 from backend_bridge.settings import Settings
 
 _LUA = Path(__file__).parent / "lua"
+ATTEMPT_ERRORS_KEPT = 20
 _ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
 
-EventKind = Literal["metric", "log", "checkpoint", "phase", "receipt"]
+EventKind = Literal["metric", "log", "checkpoint", "phase", "receipt", "divergence"]
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,11 @@ class JobStore:
             raise KeyError(job_id)
         document: dict[str, Any] = json.loads(raw)
         return document
+
+    def token(self, job_id: str) -> SecretStr | None:
+        """The job's token at the backend, for nothing but to know it where it leaks."""
+        token = self.redis.get(f"trainyard:token:{job_id}")
+        return SecretStr(token) if token else None
 
     def redis_uptime_s(self) -> float:
         """How long this Redis server has been running."""
@@ -311,7 +321,7 @@ class JobStore:
             attempt,
             _ACTIVE,
             JobStatus.FAILED,
-            fields={"error": error.model_dump_json()},
+            fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
             status_data={"status": JobStatus.FAILED, "error": error.message},
         ) or self.cancelled(job_id, attempt)
 
@@ -380,11 +390,13 @@ class JobStore:
             return JobStatus.PAUSED
         if job.restarts < self.max_restarts:
             again = f"restart {job.restarts + 1} of {self.max_restarts}"
+            error = ErrorReport(kind=kind, message=reason, hint=ERROR_HINTS[kind])
             if self._change(
                 job_id,
                 attempt,
                 {JobStatus.RUNNING},
                 JobStatus.QUEUED,
+                fields=self._attempt_errors(job_id, error),
                 counter="restarts",
                 line=f"Attempt {attempt} was lost: {reason} Queued again ({again}).",
             ):
@@ -393,13 +405,21 @@ class JobStore:
             error = ErrorReport(
                 kind=kind,
                 message=f"{reason} The job was started {attempt} times; that was the last.",
-                hint="Look at the end of the job's log, and at the worker's memory. "
-                "MAX_RESTARTS sets how often a lost job is started again.",
+                hint=ERROR_HINTS[kind],
             )
             if self.fail(job_id, attempt, error):
                 job = self.get(job_id)
                 return job.status if job else None
         return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None
+
+    def _attempt_errors(self, job_id: str, error: ErrorReport) -> dict[str, str]:
+        """The field that holds the errors of the newest attempts, with one more."""
+        job = self.get(job_id)
+        if job is None:
+            return {}
+        one_more = AttemptError(attempt=job.attempt, at=time.time(), **error.model_dump())
+        errors = [*job.attempt_errors, one_more][-ATTEMPT_ERRORS_KEPT:]
+        return {"attempt_errors": json.dumps([e.model_dump(mode="json") for e in errors])}
 
     def _paused_after_all(self, job_id: str, attempt: int, reason: str) -> bool:
         """A job whose pause was under way when its attempt ended otherwise."""

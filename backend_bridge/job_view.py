@@ -106,9 +106,11 @@ def _percent(step: int | None, total: int | None) -> float:
 
 
 def _elapsed(job: Job) -> float | None:
+    """Seconds in a slot, over all attempts; waiting is none of it."""
     if job.started_at is None:
         return None
-    return round((job.completed_at or time.time()) - job.started_at, 3)
+    now_s = 0.0 if job.running_since is None else max(0.0, time.time() - job.running_since)
+    return round(job.ran_s + now_s, 3)
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -27,7 +27,8 @@ class Reaper:
     """Looks after what crashes leave behind, once a second.
 
     After it could not reach Redis it waits for one whole lease: supervisors could not renew
-    meanwhile, and must have time to do so before anybody takes their jobs.
+    meanwhile, and must have time to do so before anybody takes their jobs. ``before_loss`` is
+    called with a job that is about to be taken from its attempt.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class Reaper:
         dispatcher: Dispatcher,
         *,
         redis_uptime_s: Callable[[], float] | None = None,
+        before_loss: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self.store = store
         self.redis_uptime_s = redis_uptime_s or store.redis_uptime_s
+        self.before_loss = before_loss
         self.queue = queue
         self.dispatcher = dispatcher
         self._missing: set[str] = set()
@@ -64,6 +67,7 @@ class Reaper:
         if self.redis_uptime_s() <= self.store.lease_ms / 1000:
             return
         for job in self.store.expired():
+            self.before_loss(job)
             verdict = self.store.lost(
                 job.job_id,
                 job.attempt,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from backend_bridge.unsent import METRICS, TRAIN_LOG
 from worker.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 def prepare(folder: Path, request: Mapping[str, Any]) -> None:
@@ -17,11 +22,49 @@ def prepare(folder: Path, request: Mapping[str, Any]) -> None:
     write_atomically(folder / "request.json", json.dumps(request, indent=1))
 
 
+class Record:
+    """A file of lines that grows; whoever kills us finds every line in it that we were told.
+
+    ``end`` is its length after the last line. A full disk costs lines here, not the job: what is
+    appended goes to the backend all the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+        self.end = path.stat().st_size
+        self._complete = True
+        if self.end and not _ends_a_line(path):  # a kill or a full disk cut the last one
+            self.append("\n")
+
+    def append(self, text: str) -> None:
+        """Write whole lines. Each write is one system call: a kill leaves no buffer behind."""
+        data = text.encode(errors="replace")
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            self.end = self._file.tell()
+        except OSError as error:
+            if self._complete:
+                log.error("%s cannot be written: %s", self.path, error)
+            self._complete = False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 @contextlib.contextmanager
-def open_records(folder: Path) -> Iterator[tuple[TextIO, TextIO]]:
+def open_records(folder: Path) -> Iterator[tuple[Record, Record]]:
     """``train.log`` and ``metrics.jsonl``, to append to."""
     with (
-        (folder / "train.log").open("a", encoding="utf-8", errors="replace") as log_file,
-        (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics_file,
+        contextlib.closing(Record(folder / TRAIN_LOG)) as log_record,
+        contextlib.closing(Record(folder / METRICS)) as metrics,
     ):
-        yield log_file, metrics_file
+        yield log_record, metrics

@@ -47,6 +47,7 @@ class LeaseGuard:
         self.ends = time.monotonic() + self._lease_s
         self.held: Literal["", "asked", "held"] = ""
         self.lost = False
+        self._away_since: float | None = None
         self._vouch()
 
     def renew(self) -> Lease | None:
@@ -55,13 +56,16 @@ class LeaseGuard:
         try:
             lease = self._store.renew(self._job_id, self._attempt)
         except RedisError as error:
-            log.warning("job %s: lease not renewed: %s", self._job_id, error)
-            self._without_redis()
+            self._without_redis(error)
             return None
         if not lease.held:
             self._lose(lease.status)
             return None
         self.ends = asked_at + self._lease_s
+        if self._away_since is not None:
+            away_s = asked_at - self._away_since
+            log.warning("job %s: lease renewed again after %.1f s", self._job_id, away_s)
+            self._away_since = None
         if self.held:
             self.held = ""
             self._say(
@@ -81,7 +85,12 @@ class LeaseGuard:
     def _vouch(self) -> None:
         self._link.keeper.set_lease(KEEPER_SHARE * self._lease_s)
 
-    def _without_redis(self) -> None:
+    def _without_redis(self, error: RedisError) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning(
+                "job %s: lease not renewed, tried again until it is: %s", self._job_id, error
+            )
         if not self.held and self.ends - time.monotonic() <= HOLD_SHARE * self._lease_s:
             self.held = "asked"
             self._say("Redis is away: the training is held at its next step", logging.WARNING)

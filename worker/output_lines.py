@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 LINE_BYTES_MAX = 65_536
-"""Bytes without an end of line that are held before they count as a line."""
+"""Of a longer line the beginning is kept, and a note says how long the rest was."""
 REFRESH_EVERY_S = 1.0
 """A progress bar redraws itself with \\r; at most one such line in this time is kept."""
 
@@ -17,35 +17,52 @@ class LineSplitter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._rest = b""
+        self._bytes_cut = 0
         self._last_refresh = -REFRESH_EVERY_S
 
-    def feed(self, data: bytes) -> Iterator[str]:
+    def feed(self, data: bytes) -> list[str]:
         """Lines that ``data`` completes. Bytes that are no UTF-8 become U+FFFD."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            yield from self._finished(line)
-        body = self._rest.rstrip(b"\r")  # a bare \r at the end may be half of \r\n
-        head, cr, _ = body.rpartition(b"\r")
-        if cr:
-            self._rest = self._rest[len(head) + 1 :]
-            yield from self._refreshed(head)
-        while len(self._rest) >= LINE_BYTES_MAX:
-            yield self._rest[:LINE_BYTES_MAX].decode(errors="replace")
-            self._rest = self._rest[LINE_BYTES_MAX:]
+        lines: list[str] = []
+        if self._bytes_cut:
+            data = self._skip(data, lines)
+        whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            # A line's end never is part of a character, so that all can be decoded at once.
+            texts = whole.decode(errors="replace").split("\n")
+            lines += [_last_state(text) for text in texts] if b"\r" in whole else texts
+        lines = [line.rstrip() for line in lines]
+        if b"\r" in self._rest:
+            self._refresh(lines)
+        if len(self._rest) > LINE_BYTES_MAX:
+            lines.append(self._rest[:LINE_BYTES_MAX].decode(errors="replace"))
+            self._bytes_cut, self._rest = len(self._rest) - LINE_BYTES_MAX, b""
+        return lines
 
-    def close(self) -> Iterator[str]:
+    def close(self) -> list[str]:
         """The last line, where the output did not end with one."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            yield from self._finished(rest)
+        return self.feed(b"\n") if self._rest or self._bytes_cut else []
 
-    def _finished(self, line: bytes) -> Iterator[str]:
-        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-        yield text.rstrip()
+    def _skip(self, data: bytes, lines: list[str]) -> bytes:
+        """What follows the line whose beginning was handed on already."""
+        skipped, end, data = data.partition(b"\n")
+        self._bytes_cut += len(skipped)
+        if end:
+            lines.append(f"[{self._bytes_cut:,} more bytes of this line were cut]")
+            self._bytes_cut = 0
+        return data
 
-    def _refreshed(self, redrawn: bytes) -> Iterator[str]:
-        now = self._clock()
-        text = redrawn.rpartition(b"\r")[2].decode(errors="replace").strip()
+    def _refresh(self, lines: list[str]) -> None:
+        """A line that is being redrawn: hand on its last whole state, where one is due."""
+        body = self._rest.rstrip(b"\r")  # a bare \r at the end may be half of \r\n
+        head, redrawn, _ = body.rpartition(b"\r")
+        if not redrawn:
+            return
+        self._rest = self._rest[len(head) + 1 :]
+        now, text = self._clock(), _last_state(head.decode(errors="replace")).strip()
         if text and now - self._last_refresh >= REFRESH_EVERY_S:
             self._last_refresh = now
-            yield text
+            lines.append(text)
+
+
+def _last_state(text: str) -> str:
+    return text.rstrip("\r").rpartition("\r")[2]

@@ -1,7 +1,8 @@
 """What an attempt has to tell, on its way into the job store.
 
 Everything waits in memory until Redis has taken it, so that an outage of Redis neither stops a
-training nor loses an event.
+training nor loses an event. Each append also says how much of the job folder's records it covers
+(``log_bytes``, ``metric_bytes``), so that what only the folder has can be sent after a crash.
 """
 
 from __future__ import annotations
@@ -10,16 +11,30 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from backend_bridge.contract import Checkpoint, Metric, Phase, Progress, Receipt
-from backend_bridge.job_store import JobStore, StoredEvent
-from backend_bridge.log_lines import stamp
+from backend_bridge.contract import (
+    Checkpoint,
+    Divergence,
+    Event,
+    Metric,
+    Phase,
+    Progress,
+    Receipt,
+)
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import EventKind, JobStore, StoredEvent
+from backend_bridge.unsent import Unsent, cut_note
+from worker.job_folder import Record
 
 EVENTS_PER_APPEND = 50
+APPEND_CHARACTERS_MAX = 1_000_000
+"""An append ends with the event that reaches this: Redis does nothing else meanwhile."""
+PENDING_CHARACTERS_MAX = 16_000_000
+"""Log events that wait for Redis hold no more than this."""
+
 _Batch = tuple[int, list[StoredEvent], dict[str, str]]
 log = logging.getLogger(__name__)
 
@@ -27,61 +42,86 @@ log = logging.getLogger(__name__)
 class Reporter:
     """Collects an attempt's events and appends them to its stream, in order.
 
-    The store's ``log_lines_kept`` bounds what an outage of Redis may pile up: past it the oldest
-    log events go, and a line says how many. ``fenced`` becomes True when the store refuses the
-    attempt's writes.
+    ``job`` is the job before this attempt: its known values are gone on from. The store's
+    ``log_lines_kept`` bounds the log lines that wait: past it the oldest log events go, and a line
+    says how many. ``fenced`` becomes True when the store refuses the attempt's writes.
     """
 
-    def __init__(self, store: JobStore, job_id: str, attempt: int, metrics_file: TextIO) -> None:
+    def __init__(self, store: JobStore, job: Job, metrics: Record) -> None:
         self.store = store
-        self.job_id = job_id
-        self.attempt = attempt
-        self.metrics_file = metrics_file
+        self.job_id = job.job_id
+        self.attempt = job.attempt
+        self.metrics = metrics
         self.fenced = False
-        self._pending: deque[StoredEvent] = deque()
+        self._pending: deque[tuple[StoredEvent, Mapping[str, str]]] = deque()
         self._pending_lines = 0
+        self._pending_characters = 0
         self._lines_cut = 0
         self._unsent: _Batch | None = None
         self._batches = 0
+        self._away = False
         self._fields: dict[str, str] = {}
-        self._point: dict[str, float] = {}
+        self._point: dict[str, float] = dict(job.point)
         self._phases: dict[str, float] = {}
 
-    def log_lines(self, lines: Sequence[str]) -> None:
-        """Sink of the log handler: one batch of ready lines."""
-        self._pending.append(StoredEvent("log", json.dumps(list(lines)), len(lines)))
-        self._pending_lines += len(lines)
-        while self._pending_lines >= self.store.log_lines_kept:  # one line is for the note
-            self._cut_oldest_log()
+    def log_lines(self, lines: Sequence[str], log_end: int) -> None:
+        """Sink of the log handler: one batch of ready lines, and where train.log ends with it."""
+        event = StoredEvent("log", json.dumps(lines), len(lines))
+        self.add(event, {"log_bytes": str(log_end)})
 
     def metric(self, metric: Metric) -> None:
         text = metric.model_dump_json(exclude_none=True)
-        self.metrics_file.write(text + "\n")
-        self.metrics_file.flush()
+        self.metrics.append(text + "\n")
         self._point |= metric.to_backend()
         if metric.eval_loss is not None:
             best = self._point.get("best_eval_loss", metric.eval_loss)
             self._point["best_eval_loss"] = min(best, metric.eval_loss)
-        self._fields["point"] = json.dumps(self._point)
-        self._pending.append(StoredEvent("metric", text))
+        point = {"point": json.dumps(self._point), "metric_bytes": str(self.metrics.end)}
+        self.add(StoredEvent("metric", text), point)
 
     def progress(self, progress: Progress) -> None:
         self._fields["progress"] = progress.model_dump_json(exclude={"event"})
 
     def phase(self, phase: Phase) -> None:
         self._phases[phase.name] = round(phase.seconds, 3)
-        self._fields["phases"] = json.dumps(self._phases)
-        self._pending.append(StoredEvent("phase", phase.model_dump_json()))
+        self._add("phase", phase, phases=json.dumps(self._phases))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        self._pending.append(StoredEvent("checkpoint", checkpoint.model_dump_json()))
+        self._add("checkpoint", checkpoint)
 
     def receipt(self, receipt: Receipt) -> None:
-        self._pending.append(StoredEvent("receipt", receipt.model_dump_json()))
+        self._add("receipt", receipt)
+
+    def divergence(self, event: Divergence) -> None:
+        self._add("divergence", event, divergence=event.model_dump_json(exclude={"event"}))
 
     def set_fields(self, **fields: str) -> None:
         """Set fields of the job itself."""
         self._fields |= fields
+
+    def take_over(self, unsent: Unsent) -> None:
+        """Before all else: what an earlier attempt could not send any more."""
+        self._lines_cut += unsent.lines_cut
+        for event in unsent.events[:-1]:
+            self.add(event, {})
+        for event in unsent.events[-1:]:
+            self.add(event, unsent.fields)
+
+    def add(self, event: StoredEvent, fields: Mapping[str, str]) -> None:
+        """Queue an event, and fields of the job that are set together with it."""
+        self._pending.append((event, fields))
+        if not event.lines:
+            return
+        self._pending_lines += event.lines
+        self._pending_characters += len(event.data)
+        while (
+            self._pending_lines >= self.store.log_lines_kept  # one line is for the note
+            or self._pending_characters > PENDING_CHARACTERS_MAX
+        ):
+            self._cut_oldest_log()
+
+    def _add(self, kind: EventKind, event: Event, **fields: str) -> None:
+        self.add(StoredEvent(kind, event.model_dump_json()), fields)
 
     def flush(self) -> bool:
         """Append what waits; False where Redis is away (it is kept) or refused it."""
@@ -91,9 +131,11 @@ class Reporter:
             try:
                 self.fenced = not self.store.append(self.job_id, self.attempt, *self._unsent)
             except RedisError as error:
-                log.warning("job %s: events wait for Redis: %s", self.job_id, error)
+                if not self._away:
+                    log.warning("job %s: events wait for Redis: %s", self.job_id, error)
+                self._away = True
                 return False
-            self._unsent = None
+            self._unsent, self._away = None, False
         return not self.fenced
 
     def flush_until(self, deadline: float) -> bool:
@@ -105,25 +147,27 @@ class Reporter:
         return True
 
     def _next_batch(self) -> _Batch:
-        events = []
+        events, characters = list[StoredEvent](), 0
         if self._lines_cut:
-            events.append(_cut_note(self._lines_cut))
+            events.append(cut_note(self._lines_cut))
             self._lines_cut = 0
-        for _ in range(min(EVENTS_PER_APPEND, len(self._pending))):
-            event = self._pending.popleft()
-            self._pending_lines -= event.lines
-            events.append(event)
         fields, self._fields = self._fields, {}
+        while (
+            self._pending and len(events) < EVENTS_PER_APPEND and characters < APPEND_CHARACTERS_MAX
+        ):
+            event, with_it = self._pending.popleft()
+            if event.lines:
+                self._pending_lines -= event.lines
+                self._pending_characters -= len(event.data)
+            characters += len(event.data)
+            events.append(event)
+            fields |= with_it
         self._batches += 1
         return self._batches, events, fields
 
     def _cut_oldest_log(self) -> None:
-        oldest = next(event for event in self._pending if event.kind == "log")
+        oldest = next(entry for entry in self._pending if entry[0].lines)
         self._pending.remove(oldest)
-        self._pending_lines -= oldest.lines
-        self._lines_cut += oldest.lines
-
-
-def _cut_note(lines: int) -> StoredEvent:
-    text = f"... {lines} log lines were cut while Redis was away; train.log has them all"
-    return StoredEvent("log", json.dumps([stamp(text)]), 1)
+        self._pending_lines -= oldest[0].lines
+        self._pending_characters -= len(oldest[0].data)
+        self._lines_cut += oldest[0].lines

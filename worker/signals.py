@@ -13,6 +13,7 @@ Redis was away is written when it is back.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ from backend_bridge.contract import (
     parse_attempt_id,
 )
 from backend_bridge.job_record import Job
+from backend_bridge.redaction import redactor_of
+from backend_bridge.settings import settings
+from backend_bridge.unsent import send_unsent
 from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_client import SlotUnavailable, release_parked, wait_gone
@@ -113,6 +117,7 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
                 message=f"The supervisor failed: {type(exception).__name__}: {exception}",
                 hint="This is a defect of Trainyard: the worker's log has the traceback.",
             )
+            report = redactor_of(settings(), os.environ).report(report)
             until_redis_answers(lambda: store.fail(job_id, attempt, report))
 
 
@@ -131,6 +136,7 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
             return
         store.cancel(job_id, force=terminated)
         if terminated and wait_gone(slot().socket_name, request.id, GONE_TIMEOUT_S):
+            _send_unsent(job_id, attempt)
             store.cancelled(job_id, attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
         log.warning("revoke of %s: %s", request.id, error)
@@ -182,11 +188,19 @@ def _pool_child_died(job_id: str, attempt: int) -> None:
     try:
         if not wait_gone(slot().socket_name, attempt_id(job_id, attempt), GONE_TIMEOUT_S):
             return  # the lease runs out, and the reaper sees to it
+        _send_unsent(job_id, attempt)
         lost = job_store().lost(job_id, attempt, "Its supervisor was killed.")
         if lost is JobStatus.QUEUED:
             _send(job_id)
     except (RedisError, SlotUnavailable) as error:
         log.warning("job %s: %s", job_id, error)
+
+
+def _send_unsent(job_id: str, attempt: int) -> None:
+    """The supervisor is gone: what it could not send is in the job's folder."""
+    job = job_store().get(job_id)
+    if job is not None and job.attempt == attempt and job.home == slot().home:
+        send_unsent(job_store(), job, settings().job_dir(job_id))
 
 
 def _send(job_id: str) -> None:

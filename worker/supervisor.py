@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from backend_bridge.contract import (
     Checkpoint,
+    Divergence,
     ErrorKind,
     ErrorReport,
     Held,
@@ -32,11 +33,14 @@ from backend_bridge.contract import (
 )
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore, Lease
+from backend_bridge.redaction import redactor_of
 from backend_bridge.settings import Settings
+from backend_bridge.unsent import find_unsent, sizes_of_records
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.gpu_release import slot_gpu_use, wait_released
 from worker.hang import HangWatch
+from worker.job_folder import Record
 from worker.lease_guard import LeaseGuard
 from worker.log_handler import BatchingLogHandler
 from worker.oom_kills import oom_kills
@@ -103,12 +107,19 @@ class Supervisor:
         checkpoint that a person chose). Raises AttemptFailed or AttemptLost.
         """
         request = until_redis_answers(lambda: self.store.request(self.job_id))
+        token = until_redis_answers(lambda: self.store.token(self.job_id))
+        self.redactor = redactor_of(self.settings, os.environ, token)
         job_folder.prepare(self.job_dir, request)
         with job_folder.open_records(self.job_dir) as (log_file, metrics_file):
-            self.reporter = Reporter(self.store, self.job_id, self.attempt, metrics_file)
+            self.reporter = Reporter(self.store, self.job, metrics_file)
             self.handler = BatchingLogHandler(
-                self.reporter.log_lines, log_file, flush_s=self.settings.log_flush_seconds
+                self.reporter.log_lines,
+                log_file,
+                self.redactor,
+                flush_s=self.settings.log_flush_seconds,
             )
+            self.handler.setFormatter(logging.Formatter("%(levelname)s [trainyard] %(message)s"))
+            self._take_over_records(log_file)
             self._say_how_it_starts()
             try:
                 with sigterm_as_fd() as sigterm_fd:
@@ -128,10 +139,17 @@ class Supervisor:
 
     def say(self, text: str, level: int = logging.INFO) -> None:
         """A line of our own in the job's log."""
-        self._emit(f"[trainyard] {text}", level)
-
-    def _emit(self, text: str, level: int = logging.INFO) -> None:
         self.handler.handle(logging.LogRecord("job", level, "", 0, text, None, None))
+
+    def _take_over_records(self, log_file: Record) -> None:
+        """Send what an earlier attempt left in the job's folder, before anything of this one."""
+        if self.job.home not in ("", self.slot.home):
+            self.reporter.set_fields(**sizes_of_records(self.job_dir))
+            return
+        unsent = find_unsent(self.job_dir, self.job, self.store.log_lines_kept)
+        self.reporter.take_over(unsent)
+        log_file.append("".join(f"{line}\n" for line in unsent.owed))
+        self.reporter.set_fields(owed_lines="[]")
 
     def _say_how_it_starts(self) -> None:
         self.say(f"Attempt {self.attempt} of job {self.job_id} starts on slot {self.slot.name}")
@@ -198,9 +216,10 @@ class Supervisor:
 
     def _take(self, item: Any) -> None:
         match item:
-            case str():
-                self._emit(item)
-                self._hang.output(time.monotonic())
+            case list():
+                self.handler.lines(item)
+                if item:
+                    self._hang.output(time.monotonic())
             case int() if item == self._sigterm_fd:
                 self._terminate()
             case int():
@@ -231,7 +250,11 @@ class Supervisor:
                 self.reporter.receipt(event)
             case Held():
                 self.lease.is_held(event)
+            case Divergence():
+                self.reporter.divergence(event)
             case Outcome():
+                if event.error is not None:
+                    event.error = self.redactor.report(event.error)
                 self._ended(event)
 
     def _take_message(self, message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import socket
@@ -17,7 +18,9 @@ from worker.output_lines import LineSplitter
 from worker.slot_client import KeeperHandle, Message, start_attempt
 
 SLOT_START_TIMEOUT_S = 120.0
-_READ_BYTES = 1 << 16
+PIPE_BYTES = 1 << 20
+"""What the training may print while the supervisor waits for Redis, without waiting itself."""
+_READ_BYTES = 1 << 18
 _EVENTS: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 
 
@@ -44,6 +47,8 @@ class TrainingLink:
 
     def __enter__(self) -> Self:
         output_read, output_write = os.pipe()
+        with contextlib.suppress(PermissionError):  # this user's pipes hold too much already
+            fcntl.fcntl(output_write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._events, theirs = socket.socketpair()
         self._output = output_read
         self._stack.callback(os.close, output_read)
@@ -86,8 +91,8 @@ class TrainingLink:
         """Let :meth:`poll` yield ``fd`` (an int) when it becomes readable, once."""
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def poll(self, timeout_s: float) -> Iterator[str | Message | Any | int]:
-        """What arrives within ``timeout_s``: lines of output (str), events (contract models),
+    def poll(self, timeout_s: float) -> Iterator[list[str] | Message | Any | int]:
+        """What arrives within ``timeout_s``: lines of output (a list), events (contract models),
         messages of the keeper, and watched descriptors (int). Text that should have been an event
         and is none comes as a ValidationError.
         """
@@ -95,20 +100,20 @@ class TrainingLink:
             if key.fileobj is self.keeper:
                 yield from self._messages()
             elif key.fileobj == self._output:
-                yield from self._splitter.feed(self._receive(self._output))
+                yield self._splitter.feed(self._receive(self._output))
             elif key.fileobj is self._events:
                 yield from self._events_in(self._receive(self._events))
             else:
                 self._selector.unregister(key.fileobj)
                 yield key.fd
 
-    def rest(self) -> Iterator[str | Any]:
+    def rest(self) -> Iterator[list[str] | Any]:
         """When every process is gone: what still stands in the pipes is all there will be."""
         while data := self._receive(self._output):
-            yield from self._splitter.feed(data)
+            yield self._splitter.feed(data)
         while data := self._receive(self._events):
             yield from self._events_in(data)
-        yield from self._splitter.close()
+        yield self._splitter.close()
 
     def command(self, command: Literal["cancel", "pause", "hold", "continue"]) -> None:
         """Ask something of the training; nothing happens where it is ending anyway."""

@@ -13,6 +13,7 @@ local UNDELIVERED, WAKE, ORDER = 'trainyard:undelivered', 'trainyard:wake', 'tra
 local DURATIONS = 'trainyard:durations'
 
 local REPORTED = {running = 1, paused = 1, cancelled = 1, completed = 1, failed = 1}
+local OCCUPIES = {running = 1, pausing = 1, cancelling = 1}
 local ENDED = {cancelled = 1, completed = 1, failed = 1}
 
 -- Keep the newest log lines only, whole entries at a time.

@@ -13,8 +13,17 @@ if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return {0, statu
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
 for _, event in ipairs(cjson.decode(ARGV[6])) do
   append_event(id, attempt, event[1], event[2], tonumber(event[3]), tonumber(ARGV[10]))
+  -- The next supervisor writes these lines into train.log: we cannot.
+  local owed = cjson.decode(redis.call('HGET', job, 'owed_lines') or '[]')
+  for _, line in ipairs(cjson.decode(event[2])) do table.insert(owed, line) end
+  redis.call('HSET', job, 'owed_lines', cjson.encode(owed))
 end
 redis.call('HSET', job, 'status', target, 'updated_at', now)
+if OCCUPIES[status] and not OCCUPIES[target] then  -- time in a slot; waiting is none of it
+  local since = redis.call('HGET', job, 'running_since')
+  if since then redis.call('HINCRBY', job, 'ran_ms', now - tonumber(since)) end
+  redis.call('HDEL', job, 'running_since')
+end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
 if ARGV[8] == 'restarts' then count('restarts') end
 if ENDED[target] then count('ended:' .. target) end
@@ -34,7 +43,7 @@ if target == 'running' then
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
   redis.call('HSETNX', job, 'started_at', now)
-  redis.call('HSET', job, 'attempt_started_at', now)
+  redis.call('HSET', job, 'attempt_started_at', now, 'running_since', now)
   redis.call('HDEL', job, 'batch')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)
@@ -46,7 +55,9 @@ elseif target == 'queued' then
   redis.call('HSET', job, 'queued_at', now)
   redis.call('HDEL', job, 'completed_at', 'error')
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
-  redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel', 'progress')
+  redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel')
+  -- After a pause or a stop it goes on from where it stood; after a crash from earlier.
+  if ARGV[8] == 'restarts' or ENDED[status] then redis.call('HDEL', job, 'progress') end
 elseif target == 'cancelling' and (status == 'paused' or status == 'queued') then
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)  -- its parked process has so long to end
@@ -55,7 +66,7 @@ elseif target == 'paused' or ENDED[target] then
   redis.call('ZREM', OCCUPYING, id)
   if ENDED[target] then redis.call('HSET', job, 'completed_at', now) end
   if target == 'completed' then
-    redis.call('LPUSH', DURATIONS, now - tonumber(redis.call('HGET', job, 'started_at')))
+    redis.call('LPUSH', DURATIONS, redis.call('HGET', job, 'ran_ms'))
     redis.call('LTRIM', DURATIONS, 0, 19)
   end
 end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack, kill, wait_for
 
 LEASE_S = 4
 
@@ -61,6 +62,32 @@ def test_a_frozen_supervisor_loses_its_job_and_writes_nothing_more(stack: Stack)
     assert all(fields["attempt"] == "2" for _, fields in lines)
     stack.bridge.cancel("frozen", force=True)
     stack.wait("frozen", "cancelled")
+
+
+@pytest.mark.slow
+def test_lines_and_points_of_a_supervisor_killed_without_redis_are_filled_in(stack: Stack) -> None:
+    stack.submit("unsent", steps=100_000, training={"logging_steps": 1, "eval_strategy": "no"})
+    stack.wait_for_step("unsent", 4)
+    stack.redis_server.kill()
+    before = len(stack.log("unsent").splitlines())
+    wait_for("lines without Redis", lambda: len(stack.log("unsent").splitlines()) > before + 20)
+    kill(stack.worker_child(0))
+    wait_for("its training is gone", lambda: not stack.training_processes(), 3 * LEASE_S)
+    stack.redis_server.start()
+    wait_for("the next attempt runs", lambda: stack.bridge.status("unsent")["attempt"] == 2)
+    stack.wait("unsent", "running")
+    stack.bridge.cancel("unsent", force=True)
+    stack.wait("unsent", "cancelled")
+    stack.wait_delivered("unsent")
+    in_file = stack.log("unsent").splitlines()
+    arrived = stack.backend.logs("unsent")
+    assert len(in_file) > before + 20
+    assert sorted(arrived) == sorted(in_file)
+    assert [n for n in arrived if "was lost" not in n] == [n for n in in_file if "was lost" not in n]
+    points = (stack.home / "jobs/unsent/metrics.jsonl").read_text().splitlines()
+    assert [p["step"] for p in stack.bridge.metrics("unsent")] == [
+        json.loads(point)["step"] for point in points
+    ]
 
 
 def test_a_hung_training_leaves_its_stacks_and_is_restarted(stack: Stack) -> None:

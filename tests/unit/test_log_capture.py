@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,12 @@ from redis.exceptions import ConnectionError
 from backend_bridge.contract import LOG_LINES_PER_BATCH, Metric, Phase, Progress
 from backend_bridge.job_store import JobStore
 from backend_bridge.log_lines import LINE_CHARACTERS_MAX, clean, stamp
+from backend_bridge.redaction import Redactor
 from tests.support.requests import start_request
-from worker.log_handler import BatchingLogHandler
+from worker.job_folder import Record
+from worker.log_handler import BATCH_CHARACTERS_MAX, BatchingLogHandler
 from worker.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter
-from worker.reporter import EVENTS_PER_APPEND, Reporter
+from worker.reporter import EVENTS_PER_APPEND, PENDING_CHARACTERS_MAX, Reporter
 
 JOB = "job-1"
 
@@ -103,13 +107,14 @@ def test_a_progress_bar_is_kept_once_a_second_and_its_last_state_always(form: by
     assert len(set(kept)) == len(kept)
 
 
-def test_a_line_without_an_end_is_handed_on_in_pieces() -> None:
+def test_a_line_without_an_end_is_cut_and_its_rest_counted() -> None:
     splitter = LineSplitter()
     pieces: list[str] = []
     for _ in range(64):
         pieces += splitter.feed(b"x" * 16_384)
-    assert [len(piece) for piece in pieces] == [LINE_BYTES_MAX] * 16
-    assert list(splitter.close()) == []
+    assert [len(piece) for piece in pieces] == [LINE_BYTES_MAX]
+    assert splitter.feed(b"y\nnext\n") == ["[983,041 more bytes of this line were cut]", "next"]
+    assert splitter.close() == []
 
 
 @given(st.lists(st.text("ab é\0", max_size=6), max_size=8), st.data())
@@ -128,20 +133,32 @@ def test_any_bytes_at_all_become_single_lines(chunks: list[bytes]) -> None:
 # ---------------------------------------------------------------- batches
 
 
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    with closing(Record(tmp_path / "record")) as found:
+        yield found
+
+
 class Batches:
     """A sink that keeps what it gets, and a handler in front of it."""
 
-    def __init__(self, flush_s: float = 3600) -> None:
+    def __init__(self, record: Record, flush_s: float = 3600) -> None:
         self.batches: list[Sequence[str]] = []
-        self.file = io.StringIO()
-        self.handler = BatchingLogHandler(self.batches.append, self.file, flush_s=flush_s)
+        self.ends: list[int] = []
+        self.file = record
+        redactor = Redactor(["a-known-secret"])
+        self.handler = BatchingLogHandler(self.take, self.file, redactor, flush_s=flush_s)
+
+    def take(self, lines: Sequence[str], log_end: int) -> None:
+        self.batches.append(lines)
+        self.ends.append(log_end)
 
     def log(self, text: str) -> None:
         self.handler.handle(logging.LogRecord("job", logging.INFO, "", 0, text, None, None))
 
 
-def test_a_batch_holds_a_hundred_lines_at_most() -> None:
-    out = Batches()
+def test_a_batch_holds_a_hundred_lines_at_most(record: Record) -> None:
+    out = Batches(record)
     for n in range(250):
         out.log(f"line {n}")
     assert [len(batch) for batch in out.batches] == [LOG_LINES_PER_BATCH] * 2
@@ -149,19 +166,60 @@ def test_a_batch_holds_a_hundred_lines_at_most() -> None:
     assert len(out.batches[2]) == 50
     lines = [line for batch in out.batches for line in batch]
     assert [line.rpartition(" ")[2] for line in lines] == [str(n) for n in range(250)]
-    assert out.file.getvalue().splitlines() == lines
+    written = record.path.read_bytes()
+    assert written.decode().splitlines() == lines
+    for batch, end in zip(out.batches, out.ends, strict=True):
+        assert written[:end].decode().splitlines()[-1] == batch[-1]
+
+
+def test_long_lines_make_small_batches(record: Record) -> None:
+    out = Batches(record)
+    out.handler.lines(["x" * 8000] * 99)
+    out.handler.flush()
+    assert sum(map(len, out.batches)) == 99
+    assert max(sum(map(len, batch)) for batch in out.batches) <= BATCH_CHARACTERS_MAX
+
+
+def test_no_secret_reaches_the_file_or_the_stream(record: Record) -> None:
+    out = Batches(record)
+    out.log("it is a-known-secret")
+    out.handler.lines(["\x1b[1ma-known\x1b[0m-secret", "x" * 8190 + "a-known-secret"])
+    out.handler.flush()
+    for text in ("".join(out.batches[0]), record.path.read_text()):
+        assert "known" not in text
+        assert text.count("[redacted]") == 2
+
+
+def test_a_full_disk_costs_no_line_of_the_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with closing(Record(tmp_path / "train.log")) as full:
+        out = Batches(full)
+        out.log("one")
+        out.log("two")
+    out.handler.flush()
+    assert [line[22:] for line in out.batches[0]] == ["one", "two"]
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_a_line_that_a_kill_cut_in_two_is_ended_before_the_next(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("whole\nhal")
+    with closing(Record(tmp_path / "train.log")) as record:
+        record.append("next\n")
+    assert (tmp_path / "train.log").read_text() == "whole\nhal\nnext\n"
 
 
 @pytest.mark.parametrize(("flush_s", "batches"), [(0.0, 1), (3600.0, 0)])
-def test_a_few_lines_wait_for_the_flush_time(flush_s: float, batches: int) -> None:
-    out = Batches(flush_s)
+def test_a_few_lines_wait_for_the_flush_time(record: Record, flush_s: float, batches: int) -> None:
+    out = Batches(record, flush_s)
     out.log("one")
     out.handler.flush_if_due()
     assert len(out.batches) == batches
 
 
-def test_nothing_is_handed_on_where_there_is_nothing() -> None:
-    out = Batches(0)
+def test_nothing_is_handed_on_where_there_is_nothing(record: Record) -> None:
+    out = Batches(record, 0)
     out.handler.flush()
     out.handler.flush_if_due()
     assert out.batches == []
@@ -176,8 +234,8 @@ def test_nothing_is_handed_on_where_there_is_nothing() -> None:
         ("a\n" * 150, ["a"] * 150),
     ],
 )
-def test_a_record_becomes_its_lines(text: str, lines: list[str]) -> None:
-    out = Batches()
+def test_a_record_becomes_its_lines(record: Record, text: str, lines: list[str]) -> None:
+    out = Batches(record)
     out.log(text)
     out.handler.flush()
     found = [line for batch in out.batches for line in batch]
@@ -215,8 +273,10 @@ def running(redis: Redis) -> JobStore:
 
 
 @pytest.fixture
-def reporter(running: JobStore) -> Reporter:
-    return Reporter(running, JOB, 1, io.StringIO())
+def reporter(running: JobStore, record: Record) -> Reporter:
+    job = running.get(JOB)
+    assert job is not None
+    return Reporter(running, job, record)
 
 
 def stream(store: JobStore) -> list[tuple[str, Any]]:
@@ -226,7 +286,7 @@ def stream(store: JobStore) -> list[tuple[str, Any]]:
 
 def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
     for n in range(1, EVENTS_PER_APPEND + 10):
-        reporter.log_lines([f"line {n}"])
+        reporter.log_lines([f"line {n}"], 0)
         reporter.metric(Metric(step=n, epoch=0, train_loss=1 / n))
     reporter.phase(Phase(name="train", seconds=1.23456))
     reporter.progress(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
@@ -259,7 +319,7 @@ def test_an_outage_loses_and_doubles_nothing(
     outage = Outage(running, monkeypatch)
     outage.answer_lost = answer_lost
     for n in range(5):
-        reporter.log_lines([f"line {n}"])
+        reporter.log_lines([f"line {n}"], 0)
         assert not reporter.flush()
     outage.away = False
     assert reporter.flush()
@@ -272,22 +332,64 @@ def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
     outage = Outage(running, monkeypatch)
     reporter.metric(Metric(step=1, epoch=0))
     for n in range(50):
-        reporter.log_lines([f"line {n}.{i}" for i in range(100)])
+        reporter.log_lines([f"line {n}.{i}" for i in range(100)], 0)
     assert reporter._pending_lines < running.log_lines_kept
     outage.away = False
     reporter.flush()
     kinds = [kind for kind, _ in stream(running)]
     lines = [line for kind, data in stream(running) if kind == "log" for line in data]
     assert kinds.count("metric") == 1
-    assert "... 4600 log lines were cut while Redis was away" in lines[0]
+    assert "... 4600 log lines were cut here" in lines[0]
     assert lines[1:] == [f"line {n}.{i}" for n in range(46, 50) for i in range(100)]
 
 
+def test_what_waits_for_redis_is_bounded_in_size_too(
+    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(running, monkeypatch)
+    running.log_lines_kept = 10_000
+    for _ in range(30):
+        reporter.log_lines(["x" * 8192] * 100, 0)
+    assert sum(len(event.data) for event, _ in reporter._pending) <= PENDING_CHARACTERS_MAX
+    outage.away = False
+    reporter.flush()
+    counts = [len(data) for kind, data in stream(running) if kind == "log"]
+    assert counts == [1, *[100] * 19]
+
+
+def test_an_outage_is_said_once(
+    reporter: Reporter,
+    running: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage(running, monkeypatch)
+    for away in (True, True, True, False, True):
+        outage.away = away
+        reporter.log_lines(["line"], 0)
+        reporter.flush()
+    assert caplog.text.count("events wait for Redis") == 2
+
+
+def test_the_best_eval_of_an_earlier_attempt_stays_the_best(
+    running: JobStore, record: Record
+) -> None:
+    job = running.get(JOB)
+    assert job is not None
+    before = replace(job, point={"eval_loss": 1.0, "best_eval_loss": 1.0})
+    reporter = Reporter(running, before, record)
+    reporter.metric(Metric(step=9, epoch=1, eval_loss=2.0))
+    reporter.flush()
+    job = running.get(JOB)
+    assert job is not None
+    assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
+
+
 def test_a_fenced_reporter_stops(reporter: Reporter, running: JobStore) -> None:
-    reporter.log_lines(["before"])
+    reporter.log_lines(["before"], 0)
     assert reporter.flush()
     running.put_back(JOB, 1, "x")
-    reporter.log_lines(["after"])
+    reporter.log_lines(["after"], 0)
     assert not reporter.flush_until(deadline=float("inf"))
     assert reporter.fenced
     assert "after" not in json.dumps(stream(running))
