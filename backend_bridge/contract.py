@@ -227,7 +227,7 @@ class Divergence(Event):
     event: Literal["divergence"] = "divergence"
     step: int
     name: str
-    value: Literal["nan", "inf", "-inf"]
+    value: Annotated[str, Field(pattern="^(nan|-?inf)$")]
 
 
 class Frame(BaseModel):

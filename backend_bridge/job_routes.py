@@ -21,7 +21,7 @@ from backend_bridge.answers import (
 from backend_bridge.bridge import Bridge
 from backend_bridge.error_answers import refusals
 from backend_bridge.estimate import estimate_now
-from backend_bridge.job_view import status_view
+from backend_bridge.job_view import errors_view, status_view
 from backend_bridge.openapi import START_BODY
 from backend_bridge.prometheus import exposition
 from backend_bridge.request_body import json_body
@@ -138,6 +138,16 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         """Every metric point of the job, oldest first."""
         bridge.job(job_id)
         return {"job_id": job_id, "metrics": bridge.events.metrics(job_id)}
+
+    @app.get(
+        "/api/training/{job_id}/errors",
+        tags=["jobs"],
+        dependencies=guard,
+        responses=refusals(401, 404, 503),
+    )
+    def errors(job_id: str) -> dict[str, Any]:
+        """Why the job failed: kind, sentence, hint, traceback; the errors of all its attempts."""
+        return errors_view(bridge.job(job_id))
 
     @app.get(
         "/api/training/jobs",

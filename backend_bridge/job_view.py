@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from backend_bridge.contract import OCCUPYING, JobStatus
+from backend_bridge.contract import OCCUPYING, ErrorReport, JobStatus
 from backend_bridge.event_log import StoredCheckpoint
 from backend_bridge.job_record import Job
 
@@ -98,6 +98,35 @@ def checkpoints_view(written: Iterable[StoredCheckpoint]) -> dict[str, Any]:
             for item in items
         ],
         "best_checkpoint": best,
+    }
+
+
+def errors_view(job: Job) -> dict[str, Any]:
+    """Body of ``GET /api/training/{job_id}/errors``: why it failed, if it did, and each attempt.
+
+    ``kind`` is one of ``contract.ErrorKind``; ``traceback`` has the innermost call last.
+    """
+    return {
+        "job_id": job.job_id,
+        "status": job.status,
+        **_error_view(job.error),
+        "divergence": dict(job.divergence) or None,
+        "attempts": [
+            {"attempt": error.attempt, "at": _iso(error.at), **_error_view(error)}
+            for error in job.attempt_errors
+        ],
+    }
+
+
+def _error_view(error: ErrorReport | None) -> dict[str, Any]:
+    if error is None:
+        return dict.fromkeys(("kind", "message", "hint", "exception")) | {"traceback": []}
+    return {
+        "kind": error.kind,
+        "message": error.message,
+        "hint": error.hint,
+        "exception": error.exception or None,
+        "traceback": [frame.model_dump() for frame in error.frames],
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from backend_bridge.contract import Divergence
 from tasks.channel import Channel
 from tasks.errors import Diverged, Stopped
 from tasks.reporter import Reporter
@@ -105,20 +106,19 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
     ) -> None:
-        """Check that loss and gradient norm are finite numbers. Raises Diverged."""
+        """Report a loss or gradient norm that is no finite number. Raises Diverged."""
         # Under fp16 the gradient scaler skips steps with an infinite norm as a matter of course.
         checked = ("loss", "eval_loss") if args.fp16 else ("loss", "eval_loss", "grad_norm")
         for name in checked:
             value = (logs or {}).get(name)
             if value is None or math.isfinite(value):
                 continue
+            event = Divergence(step=state.global_step, name=name, value=str(float(value)))
+            if self._stop_on_nan or not self._warned:
+                self._channel.send(event)
             sentence = f"The training diverged: {name} is {value} at step {state.global_step}."
             if self._stop_on_nan:
-                raise Diverged(
-                    sentence,
-                    "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to 1; "
-                    "earlier checkpoints are intact.",
-                )
+                raise Diverged(sentence)
             if not self._warned:
                 logger.warning("%s It goes on, since stop_on_nan is off.", sentence)
                 self._warned = True

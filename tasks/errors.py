@@ -2,7 +2,9 @@
 
     TrainingError            base: a kind, one clear sentence, a hint
      ├ DatasetError          the data set is missing, unreadable or lacks what the method needs
-     ├ ModelError            the model or tokenizer is missing, refused or cannot be loaded
+     ├ ModelError            the model or tokenizer is refused or cannot be loaded
+     │  ├ ModelNotFound      neither a folder nor the hub has it
+     │  └ GatedModel         the hub wants its licence accepted first
      ├ ConfigurationError    the request asks for what cannot be done
      ├ Diverged              the loss or the gradient norm stopped being finite
      └ ResumeMismatch        a resume does not go on from what the pause left
@@ -20,7 +22,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 
-from backend_bridge.contract import ErrorKind, ErrorReport, Frame
+from backend_bridge.contract import ERROR_HINTS, ErrorKind, ErrorReport, Frame
 
 FRAMES_KEPT = 50
 MESSAGE_CHARACTERS_KEPT = 1000
@@ -46,6 +48,18 @@ class ModelError(TrainingError):
     """The model or its tokenizer is missing, refused, or cannot be loaded."""
 
     kind = ErrorKind.MODEL
+
+
+class ModelNotFound(ModelError):
+    """Neither a folder of ours nor the hub has the model."""
+
+    kind = ErrorKind.MODEL_NOT_FOUND
+
+
+class GatedModel(ModelError):
+    """The hub has the model, and gives it to nobody who has not accepted its licence."""
+
+    kind = ErrorKind.GATED_MODEL
 
 
 class ConfigurationError(TrainingError):
@@ -81,31 +95,25 @@ class Paused(Exception):
         self.step = step
 
 
-_OUT_OF_MEMORY_HINT = (
-    "Lower training.batch_size (and raise gradient_accumulation_steps by the same factor), lower "
-    "training.max_length, switch gradient_checkpointing on, or train with LoRA."
-)
-_DISK_FULL_HINT = (
-    "Free space under TRAINYARD_HOME, or lower training.save_total_limit; earlier checkpoints are "
-    "intact."
-)
-
-
 def report(error: BaseException) -> ErrorReport:
-    """Classify ``error``; the first cause in its chain that is understood decides."""
-    for cause in _chain(error):
-        for recognise in (_own, _out_of_memory, _disk_full, _hub, _weights, _arrow):
-            found = recognise(cause)
-            if found is not None:
-                return _with_traceback(found, error)
-    return _with_traceback(
-        ErrorReport(
-            kind=ErrorKind.INTERNAL,
-            message=_sentence(f"Unexpected {type(error).__name__} in the training: {error}"),
-            hint="The job's log holds the full traceback.",
-        ),
-        error,
-    )
+    """Classify ``error``; the first cause in its chain that is understood decides.
+
+    Full memory and a full disk decide wherever they stand in it: whatever was being done failed
+    because of them.
+    """
+    causes = list(_chain(error))
+    for recognisers in ((_out_of_memory, _disk_full), (_own, _hub, _weights, _arrow)):
+        for cause in causes:
+            for recognise in recognisers:
+                found = recognise(cause)
+                if found is not None:
+                    return _with_traceback(found, error)
+    sentence = f"Unexpected {type(error).__name__} in the training: {error}"
+    return _with_traceback(_found(ErrorKind.INTERNAL, sentence), error)
+
+
+def _found(kind: ErrorKind, message: str, hint: str = "") -> ErrorReport:
+    return ErrorReport(kind=kind, message=_sentence(message), hint=hint or ERROR_HINTS[kind])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -143,20 +151,27 @@ def _has_base(error: BaseException, *names: str) -> bool:
 def _own(error: BaseException) -> ErrorReport | None:
     if not isinstance(error, TrainingError):
         return None
-    return ErrorReport(kind=error.kind, message=_sentence(str(error)), hint=error.hint)
+    return _found(error.kind, str(error), error.hint)
 
 
 def _out_of_memory(error: BaseException) -> ErrorReport | None:
+    if isinstance(error, TrainingError):
+        return _own(error) if error.kind is ErrorKind.OUT_OF_MEMORY else None
     text = str(error)
-    on_gpu = _has_base(error, "OutOfMemoryError") or "CUDA out of memory" in text
-    on_host = isinstance(error, MemoryError) or "can't allocate memory" in text
+    on_gpu = _has_base(error, "OutOfMemoryError") or any(
+        sign in text for sign in ("CUDA out of memory", "CUDA error: out of memory", "ALLOC_FAILED")
+    )
+    on_host = (
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in text
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    )
     if not (on_gpu or on_host):
         return None
     where = "The GPU's" if on_gpu else "The machine's"
-    return ErrorReport(
-        kind=ErrorKind.OUT_OF_MEMORY,
-        message=f"{where} memory is too small for this model, batch and sequence length.",
-        hint=_OUT_OF_MEMORY_HINT,
+    return _found(
+        ErrorKind.OUT_OF_MEMORY,
+        f"{where} memory is too small for this model, batch and sequence length.",
     )
 
 
@@ -169,28 +184,23 @@ def _disk_full(error: BaseException) -> ErrorReport | None:
         return None
     where = getattr(error, "filename", None)
     place = f" while writing {where}" if where else ""
-    return ErrorReport(
-        kind=ErrorKind.DISK_FULL, message=f"The disk is full{place}.", hint=_DISK_FULL_HINT
-    )
+    return _found(ErrorKind.DISK_FULL, f"The disk is full{place}.")
 
 
 def _hub(error: BaseException) -> ErrorReport | None:
-    def model(message: str, hint: str) -> ErrorReport:
-        return ErrorReport(kind=ErrorKind.MODEL, message=message, hint=hint)
-
     if _has_base(error, "GatedRepoError"):
-        return model(
+        return _found(
+            ErrorKind.GATED_MODEL,
             "The model is gated at the Hugging Face hub and this worker has no access to it.",
-            "Accept the model's licence at the hub and set HF_TOKEN where the worker is started.",
         )
     if _has_base(error, "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError"):
-        return model(
-            "The Hugging Face hub has no such model, revision or file.",
-            "Check config.model.name and config.model.revision.",
+        return _found(
+            ErrorKind.MODEL_NOT_FOUND, "The Hugging Face hub has no such model, revision or file."
         )
     if _has_base(error, "HfHubHTTPError", "OfflineModeIsEnabled"):
-        return model(
-            _sentence(f"The Hugging Face hub could not be reached: {error}"),
+        return _found(
+            ErrorKind.MODEL,
+            f"The Hugging Face hub could not be reached: {error}",
             "Try again later, or put the model's folder under MODEL_ROOTS.",
         )
     return None
@@ -198,19 +208,11 @@ def _hub(error: BaseException) -> ErrorReport | None:
 
 def _weights(error: BaseException) -> ErrorReport | None:
     if _has_base(error, "SafetensorError"):
-        return ErrorReport(
-            kind=ErrorKind.MODEL,
-            message=_sentence(f"A file of weights cannot be read: {error}"),
-            hint="The file is damaged or cut off: copy or download it again.",
-        )
+        return _found(ErrorKind.MODEL, f"A file of weights cannot be read: {error}")
     return None
 
 
 def _arrow(error: BaseException) -> ErrorReport | None:
     if _has_base(error, "ArrowInvalid", "DatasetGenerationError"):
-        return ErrorReport(
-            kind=ErrorKind.DATASET,
-            message=_sentence(f"The data set cannot be read: {error}"),
-            hint="Check the file's rows and columns.",
-        )
+        return _found(ErrorKind.DATASET, f"The data set cannot be read: {error}")
     return None

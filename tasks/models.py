@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from backend_bridge.contract import JobConfig, LoraConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
-from tasks.errors import ConfigurationError, ModelError
+from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -59,9 +59,7 @@ def locate_model(
             _refuse_links_out(folder, resolved_roots, name)
             return folder
     if looks_local or not _HUB_NAME.fullmatch(name):
-        raise ModelError(
-            f"No such model: {name!r} (looked in {listed})", "Check config.model.name."
-        )
+        raise ModelNotFound(f"No such model: {name!r} (looked in {listed})")
     return _download(name, listed, revision, allow_remote_code)
 
 
@@ -81,23 +79,22 @@ def _download(name: str, listed: str, revision: str | None, allow_remote_code: b
             allow_patterns=[*_FILES, "*.py"] if allow_remote_code else _FILES,
         )
     except GatedRepoError as error:
-        raise ModelError(
-            f"The model {name!r} is gated at the Hugging Face hub and this worker has no access.",
-            "Accept its licence at the hub and set HF_TOKEN where the worker is started.",
+        raise GatedModel(
+            f"The model {name!r} is gated at the Hugging Face hub and this worker has no access."
         ) from error
     except RevisionNotFoundError as error:
-        raise ModelError(
+        raise ModelNotFound(
             f"The model {name!r} has no revision {revision!r} at the Hugging Face hub.",
             "Check config.model.revision.",
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelError(
+        raise ModelNotFound(
             f"No such model: {name!r} is neither under the model folders ({listed}) nor at the "
             "Hugging Face hub.",
             "Check config.model.name; a private model needs HF_TOKEN.",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise ModelError(
+        raise ModelNotFound(
             f"No such model: {name!r} is not under the model folders ({listed}), and it could not "
             "be fetched from the Hugging Face hub, which cannot be reached from this machine.",
             "Put the model's folder under one of MODEL_ROOTS, or give the worker a network.",

@@ -124,6 +124,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Report progress, at most every 0.4 s; and before what takes long, what that is."""
         self._clock.end_step()
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # the last point is sent, whatever logging_steps is
         if control.should_save or control.should_evaluate:
             self._send_progress(state, "evaluate" if control.should_evaluate else "checkpoint")
         else:

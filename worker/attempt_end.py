@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 
-from backend_bridge.contract import ErrorKind, ErrorReport
+from backend_bridge.contract import ERROR_HINTS, ErrorKind, ErrorReport
 from worker.slot_client import Gone, Message, Refused
 
 
@@ -28,7 +28,9 @@ class AttemptFailed(Exception):
     def from_report(cls, report: ErrorReport | None) -> AttemptFailed:
         if report is None:
             report = ErrorReport(
-                kind=ErrorKind.INTERNAL, message="The training failed and did not say why."
+                kind=ErrorKind.INTERNAL,
+                message="The training failed and did not say why.",
+                hint=ERROR_HINTS[ErrorKind.INTERNAL],
             )
         return cls(report.message, report.model_dump_json())
 

@@ -65,7 +65,7 @@ def test_a_frozen_supervisor_loses_its_job_and_writes_nothing_more(stack: Stack)
 
 
 @pytest.mark.slow
-def test_lines_and_points_of_a_supervisor_killed_without_redis_are_filled_in(stack: Stack) -> None:
+def test_what_a_supervisor_killed_without_redis_had_to_say_arrives(stack: Stack) -> None:
     stack.submit("unsent", steps=100_000, training={"logging_steps": 1, "eval_strategy": "no"})
     stack.wait_for_step("unsent", 4)
     stack.redis_server.kill()
@@ -74,7 +74,7 @@ def test_lines_and_points_of_a_supervisor_killed_without_redis_are_filled_in(sta
     kill(stack.worker_child(0))
     wait_for("its training is gone", lambda: not stack.training_processes(), 3 * LEASE_S)
     stack.redis_server.start()
-    wait_for("the next attempt runs", lambda: stack.bridge.status("unsent")["attempt"] == 2)
+    wait_for("the next attempt runs", lambda: stack.bridge.status("unsent")["attempt"] > 1)
     stack.wait("unsent", "running")
     stack.bridge.cancel("unsent", force=True)
     stack.wait("unsent", "cancelled")
@@ -83,7 +83,8 @@ def test_lines_and_points_of_a_supervisor_killed_without_redis_are_filled_in(sta
     arrived = stack.backend.logs("unsent")
     assert len(in_file) > before + 20
     assert sorted(arrived) == sorted(in_file)
-    assert [n for n in arrived if "was lost" not in n] == [n for n in in_file if "was lost" not in n]
+    ours = [line for line in in_file if "was lost" not in line]
+    assert [line for line in arrived if "was lost" not in line] == ours
     points = (stack.home / "jobs/unsent/metrics.jsonl").read_text().splitlines()
     assert [p["step"] for p in stack.bridge.metrics("unsent")] == [
         json.loads(point)["step"] for point in points

@@ -227,7 +227,7 @@ def bad_requests() -> list[tuple[str, dict[str, Any], ErrorKind, str]]:
     return [
         ("missing data set", missing, ErrorKind.DATASET, "No such data set: 'nowhere.jsonl'"),
         ("unusable columns", columns, ErrorKind.DATASET, "'price', 'size'"),
-        ("missing model", model, ErrorKind.MODEL, "No such model: 'no-such/model'"),
+        ("missing model", model, ErrorKind.MODEL_NOT_FOUND, "No such model: 'no-such/model'"),
         ("method without a reward", method, ErrorKind.CONFIGURATION, "needs a reward"),
         ("no token left", short, ErrorKind.DATASET, "max_length (8 tokens)"),
     ]

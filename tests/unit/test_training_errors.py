@@ -11,7 +11,15 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors import SafetensorError
 
 from backend_bridge.contract import ErrorKind
-from tasks.errors import ConfigurationError, DatasetError, Diverged, ModelError, report
+from tasks.errors import (
+    ConfigurationError,
+    DatasetError,
+    Diverged,
+    GatedModel,
+    ModelError,
+    ModelNotFound,
+    report,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,9 @@ from tasks.errors import ConfigurationError, DatasetError, Diverged, ModelError,
             ErrorKind.DISK_FULL,
             "disk is full",
         ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ErrorKind.OUT_OF_MEMORY, "The machine's"),
+        (GatedModel("It is gated"), ErrorKind.GATED_MODEL, "It is gated"),
+        (ModelNotFound("No such model"), ErrorKind.MODEL_NOT_FOUND, "No such model"),
         (SafetensorError("InvalidHeader"), ErrorKind.MODEL, "InvalidHeader"),
         (pyarrow.ArrowInvalid("bad column"), ErrorKind.DATASET, "bad column"),
         (OfflineModeIsEnabled("offline"), ErrorKind.MODEL, "could not be reached"),
@@ -44,7 +55,23 @@ def test_errors_are_classified(error: Exception, kind: ErrorKind, said: str) -> 
     found = report(error)
     assert found.kind is kind
     assert said in found.message
+    assert found.hint
     assert type(error).__name__ in found.exception
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ErrorKind.DISK_FULL),
+        (MemoryError(), ErrorKind.OUT_OF_MEMORY),
+    ],
+)
+def test_what_full_memory_or_a_full_disk_broke_is_not_what_is_wrong(
+    cause: Exception, kind: ErrorKind
+) -> None:
+    error = DatasetError("The data set cannot be read.", "Check its rows.")
+    error.__cause__ = cause
+    assert report(error).kind is kind
 
 
 def test_a_cause_decides_and_the_frames_are_kept() -> None:
