@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from backend_bridge.contract import ErrorKind, FieldProblem, JobStatus
+from backend_bridge.contract import ErrorKind, FieldProblem, Frame, JobStatus
 
 
 class CancelBody(BaseModel):
@@ -131,6 +131,28 @@ class MetricsAnswer(BaseModel):
 
     job_id: str
     metrics: list[dict[str, float | int]]
+
+
+class _Error(BaseModel):
+    kind: ErrorKind | None
+    message: str | None
+    hint: str | None
+    exception: str | None
+    traceback: list[Frame]
+
+
+class AttemptErrorAnswer(_Error):
+    attempt: int
+    at: datetime
+
+
+class ErrorsAnswer(_Error):
+    """Why a job failed; all null where it did not. ``traceback``: the innermost call last."""
+
+    job_id: str
+    status: JobStatus
+    divergence: dict[str, Any] | None
+    attempts: list[AttemptErrorAnswer]
 
 
 class RunningJob(BaseModel):

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from backend_bridge.answers import (
+    ErrorsAnswer,
     HealthAnswer,
     JobAnswer,
     JobsAnswer,
@@ -143,7 +144,8 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         "/api/training/{job_id}/errors",
         tags=["jobs"],
         dependencies=guard,
-        responses=refusals(401, 404, 503),
+        response_model=ErrorsAnswer,
+        responses=refusals(401, 404, 422, 503),
     )
     def errors(job_id: str) -> dict[str, Any]:
         """Why the job failed: kind, sentence, hint, traceback; the errors of all its attempts."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import ErrorKind, ErrorReport
+from backend_bridge.contract import ERROR_HINTS, ErrorKind, ErrorReport, Frame
 from backend_bridge.slots import SlotRegistry
 from tests.support.bridge import LINES, Running, refusal
 from tests.support.requests import TOKEN, request_body
@@ -167,6 +167,32 @@ def test_a_failed_job_says_why(busy: Running) -> None:
     status = busy.get("status/job-1").json()
     found = [status[name] for name in ("status", "error", "error_kind", "error_hint")]
     assert found == ["failed", "No rows.", "dataset", "Add some."]
+
+
+def test_errors_of_a_job_and_of_its_attempts(busy: Running) -> None:
+    assert busy.get("job-1/errors").json()["kind"] is None
+    busy.store.lost("job-1", 1, "The training hung.", ErrorKind.HANG)
+    assert busy.store.claim("job-1", 2, slot="s", worker="w")
+    frame = {"file": "a.py", "line": 3, "function": "f", "code": "raise x"}
+    report = ErrorReport(
+        kind=ErrorKind.DATASET,
+        message="No rows.",
+        hint="Add some.",
+        exception="ValueError: x",
+        frames=[Frame(**frame)],
+    )
+    busy.store.fail("job-1", 2, report)
+    found = busy.get("job-1/errors").json()
+    last = {
+        **{"kind": "dataset", "message": "No rows.", "hint": "Add some."},
+        **{"exception": "ValueError: x", "traceback": [frame]},
+    }
+    assert found.items() >= {**last, "status": "failed"}.items()
+    first, second = found["attempts"]
+    assert (first["attempt"], first["kind"], first["message"]) == (1, "hang", "The training hung.")
+    assert first["hint"] == ERROR_HINTS[ErrorKind.HANG]
+    assert second.items() >= {**last, "attempt": 2}.items()
+    refusal(busy.get("nobody/errors"), 404)
 
 
 def test_a_result_that_is_not_finite_breaks_no_answer(busy: Running) -> None:

@@ -1,0 +1,41 @@
+"""The page of the kinds of errors, docs/errors.md; their hints stand in the contract."""
+
+from __future__ import annotations
+
+from backend_bridge.contract import ERROR_HINTS, ErrorKind
+
+_MEANINGS = {
+    ErrorKind.OUT_OF_MEMORY: "The GPU's or the machine's memory was full: an error of CUDA or of "
+    "Python, or the kernel killed the training.",
+    ErrorKind.DATASET: "The data set is missing, cannot be read, or lacks what the method needs.",
+    ErrorKind.CONFIGURATION: "The request asks for what cannot be done here, or not at all.",
+    ErrorKind.MODEL_NOT_FOUND: "Neither a folder under `MODEL_ROOTS` nor the hub has the model.",
+    ErrorKind.GATED_MODEL: "The hub wants the model's licence accepted first.",
+    ErrorKind.MODEL: "The model or its tokenizer is refused or cannot be loaded.",
+    ErrorKind.DISK_FULL: "A file could not be written: no space, or a quota is used up.",
+    ErrorKind.WORKER_LOST: "The training, its supervisor or the worker was killed or cut off, "
+    "each time that it was started.",
+    ErrorKind.HANG: "The training made no step any more, each time that it was started.",
+    ErrorKind.DIVERGED: "The loss or the gradient norm was NaN or infinite (`stop_on_nan`).",
+    ErrorKind.INTERNAL: "Anything else: most likely a defect, or a library's error.",
+}
+
+_HEAD = """# Why a job failed
+
+The backend hears one sentence (`error`). The bridge knows more: `trainyard status` and
+`GET /api/training/status/{job_id}` show `error_kind` and `error_hint`;
+`GET /api/training/{job_id}/errors` has the kind, the sentence, the hint, the frames of the
+traceback, and the error of each attempt that a restart followed. The job's log has the traceback
+as Python prints it.
+
+An error that knows better brings a hint of its own.
+
+| kind | what happened | what to do |
+|---|---|---|
+"""
+
+
+def as_markdown() -> str:
+    """The page, with a row for every kind. Raises KeyError for a kind without one."""
+    rows = (f"| `{kind}` | {_MEANINGS[kind]} | {ERROR_HINTS[kind]} |" for kind in ErrorKind)
+    return _HEAD + "\n".join(rows) + "\n"
