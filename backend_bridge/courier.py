@@ -1,4 +1,4 @@
-"""The courier: forwarder, reaper, consumer and heartbeat, beside every worker and bridge.
+"""The courier: forwarder, reaper, consumer, pruning and heartbeat, beside every worker and bridge.
 
     python -m backend_bridge.courier
 
@@ -31,6 +31,7 @@ from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
+from backend_bridge.retention import Retention
 from backend_bridge.settings import Settings, SettingsError, settings
 from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
 from backend_bridge.unsent import send_unsent
@@ -86,6 +87,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),
         threading.Thread(target=consumer.run, args=(stop,)),
+        threading.Thread(target=Retention(redis, current).run, args=(stop,)),
     ]
     if slot:
         info = {"gpus": gpus, "home": home}

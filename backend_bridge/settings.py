@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     max_request_mb: Annotated[float, Field(gt=0)] = Field(
         64, description="Largest request that the bridge takes, with an inline data set."
     )
+    retention_days: Annotated[float, Field(gt=0)] = Field(
+        30,
+        description="Ended jobs, tokens, streams and caches go after so long; trained models stay.",
+    )
     allow_remote_code: bool = Field(
         False, description="Whether a model's own code may run where a request asks for it."
     )

@@ -32,6 +32,9 @@ BENCHMARKS: dict[str, str] = {
     "status_latency": "reporting:status_latency",
     "log_delivery": "reporting:log_delivery",
     "forwarder_memory": "reporting:forwarder_memory",
+    "enqueue": "bridge:enqueue",
+    "reads": "bridge:reads",
+    "waiting_memory": "bridge:waiting_memory",
 }
 """Name on the command line, and the ``module:function(full)`` that gives its rows."""
 

@@ -17,6 +17,7 @@ if ARGV[3] == '' then
       key('delivery-lock', id))
     return 1
   end
+  redis.call('HSET', delivery, 'delivered_at', now_ms())
 else
   redis.call('ZADD', UNDELIVERED, 'XX', now_ms() + tonumber(ARGV[3]), id)
 end

@@ -1,0 +1,12 @@
+-- Forget a job that ended long ago. ARGV: id, cutoff (ms). Returns 1, or 0 where it has not ended,
+-- ended later, or the backend got its last message later or not yet: its token is still needed.
+local id, cutoff = ARGV[1], tonumber(ARGV[2])
+local status, ended_at = unpack(redis.call('HMGET', key('job', id), 'status', 'completed_at'))
+if not ENDED[status] or tonumber(ended_at or 0) > cutoff then return 0 end
+if redis.call('ZSCORE', UNDELIVERED, id) then return 0 end
+if tonumber(redis.call('HGET', key('delivery', id), 'delivered_at') or 0) > cutoff then return 0 end
+for _, kind in ipairs({'job', 'request', 'token', 'events', 'log-index', 'status-index', 'delivery', 'delivery-lock'}) do
+  redis.call('DEL', key(kind, id))
+end
+redis.call('ZREM', JOBS, id)
+return 1

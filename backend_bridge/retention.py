@@ -1,0 +1,116 @@
+"""What is older than RETENTION_DAYS goes: jobs with their tokens and streams, replies, caches.
+
+The trained models stay, unless a person asks: they are what it was all for. Every courier does
+this by itself, once an hour; `trainyard prune` does it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend_bridge.consumer import REJECTED, REPLIES
+from backend_bridge.job_files import MODEL
+from backend_bridge.settings import Settings
+
+EVERY_S = 3600.0
+DAY_S = 24 * 3600.0
+_LUA = Path(__file__).parent / "lua"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Pruned:
+    """How much went. ``jobs``: forgotten in Redis; ``stream_entries``: replies and rejections;
+    ``bytes``: of folders and caches below TRAINYARD_HOME on this host."""
+
+    jobs: int = 0
+    stream_entries: int = 0
+    folders: int = 0
+    caches: int = 0
+    bytes: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class Retention:
+    """Prunes Redis and this host's TRAINYARD_HOME. ``redis`` must decode responses to str."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
+        self.home = settings.trainyard_home
+        self.days = settings.retention_days
+        script = (_LUA / "prelude.lua").read_text() + (_LUA / "prune.lua").read_text()
+        self._prune = redis.register_script(script)
+
+    def run(self, stop: threading.Event) -> None:
+        """Prune once an hour until ``stop`` is set."""
+        while not stop.wait(EVERY_S):
+            try:
+                pruned = self.prune(self.days)
+                log.info("pruned: %s", pruned.as_dict(), extra={"action": "prune"})
+            except RedisError as error:
+                log.warning("prune: Redis is away: %s", error)
+            except OSError as error:
+                log.warning("prune: %s", error)
+
+    def prune(self, days: float, *, models: bool = False) -> Pruned:
+        """Remove what is older than ``days``; trained models only with ``models``.
+
+        Raises RedisError, and OSError where a folder cannot be removed.
+        """
+        pruned = Pruned()
+        seconds, micros = self.redis.time()
+        cutoff_ms = int((seconds + micros / 1e6 - days * DAY_S) * 1000)
+        for job_id in self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms):
+            pruned.jobs += int(self._prune(args=[job_id, cutoff_ms]))
+        for stream in (REPLIES, REJECTED):
+            pruned.stream_entries += self.redis.xtrim(stream, minid=cutoff_ms, approximate=False)
+        self._prune_home(time.time() - days * DAY_S, models, pruned)
+        return pruned
+
+    def _prune_home(self, cutoff: float, models: bool, pruned: Pruned) -> None:
+        for folder in _old(self.home / "jobs", cutoff):
+            if not self.redis.exists(f"trainyard:job:{folder.name}"):
+                parts = [folder] if models else [p for p in folder.iterdir() if p.name != MODEL]
+                pruned.bytes += sum(_remove(part) for part in parts)
+                pruned.folders += bool(parts)
+                if not models and not any(folder.iterdir()):
+                    folder.rmdir()
+        for cache in _old(self.home / "cache", cutoff):
+            pruned.bytes += _remove(cache)
+            pruned.caches += 1
+
+
+def _old(folder: Path, cutoff: float) -> list[Path]:
+    """What lies in ``folder`` and was neither changed nor read since ``cutoff``."""
+    if not folder.is_dir():
+        return []
+    return [path for path in sorted(folder.iterdir()) if _last_used(path) < cutoff]
+
+
+def _last_used(path: Path) -> float:
+    """A folder's own times say when it was listed: its files' count, and when it changed."""
+    inside = [p.lstat() for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else []
+    times = [max(status.st_mtime, status.st_atime) for status in inside]
+    return max([path.lstat().st_mtime, *times])
+
+
+def _remove(path: Path) -> int:
+    """Delete a file or a folder; returns its bytes."""
+    if path.is_dir() and not path.is_symlink():
+        size = sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
+        shutil.rmtree(path)
+        return size
+    size = path.lstat().st_size
+    path.unlink()
+    return size

@@ -1,0 +1,124 @@
+"""How much the bridge takes, and how it answers while many jobs wait.
+
+    enqueue          jobs a second over HTTP, from several connections at once
+    reads            p99 of status and queue, one after the other, while 10,000 jobs wait
+    waiting_memory   Redis's memory for each of those jobs
+
+The bridge is the real process over a real Redis that keeps an append-only file; nothing runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from backend_bridge.admit import Admission
+from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.job_store import JobStore
+from backend_bridge.queue import JobQueue
+from benchmarks.measure import Measure, Target, percentile
+from tests.support.celery_app import bridge_celery
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.requests import request_body
+from tests.support.stack import wait_for
+
+WAITING = 10_000
+CONNECTIONS = 8
+
+
+@contextmanager
+def _bridge(redis: RedisServer) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        environment = {"REDIS_URL": redis.url, "BRIDGE_PORT": str(port), "TRAINYARD_HOME": folder}
+        command = python_module("backend_bridge.server")
+        log = Path(folder) / "bridge.log"
+        process = ChildProcess("bridge", command, env=environment, log_file=log)
+        process.start()
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_for("the bridge answers", lambda: _answers(url))
+            yield url
+        finally:
+            process.stop(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _fill(redis: RedisServer, count: int) -> None:
+    """Let ``count`` jobs wait, admitted as the bridge admits them."""
+    with bridge_celery(redis.url) as celery, redis.client() as client:
+        admission = Admission(
+            JobStore(client), JobQueue(celery, client), slots=lambda: 1, max_queued=None
+        )
+        for number in range(count):
+            admission.admit(request_body(f"waiting-{number}"))
+
+
+def enqueue(full: bool) -> list[Measure]:
+    """Jobs a second over HTTP."""
+    rates = []
+    jobs = 2000 if full else 500
+    with RedisServer(append_only=True) as redis, _bridge(redis) as url:
+
+        def send(share: int) -> None:
+            with requests.Session() as session:
+                for number in range(share, jobs, CONNECTIONS):
+                    body = request_body(f"run-{run}-{number}")
+                    session.post(f"{url}/api/training/execute", json=body).raise_for_status()
+
+        for run in range(3):  # noqa: B007  (send reads it)
+            started = time.monotonic()
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                list(pool.map(send, range(CONNECTIONS)))
+            rates.append(jobs / (time.monotonic() - started))
+    target = Target("value", ">=", 100)
+    note = f"{CONNECTIONS} connections, fsync at every write"
+    return [Measure("enqueue", "jobs/s", rates, target=target, note=note)]
+
+
+def reads(full: bool) -> list[Measure]:
+    """p99 of status and queue while 10,000 jobs wait."""
+    calls = 1000 if full else 200
+    paths = {"status": f"status/waiting-{WAITING - 1}", "queue": "queue"}
+    with RedisServer() as redis:
+        _fill(redis, WAITING)
+        with _bridge(redis) as url, requests.Session() as session:
+            p99 = {name: [] for name in paths}
+            for _ in range(3):
+                for name, path in paths.items():
+                    taken = [_timed(session, f"{url}/api/training/{path}") for _ in range(calls)]
+                    p99[name].append(1000 * percentile(taken, 0.99))
+    target = Target("value", "<=", 50)
+    return [
+        Measure(f"{name}_p99", "ms", values, target=target, note=f"{WAITING:,} jobs wait")
+        for name, values in p99.items()
+    ]
+
+
+def _timed(session: requests.Session, url: str) -> float:
+    started = time.perf_counter()
+    session.get(url).raise_for_status()
+    return time.perf_counter() - started
+
+
+def waiting_memory(full: bool) -> list[Measure]:
+    """Redis's memory for each waiting job, the broker's message with it."""
+    with RedisServer() as redis, redis.client() as client:
+        before = client.info("memory")["used_memory"]
+        _fill(redis, WAITING)
+        grown = client.info("memory")["used_memory"] - before
+    kib = grown / WAITING / 1024
+    target = Target("value", "<=", 8)
+    return [Measure("waiting_memory", "KiB", [kib], target=target, note=f"{WAITING:,} jobs")]

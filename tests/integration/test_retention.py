@@ -1,0 +1,144 @@
+"""What is pruned, and what stays: on a real Redis and real folders."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_bridge import retention
+from backend_bridge.consumer import REPLIES
+from backend_bridge.job_store import JobStore
+from backend_bridge.outbox import Outbox
+from backend_bridge.retention import Retention
+from backend_bridge.settings import read_settings
+from tests.support.requests import TOKEN, start_request
+
+
+class Yard:
+    def __init__(self, redis: Any, home: Path) -> None:
+        self.redis, self.home, self.store = redis, home, JobStore(redis)
+        self.retention = Retention(redis, read_settings(trainyard_home=home))
+
+    def ended(self, job_id: str, *, delivered: bool = True) -> None:
+        self.store.admit(start_request(job_id), slots=1)
+        assert self.store.claim(job_id, 1, slot="s", worker="w")
+        assert self.store.complete(job_id, 1, {})
+        if delivered:
+            outbox = Outbox(self.redis, lock_s=5)
+            claim = outbox.claim(job_id)
+            assert claim is not None
+            claim.put("cursor", self.redis.xrevrange(f"trainyard:events:{job_id}", count=1)[0][0])
+            assert outbox.finish(claim)
+
+    def keys_of(self, job_id: str) -> list[str]:
+        return [key for key in self.redis.scan_iter() if key.endswith(f":{job_id}")]
+
+    def folder(self, job_id: str, *, days_old: float) -> Path:
+        return aged(self.home / "jobs" / job_id, days_old, "train.log", "model/weights")
+
+
+def aged(folder: Path, days: float, *files: str) -> Path:
+    at = time.time() - days * 86400
+    for name in files:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x" * 100)
+        os.utime(file, (at, at))
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        os.utime(path, (at, at))
+    return folder
+
+
+@pytest.fixture
+def yard(real_redis: Any, tmp_path: Path) -> Yard:
+    return Yard(real_redis, tmp_path)
+
+
+def test_an_ended_job_is_forgotten_with_its_token(yard: Yard) -> None:
+    yard.ended("job-1")
+    assert yard.retention.prune(30).jobs == 0
+    assert yard.redis.get("trainyard:token:job-1") == TOKEN
+    time.sleep(0.01)
+    assert yard.retention.prune(0).jobs == 1
+    assert yard.keys_of("job-1") == []
+    assert yard.store.jobs() == []
+
+
+def test_a_token_stays_until_the_last_delivery_and_the_time_after_it(yard: Yard) -> None:
+    yard.ended("job-1", delivered=False)
+    time.sleep(0.01)
+    assert yard.retention.prune(0).jobs == 0
+    yard.redis.hset("trainyard:job:job-1", "completed_at", 0)
+    yard.redis.zrem("trainyard:undelivered", "job-1")
+    yard.redis.hset("trainyard:delivery:job-1", "delivered_at", int(time.time() * 1000))
+    assert yard.retention.prune(1).jobs == 0
+    yard.redis.hset("trainyard:delivery:job-1", "delivered_at", 5)
+    yard.redis.zadd("trainyard:jobs", {"job-1": 5})
+    assert yard.retention.prune(1).jobs == 1
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "paused"])
+def test_a_job_that_has_not_ended_stays(yard: Yard, state: str) -> None:
+    yard.store.admit(start_request("job-1"), slots=1)
+    if state == "running":
+        assert yard.store.claim("job-1", 1, slot="s", worker="w")
+    if state == "paused":
+        yard.store.pause("job-1")
+    yard.folder("job-1", days_old=40)
+    time.sleep(0.01)
+    assert yard.retention.prune(0).as_dict() == {
+        "jobs": 0, "stream_entries": 0, "folders": 0, "caches": 0, "bytes": 0
+    }  # fmt: skip
+    assert yard.store.get("job-1") is not None
+
+
+def test_old_folders_and_caches_go_and_the_model_stays(yard: Yard) -> None:
+    old, new = yard.folder("old", days_old=40), yard.folder("new", days_old=1)
+    cache = aged(yard.home / "cache" / "tokenised", 40, "data.arrow")
+    read_lately = aged(yard.home / "cache" / "model", 40, "weights")
+    os.utime(read_lately / "weights", (time.time(), time.time() - 40 * 86400))
+    pruned = yard.retention.prune(30)
+    assert (pruned.folders, pruned.caches, pruned.bytes) == (1, 1, 200)
+    assert [str(p.relative_to(old)) for p in old.rglob("*")] == ["model", "model/weights"]
+    assert (new / "train.log").exists()
+    assert (read_lately / "weights").exists()
+    assert not cache.exists()
+
+
+def test_models_go_where_a_person_asks(yard: Yard) -> None:
+    old = yard.folder("old", days_old=40)
+    assert yard.retention.prune(30, models=True).bytes == 200
+    assert not old.exists()
+
+
+def test_a_link_is_removed_and_not_followed(yard: Yard, tmp_path: Path) -> None:
+    kept = aged(tmp_path / "elsewhere", 40, "file")
+    (yard.home / "cache").mkdir()
+    link = yard.home / "cache" / "link"
+    link.symlink_to(kept)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    yard.retention.prune(30)
+    assert not link.is_symlink()
+    assert (kept / "file").exists()
+
+
+def test_replies_go_and_the_courier_does_it_by_itself(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.redis.xadd(REPLIES, {"message": "old"}, id="5-0")
+    yard.redis.xadd(REPLIES, {"message": "new"})
+    monkeypatch.setattr(retention, "EVERY_S", 0.01)
+    stop = threading.Event()
+    thread = threading.Thread(target=yard.retention.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while yard.redis.xlen(REPLIES) == 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.set()
+    thread.join()
+    assert [fields["message"] for _, fields in yard.redis.xrange(REPLIES)] == ["new"]
