@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
+from backend_bridge.check_dataset import check_dataset
 from backend_bridge.settings import SettingsError, settings
 
 EXIT_REFUSED, EXIT_SETTINGS = 1, 2
@@ -46,6 +47,9 @@ def main() -> None:
     `trainyard demo` shows a whole job on this machine; `trainyard up` starts the services and
     keeps them running. The other commands speak to the bridge of `up`.
     """
+
+
+main.add_command(check_dataset)
 
 
 def _client() -> BridgeClient:

@@ -436,6 +436,7 @@ class TrainingConfig(Section):
     max_length: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     max_prompt_length: Count | None = None
     packing: bool | None = None
+    completion_only_loss: bool | None = None
     group_by_length: bool = False
     beta: Annotated[float, Field(gt=0), _NOT_BOOL] | None = None
     use_lora: bool = False
@@ -482,6 +483,7 @@ class DataConfig(Section):
     max_samples: Count | None = None
     train_split: Annotated[float, Field(gt=0, le=1), _NOT_BOOL] | None = None
     eval_split: Annotated[float, Field(ge=0, lt=1), _NOT_BOOL] | None = None
+    skip_bad_rows: bool = False
 
 
 class EvaluationConfig(Section):

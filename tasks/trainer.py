@@ -91,8 +91,7 @@ def _train(
 ) -> Outcome:
     config, job_dir = request.config, Path(spec.job_dir)
     quiet_libraries()
-    machine = Machine.here().shared_by(ranks.count)
-    log_start(spec, request, machine)
+    log_start(spec, request)
     set_seed(config.seed)
 
     with phases.phase("tokenizer"):
@@ -117,6 +116,8 @@ def _train(
         if ranks.is_first:
             settle(spec, start)
 
+    machine = Machine.here().shared_by(ranks.count)
+    logger.info("The data set is ready; the training takes its device: %s", machine.device_name)
     context = Context(config, machine, max_length, data.eval is not None, [note] if note else [])
     arguments = build_arguments(
         context,
@@ -218,13 +219,12 @@ def quiet_libraries() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 
-def log_start(spec: TrainingSpec, request: TrainingRequest, machine: Machine) -> None:
-    """Say what runs where, and which settings were not understood."""
+def log_start(spec: TrainingSpec, request: TrainingRequest) -> None:
+    """Say what runs, and which settings were not understood."""
     logger.info(
-        "Attempt %d of job %s on %s: %s of %s",
+        "Attempt %d of job %s: %s of %s",
         spec.attempt,
         spec.job_id,
-        machine.device_name,
         request.config.training.method,
         request.config.model.name,
     )

@@ -9,32 +9,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.datasets.format import RowProblem, messages_of, text_of
-from tasks.datasets.recognise import Shape, listed
+from tasks.datasets.format import EmptyRow, RowProblem, as_messages, chat_in_cell, text_of
 from tasks.datasets.rows import Row
+from tasks.datasets.shape import Shape, listed, needs, refuse_untold
 from tasks.errors import DatasetError
 
-PREFERENCE_NEEDS = (
-    "dpo and orpo need chosen and rejected, and a prompt (or question or instruction) unless "
-    "those two are whole conversations. Other names can be told with config.data.columns, as in "
-    '{"prompt": "your column", "chosen": "better", "rejected": "worse"}.'
-)
-_PROMPTS = ("prompt", "question", "instruction", "input")
+_PROMPTS = ("prompt", "question", "instruction", "input", "conversations", "conversation")
 
 
-def recognise_preference(columns: Sequence[str], *, told: Mapping[str, str] | None = None) -> Shape:
+def recognise_preference(
+    columns: Sequence[str], *, told: Mapping[str, str] | None = None, method: str = "dpo"
+) -> Shape:
     """Recognise what ``columns`` mean for preference methods; ``told`` maps role → column.
 
     Raises DatasetError that names the columns and what is needed.
     """
     roles = dict(told or {})
-    missing = [column for column in roles.values() if column not in columns]
-    if missing:
-        raise DatasetError(
-            f"config.data.columns names {listed(missing)}, but the data set's columns are "
-            f"{listed(columns)}.",
-            PREFERENCE_NEEDS,
-        )
+    refuse_untold(columns, roles, method)
     by_lower = {column.lower(): column for column in reversed(columns)}
     for role in ("chosen", "rejected"):
         if role not in roles and role in by_lower:
@@ -42,7 +33,7 @@ def recognise_preference(columns: Sequence[str], *, told: Mapping[str, str] | No
     if not {"chosen", "rejected"} <= set(roles):
         raise DatasetError(
             f"No usable column in the data set: its columns are {listed(columns)}.",
-            PREFERENCE_NEEDS,
+            needs(method),
         )
     prompt = next((by_lower[name] for name in _PROMPTS if name in by_lower), None)
     if "prompt" not in roles and prompt is not None:
@@ -57,12 +48,14 @@ def format_preference(row: Row, shape: Shape) -> dict[str, str]:
     Answers that are whole conversations are split where they begin to differ.
     """
     columns = shape.columns
-    chosen, rejected = row.get(columns["chosen"]), row.get(columns["rejected"])
-    if isinstance(chosen, list) or isinstance(rejected, list):
+    chosen, rejected = (_answer(row.get(columns[name])) for name in ("chosen", "rejected"))
+    prompt = chat_in_cell(row.get(columns["prompt"])) if "prompt" in columns else None
+    if isinstance(chosen, list) or isinstance(rejected, list) or isinstance(prompt, list):
         parts = _conversation(
-            messages_of(chosen, columns["chosen"]),
-            messages_of(rejected, columns["rejected"]),
-            row.get(columns["prompt"]) if "prompt" in columns else None,
+            as_messages(chosen, "assistant", columns["chosen"]),
+            as_messages(rejected, "assistant", columns["rejected"]),
+            prompt,
+            columns.get("prompt", "prompt"),
         )
     elif "prompt" not in columns:
         raise RowProblem("there is no prompt, and the answers are no conversations")
@@ -74,14 +67,17 @@ def format_preference(row: Row, shape: Shape) -> dict[str, str]:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+def _answer(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else chat_in_cell(value)
+
+
 def _conversation(
-    chosen: list[dict[str, Any]], rejected: list[dict[str, Any]], prompt: Any
+    chosen: list[dict[str, Any]], rejected: list[dict[str, Any]], prompt: Any, column: str
 ) -> tuple[Any, ...]:
     if chosen[0]["role"] == "assistant" and rejected[0]["role"] == "assistant":
-        if prompt is None or prompt == "":
-            raise RowProblem("there is no prompt")
-        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        return messages_of(asked, "prompt"), chosen, rejected
+        if not prompt:
+            raise EmptyRow("there is no prompt")
+        return as_messages(prompt, "user", column), chosen, rejected
     same = 0
     while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
         same += 1

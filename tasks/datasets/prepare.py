@@ -1,47 +1,32 @@
-"""All of it: from a request's data set to tokenised train and eval rows."""
+"""All of it: from a request's data set to tokenised train and eval rows, with a report."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy
-import pyarrow
 
-from backend_bridge.contract import DataConfig, TrainingRequest, TrainingSpec
-from tasks.datasets.format import RowProblem, format_paragraph, format_row
+from backend_bridge.contract import DataConfig, JobConfig, TrainingRequest, TrainingSpec
+from tasks.datasets.example import example_of
+from tasks.datasets.format import RowProblem
 from tasks.datasets.locate import locate_dataset
 from tasks.datasets.parts import Part, open_parts
-from tasks.datasets.preference import format_preference, recognise_preference
-from tasks.datasets.prompts import collect_prompts, format_prompt, recognise_prompts
-from tasks.datasets.recognise import Shape, recognise_shape
-from tasks.datasets.rows import Row
+from tasks.datasets.preference import recognise_preference
+from tasks.datasets.problems import UnreadableRows
+from tasks.datasets.prompts import collect_prompts, recognise_prompts
+from tasks.datasets.report import Report
+from tasks.datasets.shape import Shape, needs, recognise_shape, samples, told_format
 from tasks.datasets.split import Indices, SplitPlan, split_rows
-from tasks.datasets.store import batched, cached_arrow, key_of
-from tasks.datasets.tokenise import Tokenised, tokenise
+from tasks.datasets.tokenise import Tokenised, nothing_left, tokenise
 from tasks.datasets.tokenise_preference import tokenise_preferences
+from tasks.datasets.training_rows import StoredRows, placed, store_rows
 from tasks.errors import DatasetError
 
-PROBLEMS_NAMED = 20
-ROWS_PER_BATCH = 1000
-_FORMATTED_BY_METHOD = ("cpt", "rlhf")
-
-ROW_SCHEMA = pyarrow.schema(
-    [
-        ("row", pyarrow.int64()),
-        ("text", pyarrow.large_string()),
-        ("prompt", pyarrow.large_string()),
-        ("completion", pyarrow.large_string()),
-        ("chosen", pyarrow.large_string()),
-        ("rejected", pyarrow.large_string()),
-        ("messages", pyarrow.large_string()),
-    ]
-)
+_SAY_NOTHING_OF_COLUMNS = ("sft", "cpt", "dpo", "orpo", "rlhf", "json", "jsonl", "csv", "parquet")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +41,17 @@ class TrainingData:
     rows: int
 
 
+@dataclass(frozen=True)
+class ReadData:
+    """The parts of a data set, read, and the rows of them that train and that evaluate."""
+
+    parts: list[Part]
+    stored: list[StoredRows]
+    shape: Shape
+    train: tuple[int, Indices]
+    eval: tuple[int, Indices]
+
+
 def prepare_data(
     request: TrainingRequest,
     spec: TrainingSpec,
@@ -64,154 +60,175 @@ def prepare_data(
     max_length: int,
     add_eos: bool,
 ) -> TrainingData:
-    """Locate, read, recognise, split and tokenise. Raises DatasetError, ConfigurationError."""
-    data, cache_dir = request.config.data, Path(spec.cache_dir) / "datasets"
-    plan = SplitPlan(request.config.seed, data.max_samples, data.train_split, data.eval_split)
-    plan.fractions()
+    """Locate, read, recognise, split, tokenise and report to the log.
+
+    Raises DatasetError, ConfigurationError.
+    """
+    config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
     path = locate_dataset(
         request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir
     )
-    parts = open_parts(path, cache_dir)
-    method = request.config.training.method
+    report = Report(path.name, config.training.method)
+    read = read_data(path, config, cache_dir, report)
+    if report.error is None:
+        data = tokenise_data(
+            read,
+            config,
+            tokenizer,
+            report,
+            max_length=max_length,
+            add_eos=add_eos,
+            cache_dir=cache_dir,
+        )
+    for line in report.lines():
+        level = logging.WARNING if line.startswith("Warning") else logging.INFO
+        logger.log(level, "%s", line)
+    if report.error is not None:
+        raise DatasetError(report.error, report.hint)
+    return data
+
+
+def read_data(path: Path, config: JobConfig, cache_dir: Path, report: Report) -> ReadData:
+    """Read, recognise and split; what is found goes into ``report``.
+
+    Rows that cannot be used become the report's error, unless the request skips them. Raises
+    DatasetError, ConfigurationError.
+    """
+    data, method = config.data, config.training.method
+    plan = SplitPlan(config.seed, data.max_samples, data.train_split, data.eval_split)
+    plan.fractions()
+    report.skip_bad_rows = data.skip_bad_rows
+    # Rows that cannot be read are counted here with those that cannot be trained on.
+    parts = open_parts(path, cache_dir, skip_bad_rows=True)
+    report.rows = sum(part.dropped for part in parts)
+    report.add_problems(report.rows, *(part.problems for part in parts))
+    if not len(parts[0]) and report.problems:
+        raise UnreadableRows(report.problems, report.problem_count, 0)
     shape = shape_of(parts[0], data, method)
-    logger.info("The data set's rows are %s", shape.describe())
+    report.shape, report.columns = shape.title(), shape.columns
+    _note_format(data.dataset_format, report)
     stored = [store_rows(part, shape, cache_dir, method) for part in parts]
-    chosen = _choose(stored, plan)
+    report.rows += sum(rows.total for rows in stored)
+    report.empty = sum(rows.empty for rows in stored)
+    report.duplicates = sum(rows.duplicates for rows in stored)
+    report.add_problems(sum(rows.bad for rows in stored), *(rows.problems for rows in stored))
+    report.refuse_bad_rows(shape.describe())
+    read = ReadData(parts, stored, shape, *_choose(stored, plan, report))
+    report.splits = {"train": len(read.train[1]), "eval": len(read.eval[1])}
+    if len(read.train[1]) == 0 and report.error is None:
+        raise DatasetError("No row of the data set is left to train on.", needs(method))
+    return read
 
-    def tokenised(part: int, indices: Indices) -> Tokenised:
-        source_key = _stored_key(parts[part], shape, method)
-        common: Any = {"max_length": max_length, "add_eos": add_eos, "cache_dir": cache_dir}
-        if method == "cpt":
-            # Whole documents: packing cuts them, and no token is lost.
-            ends = add_eos and not parts[part].continuous
-            common |= {"max_length": sys.maxsize, "add_eos": ends}
-        if method == "rlhf":
-            room = max_length - request.config.training.answer_length
-            return collect_prompts(
-                stored[part],
-                indices,
-                tokenizer,
-                max_length=room,
-                cache_dir=cache_dir,
-                source_key=source_key,
-            )
-        if shape.name == "preference":
-            return tokenise_preferences(
-                stored[part],
-                indices,
-                tokenizer,
-                max_prompt_length=request.config.training.max_prompt_length,
-                source_key=source_key,
-                **common,
-            )
-        return tokenise(stored[part], indices, tokenizer, source_key=source_key, **common)
 
-    train = tokenised(*chosen[0])
-    _log_part("train", train, max_length)
-    evaluation = tokenised(*chosen[1]) if len(chosen[1][1]) else None
-    if evaluation is not None:
-        _log_part("eval", evaluation, max_length)
-    return TrainingData(train, evaluation, shape, sum(len(rows) for rows in stored))
+def _note_format(dataset_format: str | None, report: Report) -> None:
+    name = (dataset_format or "").strip().lower()
+    if name and told_format(name) is None and name not in _SAY_NOTHING_OF_COLUMNS:
+        report.notes.append(
+            f"config.data.dataset_format {dataset_format!r} names no shape that is known: the "
+            "shape is recognised from the columns."
+        )
 
 
 def _choose(
-    stored: list[datasets.Dataset], plan: SplitPlan
+    stored: list[StoredRows], plan: SplitPlan, report: Report
 ) -> tuple[tuple[int, Indices], tuple[int, Indices]]:
     """(part, indices) to train on and to evaluate on; a ready-made eval part is used whole."""
     if len(stored) == 1:
-        train, evaluation = split_rows(len(stored[0]), plan)
+        train, evaluation = split_rows(len(stored[0].dataset), plan)
         return (0, train), (0, evaluation)
-    logger.info("The data set's own eval split is used; data.train_split and eval_split are not")
-    train, _ = split_rows(len(stored[0]), SplitPlan(plan.seed, plan.max_samples))
-    return (0, train), (1, numpy.arange(len(stored[1]), dtype=numpy.int64))
+    report.notes.append(
+        "The data set's own eval split is used; data.train_split and eval_split are not."
+    )
+    train, _ = split_rows(len(stored[0].dataset), SplitPlan(plan.seed, plan.max_samples))
+    return (0, train), (1, numpy.arange(len(stored[1].dataset), dtype=numpy.int64))
+
+
+def tokenise_data(
+    read: ReadData,
+    config: JobConfig,
+    tokenizer: Any,
+    report: Report,
+    *,
+    max_length: int,
+    add_eos: bool,
+    cache_dir: Path,
+) -> TrainingData:
+    """Tokenise the rows that ``read`` has chosen; what is found goes into ``report``.
+
+    Raises DatasetError.
+    """
+    training, limit = config.training, max_length
+    common: dict[str, Any] = {"cache_dir": cache_dir, "add_eos": add_eos}
+    if training.method == "cpt":
+        # Whole documents: packing cuts them, and no token is lost.
+        common["add_eos"] = add_eos and not read.parts[0].continuous
+        limit = sys.maxsize
+    if training.method == "rlhf":
+        limit = max_length - training.answer_length
+        del common["add_eos"]
+
+    def tokenised(part: int, indices: Indices) -> Tokenised:
+        arguments = {**common, "max_length": limit, "source_key": read.stored[part].key}
+        rows = read.stored[part].dataset
+        if training.method == "rlhf":
+            return collect_prompts(rows, indices, tokenizer, **arguments)
+        if read.shape.name == "preference":
+            arguments["max_prompt_length"] = training.max_prompt_length
+            return tokenise_preferences(rows, indices, tokenizer, **arguments)
+        arguments["answers_only"] = training.completion_only_loss is not False
+        return tokenise(rows, indices, tokenizer, **arguments)
+
+    train = tokenised(*read.train)
+    evaluation = tokenised(*read.eval) if len(read.eval[1]) else None
+    report.max_length = None if training.method == "cpt" else limit
+    for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
+        if side is not None:
+            _report_tokens(report, side, read.parts[part])
+    report.refuse_bad_rows(read.shape.describe())
+    if len(train.dataset) == 0 and report.error is None:
+        raise nothing_left(limit, len(read.train[1]))
+    report.example = example_of(train, tokenizer)
+    if evaluation is not None and len(evaluation.dataset) == 0:
+        evaluation = None
+    return TrainingData(train, evaluation, read.shape, report.rows)
+
+
+def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
+    limit = report.max_length or sys.maxsize
+    for length, rows in side.lengths.items():
+        report.lengths[length] = report.lengths.get(length, 0) + rows
+        report.longer += rows if length > limit else 0
+    report.dropped += side.dropped
+    report.tokens = (report.tokens or 0) + side.tokens
+    report.trained_tokens = (report.trained_tokens or 0) + side.trained_tokens
+    problems = [placed(part, row, RowProblem(reason, fix)) for row, reason, fix in side.problems]
+    report.add_problems(side.refused, problems)
 
 
 def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
-    """The shape of a part's rows, from the columns of its first rows. Raises DatasetError."""
-    columns = part.columns
+    """The shape of a part's rows, from its columns. Raises DatasetError."""
     if not len(part):
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
+    try:
+        return _recognise(part.columns, data, method)
+    except DatasetError as error:
+        raise DatasetError(f"{error} The first rows: {samples(row for _, row in part.rows())}", error.hint) from None
+
+
+def _recognise(columns: list[str], data: DataConfig, method: str) -> Shape:
     if method in ("dpo", "orpo"):
-        return recognise_preference(columns, told=data.columns)
+        return recognise_preference(columns, told=data.columns, method=method)
+    told: dict[str, Any] = {
+        "text_field": data.text_field,
+        "told": data.columns,
+        "dataset_format": data.dataset_format,
+    }
     if method == "rlhf":
-        return recognise_prompts(columns, text_field=data.text_field, told=data.columns)
-    shape = recognise_shape(columns, text_field=data.text_field, told=data.columns)
+        return recognise_prompts(columns, **told)
+    shape = recognise_shape(columns, method=method, **told)
     if method == "cpt" and shape.name != "text":
         raise DatasetError(
             f"cpt trains on plain text, but the data set's rows are {shape.describe()}.",
             "Name the column of text in config.data.text_field, or send the method sft.",
         )
     return shape
-
-
-def _stored_key(part: Part, shape: Shape, method: str) -> str:
-    """Key of a part's training rows: what they are made from, and how."""
-    made = [part.key, shape.name, dict(shape.columns)]
-    return key_of(*made, method) if method in _FORMATTED_BY_METHOD else key_of(*made)
-
-
-def store_rows(part: Part, shape: Shape, cache_dir: Path, method: str = "sft") -> datasets.Dataset:
-    """The part's training rows as a memory-mapped data set; read once, then from the cache.
-
-    Raises DatasetError where a row cannot be trained on, naming the first of them.
-    """
-    key = _stored_key(part, shape, method)
-    return cached_arrow(
-        cache_dir / "rows" / f"{key}.arrow",
-        ROW_SCHEMA,
-        lambda: batched(_training_rows(part, shape, method), ROWS_PER_BATCH),
-    )
-
-
-def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:
-    if method == "rlhf":
-        return format_prompt
-    if shape.name == "preference":
-        return format_preference
-    return format_paragraph if method == "cpt" and part.continuous else format_row
-
-
-def _training_rows(part: Part, shape: Shape, method: str) -> Iterator[dict[str, Any]]:
-    formatted = _formatter(part, shape, method)
-    problems: list[str] = []
-    count = total = 0
-    for number, row in part.rows():
-        total += 1
-        try:
-            training_row = formatted(row, shape)
-        except RowProblem as problem:
-            count += 1
-            if count <= PROBLEMS_NAMED:
-                problems.append(f"row {number}: {problem}")
-            continue
-        yield {"row": number, **dict.fromkeys(ROW_SCHEMA.names[1:]), **training_row}
-    if count:
-        for named in problems:
-            logger.error("In the data set, %s", named)
-        raise DatasetError(
-            f"{count} of {total} rows of the data set cannot be trained on; the first is "
-            f"{problems[0]}.",
-            "Mend or remove these rows; the job's log names the first "
-            f"{PROBLEMS_NAMED}. The rows were read as {shape.describe()}.",
-        )
-
-
-def _log_part(name: str, part: Tokenised, max_length: int) -> None:
-    logger.info(
-        "%s: %s rows, %s tokens, %s of them trained on",
-        name,
-        f"{len(part.dataset):,}",
-        f"{part.tokens:,}",
-        f"{part.trained_tokens:,}",
-    )
-    if part.dropped:
-        logger.warning(
-            "%s: %d rows dropped: max_length (%d) leaves them no token to train on",
-            name,
-            part.dropped,
-            max_length,
-        )
-    if part.cut:
-        logger.warning(
-            "%s: %d rows are cut off at max_length (%d tokens)", name, part.cut, max_length
-        )

@@ -15,9 +15,9 @@ import datasets
 import pyarrow
 
 from tasks.datasets.format import RowProblem, format_row, messages_of, text_of
-from tasks.datasets.recognise import Shape, listed, recognise_shape
-from tasks.datasets.render import chat_texts
 from tasks.datasets.rows import Row
+from tasks.datasets.render import chat_texts
+from tasks.datasets.shape import Shape, listed, needs, recognise_shape
 from tasks.datasets.split import Indices
 from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
 from tasks.datasets.tokenise import (
@@ -41,6 +41,7 @@ def recognise_prompts(
     *,
     text_field: str | None = None,
     told: Mapping[str, str] | None = None,
+    dataset_format: str | None = None,
 ) -> Shape:
     """As :func:`recognise_shape`; a column ``prompt`` alone will do. Raises DatasetError."""
     roles = dict(told or {})
@@ -49,11 +50,13 @@ def recognise_prompts(
         others = {"completion", "response", "output", "answer"} & set(columns)
         if not others:
             return Shape("prompt", {"prompt": prompt})
-    shape = recognise_shape(columns, text_field=text_field, told=told)
+    shape = recognise_shape(
+        columns, text_field=text_field, told=told, dataset_format=dataset_format, method="rlhf"
+    )
     if shape.name == "text":
         raise DatasetError(
             f"No prompts in the data set: its columns are {listed(columns)}.",
-            "rlhf needs a column prompt, or question and answer, or messages.",
+            needs("rlhf"),
         )
     return shape
 

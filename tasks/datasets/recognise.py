@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,6 @@ from tasks.datasets.encoding import encoding_of_head
 from tasks.errors import DatasetError
 
 FormatName = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
-ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
 
 SNIFFED_BYTES = 256 * 1024
 _LONGEST_FIRST_LINE = 16 * 1024 * 1024
@@ -119,116 +117,3 @@ def recognise_delimiter(text: str) -> str | None:
         if agreeing * 2 > len(rows) and (best is None or len(rows[0]) > best[0]):
             best = (len(rows[0]), delimiter)
     return best[1] if best else None
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the columns mean: ``columns`` maps a role to the column that plays it.
-
-    Roles: ``text``; ``prompt`` and ``completion``; ``instruction``, ``answer`` and, where there
-    are, ``input`` and ``system`` (a dialogue); ``messages``; ``chosen``, ``rejected`` and, unless
-    those hold it, ``prompt`` (a preference).
-    """
-
-    name: ShapeName
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        """The shape in words: ``dialogue (instruction=question, answer=answer)``."""
-        roles = ", ".join(f"{role}={column}" for role, column in self.columns.items())
-        return f"{self.name} ({roles})"
-
-
-_ANSWERS = ("answer", "output", "response", "completion")
-_DIALOGUES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("instruction", ("output", "response", "answer", "completion")),
-    ("question", ("answer", "response", "output")),
-    ("prompt", ("response", "output", "answer")),
-    ("input", ("output", "response")),
-)
-
-SFT_NEEDS = (
-    "sft needs one of: text; prompt and completion; question and answer; instruction and output "
-    "or response (with or without input); messages (role, content); conversations (from, value). "
-    "Other names can be told with config.data.columns, as in "
-    '{"prompt": "your column", "completion": "your other column"}, or config.data.text_field.'
-)
-
-
-def recognise_shape(
-    columns: Sequence[str],
-    *,
-    text_field: str | None = None,
-    told: Mapping[str, str] | None = None,
-) -> Shape:
-    """Recognise what ``columns`` mean for supervised fine-tuning.
-
-    ``told`` is ``config.data.columns`` (role → column), ``text_field`` is
-    ``config.data.text_field``. Raises DatasetError that names the columns and what is needed.
-    """
-    if told:
-        return _shape_as_told(columns, told)
-    if text_field and text_field in columns:
-        return Shape("text", {"text": text_field})
-    by_lower = {column.lower(): column for column in reversed(columns)}
-    for name in ("messages", "conversations", "conversation"):
-        if name in by_lower:
-            return Shape("messages", {"messages": by_lower[name]})
-    if "prompt" in by_lower and "completion" in by_lower:
-        return Shape(
-            "prompt_completion",
-            {"prompt": by_lower["prompt"], "completion": by_lower["completion"]},
-        )
-    for question, answers in _DIALOGUES:
-        answer = next((name for name in answers if name in by_lower), None)
-        if question not in by_lower or answer is None:
-            continue
-        roles = {"instruction": by_lower[question], "answer": by_lower[answer]}
-        if question != "input" and "input" in by_lower:
-            roles["input"] = by_lower["input"]
-        system = next((name for name in ("system_prompt", "system") if name in by_lower), None)
-        if system:
-            roles["system"] = by_lower[system]
-        return Shape("dialogue", roles)
-    if "text" in by_lower:
-        return Shape("text", {"text": by_lower["text"]})
-    raise DatasetError(
-        f"No usable column in the data set: its columns are {listed(columns)}.", SFT_NEEDS
-    )
-
-
-def _shape_as_told(columns: Sequence[str], told: Mapping[str, str]) -> Shape:
-    missing = [column for column in told.values() if column not in columns]
-    if missing:
-        raise DatasetError(
-            f"config.data.columns names {listed(missing)}, but the data set's columns are "
-            f"{listed(columns)}.",
-            SFT_NEEDS,
-        )
-    roles = dict(told)
-    if "messages" in roles or "conversations" in roles:
-        return Shape("messages", {"messages": roles.get("messages") or roles["conversations"]})
-    if "text" in roles:
-        return Shape("text", {"text": roles["text"]})
-    answer = next((roles[name] for name in _ANSWERS if name in roles), None)
-    if "prompt" in roles and roles.get("completion"):
-        return Shape(
-            "prompt_completion", {"prompt": roles["prompt"], "completion": roles["completion"]}
-        )
-    question = next(
-        (roles[name] for name in ("instruction", "question", "prompt") if name in roles), None
-    )
-    if question is None or answer is None:
-        raise DatasetError(
-            f"config.data.columns has the roles {listed(list(roles))}, which make no row to "
-            "train on.",
-            SFT_NEEDS,
-        )
-    columns_by_role: dict[str, str] = {"instruction": question, "answer": answer}
-    columns_by_role |= {role: roles[role] for role in roles if role in ("input", "system")}
-    return Shape("dialogue", columns_by_role)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in quotes, for a message."""
-    return ", ".join(repr(name) for name in names[:50]) or "none"

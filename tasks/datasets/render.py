@@ -6,7 +6,7 @@ Trained on are an answer, the assistant's turns, or all of a plain text.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -39,7 +39,8 @@ def render(
 ) -> list[Rendered | RowProblem]:
     """Render training rows, in order; a RowProblem where the chat template refuses a row."""
     chats = {n: json.loads(row["messages"]) for n, row in enumerate(rows) if row["messages"]}
-    found = _render_chats(chats, tokenizer)
+    tools = {n: json.loads(rows[n]["tools"]) for n in chats if rows[n].get("tools")}
+    found = _render_chats(chats, tools, tokenizer)
     rendered: list[Rendered | RowProblem] = []
     for number, row in enumerate(rows):
         item = found.get(number) or _render_plain(row, add_eos)
@@ -58,8 +59,10 @@ def _render_plain(row: dict[str, Any], add_eos: bool) -> Rendered:
     return Rendered(text, (span,), special=True, ends_with_eos=add_eos)
 
 
-def _render_chats(chats: dict[int, Messages], tokenizer: Any) -> dict[int, Rendered | RowProblem]:
-    """The conversations of one batch, by row.
+def _render_chats(
+    chats: dict[int, Messages], tools: dict[int, Any], tokenizer: Any
+) -> dict[int, Rendered | RowProblem]:
+    """The conversations of one batch, and the functions that some of them may call, by row.
 
     An assistant's turn starts where the rendering of all that precedes it, with the generation
     prompt, ends, and goes on to where the next message starts. A template that renders an earlier
@@ -73,9 +76,13 @@ def _render_chats(chats: dict[int, Messages], tokenizer: Any) -> dict[int, Rende
         if message["role"] == "assistant"
     ]
     inner = [(number, index) for number, index in turns if index < len(chats[number]) - 1]
-    wholes = dict(zip(chats, chat_texts(tokenizer, list(chats.values())), strict=True))
-    starts = chat_texts(tokenizer, [chats[row][:index] for row, index in turns], prompt=True)
-    ends = chat_texts(tokenizer, [chats[row][: index + 1] for row, index in inner])
+
+    def texts(rows: Iterable[int], parts: list[Messages], prompt: bool = False) -> Any:
+        return chat_texts(tokenizer, parts, [tools.get(row) for row in rows], prompt=prompt)
+
+    wholes = dict(zip(chats, texts(chats, list(chats.values())), strict=True))
+    starts = texts((row for row, _ in turns), [chats[row][:n] for row, n in turns], prompt=True)
+    ends = texts((row for row, _ in inner), [chats[row][: n + 1] for row, n in inner])
     end_of = dict(zip(inner, ends, strict=True))
     spans: dict[int, list[Span]] = {number: [] for number in chats}
     problems = {n: whole for n, whole in wholes.items() if isinstance(whole, RowProblem)}
@@ -96,21 +103,32 @@ def _render_chats(chats: dict[int, Messages], tokenizer: Any) -> dict[int, Rende
 
 
 def chat_texts(
-    tokenizer: Any, chats: Sequence[Messages], *, prompt: bool = False
+    tokenizer: Any,
+    chats: Sequence[Messages],
+    tools: Sequence[Any] = (),
+    *,
+    prompt: bool = False,
 ) -> Sequence[str | RowProblem]:
     """``chats`` by the tokenizer's chat template; ``prompt``: with an answer's beginning.
 
-    A RowProblem stands where the template refuses one.
+    ``tools`` are the functions that each may call. A RowProblem stands where the template refuses
+    one.
     """
-    try:
-        return _apply(tokenizer, chats, prompt) if chats else []
-    except TEMPLATE_ERRORS:
-        return [_text_or_problem(tokenizer, chat, prompt) for chat in chats]
+    if not any(tools):
+        try:
+            return _apply(tokenizer, chats, prompt) if chats else []
+        except TEMPLATE_ERRORS:
+            pass  # one by one, to know which
+    functions = tools or [None] * len(chats)
+    return [
+        _text_or_problem(tokenizer, chat, of_chat, prompt)
+        for chat, of_chat in zip(chats, functions, strict=True)
+    ]
 
 
-def _text_or_problem(tokenizer: Any, chat: Messages, prompt: bool) -> str | RowProblem:
+def _text_or_problem(tokenizer: Any, chat: Messages, tools: Any, prompt: bool) -> str | RowProblem:
     try:
-        return _apply(tokenizer, [chat], prompt)[0]
+        return _apply(tokenizer, [chat], prompt, tools)[0]
     except TEMPLATE_ERRORS as error:
         return RowProblem(
             f"the tokenizer's chat template refuses it: {error}",
@@ -118,14 +136,9 @@ def _text_or_problem(tokenizer: Any, chat: Messages, prompt: bool) -> str | RowP
         )
 
 
-def chat_text(tokenizer: Any, messages: Messages, *, prompt: bool = False) -> str:
-    """One conversation by the tokenizer's chat template; see :func:`chat_texts`."""
-    return _apply(tokenizer, [messages], prompt)[0]
-
-
-def _apply(tokenizer: Any, chats: Sequence[Messages], prompt: bool) -> list[str]:
+def _apply(tokenizer: Any, chats: Sequence[Messages], prompt: bool, tools: Any = None) -> list[str]:
     texts: list[str] = tokenizer.apply_chat_template(
-        list(chats), tokenize=False, add_generation_prompt=prompt
+        list(chats), tools=tools, tokenize=False, add_generation_prompt=prompt
     )
     return texts
 

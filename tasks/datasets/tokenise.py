@@ -52,7 +52,8 @@ class Tokenised:
     ``tokens`` and ``trained_tokens`` count the rows kept; ``dropped`` rows had no trained token
     left within ``max_length``; ``cut`` rows are kept, but longer than ``max_length``. ``lengths``
     counts all rows by their tokens, uncut. ``refused`` rows the chat template cannot render;
-    ``problems`` names the first of them: (row, reason, fix).
+    ``problems`` names the first of them: (row, reason, fix). ``first_row``: number of the first
+    row that was kept.
     """
 
     dataset: datasets.Dataset
@@ -63,6 +64,7 @@ class Tokenised:
     lengths: dict[int, int] = field(default_factory=dict)
     refused: int = 0
     problems: tuple[tuple[int, str, str], ...] = ()
+    first_row: int | None = None
 
     def sample_sha256(self) -> str:
         """Hash (hex) of the counts and of up to 1,000 rows, evenly spread: cheap for any size.
@@ -89,7 +91,7 @@ def tokenise(
     """Tokenise ``rows[indices]``, cut to ``max_length`` tokens; from the cache where it can be.
 
     ``answers_only``: of a row with an answer, nothing else is trained on. ``source_key`` names the
-    content of ``rows``. Raises DatasetError where not one row is left.
+    content of ``rows``.
     """
     key = key_of(
         *(source_key, indices_key(indices), tokenizer_key(tokenizer)),
@@ -108,10 +110,7 @@ def tokenise(
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
     written, facts = cached_with_facts(path, SCHEMA, batches)
-    found = from_facts(written.select_columns(["input_ids", "labels"]), facts)
-    if len(written) == 0 and not found.refused:
-        raise nothing_left(max_length, len(indices))
-    return found
+    return from_facts(written.select_columns(["input_ids", "labels"]), facts)
 
 
 def nothing_left(max_length: int, rows: int) -> DatasetError:
@@ -145,6 +144,7 @@ class Tally:
         self.lengths: Counter[int] = Counter()
         self.tokens = self.trained_tokens = self.dropped = self.cut = self.refused = 0
         self.problems: list[tuple[int, str, str]] = []
+        self.first_row: int | None = None
 
     def refuse(self, row: int, problem: RowProblem) -> None:
         """Count a row that cannot be rendered."""
@@ -254,6 +254,7 @@ def _columns(
         if trained == 0:
             tally.dropped += 1
             continue
+        tally.first_row = tally.first_row or number
         tally.cut += len(ids) > limit
         tally.tokens += min(len(ids), limit)
         tally.trained_tokens += trained

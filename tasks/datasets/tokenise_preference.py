@@ -23,7 +23,6 @@ from tasks.datasets.tokenise import (
     from_facts,
     indices_key,
     labelled,
-    nothing_left,
     tokenizer_key,
 )
 
@@ -81,10 +80,7 @@ def tokenise_preferences(
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
     written, facts = cached_with_facts(path, SCHEMA, batches)
-    found = from_facts(written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]), facts)
-    if len(written) == 0 and not found.refused:
-        raise nothing_left(max_length, len(indices))
-    return found
+    return from_facts(written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]), facts)
 
 
 def _render(
@@ -144,6 +140,7 @@ def _append(
     if room <= 0 or not len(chosen) or not len(rejected) or not len(kept):
         tally.dropped += 1
         return
+    tally.first_row = tally.first_row or number
     chosen, rejected = chosen[:room], rejected[:room]
     tally.cut += len(kept) < len(prompt) or longer > room
     tally.trained_tokens += len(chosen) + len(rejected)

@@ -13,9 +13,10 @@ import pytest
 from backend_bridge.contract import DataConfig
 from tasks.datasets.format import RowProblem, format_row
 from tasks.datasets.parts import open_parts
-from tasks.datasets.prepare import shape_of, store_rows
-from tasks.datasets.recognise import recognise_shape
+from tasks.datasets.prepare import shape_of
+from tasks.datasets.shape import recognise_shape
 from tasks.datasets.split import SplitPlan, split_rows
+from tasks.datasets.training_rows import store_rows
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.data_files import write
 
@@ -36,13 +37,23 @@ def test_a_data_set_without_rows_is_refused(tmp_path: Path, name: str, text: str
         shape_of(part, DataConfig())
 
 
-def test_rows_that_cannot_be_trained_on_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
-    rows = [{"question": "a", "answer": "b"}, {"question": "c", "answer": None}, {"question": "d"}]
-    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+def test_rows_that_cannot_be_trained_on_are_counted_and_named(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "answer": "b"},
+        {"question": "c", "answer": None},
+        {"question": "a", "answer": "b"},
+        {"question": "d", "answer": [1]},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(row) + "\n" for row in rows))
     [part] = open_parts(path, tmp_path / "cache")
-    with pytest.raises(DatasetError, match=r"2 of 3 rows .* first is row 2: 'answer' is missing"):
-        store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
-    assert list((tmp_path / "cache/rows").iterdir()) == [], "nothing half-written is kept"
+    for _ in ("read", "from the cache"):
+        found = store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
+        assert (found.total, found.bad, found.empty, found.duplicates) == (4, 2, 1, 1)
+        assert len(found.dataset) == 2
+        assert [(problem.line, problem.reason) for problem in found.problems] == [
+            (3, "'answer' is missing"),
+            (7, "'answer' holds a list where text is needed"),
+        ]
 
 
 def test_a_rewrite_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
@@ -51,7 +62,8 @@ def test_a_rewrite_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
 
     def stored() -> list[str]:
         [part] = open_parts(path, tmp_path / "cache")
-        return list(store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")["text"])
+        shape = shape_of(part, DataConfig())
+        return list(store_rows(part, shape, tmp_path / "cache").dataset["text"])
 
     assert stored() == ["old", "row"]
     write(path, '{"text": "new"}\n{"text": "row"}\n')
@@ -143,4 +155,4 @@ def test_real_files_are_read(tmp_path: Path, name: str, rows: int, shape: str) -
     [part] = open_parts(SHARED_DATA / name, tmp_path / "cache")
     found = shape_of(part, DataConfig(text_field="text"))
     assert found.name == shape
-    assert len(store_rows(part, found, tmp_path)) == rows
+    assert store_rows(part, found, tmp_path).total == rows

@@ -1,0 +1,109 @@
+"""``trainyard check-dataset``: the check of a job's data set, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from backend_bridge.child_process import python_module
+from backend_bridge.settings import settings
+
+EXIT_NOT_USABLE = 2
+EXIT_INTERRUPTED = 130
+NO_MODEL = "-"
+METHODS = ("sft", "cpt", "dpo", "orpo", "rlhf")
+
+
+def _columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    wrong = next((text for text, pair in zip(given, pairs, strict=True) if not all(pair)), None)
+    if wrong is not None:
+        raise click.BadParameter(f"{wrong!r} is not ROLE=COLUMN, as in prompt=my_column")
+    return {role: column for role, _, column in pairs}
+
+
+@click.command("check-dataset", short_help="Check a data set before a job takes the GPU.")
+@click.argument("path")
+@click.option("--model", help="A folder or a hub name: whose tokens are counted.")
+@click.option("--method", type=click.Choice(METHODS), default="sft", show_default=True)
+@click.option("--max-length", type=int, help="As config.training.max_length.")
+@click.option("--text-field", help="The column of text.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=COLUMN",
+    callback=_columns,
+    help="What a column means, as in prompt=my_column; can be repeated.",
+)
+@click.option("--format", "dataset_format", help="The shape, as config.data.dataset_format.")
+@click.option("--max-samples", type=int, help="Rows to choose at most.")
+@click.option("--train-split", type=float, help="Share of the rows that train.")
+@click.option("--eval-split", type=float, help="Share of the rows that evaluate.")
+@click.option("--seed", type=int, help="Of the choice of rows.")
+@click.option("--skip-bad-rows", is_flag=True, help="Leave out rows that cannot be used.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
+def check_dataset(path: str, model: str | None, as_json: bool, **options: Any) -> None:
+    """Check the data set at PATH as a job would, without a GPU.
+
+    PATH is a file, a folder or an address, anywhere that you may read. With --model its rows are
+    tokenised as for a training. Exit code: 0 usable, 1 usable with warnings, 2 not usable.
+    """
+    sys.exit(_run(path, model, _request(path, model, options), as_json))
+
+
+def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    training = {name: options.pop(name) for name in ("method", "max_length")}
+    seed = options.pop("seed")
+    config = {
+        "model": {"name": model or NO_MODEL},
+        "training": training,
+        "data": {name: value or None for name, value in options.items()}
+        | {"eval_split": options["eval_split"]},
+    }
+    if seed is not None:
+        config["seed"] = seed
+    return {"config": config, "dataset_path": path, "job_token": "none-for-a-check"}
+
+
+def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> int:
+    # Late: pydantic's models take a while, and every command imports this file.
+    from backend_bridge.contract import RequestInvalid  # noqa: PLC0415
+    from backend_bridge.request_parser import parse_request  # noqa: PLC0415
+
+    try:
+        config = parse_request(body).config
+    except RequestInvalid as error:
+        return _not_usable(path, str(error), as_json)
+    current = settings()
+    spec = {
+        "path": path,
+        "config": config.model_dump(mode="json"),
+        "with_model": model is not None,
+        "model_roots": [str(root) for root in current.model_roots],
+        "cache_dir": str(current.trainyard_home / "cache"),
+        "as_json": as_json,
+    }
+    try:
+        code = subprocess.run(
+            python_module("tasks.datasets.check"), input=json.dumps(spec).encode(), check=False
+        ).returncode
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if code < 0:
+        return _not_usable(path, f"The check was ended by signal {-code}.", as_json)
+    return code
+
+
+def _not_usable(path: str, reason: str, as_json: bool) -> int:
+    if as_json:
+        nothing = {"path": path, "usable": False, "rows": 0, "shape": None, "splits": {}}
+        click.echo(json.dumps({**nothing, "problems": [], "error": reason}, indent=2))
+    else:
+        click.echo(f"trainyard: {reason}", err=True)
+    return EXIT_NOT_USABLE

@@ -1,0 +1,145 @@
+"""Check a data set as a job would: ``python -m tasks.datasets.check``, a CheckSpec on stdin.
+
+Prints a report, and ends with 0 (usable), 1 (usable, with warnings) or 2 (not usable). Uses no GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import datasets
+from pydantic import BaseModel, ValidationError
+
+from backend_bridge.contract import JobConfig
+from tasks.datasets.example import untokenised_example
+from tasks.datasets.locate import locate_dataset
+from tasks.datasets.prepare import ReadData, read_data, tokenise_data
+from tasks.datasets.report import NOT_USABLE, Report
+from tasks.errors import report as explain
+
+WITHOUT_MODEL = (
+    "Without --model nothing is tokenised: lengths are in characters, and the chat template, "
+    "what max_length cuts off and the tokens that are trained on are not known."
+)
+
+
+class CheckSpec(BaseModel):
+    """What to check. ``config`` is a job's; its model counts where ``with_model``."""
+
+    path: str
+    config: JobConfig
+    with_model: bool
+    model_roots: list[str]
+    cache_dir: str
+    as_json: bool = False
+
+
+def main() -> int:
+    """Check what stdin names; returns the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "tasks.models"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    datasets.disable_progress_bars()
+    # Only encoding is parallel, and nothing is forked after it.
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        spec = CheckSpec.model_validate_json(sys.stdin.buffer.read())
+    except ValidationError as error:
+        sys.stderr.write(f"Not a check: {error}\n")
+        return NOT_USABLE
+    report = check(spec)
+    if spec.as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's own
+        for line in report.lines():
+            print(line)
+    return report.exit_code
+
+
+def check(spec: CheckSpec) -> Report:
+    """Check the data set; whatever is wrong with it stands in the report."""
+    report = Report(spec.path, spec.config.training.method)
+    try:
+        _check(spec, report)
+    except Exception as error:
+        # Whatever happens is an answer to the person who asked, as it is for a job.
+        found = explain(error)
+        if found.kind == "internal":
+            traceback.print_exc()
+        if report.error is None:
+            report.error, report.hint = found.message, found.hint
+    return report
+
+
+def _check(spec: CheckSpec, report: Report) -> None:
+    cache_dir = Path(spec.cache_dir) / "datasets"
+    here = Path(spec.path).expanduser()
+    # A person reads what they may read; the roots are for jobs that others send.
+    path = (
+        locate_dataset(str(here.absolute()), None, ["/"], cache_dir)
+        if here.exists()
+        else locate_dataset(spec.path, None, [str(Path.cwd())], cache_dir)
+    )
+    read = read_data(path, spec.config, cache_dir, report)
+    if spec.with_model:
+        _tokenise(spec, read, report, cache_dir)
+    else:
+        _measure(read, report)
+
+
+def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) -> None:
+    # Late: torch takes seconds to import, and a check without a model does without.
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+    from tasks import models  # noqa: PLC0415
+    from tasks.training_arguments import choose_max_length  # noqa: PLC0415
+
+    transformers_logging.disable_progress_bar()
+    config = spec.config
+    here = Path(config.model.name).expanduser()
+    folder = models.locate_model(
+        str(here.absolute()) if here.is_dir() else config.model.name,
+        ["/"] if here.is_dir() else spec.model_roots,
+        revision=config.model.revision,
+        allow_remote_code=False,
+    )
+    model = models.load_config(folder, config.model.name, False)
+    tokenizer: Any = models.load_tokenizer(folder, config, False)
+    positions = getattr(model.get_text_config(), "max_position_embeddings", None)
+    max_length, note = choose_max_length(config, positions)
+    if note is not None:
+        report.notes.append(str(note))
+    tokenise_data(
+        read,
+        config,
+        tokenizer,
+        report,
+        max_length=max_length,
+        add_eos=config.tokenizer.add_eos_token is not False,
+        cache_dir=cache_dir,
+    )
+
+
+def _measure(read: ReadData, report: Report) -> None:
+    report.unit = "characters"
+    for rows in read.stored:
+        for length, count in rows.characters.items():
+            report.lengths[length] = report.lengths.get(length, 0) + count
+    part, indices = read.train
+    if len(indices):
+        report.example = untokenised_example(read.stored[part].dataset[int(indices[0])])
+    report.notes.append(WITHOUT_MODEL)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,81 @@
+"""One row as the model will see it, from its tokens; or, without a tokenizer, from its texts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tasks.datasets.report import Example, Segments
+from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised
+
+
+def example_of(data: Tokenised, tokenizer: Any) -> Example | None:
+    """The first row that is trained on, decoded from its tokens."""
+    if len(data.dataset) == 0:
+        return None
+    row = data.dataset[0]
+    if "input_ids" in row:
+        trained = [label != IGNORED_LABEL for label in row["labels"]]
+        return Example(data.first_row, _segments(tokenizer, row["input_ids"], trained))
+    if "chosen_ids" in row:
+        chosen, rejected = (
+            _segments(
+                tokenizer,
+                row["prompt_ids"] + row[name],
+                [False] * len(row["prompt_ids"]) + [True] * len(row[name]),
+            )
+            for name in ("chosen_ids", "rejected_ids")
+        )
+        return Example(data.first_row, chosen, rejected)
+    prompt = row["prompt"]
+    if not isinstance(prompt, str):
+        prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return Example(data.first_row, ((prompt, False),))
+
+
+def _segments(tokenizer: Any, ids: Sequence[int], trained: Sequence[bool]) -> Segments:
+    """Decoded from the start each time: a token's text can depend on those before it."""
+    segments: list[tuple[str, bool]] = []
+    done = 0
+    shown = ""
+    for on, run in itertools.groupby(trained):
+        done += len(list(run))
+        text = tokenizer.decode(
+            ids[:done], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        segments.append((text[len(shown) :], on))
+        shown = text
+    return tuple(segments)
+
+
+def untokenised_example(row: Mapping[str, Any]) -> Example:
+    """A stored row with what of it is trained on; no chat template is known."""
+    if row["text"] is not None:
+        return Example(row["row"], ((row["text"], True),))
+    if row["messages"] is not None:
+        return Example(row["row"], tuple(_turns(json.loads(row["messages"]))))
+    if row["chosen"] is None:
+        prompt, answer = (_plain(row[name]) for name in ("prompt", "completion"))
+        return Example(row["row"], ((prompt, False), (answer, True)))
+    prompt, chosen, rejected = (_plain(row[name]) for name in ("prompt", "chosen", "rejected"))
+    return Example(
+        row["row"], ((prompt, False), (chosen, True)), ((prompt, False), (rejected, True))
+    )
+
+
+def _plain(text: str) -> str:
+    """A text, or one that stands in JSON, or messages that do."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return "".join(text for text, _ in _turns(value)) if isinstance(value, list) else str(value)
+
+
+def _turns(messages: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, bool]]:
+    for message in messages:
+        yield f"{message['role']}: ", False
+        yield str(message["content"]), message["role"] == "assistant"
+        yield "\n", False

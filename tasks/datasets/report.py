@@ -1,0 +1,251 @@
+"""What the check of a data set found, for people and for programs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from tasks.datasets.problems import PROBLEMS_KEPT, ReadProblem
+
+USABLE, USABLE_WITH_WARNINGS, NOT_USABLE = 0, 1, 2
+"""Exit codes."""
+
+TRAINED, END_TRAINED = "⟦", "⟧"
+_BAR = 40
+_EXAMPLE_CHARACTERS = 4000
+
+
+Segments: TypeAlias = tuple[tuple[str, bool], ...]
+"""Runs of text, and whether each is trained on."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model will see it; a preference also with the ``rejected`` answer."""
+
+    row: int | None
+    segments: Segments
+    rejected: Segments = ()
+
+    def marked(self) -> list[str]:
+        """The texts with what is trained on between ⟦ and ⟧."""
+        return [
+            "".join(f"{TRAINED}{text}{END_TRAINED}" if on else text for text, on in segments)
+            for segments in (self.segments, self.rejected)
+            if segments
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; ``rejected`` is empty but for preferences."""
+        return {
+            "row": self.row,
+            "text": "".join(text for text, _ in self.segments),
+            "segments": [{"text": text, "trained": on} for text, on in self.segments],
+            "rejected": [{"text": text, "trained": on} for text, on in self.rejected],
+        }
+
+
+@dataclass
+class Report:
+    """What was found; it is filled in as far as the check comes.
+
+    ``lengths`` counts rows by their length in ``unit``s, uncut. ``longer`` rows have more tokens
+    than ``max_length``; ``dropped`` ones are left without a token to train on. ``problem_count``
+    counts the rows that cannot be used, of which ``problems`` names the first. ``error`` and
+    ``hint`` say why the whole of it cannot be used.
+    """
+
+    path: str
+    method: str
+    rows: int = 0
+    shape: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    empty: int = 0
+    duplicates: int = 0
+    problem_count: int = 0
+    problems: list[ReadProblem] = field(default_factory=list)
+    skip_bad_rows: bool = False
+    unit: str = "tokens"
+    lengths: dict[int, int] = field(default_factory=dict)
+    max_length: int | None = None
+    longer: int = 0
+    dropped: int = 0
+    tokens: int | None = None
+    trained_tokens: int | None = None
+    example: Example | None = None
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+    hint: str = ""
+
+    def add_problems(self, count: int, *problems: Iterable[ReadProblem]) -> None:
+        """Count rows that cannot be used, and name the first of them."""
+        self.problem_count += count
+        for problem in itertools.chain(*problems):
+            if len(self.problems) < PROBLEMS_KEPT:
+                self.problems.append(problem)
+
+    def refuse_bad_rows(self, shape: str) -> None:
+        """Make rows that cannot be used an error, unless they are left out."""
+        if self.problem_count and not self.skip_bad_rows:
+            self.error = (
+                f"{self.problem_count:,} of {_rows(self.rows)} of the data set cannot be trained "
+                f"on; the first is {self.problems[0]}."
+            )
+            self.hint = (
+                "Mend or remove these rows, or leave them out with config.data.skip_bad_rows. The "
+                f"rows were read as {shape}."
+            )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What does not keep the data set from being used."""
+        said = []
+        if self.problem_count and self.skip_bad_rows:
+            said.append(f"{_rows(self.problem_count)} cannot be used and are left out")
+        if self.dropped:
+            said.append(
+                f"{_rows(self.dropped)} dropped: max_length ({self.max_length} tokens) leaves them "
+                "no token to train on"
+            )
+        if self.longer - self.dropped > 0:
+            said.append(
+                f"{_rows(self.longer - self.dropped)} cut off at max_length "
+                f"({self.max_length} tokens)"
+            )
+        if self.duplicates:
+            said.append(f"{_rows(self.duplicates)} repeat an earlier row")
+        return said
+
+    @property
+    def exit_code(self) -> int:
+        """0 usable, 1 usable with warnings, 2 not usable."""
+        if self.error is not None:
+            return NOT_USABLE
+        return USABLE_WITH_WARNINGS if self.warnings else USABLE
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; every key is always there."""
+        total = sum(self.lengths.values())
+        return {
+            "path": self.path,
+            "method": self.method,
+            "usable": self.error is None,
+            "rows": self.rows,
+            "shape": self.shape,
+            "columns": dict(self.columns),
+            "splits": self.splits,
+            "empty": self.empty,
+            "duplicates": self.duplicates,
+            "problem_count": self.problem_count,
+            "problems": [_problem(problem) for problem in self.problems],
+            "lengths": {
+                "unit": self.unit,
+                "longest": max(self.lengths) if self.lengths and self.tokens is not None else None,
+                "histogram": [
+                    {"from": low, "to": high, "rows": rows}
+                    for low, high, rows in histogram(self.lengths)
+                ],
+            },
+            "max_length": self.max_length,
+            "cut_off_rows": self.longer,
+            "cut_off_share": round(self.longer / total, 6) if total and self.max_length else None,
+            "dropped": self.dropped,
+            "tokens": self.tokens,
+            "trained_tokens": self.trained_tokens,
+            "example": self.example.as_json() if self.example else None,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "error": self.error,
+            "hint": self.hint,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For people; the problems and the verdict come last."""
+        if self.shape is not None:
+            roles = ", ".join(f"{role} = {column}" for role, column in self.columns.items())
+            yield f"Rows       {self.rows:,}, read as {self.shape} ({roles})"
+            splits = ", ".join(f"{name} {rows:,}" for name, rows in self.splits.items())
+            yield f"Splits     {splits or 'none'}"
+            yield f"Empty      {self.empty:,} rows; {self.duplicates:,} repeat an earlier one"
+        yield from self._length_lines()
+        if self.trained_tokens is not None and self.tokens is not None:
+            yield f"Tokens     {self.tokens:,}, of which {self.trained_tokens:,} are trained on"
+        yield from self._example_lines()
+        for note in self.notes:
+            yield f"Note: {note}"
+        if self.problem_count:
+            yield f"{_rows(self.problem_count)} with problems" + (
+                f", the first {len(self.problems)}:"
+                if self.problem_count > len(self.problems)
+                else ":"
+            )
+            for problem in self.problems:
+                yield _printable(f"  {problem}. {problem.fix}")
+        for warning in self.warnings:
+            yield f"Warning: {warning}"
+        yield self.verdict
+
+    @property
+    def verdict(self) -> str:
+        """One line: usable, or why not and what to do."""
+        if self.error is not None:
+            return _printable(f"Not usable for {self.method}: {self.error} {self.hint}".rstrip())
+        with_warnings = " with warnings" if self.warnings else ""
+        return f"Usable for {self.method}{with_warnings}"
+
+    def _length_lines(self) -> Iterator[str]:
+        rows = sum(self.lengths.values())
+        if not rows:
+            return
+        yield f"Length in {self.unit}:"
+        bins = histogram(self.lengths)
+        most = max(count for _, _, count in bins)
+        for low, high, count in bins:
+            bar = "█" * max(round(_BAR * count / most), 1 if count else 0)
+            yield f"  {f'{low:,}-{high:,}':>17} {count:>9,} {bar}"
+        if self.max_length is not None:
+            share = self.longer / rows
+            yield f"Cut off    {share:.1%} of the rows at max_length {self.max_length:,}"
+
+    def _example_lines(self) -> Iterator[str]:
+        if self.example is None:
+            return
+        yield f"Row {self.example.row} as the model sees it; trained on: {TRAINED}…{END_TRAINED}"
+        for text in self.example.marked():
+            for line in text[:_EXAMPLE_CHARACTERS].split("\n"):
+                yield f"  | {_printable(line)}"
+            if len(text) > _EXAMPLE_CHARACTERS:
+                yield f"  | … ({len(text) - _EXAMPLE_CHARACTERS:,} more characters)"
+
+
+def histogram(lengths: Mapping[int, int]) -> list[tuple[int, int, int]]:
+    """(from, to, rows) by powers of two, without gaps between the first and the last."""
+    bins: dict[int, int] = {}
+    for length, rows in lengths.items():
+        power = max(length - 1, 0).bit_length()
+        bins[power] = bins.get(power, 0) + rows
+    if not bins:
+        return []
+    return [
+        ((1 << power - 1) + 1 if power else 0, 1 << power, bins.get(power, 0))
+        for power in range(min(bins), max(bins) + 1)
+    ]
+
+
+def _problem(problem: ReadProblem) -> dict[str, Any]:
+    found = asdict(problem)
+    return {"file": found.pop("path"), **found}
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would steer a terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in text
+    )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
