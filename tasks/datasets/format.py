@@ -202,7 +202,14 @@ def _conversation(messages: list[dict[str, Any]], tools: list[Any] | None = None
     answers = [message for message in messages if message["role"] == "assistant"]
     if not answers:
         raise RowProblem("the conversation has no assistant message to train on")
-    if not all(answer["content"] or answer.get("tool_calls") for answer in answers):
+    if not all(_says_something(answer) for answer in answers):
         raise EmptyRow("an assistant's message is empty", _FILL_IN)
     row = {"messages": json.dumps(messages, ensure_ascii=False)}
     return row if tools is None else {**row, "tools": json.dumps(tools, ensure_ascii=False)}
+
+
+def _says_something(answer: Mapping[str, Any]) -> bool:
+    content = answer["content"]
+    return bool(content.strip() if isinstance(content, str) else content) or bool(
+        answer.get("tool_calls")
+    )

@@ -1,0 +1,86 @@
+"""The command ``trainyard check-dataset``, as a person and as a program runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.training import write_jsonl
+
+REPOSITORY = Path(__file__).parents[2]
+QA = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(9)]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder that is none of DATASET_ROOTS."""
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "elsewhere"
+
+
+def check_dataset(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "backend_bridge.cli", "check-dataset", *arguments],
+        cwd=here,
+        env={
+            **os.environ,
+            "TRAINYARD_HOME": str(here / "var"),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONIOENCODING": "utf-8",
+        },
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+
+
+def as_json(here: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = check_dataset(here, *arguments, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_usable_data_set_ends_with_0(here: Path) -> None:
+    write_jsonl(here / "a.jsonl", QA)
+    done = check_dataset(here, "a.jsonl", "--train-split", "0.8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "9, read as question/answer" in done.stdout
+    assert "train 7, eval 2" in done.stdout
+    assert "⟦" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Usable for sft"
+
+
+def test_warnings_end_with_1_and_bad_rows_with_2(here: Path) -> None:
+    write_jsonl(here / "a.jsonl", [*QA, QA[0]])
+    code, found = as_json(here, "a.jsonl")
+    assert (code, found["rows"], found["duplicates"], found["problems"]) == (1, 10, 1, [])
+    write_jsonl(here / "b.jsonl", [*QA, {"question": "?", "answer": ""}])
+    code, found = as_json(here, "b.jsonl")
+    assert code == 2
+    assert (found["rows"], found["shape"], found["splits"]["train"]) == (10, "question/answer", 9)
+    [problem] = found["problems"]
+    assert (problem["line"], problem["reason"]) == (10, "'answer' is empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere.jsonl",), "nowhere.jsonl"),
+        (("a.jsonl", "--max-length", "2"), "training.max_length"),
+    ],
+)
+def test_whatever_is_wrong_is_one_json_object(
+    here: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    write_jsonl(here / "a.jsonl", QA)
+    code, found = as_json(here, *arguments)
+    assert code == 2
+    assert said in found["error"]
+    assert {"rows", "shape", "splits", "problems"} <= set(found)

@@ -1,0 +1,217 @@
+"""What the check of a data set finds, in the process that a command or a job starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_bridge.request_parser import parse_request
+from tasks.datasets.check import CheckSpec, check
+from tasks.datasets.problems import ReadProblem
+from tasks.datasets.report import Report, histogram
+from tests.support.models import make_tiny_model
+from tests.support.training import write_jsonl
+
+SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+real = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data sets are not here")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model's folder."""
+    return str(make_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def checked(
+    path: Path, cache: Path, *, model: str | None = None, **config: dict[str, Any]
+) -> Report:
+    body = {
+        "config": {"model": {"name": model or "-"}, **config},
+        "dataset_path": str(path),
+        "job_token": "tok-of-a-test",
+    }
+    spec = CheckSpec(
+        path=str(path),
+        config=parse_request(body).config,
+        with_model=model is not None,
+        model_roots=[],
+        cache_dir=str(cache),
+    )
+    return check(spec)
+
+
+QA = [{"question": f"What is {n} plus 1?", "answer": f"The answer is {n + 1}."} for n in range(20)]
+
+
+def test_a_fine_data_set(tmp_path: Path, model: str) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", QA)
+    data = {"train_split": 0.8}
+    report = checked(path, tmp_path / "cache", model=model, data=data)
+    assert (report.exit_code, report.error, report.warnings) == (0, None, [])
+    assert (report.rows, report.shape) == (20, "question/answer")
+    assert report.splits == {"train": 16, "eval": 4}
+    assert sum(report.lengths.values()) == 20
+    assert report.example is not None
+    marked = "### Instruction:\nWhat is 0 plus 1?\n\n### Response:\n⟦The answer is 1.<eos>\n\n⟧"
+    assert checked(path, tmp_path / "cache", model=model).example.marked() == [marked]  # type: ignore[union-attr]
+    assert report.tokens is not None and report.trained_tokens is not None
+    assert 0 < report.trained_tokens < report.tokens
+    assert report.lines()
+
+
+def test_without_a_model_it_says_what_is_missing(tmp_path: Path) -> None:
+    report = checked(write_jsonl(tmp_path / "a.jsonl", QA), tmp_path / "cache")
+    assert (report.exit_code, report.unit, report.tokens) == (0, "characters", None)
+    assert "Without --model" in report.notes[0]
+    assert report.example is not None
+    assert report.example.marked() == [
+        "user: What is 0 plus 1?\nassistant: ⟦The answer is 1.⟧\n",
+    ]
+
+
+def test_bad_rows_are_an_error_and_skipping_them_a_warning(tmp_path: Path, model: str) -> None:
+    bad: list[dict[str, Any]] = [{"question": "only"}, {"question": "x", "answer": ["no text"]}]
+    path = write_jsonl(tmp_path / "a.jsonl", [*QA, *bad, QA[0]])
+    report = checked(path, tmp_path / "cache", model=model)
+    assert report.exit_code == 2
+    assert (report.rows, report.problem_count, report.empty, report.duplicates) == (23, 2, 1, 1)
+    assert [(problem.line, problem.reason) for problem in report.problems] == [
+        (21, "'answer' is missing"),
+        (22, "'answer' holds a list where text is needed"),
+    ]
+    assert report.tokens, "the rest is counted all the same"
+    skipped = checked(path, tmp_path / "cache", model=model, data={"skip_bad_rows": True})
+    assert (skipped.exit_code, skipped.splits) == (1, {"train": 21, "eval": 0})
+    assert any("2 rows cannot be used and are left out" in said for said in skipped.warnings)
+
+
+def test_the_first_twenty_problems_are_named_and_all_counted(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [*QA, *({"question": str(n)} for n in range(50))])
+    report = checked(path, tmp_path / "cache")
+    assert (report.problem_count, len(report.problems)) == (50, 20)
+    assert sum("'answer' is missing" in line for line in report.lines()) == 21, "and the verdict"
+
+
+def test_what_max_length_cuts_and_drops(tmp_path: Path, model: str) -> None:
+    rows = [{"prompt": "x" * 60, "completion": "y"}, {"prompt": "a", "completion": "b" * 60}]
+    path = write_jsonl(tmp_path / "a.jsonl", [*rows, {"prompt": "a", "completion": "b"}])
+    report = checked(path, tmp_path / "cache", model=model, training={"max_length": 40})
+    assert (report.longer, report.dropped, report.exit_code) == (2, 1, 1)
+    assert report.as_json()["cut_off_share"] == pytest.approx(2 / 3, abs=1e-6)
+    nothing = checked(
+        write_jsonl(tmp_path / "b.jsonl", rows[:1]),
+        tmp_path / "cache",
+        model=model,
+        training={"max_length": 40},
+    )
+    assert nothing.exit_code == 2
+    assert "max_length (40 tokens) leaves none of the 1 rows" in str(nothing.error)
+    assert nothing.lengths, "how long they are is what the person needs to know"
+
+
+def test_loss_on_everything_can_be_asked_for(tmp_path: Path, model: str) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", QA)
+    answers = checked(path, tmp_path / "cache", model=model)
+    training = {"completion_only_loss": False}
+    whole = checked(path, tmp_path / "cache", model=model, training=training)
+    assert answers.tokens == whole.tokens
+    assert whole.trained_tokens == whole.tokens - 20, "the first token is never predicted"  # type: ignore[operator]
+    assert whole.example is not None
+    assert whole.example.marked()[0].startswith("⟦### Instruction:")
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+def test_preferences_show_both_answers(tmp_path: Path, model: str, method: str) -> None:
+    rows = [
+        {"prompt": f"Is {n} odd? ", "chosen": "Yes.", "rejected": "No."} for n in range(1, 9, 2)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    report = checked(path, tmp_path / "cache", model=model, training={"method": method})
+    assert (report.exit_code, report.shape) == (0, "preference")
+    assert report.example is not None
+    assert report.example.marked() == ["Is 1 odd? ⟦Yes.<eos>⟧", "Is 1 odd? ⟦No.<eos>⟧"]
+    wrong = checked(path, tmp_path / "cache", model=model)
+    assert wrong.exit_code == 2
+    assert "'prompt', 'chosen', 'rejected'" in str(wrong.error)
+
+
+def test_a_format_that_is_not_known_is_noted(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", QA)
+    report = checked(path, tmp_path / "cache", data={"dataset_format": "fancy"})
+    assert (report.exit_code, "'fancy'" in report.notes[0]) == (0, True)
+    assert len(checked(path, tmp_path / "cache", data={"dataset_format": "sft"}).notes) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "\x00\x01\x02\xff"])
+def test_what_cannot_be_read_is_a_whole_report_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    report = checked(tmp_path / "a.json", tmp_path / "cache")
+    assert report.exit_code == 2
+    found = json.loads(json.dumps(report.as_json()))
+    assert (found["rows"], found["splits"], found["usable"]) == (0, {}, False)
+    assert {"shape", "problems"} <= set(found)
+    assert found["error"]
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", QA)
+    report = checked(path, tmp_path / "cache", model="./no/model")
+    assert (report.exit_code, report.rows) == (2, 20)
+    assert "No such model" in str(report.error)
+
+
+def test_what_steers_a_terminal_is_not_printed(tmp_path: Path) -> None:
+    rows = [{"text": "\x1b[2J gone \x07"}, {"text": "\x9b31m"}]
+    report = checked(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "cache")
+    printed = "\n".join(report.lines())
+    assert "\\x1b[2J gone \\x07" in printed
+    assert not {"\x1b", "\x07", "\x9b"} & set(printed)
+
+
+def test_histogram_covers_every_length_once() -> None:
+    assert histogram({}) == []
+    assert histogram({1: 2, 2: 1, 3: 1, 4: 1, 16: 3}) == [
+        (0, 1, 2),
+        (2, 2, 1),
+        (3, 4, 2),
+        (5, 8, 0),
+        (9, 16, 3),
+    ]
+
+
+def test_every_problem_has_its_place_reason_and_fix_in_json() -> None:
+    report = Report("a", "sft")
+    report.add_problems(1, [ReadProblem("a.csv", 3, "no end", "Close the quote.")])
+    [problem] = report.as_json()["problems"]
+    assert {"file", "line", "reason", "fix"} <= set(problem)
+    assert problem["file"] == "a.csv"
+
+
+@real
+def test_gsm8k_at_128_tokens_drops_rows_and_never_trains_on_nothing(
+    tmp_path: Path, model: str
+) -> None:
+    training = {"max_length": 128}
+    report = checked(
+        SHARED_DATA / "gsm8k_test.jsonl", tmp_path / "cache", model=model, training=training
+    )
+    assert (report.rows, report.exit_code) == (300, 1)
+    assert 0 < report.dropped < 300
+    assert report.trained_tokens
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "method", "shape", "rows"),
+    [
+        ("codegen_instruct.json", "sft", "instruction/input/response", 800),
+        ("gsm8k_preferences.jsonl", "dpo", "preference", 1163),
+        ("tinyshakespeare.txt", "cpt", "text", 7222),
+    ],
+)
+def test_real_data_sets(tmp_path: Path, name: str, method: str, shape: str, rows: int) -> None:
+    report = checked(SHARED_DATA / name, tmp_path / "cache", training={"method": method})
+    assert (report.shape, report.rows, report.error) == (shape, rows, None)
