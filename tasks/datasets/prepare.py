@@ -212,7 +212,9 @@ def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
     try:
         return _recognise(part.columns, data, method)
     except DatasetError as error:
-        raise DatasetError(f"{error} The first rows: {samples(row for _, row in part.rows())}", error.hint) from None
+        raise DatasetError(
+            f"{error} The first rows: {samples(row for _, row in part.rows())}", error.hint
+        ) from None
 
 
 def _recognise(columns: list[str], data: DataConfig, method: str) -> Shape:

@@ -15,8 +15,8 @@ import datasets
 import pyarrow
 
 from tasks.datasets.format import RowProblem, format_row, messages_of, text_of
-from tasks.datasets.rows import Row
 from tasks.datasets.render import chat_texts
+from tasks.datasets.rows import Row
 from tasks.datasets.shape import Shape, listed, needs, recognise_shape
 from tasks.datasets.split import Indices
 from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of

@@ -37,9 +37,9 @@ ROW_SCHEMA = pyarrow.schema(
 class StoredRows:
     """The rows of one part that can be trained on, and a count of all.
 
-    ``bad`` rows lack what the method needs; ``empty`` are those of them that hold nothing; ``problems`` names the first. ``duplicates`` are rows that repeat an earlier one.
-    ``characters`` counts the rows by their length, to the next power of two. ``key`` names the
-    content.
+    ``bad`` rows lack what the method needs; ``empty`` are those of them that hold nothing;
+    ``problems`` names the first. ``duplicates`` are rows that repeat an earlier one. ``characters``
+    counts the rows by their length, to the next power of two. ``key`` names the content.
     """
 
     dataset: datasets.Dataset

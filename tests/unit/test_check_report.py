@@ -88,6 +88,26 @@ def test_bad_rows_are_an_error_and_skipping_them_a_warning(tmp_path: Path, model
     assert any("2 rows cannot be used and are left out" in said for said in skipped.warnings)
 
 
+def test_rows_that_cannot_be_read_are_counted_with_the_others(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps(row) for row in QA]
+    path.write_text("\n".join([*lines[:3], '{"question": "cut', lines[3], '{"question": "?"}']))
+    report = checked(path, tmp_path / "cache", model=model)
+    assert (report.exit_code, report.rows, report.problem_count) == (2, 6, 2)
+    assert [problem.line for problem in report.problems] == [4, 6]
+    assert report.splits == {"train": 4, "eval": 0}
+    skipped = checked(path, tmp_path / "cache", model=model, data={"skip_bad_rows": True})
+    assert (skipped.exit_code, skipped.trained_tokens) == (1, report.trained_tokens)
+
+
+def test_a_data_set_of_bad_rows_alone_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join('{"question": "cut\n' for _ in range(30)))
+    report = checked(path, tmp_path / "cache", data={"skip_bad_rows": True})
+    assert (report.exit_code, report.problem_count, len(report.problems)) == (2, 30, 20)
+    assert "30 of 30 rows" in str(report.error)
+
+
 def test_the_first_twenty_problems_are_named_and_all_counted(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [*QA, *({"question": str(n)} for n in range(50))])
     report = checked(path, tmp_path / "cache")
