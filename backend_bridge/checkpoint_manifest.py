@@ -30,7 +30,9 @@ class Manifest(BaseModel):
     """What makes a folder a checkpoint. ``files`` maps relative paths.
 
     ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
-    ``tasks.resume``; ``model`` and ``method`` are as the request names them).
+    ``tasks.resume``; ``model`` and ``method`` are as the request names them). ``batch_size`` and
+    ``accumulation``: the micro-batch and how many make a step; ``metric``: the value that the best
+    checkpoint is chosen by, where it was evaluated.
     """
 
     job_id: str
@@ -40,6 +42,9 @@ class Manifest(BaseModel):
     fingerprint: dict[str, str] = {}
     train_loss: float | None = None
     eval_loss: float | None = None
+    batch_size: int = 0
+    accumulation: int = 0
+    metric: float | None = None
     files: dict[str, ManifestFile] = {}
 
     @property

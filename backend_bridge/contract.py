@@ -455,6 +455,12 @@ class TrainingConfig(Section):
     stop_on_nan: bool = True
     distributed: DistributedConfig | None = None
     rlhf: RlhfConfig | None = None
+    retry_out_of_memory: bool = True
+    early_stopping_patience: Count | None = None
+    epochs_without_improvement: Count | None = None
+    load_best_model_at_end: bool = False
+    merge_adapter: bool = False
+    report_to: list[str] | str | None = None
 
     @property
     def answer_length(self) -> int:
@@ -493,6 +499,18 @@ class EvaluationConfig(Section):
     eval_steps: Count | None = None
 
 
+class PredictionsConfig(Section):
+    """``config.predictions``: what the model says to a few fixed prompts, at each eval.
+
+    Without ``prompts``, those of the first ``count`` eval rows.
+    """
+
+    enabled: bool = True
+    prompts: Annotated[list[str], Field(max_length=20)] | None = None
+    count: Annotated[int, Field(ge=1, le=20), _NOT_BOOL] = 3
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096), _NOT_BOOL] = 64
+
+
 class JobConfig(Section):
     """``config`` of a request."""
 
@@ -503,7 +521,7 @@ class JobConfig(Section):
     data: DataConfig = DataConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tensorboard: dict[str, Any] | None = None
-    predictions: dict[str, Any] | None = None
+    predictions: PredictionsConfig | None = None
     provider: Any = None
     tools: Any = None
     seed: Annotated[int, Field(ge=0, lt=2**32), _NOT_BOOL] = 42

@@ -6,6 +6,7 @@ returns what the Trainer gets, and leaves a note where that is something else th
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,16 @@ from tasks.errors import ConfigurationError
 from tasks.machine import Machine
 
 CPU_PRECISION = "this machine trains on the CPU, in float32"
+_REPORTERS = ("tensorboard", "wandb", "mlflow")
+_PAIRS = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/margins")
+_METRICS = {
+    "sft": ("eval_loss", "eval_mean_token_accuracy"),
+    "cpt": ("eval_loss", "eval_mean_token_accuracy"),
+    "dpo": _PAIRS,
+    "orpo": _PAIRS,
+    "rlhf": ("eval_reward", "eval_loss"),
+}
+"""What an eval of a method gives to choose the best checkpoint by, the default first."""
 _BETAS = {"dpo": 0.1, "orpo": 0.1, "rlhf": 0.05}
 _OLD_OPTIMIZERS = {"adamw_hf": "adamw_torch"}
 
@@ -149,11 +160,33 @@ def best_metric(value: str | None, context: Context) -> str | None:
         if value:
             context.ignored("training.metric_for_best_model", "there are no rows to evaluate on")
         return None
-    if value not in (None, "loss", "eval_loss"):
-        context.adjusted(
-            "training.metric_for_best_model", f"{value} → eval_loss, the metric that evals give"
-        )
-    return "eval_loss"
+    default, *others = _METRICS[context.training.method]
+    asked = default if value is None else f"eval_{value.removeprefix('eval_')}"
+    if asked in (default, *others):
+        return asked
+    # Lower loss and lower perplexity are the same.
+    context.adjusted(
+        "training.metric_for_best_model",
+        f"{value} → {default}; evals give {', '.join((default, *others))}",
+    )
+    return default
+
+
+def report_to(value: list[str] | str | None, context: Context) -> list[str]:
+    asked = [value] if isinstance(value, str) else list(value or ())
+    if (context.config.tensorboard or {}).get("enabled"):
+        asked.append("tensorboard")
+    kept = []
+    for name in dict.fromkeys(asked):
+        if name == "none":
+            continue
+        if name not in _REPORTERS:
+            context.ignored("training.report_to", f"{name!r} is not one of {', '.join(_REPORTERS)}")
+        elif importlib.util.find_spec(name) is None:
+            context.ignored("training.report_to", f"{name} is not installed on this worker")
+        else:
+            kept.append(name)
+    return kept
 
 
 def loader_workers(value: int | None, context: Context) -> int:

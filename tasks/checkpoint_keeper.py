@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         assert self._start is not None
         receipt = self._start.folder / self._ranks.file_name(RECEIPT_NAME)
         before = Receipt.model_validate_json(receipt.read_bytes())
+        accumulation = self._start.manifest.accumulation
+        if accumulation:
+            # The same rows in micro-batches of another size.
+            now_in_a_step = self._trainer.args.gradient_accumulation_steps
+            position = before.data_position * now_in_a_step // accumulation
+            before = before.model_copy(update={"data_position": position})
         now = take_receipt(
             self._trainer, "resumed", data_position=self._trainer.data_position, warm=False
         )
@@ -105,16 +112,19 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
 
     def _keep_checkpoint(self, partial: Path, path: str, state: Any) -> None:
         evaluated_now = self._reporter.last_eval_step == state.global_step
+        metric = self._metric(state) if evaluated_now else None
         manifest = self._manifest(state.global_step, state.epoch or 0.0).model_copy(
             update={
                 "train_loss": self._reporter.train_loss,
                 "eval_loss": self._reporter.last_eval_loss if evaluated_now else None,
+                "metric": metric,
             }
         )
         checkpoints.seal(partial, manifest)
         folder = checkpoints.publish(partial, partial.parent.parent)
         # Read back: what is reported, and what a pause rests on, is what lies in the folder.
         manifest = verify(folder)
+        best = self.best()
         self._channel.send(
             Checkpoint(
                 path=path,
@@ -123,8 +133,19 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
                 size_bytes=manifest.size_bytes,
                 train_loss=manifest.train_loss,
                 eval_loss=manifest.eval_loss,
-                is_best=evaluated_now and state.best_global_step == state.global_step,
+                is_best=best == folder,
             )
         )
         logger.info("Checkpoint of step %d is written and verified", state.global_step)
-        checkpoints.prune(folder.parent, self._keep, state.best_global_step)
+        checkpoints.prune(folder.parent, self._keep, best)
+
+    def best(self) -> Path | None:
+        """The checkpoint with the best metric; None where none was evaluated."""
+        arguments = self._trainer.args
+        folder = Path(arguments.output_dir).parent
+        return checkpoints.best(folder, greater=arguments.greater_is_better)
+
+    def _metric(self, state: Any) -> float | None:
+        name = self._trainer.args.metric_for_best_model
+        value = next((e[name] for e in reversed(state.log_history) if name in e), None)
+        return float(value) if value is not None and math.isfinite(value) else None

@@ -154,18 +154,32 @@ def last_good(checkpoints_dir: Path) -> tuple[Path, Manifest] | None:
     return None
 
 
-def prune(checkpoints_dir: Path, keep: int, protected_step: int | None) -> None:
-    """Delete the oldest checkpoints beyond ``keep``; never the newest or ``protected_step``'s.
+def best(checkpoints_dir: Path, *, greater: bool) -> Path | None:
+    """The checkpoint with the best ``metric``, of those that have one; the newest of equal ones."""
+    branch, found = _branch(checkpoints_dir), list[tuple[float, int, Path]]()
+    for path in list_checkpoints(checkpoints_dir):
+        try:
+            manifest = read_manifest(path)
+        except CheckpointDamaged:
+            continue
+        if manifest.metric is not None and branch.holds(path.name, manifest):
+            value = manifest.metric if greater else -manifest.metric
+            found.append((value, manifest.step, path))
+    return max(found)[2] if found else None
+
+
+def prune(checkpoints_dir: Path, keep: int, best: Path | None) -> None:
+    """Delete the oldest checkpoints beyond ``keep``; never the newest whole one, nor ``best``.
 
     To be called after the newest was published, so that a good one exists at every moment.
     """
     paths = _oldest_first(checkpoints_dir)
-    spared = {paths[-1].name, f"checkpoint-{protected_step}"} if paths else set()
-    surplus = len(paths) - max(keep, len(spared & {path.name for path in paths}))
+    spared = {paths[-1], best} if paths else set()
+    surplus = len(paths) - max(keep, len(spared & set(paths)))
     for path in paths:
         if surplus <= 0:
             return
-        if path.name not in spared:
+        if path not in spared:
             # Without its manifest first, a deletion that is cut short leaves no half checkpoint.
             (path / MANIFEST_NAME).unlink(missing_ok=True)
             shutil.rmtree(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.disk import full_disk
 from tasks.samplers import LengthGroupedSampler, row_lengths
 
 if TYPE_CHECKING:
@@ -26,6 +29,18 @@ class ExactTrainer(_Base):  # type: ignore[misc]  # transformers is not type-che
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: TRL makes one at each checkpoint."""
+
+    def _save_checkpoint(self, *arguments: Any, **more: Any) -> None:
+        """A checkpoint that found no room leaves nothing behind. Raises DiskTooSmall."""
+        folder = Path(self.args.output_dir)
+        try:
+            super()._save_checkpoint(*arguments, **more)
+        except Exception as error:
+            full = full_disk(error, folder)
+            shutil.rmtree(folder / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+            if full is None:
+                raise
+            raise full from error
 
     def loss_sum(self) -> float:
         """Sum of the losses of the steps since the last logged one."""

@@ -20,7 +20,7 @@ Figures = dict[str, float]
 
 
 class GpuFigures:
-    """Latest figures of one GPU, under the names of ``contract.Metric``.
+    """Latest figures of one GPU, under the names of ``contract.Metric``; its energy, joules.
 
     ``sample`` reads them once; it is called every two seconds between :meth:`start` and
     :meth:`stop`, which may follow one another again. Without a GPU :meth:`latest` stays empty.
@@ -31,6 +31,7 @@ class GpuFigures:
         self._latest: Figures = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.energy_j: float | None = None
 
     def start(self) -> None:
         """Start sampling, where there is a GPU."""
@@ -38,6 +39,7 @@ class GpuFigures:
             self._sample = nvml_sampler(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
         if self._sample is not None:
             self._stop.clear()
+            self._energy_at_start = energy_j()
             self._thread = threading.Thread(target=self._run, name="gpu-figures", daemon=True)
             self._thread.start()
 
@@ -46,6 +48,10 @@ class GpuFigures:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            now = energy_j()
+            if now is not None and self._energy_at_start is not None:
+                self.energy_j = (self.energy_j or 0.0) + now - self._energy_at_start
+                self._energy_at_start = now
 
     def latest(self) -> Figures:
         """The last sample; empty where there is none."""
@@ -82,6 +88,16 @@ def nvml_sampler(visible_devices: str) -> Callable[[], Figures] | None:
         }
 
     return sample
+
+
+def energy_j() -> float | None:
+    """What the GPU has used since its driver was loaded, joules; None where NVML cannot tell."""
+    try:
+        pynvml.nvmlInit()
+        handle = device_handle(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+    except pynvml.NVMLError:
+        return None
 
 
 def device_handle(visible_devices: str) -> Any:

@@ -97,6 +97,7 @@ def _train_in_ranks(
     spec: TrainingSpec, request: TrainingRequest, channel: Channel, seconds: dict[str, float]
 ) -> Outcome:
     """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
+    from tasks.out_of_memory import try_smaller  # noqa: PLC0415 (as above)
     from tasks.preload import train  # noqa: PLC0415 (as above)
     from tasks.rank_launch import run_ranks  # noqa: PLC0415 (as above)
 
@@ -104,8 +105,14 @@ def _train_in_ranks(
         channel.send(Phase(name="imports", seconds=seconds["imports"]))
         return _outcome(lambda: train(spec, request, channel, seconds, None, ranks))
 
-    processes = request.config.training.processes
-    return run_ranks(processes, channel, Path(spec.job_dir), attempt, set_up_output)
+    while True:
+        processes = request.config.training.processes
+        outcome = run_ranks(processes, channel, Path(spec.job_dir), attempt, set_up_output)
+        reached = {"trainer": 0.0}  # the ranks know which phases ended; a load is tried again too
+        less = try_smaller(spec, request, outcome.error, reached) if outcome.error else None
+        if less is None:
+            return outcome
+        spec, request = less
 
 
 def use_one_gpu() -> None:

@@ -95,7 +95,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.save_total_limit", used_by="the pruning of checkpoints",
             default=DEFAULT_CHECKPOINTS_KEPT),
     Setting("training.metric_for_best_model", "metric_for_best_model",
-            adapt=adaptation.best_metric),
+            adapt=adaptation.best_metric, note="`eval_loss`, for rlhf `eval_reward`"),
+    Setting("training.early_stopping_patience", used_by="the end after so many evals without a "
+            "better metric"),
+    Setting("training.epochs_without_improvement", used_by="the same, counted in epochs"),
+    Setting("training.load_best_model_at_end", used_by="the result: the best checkpoint's weights"),
+    Setting("training.merge_adapter", used_by="the result: a merged copy in `model/merged`"),
+    Setting("training.report_to", "report_to", adapt=adaptation.report_to,
+            note="`tensorboard`, and `wandb` or `mlflow` where they are installed"),
     Setting("training.dataloader_num_workers", "dataloader_num_workers",
             adapt=adaptation.loader_workers,
             note="at most one fewer than cores"),
@@ -106,6 +113,8 @@ TABLE: tuple[Setting, ...] = (
             note="on with a GPU"),
     Setting("training.pretokenize", used_by="the data set: rows are always tokenised beforehand"),
     Setting("training.distributed", used_by="the number of processes, each with its own batch"),
+    Setting("training.retry_out_of_memory", used_by="half the micro-batch with twice the "
+            "accumulation, from the last checkpoint, where memory is too small"),
     Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),
     Setting("model.name", used_by="the model's loading"),
     Setting("model.trust_remote_code", used_by="the model's loading, where the worker allows it"),
@@ -134,8 +143,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("data.skip_bad_rows", used_by="the data set"),
     Setting("evaluation.metrics", ignored="loss and perplexity are always reported"),
     Setting("evaluation.eval_steps", used_by="training.eval_steps"),
-    Setting("tensorboard", ignored="TensorBoard is not written by this version"),
-    Setting("predictions", ignored="prediction samples are not made by this version"),
+    Setting("tensorboard", used_by="`report_to`; its files lie in the job's folder"),
+    Setting("predictions", used_by="samples of the model's answers at each eval"),
     Setting("provider", ignored="the worker trains on its own machine"),
     Setting("tools", ignored="it means nothing to a training"),
     Setting("seed", "seed"),
@@ -145,7 +154,6 @@ TABLE: tuple[Setting, ...] = (
 # fmt: on
 
 FIXED: Mapping[str, Any] = {
-    "report_to": "none",
     "disable_tqdm": True,
     "logging_strategy": "steps",
     "logging_first_step": True,
@@ -158,7 +166,6 @@ FIXED: Mapping[str, Any] = {
     # Pruned by tasks.checkpoints once the newest is sealed; the Trainer would do it before.
     "save_total_limit": None,
     "load_best_model_at_end": False,
-    "greater_is_better": False,
 }
 """Arguments that no request changes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,30 @@ from transformers import set_seed
 
 from backend_bridge.checkpoint_manifest import Manifest
 from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
-from tasks import artifacts, models, rewards
+from tasks import models
 from tasks.adaptation import Context
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
 from tasks.checkpoints import PARTIAL_DIR_NAME
 from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
+from tasks.disk import check_room
 from tasks.errors import Paused
 from tasks.gpu_figures import GpuFigures
+from tasks.loading import load_parts, locate
 from tasks.machine import Machine
 from tasks.method_figures import MethodFigures
-from tasks.methods import Parts, make_trainer, method_of, needs_reference_model
+from tasks.methods import make_trainer, method_of
+from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.parking import ParkingPlace
+from tasks.patience import Patience
 from tasks.pausing import Pauser
 from tasks.phases import Phases
+from tasks.predictions import add_predictions
 from tasks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
+from tasks.result import save_result
 from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint, settle
-from tasks.summary import summary
 from tasks.training_arguments import (
     Arguments,
     build_arguments,
@@ -45,15 +50,6 @@ _BACKWARD_COST = 2.0
 """A backward pass costs about two forward passes."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where the model and the tokenizer lie, and whether code beside them may run."""
-
-    model: Path
-    tokenizer: Path
-    remote_code: bool
 
 
 def train(
@@ -71,13 +67,21 @@ def train(
     Returns the outcome ``completed``. Raises TrainingError, Stopped at a cancel, Paused at a pause
     that does not park in ``place``, or whatever the libraries raise.
     """
-    start = ranks.from_first(lambda: choose_start(spec))
-    try:
-        return _train(spec, request, channel, Phases(channel, seconds), start, place, ranks)
-    except Paused as pause:
-        if pause.checkpoint is None and start is not None:
-            raise Paused(start.relative_path, start.manifest.step) from None
-        raise
+    while True:
+        start = ranks.from_first(partial(choose_start, spec))
+        try:
+            return _train(spec, request, channel, Phases(channel, seconds), start, place, ranks)
+        except Paused as pause:
+            if pause.checkpoint is None and start is not None:
+                raise Paused(start.relative_path, start.manifest.step) from None
+            raise
+        except Exception as error:
+            # Several ranks end together; their launcher starts them again.
+            less = None if ranks.are_several else try_smaller(spec, request, error, seconds)
+            if less is None:
+                raise
+            spec, request = less
+        free_memory()
 
 
 def _train(
@@ -90,6 +94,8 @@ def _train(
     ranks: Ranks,
 ) -> Outcome:
     config, job_dir = request.config, Path(spec.job_dir)
+    if start is not None:
+        config = like(config, start.manifest.batch_size, start.manifest.accumulation)
     quiet_libraries()
     log_start(spec, request)
     set_seed(config.seed)
@@ -111,10 +117,7 @@ def _train(
             add_eos=config.tokenizer.add_eos_token is not False,
         )
     what = fingerprint(config, model_config, data.train.sample_sha256())
-    if start is not None:
-        check_fits(start, what)
-        if ranks.is_first:
-            settle(spec, start)
+    accept(start, what, spec, ranks)
 
     machine = Machine.here().shared_by(ranks.count)
     logger.info("The data set is ready; the training takes its device: %s", machine.device_name)
@@ -128,13 +131,18 @@ def _train(
         logger.warning("%s", said)
 
     with phases.phase("load_model"):
-        model = load(folders, config, arguments)
-        models.check_vocabulary(model, tokenizer, config.model.name)
-        reference = load(folders, config, arguments) if needs_reference_model(config) else None
-        parts = Parts(model, reference, *load_rewards(spec, config, arguments))
+        parts = load_parts(spec, folders, tokenizer, config, arguments)
 
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job_dir / "tensorboard")
     with phases.phase("trainer"):
         trainer = make_trainer(parts, tokenizer, data, arguments, config)
+    check_room(
+        job_dir,
+        trainer.model,
+        kept=arguments.save_total_limit,
+        saves=trainer.args.save_strategy != "no",
+        merged=config.training.merge_adapter,
+    )
     figures = GpuFigures()
     reporter = Reporter(
         channel,
@@ -145,6 +153,8 @@ def _train(
     pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
     listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
 
+    if ranks.is_first:
+        add_predictions(trainer, config, data, job_dir)
     if start is not None:
         logger.info("Resuming from the checkpoint of step %d", start.manifest.step)
     if ranks.is_first:
@@ -160,13 +170,19 @@ def _train(
         figures.stop()
 
     with phases.phase("save_model"):
-        if not ranks.is_first:
-            return Outcome(outcome="completed")
-        model_dir = artifacts.save_model(trainer, job_dir)
-    return Outcome(
-        outcome="completed",
-        result={"model_dir": model_dir.name, **summary(trainer, reporter, data, phases.seconds)},
-    )
+        result = save_result(
+            trainer, request, config, data, arguments, reporter, figures.energy_j, phases, ranks
+        )
+    result["seconds"] = dict(phases.seconds)
+    return Outcome(outcome="completed", result=result)
+
+
+def accept(start: Start | None, what: dict[str, str], spec: TrainingSpec, ranks: Ranks) -> None:
+    """Go on from ``start`` for good. Raises ConfigurationError where it is of another training."""
+    if start is not None:
+        check_fits(start, what)
+        if ranks.is_first:
+            settle(spec, start)
 
 
 def listen(
@@ -191,7 +207,13 @@ def listen(
     def manifest(step: int, epoch: float) -> Manifest:
         spec = pauser.spec
         return Manifest(
-            job_id=spec.job_id, attempt=spec.attempt, step=step, epoch=epoch, fingerprint=what
+            job_id=spec.job_id,
+            attempt=spec.attempt,
+            step=step,
+            epoch=epoch,
+            fingerprint=what,
+            batch_size=config.training.batch_size,
+            accumulation=config.training.gradient_accumulation_steps,
         )
 
     keeper = CheckpointKeeper(
@@ -205,7 +227,13 @@ def listen(
         keep=arguments.save_total_limit,
         ranks=ranks,
     )
-    for callback in (keeper, reporter, MethodFigures(), control):
+    training = config.training
+    patience = Patience(
+        trainer.args.metric_for_best_model,
+        evals=training.early_stopping_patience,
+        epochs=training.epochs_without_improvement,
+    )
+    for callback in (keeper, reporter, MethodFigures(), patience, control):
         trainer.add_callback(callback)
 
 
@@ -243,54 +271,6 @@ def log_start(spec: TrainingSpec, request: TrainingRequest) -> None:
         logger.warning("Two spellings of one setting: %s", said)
     for path in request.ignored:
         logger.warning("Ignored: %s", path.encode("unicode_escape").decode())
-
-
-def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
-    """Find the folders of the model and its tokenizer. Raises ModelError."""
-    asked = config.model.trust_remote_code or config.tokenizer.trust_remote_code
-    remote_code = asked and spec.allow_remote_code
-    if asked and not remote_code:
-        logger.warning(
-            "Adjusted: trust_remote_code: this worker runs no code that comes with a model"
-        )
-
-    def folder(name: str, revision: str | None) -> Path:
-        return models.locate_model(
-            name, spec.model_roots, revision=revision, allow_remote_code=remote_code
-        )
-
-    model = folder(config.model.name, config.model.revision)
-    name = config.tokenizer.name
-    tokenizer = model if name in (None, config.model.name) else folder(str(name), None)
-    return Folders(model, tokenizer, remote_code)
-
-
-def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
-    """The base model. Raises ModelError."""
-    return models.load_model(
-        folders.model,
-        config,
-        dtype=arguments.model_dtype,
-        quantization=arguments.quantization,
-        trust_remote_code=folders.remote_code,
-    )
-
-
-def load_rewards(
-    spec: TrainingSpec, config: JobConfig, arguments: Arguments
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """What rewards the answers of rlhf, and their tokenizers. Raises ModelError."""
-    rlhf = config.training.rlhf
-    if config.training.method != "rlhf" or rlhf is None:
-        return (), ()
-    functions = tuple(rewards.BUILT_IN[name] for name in rlhf.reward_functions)
-    if rlhf.reward_model is None:
-        return functions, (None,) * len(functions)
-    folder = models.locate_model(
-        rlhf.reward_model, spec.model_roots, revision=None, allow_remote_code=False
-    )
-    model, tokenizer = rewards.load_reward_model(folder, rlhf.reward_model, arguments.model_dtype)
-    return (*functions, model), (*(None,) * len(functions), tokenizer)
 
 
 def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:

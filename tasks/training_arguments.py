@@ -78,6 +78,8 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
             values[setting.argument] = setting.adapt(value, context) if setting.adapt else value
     if method in ("sft", "cpt") and not values["packing"]:
         values["dataset_kwargs"] = {"skip_prepare_dataset": True}
+    # A loss is better when it is lower; everything else that evals give, when it is higher.
+    values["greater_is_better"] = not (values["metric_for_best_model"] or "loss").endswith("loss")
     if context.training.processes > 1:
         values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
     dtype, quantization = _model_dtype(context, values), _quantization(context)

@@ -201,6 +201,8 @@ class Preloaded:
     pause_at: tuple[int, ...] = ()
     fail_at: tuple[int, int] | None = None
     """The rank and the step at whose end it raises."""
+    rows_that_fit: tuple[int, int] | None = None
+    """After which step memory lasts for a micro-batch of how many rows."""
     pid = 0
 
     def __enter__(self) -> Preloaded:
@@ -225,7 +227,7 @@ class Preloaded:
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
-        message = json.dumps([self.pause_at, self.fail_at]).encode()
+        message = json.dumps([self.pause_at, self.fail_at, self.rows_that_fit]).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self.pid = int(self._socket.recv(32))
         return self
@@ -262,7 +264,10 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
             os.environ.update(_parking_variable(parking))
-            _change_step_ends(*json.loads(data))
+            *changes, rows_that_fit = json.loads(data)
+            _change_step_ends(*changes)
+            if rows_that_fit:
+                _run_out_of_memory(*rows_that_fit)
             code = 1
             try:
                 code = runner.main(events_fd)
@@ -288,6 +293,21 @@ def _change_step_ends(pause_at: Sequence[int], fail_at: list[int] | None) -> Non
         on_step_end(self, args, state, control, **more)
 
     Control.on_step_end = with_pause  # type: ignore[method-assign]  # in this fork alone
+
+
+def _run_out_of_memory(after_step: int, rows: int) -> None:
+    import torch
+
+    from tasks.exact_trainer import ExactTrainer
+
+    fetch = ExactTrainer.get_batch_samples
+
+    def fetch_what_fits(self: Any, *arguments: Any, **more: Any) -> Any:
+        if self.state.global_step >= after_step and self.args.train_batch_size > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+        return fetch(self, *arguments, **more)
+
+    ExactTrainer.get_batch_samples = fetch_what_fits  # type: ignore[method-assign]  # as above
 
 
 def _events(connection: socket.socket) -> Iterator[Any]:

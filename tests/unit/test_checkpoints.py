@@ -13,17 +13,20 @@ from backend_bridge.checkpoint_manifest import (
     Manifest,
     verify,
 )
-from tasks.checkpoints import last_good, list_checkpoints, prune, seal
+from tasks.checkpoints import best, last_good, list_checkpoints, prune, seal
 
 
-def make_checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
+def make_checkpoint(
+    folder: Path, step: int, *, sealed: bool = True, metric: float | None = None
+) -> Path:
     path = folder / f"checkpoint-{step}"
     (path / "inner").mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights of step %d" % step)
     (path / "inner" / "optimizer.pt").write_bytes(b"moments")
     (path / "training_args.bin").write_bytes(b"a pickle")
     if sealed:
-        seal(path, Manifest(job_id="j", attempt=2, step=step, epoch=0.5, eval_loss=1.25))
+        manifest = Manifest(job_id="j", attempt=2, step=step, epoch=0.5, eval_loss=1.25)
+        seal(path, manifest.model_copy(update={"metric": metric}))
     return path
 
 
@@ -97,7 +100,7 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "best", "left"),
+    ("keep", "best_step", "left"),
     [
         (2, None, [30, 40]),
         (2, 10, [10, 40]),
@@ -107,11 +110,24 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
     ],
 )
 def test_pruning_spares_the_newest_and_the_best(
-    tmp_path: Path, keep: int, best: int | None, left: list[int]
+    tmp_path: Path, keep: int, best_step: int | None, left: list[int]
 ) -> None:
     for step in (10, 20, 30, 40):
         make_checkpoint(tmp_path, step)
-    prune(tmp_path, keep, best)
+    prune(tmp_path, keep, tmp_path / f"checkpoint-{best_step}")
     assert [path.name for path in list_checkpoints(tmp_path)] == [
         f"checkpoint-{step}" for step in left
     ]
+
+
+@pytest.mark.parametrize(("greater", "step"), [(False, 20), (True, 30)])
+def test_the_best_is_chosen_among_those_that_were_evaluated(
+    tmp_path: Path, greater: bool, step: int
+) -> None:
+    for number, metric in ((10, None), (20, 1.0), (30, 3.0), (40, 2.0)):
+        make_checkpoint(tmp_path, number, metric=metric)
+    (tmp_path / f"checkpoint-{50 - step}" / MANIFEST_NAME).unlink()
+    found = best(tmp_path, greater=greater)
+    assert found is not None
+    assert found.name == f"checkpoint-{step}"
+    assert best(tmp_path / "none", greater=greater) is None

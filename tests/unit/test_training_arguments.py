@@ -227,14 +227,43 @@ def test_an_evals_batch_holds_whole_groups_of_answers() -> None:
     assert noted(found) == {"training.eval_batch_size": "adjusted"}
 
 
+def test_the_best_checkpoint_is_chosen_by_what_evals_give() -> None:
+    def chosen(method: dict[str, Any], metric: str | None) -> tuple[Any, Any, bool]:
+        found = arguments({**method, "metric_for_best_model": metric})
+        values = found.values
+        return values["metric_for_best_model"], values["greater_is_better"], bool(found.notes)
+
+    rlhf = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}
+    assert chosen({}, None) == ("eval_loss", False, False)
+    assert chosen({}, "loss") == ("eval_loss", False, False)
+    assert chosen({}, "perplexity") == ("eval_loss", False, True)
+    assert chosen({"method": "dpo"}, "rewards/accuracies") == (
+        "eval_rewards/accuracies",
+        True,
+        False,
+    )
+    assert chosen(rlhf, None) == ("eval_reward", True, False)
+
+
+def test_reports_go_where_asked_and_where_that_is_installed() -> None:
+    found = arguments({"report_to": ["tensorboard", "wandb", "fax", "none"]})
+    assert found.values["report_to"] == ["tensorboard"]
+    reasons = [note.reason for note in found.notes]
+    assert len(reasons) == 2
+    assert "wandb is not installed" in reasons[0]
+    assert "'fax'" in reasons[1]
+    assert arguments(tensorboard={"enabled": True}).values["report_to"] == ["tensorboard"]
+    assert arguments().values["report_to"] == []
+
+
 def test_what_means_nothing_here_is_named() -> None:
     found = arguments(
         {"beta": 0.1, "max_prompt_length": 5},
         data={"strategy": "standard"},
-        tensorboard={"enabled": True},
+        provider="cloud",
     )
     assert noted(found) == dict.fromkeys(
-        ["training.beta", "training.max_prompt_length", "data.strategy", "tensorboard"], "ignored"
+        ["training.beta", "training.max_prompt_length", "data.strategy", "provider"], "ignored"
     )
 
 

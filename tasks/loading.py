@@ -1,0 +1,82 @@
+"""Everything that a training loads: model, tokenizer, reference model and rewards."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend_bridge.contract import JobConfig, TrainingSpec
+from tasks import models, rewards
+from tasks.methods import Parts, needs_reference_model
+from tasks.training_arguments import Arguments
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the model and the tokenizer lie, and whether code beside them may run."""
+
+    model: Path
+    tokenizer: Path
+    remote_code: bool
+
+
+def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
+    """Find the folders of the model and its tokenizer. Raises ModelError."""
+    asked = config.model.trust_remote_code or config.tokenizer.trust_remote_code
+    remote_code = asked and spec.allow_remote_code
+    if asked and not remote_code:
+        logger.warning(
+            "Adjusted: trust_remote_code: this worker runs no code that comes with a model"
+        )
+
+    def folder(name: str, revision: str | None) -> Path:
+        return models.locate_model(
+            name, spec.model_roots, revision=revision, allow_remote_code=remote_code
+        )
+
+    model = folder(config.model.name, config.model.revision)
+    name = config.tokenizer.name
+    tokenizer = model if name in (None, config.model.name) else folder(str(name), None)
+    return Folders(model, tokenizer, remote_code)
+
+
+def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
+    """The base model. Raises ModelError."""
+    return models.load_model(
+        folders.model,
+        config,
+        dtype=arguments.model_dtype,
+        quantization=arguments.quantization,
+        trust_remote_code=folders.remote_code,
+    )
+
+
+def load_parts(
+    spec: TrainingSpec, folders: Folders, tokenizer: Any, config: JobConfig, arguments: Arguments
+) -> Parts:
+    """The models of a training. Raises ModelError."""
+    model = load(folders, config, arguments)
+    models.check_vocabulary(model, tokenizer, config.model.name)
+    reference = load(folders, config, arguments) if needs_reference_model(config) else None
+    return Parts(model, reference, *load_rewards(spec, config, arguments))
+
+
+def load_rewards(
+    spec: TrainingSpec, config: JobConfig, arguments: Arguments
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What rewards the answers of rlhf, and their tokenizers. Raises ModelError."""
+    rlhf = config.training.rlhf
+    if config.training.method != "rlhf" or rlhf is None:
+        return (), ()
+    functions = tuple(rewards.BUILT_IN[name] for name in rlhf.reward_functions)
+    if rlhf.reward_model is None:
+        return functions, (None,) * len(functions)
+    folder = models.locate_model(
+        rlhf.reward_model, spec.model_roots, revision=None, allow_remote_code=False
+    )
+    model, tokenizer = rewards.load_reward_model(folder, rlhf.reward_model, arguments.model_dtype)
+    return (*functions, model), (*(None,) * len(functions), tokenizer)

@@ -1,0 +1,116 @@
+"""The model card of a result: what was trained, on what, how, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from backend_bridge.contract import TrainingRequest
+from tasks.datasets.prepare import TrainingData
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+_CURVE_ROWS = 20
+_JOULES_PER_WH = 3600.0
+_FIGURES = {
+    "steps": "steps",
+    "epochs": "epochs",
+    "train_loss": "last training loss",
+    "first_eval_loss": "eval loss at the start",
+    "last_eval_loss": "eval loss at the end",
+    "perplexity": "perplexity",
+    "total_tokens": "tokens trained on",
+    "tokens_per_second": "tokens per second",
+    "train_runtime": "seconds of training",
+}
+
+
+def model_card(
+    request: TrainingRequest,
+    data: TrainingData,
+    arguments: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    energy_j: float | None,
+) -> str:
+    """The card as Markdown with the hub's front matter.
+
+    ``arguments``: the Trainer's; ``figures``: the summary's; ``history``: what the Trainer logged.
+    """
+    config = request.config
+    name = request.name or request.execution_id
+    adapter = config.lora if config.training.use_lora else None
+    parts = [
+        "\n".join(_front_matter(config.model.name, bool(adapter))),
+        f"# {name}",
+        f"`{config.model.name}`, trained with the method `{config.training.method}`"
+        + (f" as a LoRA adapter (r {adapter.r}, alpha {adapter.alpha:g})." if adapter else "."),
+        "## Data",
+        _table(
+            {
+                "data set": request.dataset_path or "sent with the request",
+                "rows are": data.shape.describe(),
+                "training rows": len(data.train.dataset),
+                "eval rows": len(data.eval.dataset) if data.eval else 0,
+                "tokens": data.train.tokens,
+                "SHA-256 of a sample of the tokenised rows": data.train.sample_sha256(),
+            }
+        ),
+        "## Result",
+        _table(
+            {said: figures[key] for key, said in _FIGURES.items() if key in figures}
+            | ({"energy of the GPU, Wh": energy_j / _JOULES_PER_WH} if energy_j else {})
+        ),
+        "### Curve",
+        _curve(history),
+        "## Settings",
+        f"```json\n{json.dumps(_plain(arguments), indent=1, sort_keys=True)}\n```",
+        "## Libraries",
+        _table({library: version(library) for library in _LIBRARIES}),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(base: str, adapter: bool) -> Iterator[str]:
+    yield "---"
+    yield f"base_model: {json.dumps(base)}"
+    yield f"library_name: {'peft' if adapter else 'transformers'}"
+    yield "pipeline_tag: text-generation"
+    yield "tags: [trainyard]"
+    yield "---"
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    return "| | |\n|---|---|\n" + "\n".join(f"| {k} | {_cell(v)} |" for k, v in rows.items())
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    kept = (bool, int, float, str)
+    return {
+        name: value
+        for name, value in arguments.items()
+        if isinstance(value, kept) and name not in ("output_dir",)
+    }
+
+
+def _curve(history: Sequence[Mapping[str, Any]]) -> str:
+    points: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        kept = {name: entry[name] for name in ("loss", "eval_loss") if name in entry}
+        if kept:
+            points.setdefault(entry["step"], {}).update(kept)
+    steps = sorted(points)
+    thinned = steps[:: max(1, -(-len(steps) // _CURVE_ROWS))]
+    shown = sorted({*thinned, *steps[-1:]})
+    rows = [
+        f"| {step} | {_cell(points[step].get('loss', ''))} "
+        f"| {_cell(points[step].get('eval_loss', ''))} |"
+        for step in shown
+    ]
+    return "\n".join(["| step | loss | eval loss |", "|---|---|---|", *rows])

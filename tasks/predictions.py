@@ -1,0 +1,104 @@
+"""What the model says to a few fixed prompts, at each eval: in the job's log and its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from backend_bridge.contract import JobConfig, PredictionsConfig
+from tasks.datasets.prepare import TrainingData
+from tasks.datasets.render import chat_text
+
+FILE_NAME = "predictions.jsonl"
+_LABEL_IGNORED = -100
+_TEXT_TOKENS = 32
+"""Of a row of plain text so many tokens are the prompt."""
+
+logger = logging.getLogger(__name__)
+
+
+class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
+    """Generates greedily, so that no random number is drawn: a resume stays exact.
+
+    ``prompts``: token ids. A line of the log for each, and of ``predictions.jsonl``.
+    """
+
+    def __init__(self, trainer: Any, prompts: list[list[int]], tokens: int, job_dir: Path) -> None:
+        self._trainer = trainer
+        self._prompts = prompts
+        self._tokens = tokens
+        self._path = job_dir / FILE_NAME
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Generate, and say what came."""
+        trainer = self._trainer
+        tokenizer, model = (
+            trainer.processing_class,
+            trainer.accelerator.unwrap_model(trainer.model),
+        )
+        training, cached = model.training, model.config.use_cache
+        model.eval()
+        model.config.use_cache = True
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                for ids in self._prompts:
+                    answer = self._answer(model, ids, tokenizer)
+                    prompt = tokenizer.decode(ids, skip_special_tokens=True)
+                    logger.info("step %d, asked %r: %r", state.global_step, prompt, answer)
+                    point = {"step": state.global_step, "prompt": prompt, "prediction": answer}
+                    file.write(json.dumps(point, ensure_ascii=False) + "\n")
+        finally:
+            model.config.use_cache = cached
+            model.train(training)
+
+    def _answer(self, model: Any, ids: list[int], tokenizer: Any) -> str:
+        asked = torch.tensor([ids], device=model.device)
+        with torch.no_grad(), self._trainer.compute_loss_context_manager():
+            given = model.generate(
+                asked,
+                attention_mask=torch.ones_like(asked),
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                max_new_tokens=self._tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        return str(tokenizer.decode(given[0, len(ids) :], skip_special_tokens=True))
+
+
+def add_predictions(trainer: Any, config: JobConfig, data: TrainingData, job_dir: Path) -> None:
+    """Add the callback where ``config.predictions`` asks for it."""
+    asked = config.predictions
+    if asked is not None and asked.enabled:
+        prompts = prompts_of(asked, data, trainer.processing_class)
+        trainer.add_callback(Predictions(trainer, prompts, asked.max_new_tokens, job_dir))
+
+
+def prompts_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[list[int]]:
+    """Token ids of the prompts: those asked for, else of the first eval (or training) rows."""
+    if asked.prompts:
+        chats = [[{"role": "user", "content": prompt}] for prompt in asked.prompts]
+        texts = [chat_text(tokenizer, chat, prompt=True) for chat in chats]
+        return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    rows = (data.eval or data.train).dataset
+    chosen = [rows[index] for index in range(min(asked.count, len(rows)))]
+    return [_prompt_of(row, tokenizer) for row in chosen]
+
+
+def _prompt_of(row: dict[str, Any], tokenizer: Any) -> list[int]:
+    if "prompt_ids" in row:
+        return list(row["prompt_ids"])
+    if "prompt" in row:
+        prompt = row["prompt"]
+        chat = not isinstance(prompt, str)
+        text = chat_text(tokenizer, prompt, prompt=True) if chat else prompt
+        return list(tokenizer(text, add_special_tokens=not chat)["input_ids"])
+    ids, labels = list(row["input_ids"]), list(row["labels"])
+    asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
+    return ids[:asked] if asked > 1 else ids[:_TEXT_TOKENS]
