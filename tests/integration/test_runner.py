@@ -222,13 +222,13 @@ def bad_requests() -> list[tuple[str, dict[str, Any], ErrorKind, str]]:
     }
     model = request("model")
     model["config"]["model"] = {"name": "no-such/model"}
-    method = request("method", {"method": "rlhf"})
+    method = request("method", {"quantization": {"load_in_4bit": True}})
     short = request("short", {"max_length": 8})
     return [
         ("missing data set", missing, ErrorKind.DATASET, "No such data set: 'nowhere.jsonl'"),
         ("unusable columns", columns, ErrorKind.DATASET, "'price', 'size'"),
         ("missing model", model, ErrorKind.MODEL_NOT_FOUND, "No such model: 'no-such/model'"),
-        ("method without a reward", method, ErrorKind.CONFIGURATION, "needs a reward"),
+        ("quantised whole", method, ErrorKind.CONFIGURATION, "needs config.training.use_lora"),
         ("no token left", short, ErrorKind.DATASET, "max_length (8 tokens)"),
     ]
 
