@@ -11,8 +11,10 @@ import torch
 from transformers import TrainerCallback
 
 from backend_bridge.contract import JobConfig, PredictionsConfig
+from tasks.datasets.format import RowProblem
 from tasks.datasets.prepare import TrainingData
-from tasks.datasets.render import chat_text
+from tasks.datasets.render import chat_texts
+from tasks.errors import ConfigurationError
 
 FILE_NAME = "predictions.jsonl"
 _LABEL_IGNORED = -100
@@ -84,11 +86,17 @@ def prompts_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> 
     """Token ids of the prompts: those asked for, else of the first eval (or training) rows."""
     if asked.prompts:
         chats = [[{"role": "user", "content": prompt}] for prompt in asked.prompts]
-        texts = [chat_text(tokenizer, chat, prompt=True) for chat in chats]
-        return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        return [_chat_ids(chat, tokenizer) for chat in chats]
     rows = (data.eval or data.train).dataset
     chosen = [rows[index] for index in range(min(asked.count, len(rows)))]
     return [_prompt_of(row, tokenizer) for row in chosen]
+
+
+def _chat_ids(chat: list[dict[str, Any]], tokenizer: Any) -> list[int]:
+    [text] = chat_texts(tokenizer, [chat], prompt=True)
+    if isinstance(text, RowProblem):
+        raise ConfigurationError(f"A prompt of config.predictions cannot be rendered: {text}.")
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _prompt_of(row: dict[str, Any], tokenizer: Any) -> list[int]:
@@ -96,9 +104,9 @@ def _prompt_of(row: dict[str, Any], tokenizer: Any) -> list[int]:
         return list(row["prompt_ids"])
     if "prompt" in row:
         prompt = row["prompt"]
-        chat = not isinstance(prompt, str)
-        text = chat_text(tokenizer, prompt, prompt=True) if chat else prompt
-        return list(tokenizer(text, add_special_tokens=not chat)["input_ids"])
+        if isinstance(prompt, str):
+            return list(tokenizer(prompt)["input_ids"])
+        return _chat_ids(prompt, tokenizer)
     ids, labels = list(row["input_ids"]), list(row["labels"])
     asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
     return ids[:asked] if asked > 1 else ids[:_TEXT_TOKENS]
