@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "cancel_hung": "lifecycle:cancel_hung",
     "recover": "lifecycle:recover",
     "status_latency": "reporting:status_latency",
+    "log_intake": "intake:log_intake",
     "log_delivery": "reporting:log_delivery",
     "forwarder_memory": "reporting:forwarder_memory",
     "enqueue": "bridge:enqueue",

@@ -166,7 +166,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.tokens = int(logs.get("num_tokens", self.tokens))
         elapsed = self._clock.training_s
         samples = ((state.epoch or 0.0) - self._first_epoch) * self._rows
-        if elapsed > 0:
+        if elapsed > 0 and "num_tokens" in logs:  # not every trainer counts them
             self.tokens_per_second = (self.tokens - self._first_tokens) / elapsed
         self._send_metric(
             state,

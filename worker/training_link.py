@@ -46,9 +46,7 @@ class TrainingLink:
         self._event_bytes = b""
 
     def __enter__(self) -> Self:
-        output_read, output_write = os.pipe()
-        with contextlib.suppress(PermissionError):  # this user's pipes hold too much already
-            fcntl.fcntl(output_write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        output_read, output_write = make_output_pipe()
         self._events, theirs = socket.socketpair()
         self._output = output_read
         self._stack.callback(os.close, output_read)
@@ -146,6 +144,14 @@ class TrainingLink:
     def _events_in(self, data: bytes) -> Iterator[Any]:
         *lines, self._event_bytes = (self._event_bytes + data).split(b"\n")
         yield from _parse(lines)
+
+
+def make_output_pipe() -> tuple[int, int]:
+    """A pipe for a training's output: where to read, where to write."""
+    read, write = os.pipe()
+    with contextlib.suppress(PermissionError):  # this user's pipes hold too much already
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return read, write
 
 
 def _parse(lines: Iterable[bytes]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli
-from backend_bridge.contract import JobStatus
+from backend_bridge.contract import ErrorKind, ErrorReport, JobStatus
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
 from tests.support.fake_bridge import Call, FakeBridge
@@ -186,6 +186,14 @@ def test_status_leaves_out_what_is_not_known(bridge: FakeBridge) -> None:
     assert "box-0" in out
     assert "None" not in out
     assert "grad_norm" not in out
+
+
+def test_status_of_a_failed_job_says_why_and_what_to_do(bridge: FakeBridge) -> None:
+    error = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
+    failed = a_job(error=error)
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, failed
+    shown = " ".join(trainyard("status", "job-1").stdout.split())
+    assert "error No rows. error_kind dataset error_hint Add some." in shown
 
 
 def test_metrics(bridge: FakeBridge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Event, Metric
+from backend_bridge.contract import Divergence, Event, Metric
 from tasks.channel import Channel
 from tasks.control import Control
 from tasks.errors import Diverged, Paused, Stopped
@@ -83,6 +84,31 @@ def test_a_loss_that_is_none_of_language_modelling_has_no_perplexity() -> None:
         (metric.train_perplexity, metric.perplexity, metric.eval_perplexity)
         for metric in channel.sent
     ] == [(None, None, None)] * 2
+
+
+def test_the_last_step_is_always_logged() -> None:
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)
+    for step, logged in ((9, False), (10, True)):
+        flow = control()
+        reporter.on_step_begin(None, state(step), flow)
+        reporter.on_step_end(None, state(step), flow)
+        assert flow.should_log is logged
+
+
+@pytest.mark.parametrize(("more", "known"), [({"num_tokens": 300}, True), ({}, False)])
+def test_tokens_that_nobody_counts_are_not_said_to_be_none(
+    more: dict[str, float], known: bool
+) -> None:
+    channel: Any = RecordingChannel()
+    reporter: Any = Reporter(channel, 8, dict)
+    reporter.on_step_begin(None, state(1), control())
+    reporter.on_step_end(None, state(1), control())
+    reporter.on_log(None, state(1), None, {"loss": 1.0, **more})
+    metric = channel.sent[-1]
+    assert isinstance(metric, Metric)
+    assert bool(metric.tokens_per_second) is known
+    assert (metric.tokens_per_second is None) is not known
 
 
 def test_gpu_figures_are_part_of_a_metric() -> None:
@@ -181,6 +207,19 @@ def test_divergence(logs: dict[str, float], fp16: bool, diverges: bool) -> None:
             strict.on_log(arguments, state(3), None, logs)
     else:
         strict.on_log(arguments, state(3), None, logs)
+
+
+@pytest.mark.parametrize("stop_on_nan", [True, False])
+def test_a_divergence_is_an_event_once(stop_on_nan: bool) -> None:
+    channel: Any = RecordingChannel()
+    listener: Any = Control(channel, stop_on_nan=stop_on_nan)
+    arguments = SimpleNamespace(fp16=False)
+    for step in (3, 4):
+        with contextlib.suppress(Diverged):
+            listener.on_log(arguments, state(step), None, {"loss": -math.inf})
+        if stop_on_nan:
+            break
+    assert channel.sent == [Divergence(step=3, name="loss", value="-inf")]
 
 
 def test_gpu_figures_are_sampled_by_a_thread_and_end_with_an_error() -> None:
