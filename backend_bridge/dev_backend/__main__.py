@@ -26,14 +26,25 @@ GRACE_S = 3
 class Server(uvicorn.Server):
     """uvicorn, which would wait for event streams: they end when the signal comes."""
 
-    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+    def __init__(self, config: uvicorn.Config, feed: Feed, connections: Connections) -> None:
         super().__init__(config)
         self._feed = feed
+        connections.listener = self
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests, and end the streams."""
         super().handle_exit(sig, frame)
         self._feed.close()
+
+    def stop_listening(self) -> None:
+        """Refuse whoever connects."""
+        for server in self.servers:
+            server.close()
+
+    async def listen_again(self) -> None:
+        """Take connections on the same address, unless the signal to stop came meanwhile."""
+        if not self.should_exit:
+            await self.startup()
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -95,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"Development backend on http://{host}:{options.port}", flush=True)
-        Server(config, feed).run()
+        Server(config, feed, connections).run()
     return 0
 
 

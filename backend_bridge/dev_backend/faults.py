@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Annotated, Any
+import time
+from email.utils import formatdate
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -20,9 +22,11 @@ class Fault(BaseModel):
     """One way to misbehave towards the contract's requests that it matches.
 
     ``latency_s`` waits first and combines with everything. Then at most one of: ``status``
-    (answered without doing anything, as JSON or ``html``), ``reset`` (the connection is reset,
+    (answered without doing anything, as JSON or ``html``, with a Retry-After of ``retry_after_s``
+    as a number, or as an HTTP date with ``retry_after_date``), ``reset`` (the connection is reset,
     nothing is done), ``half_body`` (done, but the answer breaks off in the middle of its body),
-    ``lose_answer`` (done, then the connection closes without an answer).
+    ``lose_answer`` (done, then the connection closes without an answer), ``down_s`` (nothing is
+    done; all connections are reset, and for so many seconds nobody can connect).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -31,20 +35,24 @@ class Fault(BaseModel):
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     html: bool = False
     retry_after_s: Annotated[int, Field(ge=0)] | None = None
+    retry_after_date: bool = False
     reset: bool = False
     half_body: bool = False
     lose_answer: bool = False
+    down_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     times: Annotated[int, Field(ge=1)] | None = None
     path_contains: str = ""
     method: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Fault:
-        ways = (self.status is not None, self.reset, self.half_body, self.lose_answer)
-        if sum(ways) > 1:
-            raise ValueError("status, reset, half_body and lose_answer exclude each other")
+        ways = (self.status, self.reset, self.half_body, self.lose_answer, self.down_s)
+        if sum(bool(way) for way in ways) > 1:
+            raise ValueError("status, reset, half_body, lose_answer and down_s exclude each other")
         if self.status is None and (self.html or self.retry_after_s is not None):
             raise ValueError("html and retry_after_s need a status")
+        if self.retry_after_date and self.retry_after_s is None:
+            raise ValueError("retry_after_date needs retry_after_s")
         return self
 
     @property
@@ -52,9 +60,9 @@ class Fault(BaseModel):
         """As it stands in the record of requests."""
         if self.status is not None:
             return f"status {self.status}"
-        for way in ("reset", "half_body", "lose_answer"):
+        for way in ("reset", "half_body", "lose_answer", "down_s"):
             if getattr(self, way):
-                return way
+                return way.removesuffix("_s")
         return "latency"
 
     def matches(self, method: str, path: str) -> bool:
@@ -92,10 +100,24 @@ class Faults:
         return [fault.model_dump(exclude_defaults=True) for fault in self._faults]
 
 
+class Listener(Protocol):
+    """What takes new connections: the server."""
+
+    def stop_listening(self) -> None:
+        """Refuse whoever connects."""
+
+    async def listen_again(self) -> None:
+        """Take connections on the same address."""
+
+
 class Connections:
-    """The open connections of the server by their client's address, so as to break them."""
+    """The open connections of the server by their client's address, so as to break them.
+
+    ``listener`` is set by the server itself.
+    """
 
     def __init__(self) -> None:
+        self.listener: Listener | None = None
         self._open: dict[Client, tuple[asyncio.Transport, asyncio.Event]] = {}
 
     def protocol(self) -> type[H11Protocol]:
@@ -127,6 +149,15 @@ class Connections:
             transport.close()
         await gone.wait()
 
+    async def all_down(self, seconds: float) -> None:
+        """Reset every connection and refuse new ones; returns when that is over."""
+        assert self.listener is not None, "the server says how to"
+        self.listener.stop_listening()
+        for client in list(self._open):
+            await self.end(client, reset=True)
+        await asyncio.sleep(seconds)
+        await self.listener.listen_again()
+
 
 class Misbehaviour:
     """ASGI middleware that plays the faults that are set."""
@@ -147,6 +178,8 @@ class Misbehaviour:
         await asyncio.sleep(fault.latency_s)
         if fault.status is not None:
             await _refusal(fault, fault.status)(scope, receive, send)
+        elif fault.down_s is not None:
+            await self._connections.all_down(fault.down_s)
         elif fault.reset:
             await self._end(scope, reset=True)
         elif fault.lose_answer:
@@ -164,7 +197,10 @@ class Misbehaviour:
 
 
 def _refusal(fault: Fault, status: int) -> Response:
-    headers = {} if fault.retry_after_s is None else {"retry-after": str(fault.retry_after_s)}
+    headers = {}
+    if fault.retry_after_s is not None:
+        at = formatdate(time.time() + fault.retry_after_s, usegmt=True)
+        headers["retry-after"] = at if fault.retry_after_date else str(fault.retry_after_s)
     if fault.html:
         page = f"<!doctype html><title>{status}</title><h1>{status} Bad day</h1>"
         return HTMLResponse(page, status, headers)

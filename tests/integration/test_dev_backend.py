@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import requests
 
 from tests.support.dev_backend import DevBackend
+from tests.support.scripted_backend import wait_until
 
 TOKEN = "tok-5d1f0c9e7b"
 STATIC = Path(__file__).parents[2] / "backend_bridge/dev_backend/static"
@@ -380,6 +383,24 @@ class TestFaults:
             )
         assert job.backend.requests(job.id)[0]["answered_at"] is None
 
+    def test_retry_after_can_be_a_date(self, job: Job) -> None:
+        fault = {"status": 429, "retry_after_s": 60, "retry_after_date": True}
+        job.backend.add_fault(**fault, times=1, path_contains=job.id)
+        header = job.send("PUT", "metrics", POINT).headers["retry-after"]
+        wait_s = parsedate_to_datetime(header).timestamp() - time.time()
+        assert 50 < wait_s <= 61
+
+    def test_it_goes_down_and_comes_back(self, job: Job) -> None:
+        job.backend.add_fault(down_s=1.0, times=1, path_contains=job.id)
+        with pytest.raises(requests.ConnectionError):
+            job.send("PUT", "metrics", POINT)
+        with pytest.raises(requests.ConnectionError, match="refused"):
+            job.send("PUT", "metrics", POINT)
+        wait_until(job.backend._answers, "it is back")
+        assert job.backend.metrics(job.id) == []
+        assert job.send("PUT", "metrics", POINT).status_code == 200
+        assert [item["fault"] for item in job.backend.requests(job.id)] == ["down", None]
+
     def test_faults_are_taken_in_order_and_only_where_they_match(self, job: Job) -> None:
         job.backend.add_fault(status=500, times=2, path_contains=f"{job.id}/metrics")
         job.backend.add_fault(status=503, times=1, method="PUT", path_contains=job.id)
@@ -395,7 +416,13 @@ class TestFaults:
         assert job.send("PUT", "metrics", POINT).status_code == 200
 
     def test_a_fault_that_contradicts_itself_is_400(self, backend: DevBackend) -> None:
-        for fault in ({"reset": True, "status": 500}, {"html": True}, {"colour": 1}):
+        for fault in (
+            {"reset": True, "status": 500},
+            {"down_s": 1, "half_body": True},
+            {"status": 500, "retry_after_date": True},
+            {"html": True},
+            {"colour": 1},
+        ):
             answer = requests.post(f"{backend.url}/api/dev/faults", json=fault, timeout=30)
             assert answer.status_code == 400
 

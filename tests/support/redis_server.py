@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -41,13 +41,20 @@ def free_port() -> int:
 class RedisServer:
     """Context manager around one server process.
 
-    ``append_only``: keep an append-only file, fsynced at every write, so that :meth:`kill` and
-    :meth:`restart` lose nothing. ``requirepass``: its password.
+    ``append_only``: keep an append-only file, so that :meth:`kill` and :meth:`restart` lose
+    nothing; fsynced at every write, or as ``appendfsync`` says. ``requirepass``: its password.
     """
 
-    def __init__(self, *, append_only: bool = False, requirepass: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        append_only: bool = False,
+        appendfsync: Literal["always", "everysec"] = "always",
+        requirepass: str | None = None,
+    ) -> None:
         self.port = free_port()
         self._append_only = append_only
+        self._appendfsync = appendfsync
         self._requirepass = requirepass
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +101,7 @@ class RedisServer:
         assert self._process is None, "it runs already"
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         options += ["--save", "", "--appendonly", "yes" if self._append_only else "no"]
-        options += ["--appendfsync", "always", "--logfile", "redis.log"]
+        options += ["--appendfsync", self._appendfsync, "--logfile", "redis.log"]
         if self._requirepass:
             options += ["--requirepass", self._requirepass]
         self._process = subprocess.Popen(

@@ -1,0 +1,205 @@
+"""One message, one kind or one job in trouble holds up nothing else."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+
+from backend_bridge.contract import LOG_LINES_PER_BATCH
+from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.outbox import PAGE_ENTRIES, Entry
+from tests.support.forwarding import (
+    QUICK,
+    forwarding,
+    lines_of,
+    statuses_of,
+    steps_of,
+    wait_delivered,
+)
+from tests.support.running_job import RunningJob
+from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
+
+IMPATIENT = replace(QUICK, patience_s=0.1)
+
+
+@pytest.fixture
+def backend() -> Iterator[ScriptedBackend]:
+    with ScriptedBackend() as backend:
+        yield backend
+
+
+def answering_500(backend: ScriptedBackend, step: int) -> threading.Event:
+    """One metric point is always answered 500 until the event is set."""
+    mended = threading.Event()
+
+    def answer(request: Received) -> Reply:
+        poisoned = request.method == "PUT" and request.body["step"] == step
+        return Reply(500, b"{}") if poisoned and not mended.is_set() else OK
+
+    backend.answer = answer
+    return mended
+
+
+def test_a_message_that_is_always_answered_500_holds_up_its_own_kind_alone(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    mended = answering_500(backend, step=2)
+    job = RunningJob(real_redis, "job-1")
+    for step in range(1, 5):
+        job.metric(step)
+        job.log(f"line {step}")
+    with forwarding(real_redis, backend.url, policy=IMPATIENT):
+        wait_until(lambda: "line 4" in lines_of(backend.of("job-1")), "the lines go by")
+        job.log("line 5")
+        job.complete()
+        wait_until(lambda: statuses_of(backend.of("job-1"))[1:] == ["completed"], "so do statuses")
+        assert set(steps_of(backend.of("job-1"))) == {1, 2}
+        mended.set()
+        wait_delivered(real_redis)
+    requests = backend.of("job-1")
+    assert lines_of(requests) == [f"line {number}" for number in range(1, 6)]
+    assert [step for step in steps_of(requests) if step != 2] == [1, 3, 4]
+    assert statuses_of(requests) == ["running", "completed"]
+
+
+def test_within_the_patience_a_terminal_status_waits_for_what_was_written_before(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    mended = answering_500(backend, step=1)
+    job = RunningJob(real_redis, "job-1")
+    job.metric(1)
+    job.complete()
+    with forwarding(real_redis, backend.url):
+        wait_until(lambda: len(backend.received) > 5, "it is tried again and again")
+        assert statuses_of(backend.received) == ["running"]
+        mended.set()
+        wait_delivered(real_redis)
+    assert statuses_of(backend.received[-1:]) == ["completed"]
+
+
+def test_a_status_goes_before_a_long_backlog_of_a_slow_backend(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    backend.answer = lambda request: Reply(delay_s=0.05)
+    job = RunningJob(real_redis, "job-1")
+    for step in range(1, 31):
+        job.metric(step)
+    policy = replace(QUICK, patience_s=0.3)
+    with forwarding(real_redis, backend.url, policy=policy):
+        wait_until(lambda: len(backend.received) > 2, "it has begun")
+        job.complete()
+        wait_delivered(real_redis)
+    requests = backend.received
+    place = [request.body.get("status") for request in requests].index("completed")
+    assert 2 < place < 25
+    assert steps_of(requests) == list(range(1, 31))
+
+
+def test_a_slow_job_is_served_after_the_others(real_redis: Redis, backend: ScriptedBackend) -> None:
+    backend.answer = lambda request: Reply(delay_s=1.0 if request.job_id[0] == "s" else 0.0)
+    slow = [RunningJob(real_redis, f"slow-{number}") for number in range(4)]
+    for job in slow:
+        for step in range(1, 4):
+            job.metric(step)
+    policy = replace(QUICK, slow_s=0.3, turn_s=0.1)
+    with forwarding(real_redis, backend.url, policy=policy):
+        wait_until(lambda: len(backend.received) >= 5, "all senders have met them")
+        time.sleep(1.5)  # they have ended their first turns
+        begin = time.monotonic()
+        RunningJob(real_redis, "quick").complete()
+        wait_until(lambda: len(backend.of("quick")) == 2, "the quick job is served")
+        assert time.monotonic() - begin < 0.9
+        wait_delivered(real_redis)
+    for job in slow:
+        assert steps_of(backend.of(job.job_id)) == [1, 2, 3]
+
+
+def test_a_backlog_of_small_entries_goes_out_in_full_batches(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    job = RunningJob(real_redis, "job-1")
+    for number in range(300):
+        job.log(f"line {number}")
+        job.metric(number + 1)
+    job.complete()
+    with forwarding(real_redis, backend.url):
+        wait_delivered(real_redis)
+    sizes = [len(r.body["logs"]) for r in backend.received if r.method == "POST"]
+    assert lines_of(backend.received) == [f"line {number}" for number in range(300)]
+    assert steps_of(backend.received) == list(range(1, 301))
+    assert statuses_of(backend.received[-1:]) == ["completed"]
+    assert len(sizes) <= 14
+    assert max(sizes) <= LOG_LINES_PER_BATCH
+
+
+def test_full_entries_go_out_over_one_connection(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    job = RunningJob(real_redis, "job-1")
+    for batch in range(30):
+        job.log(*(f"line {100 * batch + n}" for n in range(LOG_LINES_PER_BATCH)))
+    with forwarding(real_redis, backend.url, senders=1):
+        wait_delivered(real_redis)
+    assert len({request.client for request in backend.received}) == 1
+    posts = [request for request in backend.received if request.method == "POST"]
+    assert [len(request.body["logs"]) for request in posts] == [LOG_LINES_PER_BATCH] * 30
+
+
+def test_what_a_forwarder_holds_in_memory_does_not_grow_with_the_backlog(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    backend.answer = lambda request: Reply(fault="hang")
+    jobs = [RunningJob(real_redis, f"job-{number}") for number in range(3)]
+    for _ in range(2 * PAGE_ENTRIES):
+        for job in jobs:
+            job.log("one", "two")
+    with forwarding(real_redis, backend.url, senders=3, request_timeout_s=1.0):
+        wait_until(lambda: len(backend.received) >= 3, "every sender waits for an answer")
+        held = [thing for thing in gc.get_objects() if type(thing) is Entry]
+        assert 0 < len(held) <= 3 * PAGE_ENTRIES
+        del held
+        backend.answer = lambda request: OK
+        wait_delivered(real_redis)
+    assert not [thing for thing in gc.get_objects() if type(thing) is Entry]
+
+
+def test_an_event_at_the_end_of_its_jobs_turn_waits_for_no_poll(
+    real_redis: Redis, backend: ScriptedBackend
+) -> None:
+    """Each event comes as soon as the one before was answered: about when the turn ends."""
+    answered = threading.Semaphore(0)
+
+    def answer(request: Received) -> Reply:
+        answered.release()
+        return OK
+
+    backend.answer = answer
+    with forwarding(real_redis, backend.url, policy=DeliveryPolicy(poll_s=3600)):
+        job = RunningJob(real_redis, "job-1")
+        for step in range(1, 201):
+            assert answered.acquire(timeout=30), f"point {step - 1} waits for a poll"
+            time.sleep((step % 7) / 5000)
+            job.metric(step)
+        wait_delivered(real_redis)
+    assert steps_of(backend.received) == list(range(1, 201))
+
+
+def test_running_is_sent_once_per_attempt(real_redis: Redis, backend: ScriptedBackend) -> None:
+    job = RunningJob(real_redis, "job-1")
+    with forwarding(real_redis, backend.url):
+        assert job.store.lost("job-1", 1, "the worker was killed.")
+        assert job.store.claim("job-1", 2, slot="slot-0", worker="worker-0")
+        assert not job.store.claim("job-1", 2, slot="slot-1", worker="worker-1")
+        job.attempt = 2
+        job.complete()
+        wait_delivered(real_redis)
+    assert statuses_of(backend.received) == ["running", "running", "completed"]
+    assert [request.key.split(":")[1] for request in backend.received] == ["1", "1", "2", "2"]
+    (line,) = lines_of(backend.received)
+    assert line.startswith("Attempt 1 was lost: the worker was killed.")

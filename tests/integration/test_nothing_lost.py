@@ -1,0 +1,131 @@
+"""Every trouble at once: what the development backend has at the end is what was written."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_bridge.delivery_report import delivery_report
+from backend_bridge.redis_connection import connect
+from tests.support.dev_backend import DevBackend
+from tests.support.forwarding import wait_delivered
+from tests.support.redis_server import RedisServer
+from tests.support.running_job import RunningJob
+from tests.support.scripted_backend import wait_until
+
+COURIER = """
+import sys, threading
+from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.forwarder import Forwarder
+from backend_bridge.redis_connection import connect
+policy = DeliveryPolicy(backoff_base_s=0.02, backoff_cap_s=0.1, redis_pause_s=0.05, poll_s=0.1,
+                        access_delays_s=(0.2, 0.2), missing_route_delay_s=0.3, lock_margin_s=1.1,
+                        patience_s=float(sys.argv[3]))
+forwarder = Forwarder(connect(sys.argv[1]), sys.argv[2], request_timeout_s=1.0, policy=policy)
+forwarder.run(threading.Event())
+"""
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"status": 500},
+    {"status": 502, "html": True},
+    {"status": 503, "retry_after_s": 0},
+    {"status": 429, "retry_after_s": 1, "retry_after_date": True},
+    {"status": 405},
+    {"status": 408},
+    {"half_body": True},
+    {"reset": True},
+    {"lose_answer": True},
+    {"latency_s": 1.2},  # longer than a request may take: done, and never known
+    {"down_s": 0.5},
+)
+
+
+@contextmanager
+def courier(redis: RedisServer, backend: DevBackend, patience_s: float) -> Iterator[None]:
+    """A forwarder in a process of its own, killed at the end as a worker is."""
+    arguments = [sys.executable, "-c", COURIER, redis.url, backend.url, str(patience_s)]
+    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[2])
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def taken(redis: Any, kind: str) -> int:
+    """How many messages of a kind the backend has taken of job-0, as far as the courier knows."""
+    return int(redis.hget("trainyard:delivery:job-0", f"done_{kind}") or 0)
+
+
+def write_much(jobs: list[RunningJob], rounds: int) -> None:
+    for number in range(rounds):
+        for job in jobs:
+            job.log(f"line {2 * number}", f"line {2 * number + 1}")
+            job.metric(number + 1, train_loss=1.0 / (number + 1))
+
+
+@pytest.mark.parametrize("patience_s", [30.0, pytest.param(0.2, marks=pytest.mark.slow)])
+def test_after_every_trouble_all_is_there_once_and_in_order(patience_s: float) -> None:
+    rounds, seed = 40, random.randrange(2**32)
+    chance = random.Random(seed)
+    with RedisServer(append_only=True) as server, DevBackend() as backend:
+        redis = connect(server.url)
+        names = [f"job-{number}" for number in range(3)]
+        for name in names:
+            backend.create_job(name, "job-token")
+        jobs = [RunningJob(redis, name) for name in names]
+        for fault in chance.sample(FAULTS, len(FAULTS)):
+            times = 1 if "down_s" in fault or "latency_s" in fault else chance.randint(1, 3)
+            backend.add_fault(**fault, times=times)
+        writer = threading.Thread(target=write_much, args=(jobs, rounds))
+        with courier(server, backend, patience_s):
+            writer.start()
+            wait_until(lambda: taken(redis, "metric") > 2, "it has begun")
+        with courier(server, backend, patience_s):
+            wait_until(lambda: taken(redis, "metric") > 10, "another goes on")
+            writer.join()
+            server.kill()
+            server.start()
+            for job in jobs:
+                job.complete()
+            wait_delivered(redis)
+        assert backend.call("GET", "/api/dev/faults") == {"faults": []}, "a trouble never came"
+        for name in names:
+            said = f"{name} with seed {seed}"
+            assert backend.statuses(name)[0] == "running", said
+            assert backend.status(name)["status"] == "completed", said
+            lines = [line.partition("] ")[2] for line in backend.logs(name)]
+            assert lines == [f"line {number}" for number in range(2 * rounds)], said
+            steps = [point["step"] for point in backend.metrics(name)]
+            assert steps == list(range(1, rounds + 1)), said
+            assert_tries_repeat(backend.requests(name), said)
+        assert delivery_report(redis).set_aside_counts == {}
+        redis.close()
+
+
+def assert_tries_repeat(requests: list[dict[str, Any]], said: str) -> None:
+    """Every request has a key; a second try is the same, and follows a first of unknown fate."""
+    twice = 0
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for request in requests:
+        by_key.setdefault(request["headers"]["idempotency-key"], []).append(request)
+    for tries in by_key.values():
+        assert all(later["body"] == tries[0]["body"] for later in tries), said
+        # The courier that was killed may have lost the answer it was waiting for.
+        taken_well = [one for one in tries if one["status"] == 200 and one["fault"] is None]
+        assert len(taken_well) <= 2, said
+        twice += len(taken_well) == 2
+    assert twice <= 1, said
+    for one, other in itertools.pairwise(requests):
+        if one["fault"] is None and one["answered_at"]:
+            one_by_one = one["answered_at"] <= other["received_at"]
+            assert one_by_one, f"two requests of one job were under way: {said}"
