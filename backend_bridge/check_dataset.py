@@ -87,6 +87,8 @@ def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> i
         "with_model": model is not None,
         "model_roots": [str(root) for root in current.model_roots],
         "cache_dir": str(current.trainyard_home / "cache"),
+        "max_download_gb": current.max_download_gb,
+        "allow_private_urls": current.allow_private_urls,
         "as_json": as_json,
     }
     try:

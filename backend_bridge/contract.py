@@ -292,6 +292,8 @@ class TrainingSpec(BaseModel):
     dataset_roots: list[str]
     model_roots: list[str]
     allow_remote_code: bool = False
+    max_download_gb: float = 50
+    allow_private_urls: bool = False
 
 
 class Command(BaseModel):

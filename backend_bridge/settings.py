@@ -107,6 +107,13 @@ class Settings(BaseSettings):
         30,
         description="Ended jobs, tokens, streams and caches go after so long; trained models stay.",
     )
+    max_download_gb: Annotated[float, Field(gt=0)] = Field(
+        50, description="Largest data set that a job may download, or unpack from an archive."
+    )
+    allow_private_urls: bool = Field(
+        False,
+        description="Whether data sets may come from private, loopback and link-local addresses.",
+    )
     allow_remote_code: bool = Field(
         False, description="Whether a model's own code may run where a request asks for it."
     )

@@ -196,6 +196,8 @@ class Supervisor:
             dataset_roots=[str(path) for path in settings.dataset_roots],
             model_roots=[str(path) for path in settings.model_roots],
             allow_remote_code=settings.allow_remote_code,
+            max_download_gb=settings.max_download_gb,
+            allow_private_urls=settings.allow_private_urls,
         )
 
     def _tick(self) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from backend_bridge.contract import JobConfig
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.locate import locate_dataset
+from tasks.datasets.locate import Limits, locate_dataset
 from tasks.datasets.prepare import ReadData, read_data, tokenise_data
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.errors import report as explain
@@ -37,6 +37,8 @@ class CheckSpec(BaseModel):
     with_model: bool
     model_roots: list[str]
     cache_dir: str
+    max_download_gb: float = 50
+    allow_private_urls: bool = False
     as_json: bool = False
 
 
@@ -82,12 +84,10 @@ def _check(spec: CheckSpec, report: Report) -> None:
     cache_dir = Path(spec.cache_dir) / "datasets"
     here = Path(spec.path).expanduser()
     # A person reads what they may read; the roots are for jobs that others send.
-    path = (
-        locate_dataset(str(here.absolute()), None, ["/"], cache_dir)
-        if here.exists()
-        else locate_dataset(spec.path, None, [str(Path.cwd())], cache_dir)
-    )
-    read = read_data(path, spec.config, cache_dir, report)
+    limits = Limits(int(spec.max_download_gb * 10**9), spec.allow_private_urls)
+    path, roots = (str(here.absolute()), ["/"]) if here.exists() else (spec.path, [str(Path.cwd())])
+    found = locate_dataset(path, None, roots, cache_dir, limits)
+    read = read_data(found, spec.config, cache_dir, report, limits)
     if spec.with_model:
         _tokenise(spec, read, report, cache_dir)
     else:

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tasks.datasets.unpack import Unpacker
@@ -34,28 +34,29 @@ class DataFile:
     name: str
 
 
-def data_files(source: Path, unpacker: Unpacker) -> dict[str, list[DataFile]]:
+def data_files(source: DataFile, unpacker: Unpacker) -> dict[str, list[DataFile]]:
     """Split (``train`` and, where there is one, ``eval``) → its files, unpacked, in order.
 
     Raises DatasetError.
     """
-    source = _unpacked(DataFile(source, source.name), unpacker).path
-    if source.is_file():
-        return {"train": [DataFile(source, source.name)]}
-    if (source / "dataset_dict.json").exists():
-        names = _json_of(source / "dataset_dict.json").get("splits", [])
-        found = {name: _saved_files(source / name, f"{name}/") for name in names}
-        return _train_and_eval(found, source.name)
-    if (source / "state.json").exists():
-        return {"train": _saved_files(source, "")}
-    files = [_unpacked(file, unpacker) for file in _files_below(source)]
+    source = _unpacked(source, unpacker)
+    folder, name = source.path, source.name
+    if folder.is_file():
+        return {"train": [source]}
+    if (folder / "dataset_dict.json").exists():
+        names = _plain_names(folder, _json_of(folder / "dataset_dict.json").get("splits"))
+        found = {split: _saved_files(folder / split, f"{split}/") for split in names}
+        return _train_and_eval(found, name)
+    if (folder / "state.json").exists():
+        return {"train": _saved_files(folder, "")}
+    files = [_unpacked(file, unpacker) for file in _files_below(folder)]
     files = [inner for file in files for inner in _one_or_its_files(file)]
     if not files:
         raise DatasetError(
-            f"The folder {source.name!r} holds no file of data.",
+            f"The folder {name!r} holds no file of data.",
             "Name one file, or a folder of CSV, JSON, Parquet, Arrow or text files.",
         )
-    return _train_and_eval(_by_split(files, source.name), source.name)
+    return _train_and_eval(_by_split(files, name), name)
 
 
 def _unpacked(file: DataFile, unpacker: Unpacker) -> DataFile:
@@ -76,23 +77,29 @@ def _files_below(folder: Path) -> list[DataFile]:
     left_out: list[str] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if not path.is_file() or any(part.startswith((".", "_")) for part in relative.parts):
+        if not path.is_file() or _is_hidden(relative):
             continue
-        suffixes = [suffix.lower() for suffix in path.suffixes]
-        if suffixes and suffixes[-1] in _PACKED_SUFFIXES:
-            suffixes.pop()
-            is_data = not suffixes or suffixes[-1] in DATA_SUFFIXES or path.suffix == ".zip"
-        else:
-            is_data = bool(suffixes) and suffixes[-1] in DATA_SUFFIXES
-        if path.name.lower().startswith(_ABOUT_THE_DATA):
-            continue
-        if is_data:
+        if is_data_file(relative):
             found.append(DataFile(path, str(relative)))
-        else:
+        elif not path.name.lower().startswith(_ABOUT_THE_DATA):
             left_out.append(str(relative))
     if left_out:
         logger.warning("Left out, being no files of data: %s", ", ".join(left_out[:20]))
     return found
+
+
+def is_data_file(path: PurePath) -> bool:
+    """Whether a file of a folder is read, by its name below that folder."""
+    if _is_hidden(path) or path.name.lower().startswith(_ABOUT_THE_DATA):
+        return False
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if not suffixes or suffixes[-1] not in _PACKED_SUFFIXES:
+        return bool(suffixes) and suffixes[-1] in DATA_SUFFIXES
+    return suffixes[-1] == ".zip" or len(suffixes) == 1 or suffixes[-2] in DATA_SUFFIXES
+
+
+def _is_hidden(path: PurePath) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def _by_split(files: list[DataFile], name: str) -> dict[str, list[DataFile]]:
@@ -140,16 +147,25 @@ def _train_and_eval(splits: dict[str, list[DataFile]], name: str) -> dict[str, l
 def _saved_files(folder: Path, prefix: str) -> list[DataFile]:
     """The Arrow files of ``save_to_disk``, in the order of its state. Raises DatasetError."""
     state = _json_of(folder / "state.json")
-    try:
-        names = [str(entry["filename"]) for entry in state["_data_files"]]
-    except (KeyError, TypeError):
-        raise _damaged(folder) from None
+    listed = state.get("_data_files")
+    names = _plain_names(
+        folder, [entry.get("filename") for entry in listed] if isinstance(listed, list) else None
+    )
     if state.get("_indices_data_files"):  # old versions kept the order of rows apart
         raise _damaged(folder)
     files = [DataFile(folder / name, prefix + name) for name in names]
     if not all(file.path.is_file() for file in files):
         raise _damaged(folder)
     return files
+
+
+def _plain_names(folder: Path, names: Any) -> list[str]:
+    """Names of entries of ``folder`` itself: what is written there may not lead out of it."""
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and PurePath(name).name == name for name in names
+    ):
+        raise _damaged(folder)
+    return names
 
 
 def _json_of(path: Path) -> dict[str, Any]:

@@ -1,32 +1,78 @@
-"""Find the data set that a request names, inside the folders that a job may read."""
+"""Find the data set that a request names: below the roots that jobs may read, or elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.datasets.folder import is_data_file
 from tasks.errors import DatasetError
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[^/\s]+)?")
+
+
+@dataclass(frozen=True)
+class Located:
+    """What to read: a file or folder, and what people call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``MAX_DOWNLOAD_GB`` in bytes, for what is fetched and what archives unpack to, and whether
+    URLs may lead to private addresses."""
+
+    max_bytes: int = 50 * 10**9
+    allow_private_urls: bool = False
 
 
 def locate_dataset(
-    dataset_path: str, dataset_content: str | None, roots: Sequence[str], cache_dir: Path
-) -> Path:
-    """Return the file or folder to read, with symbolic links resolved.
+    dataset_path: str,
+    dataset_content: str | None,
+    roots: Sequence[str],
+    cache_dir: Path,
+    limits: Limits = Limits(),
+) -> Located:
+    """Return the file or folder to read, with symbolic links resolved, fetched where it is remote.
 
     ``dataset_content`` (JSONL text out of the request) wins over ``dataset_path`` and is written
-    to the cache under its hash. Raises DatasetError.
+    to the cache under its hash. A relative path that none of ``roots`` has, but that reads as a
+    name at the hub (``owner/name``), is looked for there. Raises DatasetError.
     """
     if dataset_content:
-        return _store_inline(dataset_content, cache_dir)
+        return Located(_store_inline(dataset_content, cache_dir), "dataset_content")
     if "://" in dataset_path:
-        raise DatasetError(
-            f"Data sets from a URL cannot be read: {_without_credentials(dataset_path)}",
-            "Put the file under one of the worker's DATASET_ROOTS and name it by its path.",
-        )
-    return resolve_beneath(dataset_path, roots)
+        return _fetched(dataset_path, cache_dir, limits)
+    try:
+        path = resolve_beneath(dataset_path, roots)
+    except NoSuchPath as error:
+        if not _HUB_NAME.fullmatch(dataset_path) or is_data_file(Path(dataset_path)):
+            raise
+        try:
+            return _fetched(dataset_path, cache_dir, limits)
+        except DatasetError as at_the_hub:
+            raise DatasetError(f"{error} At the hub: {at_the_hub}", at_the_hub.hint) from at_the_hub
+    return Located(path, path.name)
+
+
+def _fetched(reference: str, cache_dir: Path, limits: Limits) -> Located:
+    # Only a job with a remote data set pays for boto3 and what else this imports.
+    from tasks.datasets.remote import fetch, http  # noqa: PLC0415
+
+    allowed = http.Limits(limits.max_bytes, limits.allow_private_urls)
+    found = fetch.fetch(reference, cache_dir, allowed)
+    return Located(found.path, found.name)
+
+
+class NoSuchPath(DatasetError):
+    """Nothing of that name is below any of the roots."""
 
 
 def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
@@ -52,8 +98,8 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
             f"The data set {path!r} lies outside of the folders that jobs may read: {listed}",
             "Move the file there, or start the worker with its folder in DATASET_ROOTS.",
         )
-    raise DatasetError(
-        f"No such data set: {path!r} (looked in {listed})",
+    raise NoSuchPath(
+        f"No such data set: {path!r} (looked in {listed}).",
         "Check dataset_path; a relative path is looked up in each of DATASET_ROOTS.",
     )
 
@@ -95,8 +141,3 @@ def _store_inline(content: str, cache_dir: Path) -> Path:
         partial.write_bytes(payload)
         partial.replace(path)
     return path
-
-
-def _without_credentials(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"

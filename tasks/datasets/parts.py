@@ -83,19 +83,22 @@ def open_parts(
     path: Path,
     cache_dir: Path,
     *,
+    name: str | None = None,
     skip_bad_rows: bool = False,
     max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> list[Part]:
     """The train part and, where the source has a split of its own for it, the eval part.
 
-    ``skip_bad_rows`` leaves out rows that cannot be read; else they raise UnreadableRows.
-    ``max_bytes`` bounds what archives unpack to. Raises DatasetError.
+    ``name`` is what problems call the source (by default: its file name). ``skip_bad_rows`` leaves
+    out rows that cannot be read; else they raise UnreadableRows. ``max_bytes`` bounds what archives
+    unpack to. Raises DatasetError.
     """
     content = content_of(path, cache_dir)
-    key = key_of("read", LAYOUT, content, path.name, skip_bad_rows)
+    name = name or path.name
+    key = key_of("read", LAYOUT, content, path.name, name, skip_bad_rows)
     folder = cache_dir / "read" / key
     if not (folder / "parts.json").exists():
-        _read_into(folder, path, skip_bad_rows, max_bytes)
+        _read_into(folder, DataFile(path, name), skip_bad_rows, max_bytes)
     facts = json.loads((folder / "parts.json").read_bytes())
     return [_open_part(folder, key, part) for part in facts]
 
@@ -114,13 +117,13 @@ def _open_part(folder: Path, key: str, facts: dict[str, Any]) -> Part:
     )
 
 
-def _read_into(folder: Path, path: Path, skip_bad_rows: bool, max_bytes: int) -> None:
+def _read_into(folder: Path, source: DataFile, skip_bad_rows: bool, max_bytes: int) -> None:
     """Read everything into a folder beside ``folder``, which takes its name when it is whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
         unpacker = Unpacker(partial / "unpacked", max_bytes)
-        splits = data_files(path, unpacker)
+        splits = data_files(source, unpacker)
         facts = [_read_part(name, files, partial, skip_bad_rows) for name, files in splits.items()]
         for name in ("unpacked", "scratch"):
             shutil.rmtree(partial / name, ignore_errors=True)
@@ -140,18 +143,10 @@ def _read_part(
     sources = [SourceFile(file.path, file.name) for file in files]
     problems = write_rows(sources, partial / f"{name}.arrow", partial / "scratch")
     readable = sum(source.rows for source in sources)
-    if problems.count:
-        first = problems.first
-        if not skip_bad_rows:
-            for problem in first:
-                logger.error("In the data set, %s", problem)
-            raise UnreadableRows(first, problems.count, readable)
-        logger.warning(
-            "%s: %d rows cannot be read and are left out; the first is %s",
-            name,
-            problems.count,
-            first[0],
-        )
+    if problems.count and not skip_bad_rows:
+        for problem in problems.first:
+            logger.error("In the data set, %s", problem)
+        raise UnreadableRows(problems.first, problems.count, readable)
     return {
         "name": name,
         "dropped": problems.count,

@@ -13,7 +13,7 @@ import numpy
 from backend_bridge.contract import DataConfig, JobConfig, TrainingRequest, TrainingSpec
 from tasks.datasets.example import example_of
 from tasks.datasets.format import RowProblem
-from tasks.datasets.locate import locate_dataset
+from tasks.datasets.locate import Limits, Located, locate_dataset
 from tasks.datasets.parts import Part, open_parts
 from tasks.datasets.preference import recognise_preference
 from tasks.datasets.problems import UnreadableRows
@@ -65,11 +65,12 @@ def prepare_data(
     Raises DatasetError, ConfigurationError.
     """
     config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
-    path = locate_dataset(
-        request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir
+    limits = Limits(int(spec.max_download_gb * 10**9), spec.allow_private_urls)
+    found = locate_dataset(
+        request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir, limits
     )
-    report = Report(path.name, config.training.method)
-    read = read_data(path, config, cache_dir, report)
+    report = Report(found.name, config.training.method)
+    read = read_data(found, config, cache_dir, report, limits)
     if report.error is None:
         data = tokenise_data(
             read,
@@ -88,7 +89,9 @@ def prepare_data(
     return data
 
 
-def read_data(path: Path, config: JobConfig, cache_dir: Path, report: Report) -> ReadData:
+def read_data(
+    found: Located, config: JobConfig, cache_dir: Path, report: Report, limits: Limits
+) -> ReadData:
     """Read, recognise and split; what is found goes into ``report``.
 
     Rows that cannot be used become the report's error, unless the request skips them. Raises
@@ -99,7 +102,9 @@ def read_data(path: Path, config: JobConfig, cache_dir: Path, report: Report) ->
     plan.fractions()
     report.skip_bad_rows = data.skip_bad_rows
     # Rows that cannot be read are counted here with those that cannot be trained on.
-    parts = open_parts(path, cache_dir, skip_bad_rows=True)
+    parts = open_parts(
+        found.path, cache_dir, name=found.name, skip_bad_rows=True, max_bytes=limits.max_bytes
+    )
     report.rows = sum(part.dropped for part in parts)
     report.add_problems(report.rows, *(part.problems for part in parts))
     if not len(parts[0]) and report.problems:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import datasets
 import pytest
 
-from tasks.datasets.locate import locate_dataset, resolve_beneath
+from tasks.datasets.locate import Limits, locate_dataset, resolve_beneath
+from tasks.datasets.parts import open_parts
 from tasks.errors import DatasetError
 from tests.support.data_files import write
+from tests.support.file_server import FileServer
 
 
 def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:
@@ -31,25 +34,37 @@ def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:
         resolve_beneath("missing.jsonl", roots)
 
 
-def test_a_url_is_refused_and_its_password_is_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="URL") as caught:
-        locate_dataset("https://me:hunter2@host/a.jsonl?token=x", None, [], tmp_path)
+def test_a_url_that_is_refused_does_not_repeat_its_password(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="private address") as caught:
+        locate_dataset("https://me:hunter2@127.0.0.1/a.jsonl?token=x", None, [], tmp_path)
     assert "hunter2" not in str(caught.value)
     assert "token" not in str(caught.value)
+
+
+def test_a_url_is_fetched_and_known_by_its_name(tmp_path: Path) -> None:
+    limits = Limits(max_bytes=100, allow_private_urls=True)
+    with FileServer(files={"/set/a.jsonl": b'{"text": "a"}\n'}) as server:
+        found = locate_dataset(server.url("/set/a.jsonl"), None, [], tmp_path, limits)
+    assert found.name == "a.jsonl"
+    assert found.path.read_text() == '{"text": "a"}\n'
+    with pytest.raises(DatasetError, match=r"larger|GB"), FileServer() as server:
+        server.files["/b"] = b"x" * 101
+        locate_dataset(server.url("/b"), None, [], tmp_path, limits)
 
 
 def test_inline_content_is_kept_under_its_hash(tmp_path: Path) -> None:
     first = locate_dataset("", '{"text": "a"}', [], tmp_path)
     assert first == locate_dataset("", '{"text": "a"}', [], tmp_path)
     assert first != locate_dataset("", '{"text": "b"}', [], tmp_path)
-    assert first.read_text() == '{"text": "a"}'
+    assert first.path.read_text() == '{"text": "a"}'
 
 
 def test_a_saved_folder_cannot_point_out_of_the_roots(tmp_path: Path) -> None:
     outside, root = tmp_path / "outside", tmp_path / "root"
     datasets.Dataset.from_list([{"text": "secret"}]).save_to_disk(outside)
     datasets.Dataset.from_list([{"text": "fine"}]).save_to_disk(root / "saved")
-    assert locate_dataset("saved", None, [str(root)], tmp_path) == (root / "saved").resolve()
+    found = locate_dataset("saved", None, [str(root)], tmp_path)
+    assert found.path == (root / "saved").resolve()
     (shard,) = outside.glob("*.arrow")
     state = json.loads((root / "saved/state.json").read_text())
     state["_data_files"] = [{"filename": f"../../outside/{shard.name}"}]
@@ -70,3 +85,13 @@ def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(DatasetError, match="neither a file nor a folder"):
         locate_dataset("pipe.jsonl", None, [str(tmp_path)], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../secret.arrow", "/etc/passwd", "a/../../x"])
+def test_a_saved_folder_in_an_archive_cannot_point_out_of_it(tmp_path: Path, name: str) -> None:
+    state = json.dumps({"_data_files": [{"filename": name}]})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("state.json", state)
+        archive.writestr("dataset_info.json", "{}")
+    with pytest.raises(DatasetError, match="is damaged"):
+        open_parts(tmp_path / "a.zip", tmp_path / "cache")

@@ -1,0 +1,391 @@
+"""One URL → one file: bounded, timed, resumed where it broke off, one clear error each."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.exceptions import (
+    ConnectionError as RequestsConnectionError,
+)
+from requests.exceptions import (
+    InvalidSchema,
+    InvalidURL,
+    RequestException,
+    SSLError,
+    Timeout,
+)
+from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
+
+from tasks.datasets.remote.addresses import PrivateAddress, open_session
+from tasks.errors import DatasetError
+
+MOST_REDIRECTS = 10
+MOST_TRIES = 5
+SECONDS_BETWEEN_TRIES = 1.0
+SECONDS_BETWEEN_PROGRESS_LINES = 5.0
+SLOWEST_BYTES_PER_SECOND = 1000
+_BLOCK_BYTES = 256 * 1024
+_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a download may take. ``patience_s``: how long it may be slower than 1 kB/s."""
+
+    max_bytes: int = 50 * 10**9
+    allow_private: bool = False
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 30.0
+    patience_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What tells whether a remote file has changed; both may be unknown."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @property
+    def strong(self) -> str | None:
+        """What a broken download can be continued by: the bytes are the same where it is."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+    def as_conditions(self) -> dict[str, str]:
+        """Headers that ask for the file only where it has changed."""
+        if self.etag:
+            return {"If-None-Match": self.etag}
+        return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
+
+
+class Unreachable(DatasetError):
+    """The server did not answer, or not usefully: another time it may."""
+
+
+class _BrokenOff(Exception):
+    """The try failed in a way that another try may mend."""
+
+    def __init__(self, error: DatasetError) -> None:
+        self.error = error
+
+
+@dataclass
+class Download:
+    """``url`` → the file ``part``, which may hold the beginning already.
+
+    ``headers`` go to the first host alone. ``sha256`` is what the content must have, where known.
+    """
+
+    url: str
+    part: Path
+    limits: Limits
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+
+    def run(self, known: Validators) -> Validators | None:
+        """Fetch; None where the file is still the one that ``known`` tells. Raises DatasetError."""
+        with open_session(allow_private=self.limits.allow_private) as session:
+            for tries in range(1, MOST_TRIES + 1):
+                try:
+                    return self._try(session, known)
+                except _BrokenOff as broken:
+                    if tries == MOST_TRIES:
+                        raise broken.error from broken
+                    logger.warning("%s Trying again (%d of %d)", broken.error, tries, MOST_TRIES)
+                    time.sleep(SECONDS_BETWEEN_TRIES * 2 ** (tries - 1))
+        raise AssertionError("the loop returns or raises")
+
+    @property
+    def shown(self) -> str:
+        """The URL without passwords and parameters, which may be secrets."""
+        return without_secrets(self.url)
+
+    def _try(self, session: requests.Session, known: Validators) -> Validators | None:
+        kept = self._kept()
+        size = self.part.stat().st_size if kept.strong and self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **self.headers}
+        if size:
+            headers |= {"Range": f"bytes={size}-", "If-Range": str(kept.strong)}
+        else:
+            headers |= known.as_conditions()
+        try:
+            with self._follow(session, headers) as response:
+                if response.status_code == 304:
+                    return None
+                found = _validators_of(response)
+                if response.status_code == 206:
+                    self._check_range(response, size)
+                else:
+                    self._check_status(response)
+                    size = 0
+                    self._keep(found)
+                self._write(response, size)
+                self._check_sums(response, whole=response.status_code == 200)
+        except PrivateAddress as error:
+            raise private(self.shown, error.host) from error
+        except (RequestException, HTTPError) as error:
+            raise _of_library(error, self.shown) from error
+        self._meta.unlink(missing_ok=True)
+        return found
+
+    def _follow(self, session: requests.Session, headers: Mapping[str, str]) -> requests.Response:
+        """The answer behind all redirects; every hop's scheme and address is checked."""
+        url = self.url
+        for _ in range(MOST_REDIRECTS):
+            scheme = urlsplit(url).scheme.lower()
+            if scheme not in ("http", "https"):
+                raise DatasetError(
+                    f"{self.shown} redirects to {scheme}://, which is not allowed.",
+                    "Use a URL that leads to the file over http or https.",
+                )
+            response = session.get(
+                url,
+                headers=dict(headers),
+                stream=True,
+                allow_redirects=False,
+                timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
+            )
+            if not response.is_redirect:
+                return response
+            response.close()
+            target = urljoin(url, response.headers["Location"])
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                headers = {name: headers[name] for name in headers if name not in self.headers}
+            if scheme == "https" and urlsplit(target).scheme == "http":
+                raise DatasetError(
+                    f"{self.shown} redirects from https to http, which anybody could change.",
+                    "Use a URL that stays on https.",
+                )
+            url = target
+        raise DatasetError(
+            f"{self.shown} redirects more than {MOST_REDIRECTS} times.", "Use the file's own URL."
+        )
+
+    def _check_status(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status == 416:
+            self._start_over()
+            raise _BrokenOff(self._answered(status))
+        if status in _PASSING:
+            raise _BrokenOff(self._answered(status))
+        if status != 200:
+            raise self._answered(status)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/xhtml+xml"):
+            raise _web_page(self.shown)
+
+    def _answered(self, status: int) -> DatasetError:
+        if status in (404, 410):
+            return DatasetError(f"There is no file at {self.shown} ({status}).", "Check the URL.")
+        if status in (401, 403, 407):
+            return DatasetError(
+                f"{self.shown} is not open to this worker ({status}).",
+                "Give it a URL that needs no login (a signed one, say), or put the file under "
+                "DATASET_ROOTS.",
+            )
+        if status in _PASSING or status == 416:
+            return Unreachable(
+                f"The server of {self.shown} cannot answer now ({status}).", "Try again later."
+            )
+        return DatasetError(f"The server of {self.shown} answered {status}.", "Check the URL.")
+
+    def _check_range(self, response: requests.Response, size: int) -> None:
+        stated = re.fullmatch(
+            r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
+        )
+        if stated is None or int(stated.group(1)) != size:
+            self._start_over()
+            raise _BrokenOff(
+                Unreachable(
+                    f"The server of {self.shown} continued the download at another place.",
+                    "Try again later.",
+                )
+            )
+
+    def _write(self, response: requests.Response, size: int) -> None:
+        length = response.headers.get("Content-Length", "")
+        total = size + int(length) if length.isdecimal() else None
+        if total is not None and total > self.limits.max_bytes:
+            raise too_large(self.shown, total, self.limits.max_bytes)
+        progress = Progress(self.shown, size, total, self.limits.patience_s)
+        with self.part.open("r+b" if size else "wb") as out:
+            out.seek(size)
+            for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
+                if out.tell() == 0 and looks_like_a_web_page(block):
+                    raise _web_page(self.shown)
+                out.write(block)
+                if out.tell() > self.limits.max_bytes:
+                    raise too_large(self.shown, None, self.limits.max_bytes)
+                progress.at(out.tell())
+
+    def _check_sums(self, response: requests.Response, *, whole: bool) -> None:
+        wanted = {"sha256": self.sha256} if self.sha256 else {}
+        if whole:
+            wanted |= _stated_sums(response.headers)
+        for algorithm, digest in wanted.items():
+            with self.part.open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != digest:
+                self._start_over()
+                raise _BrokenOff(
+                    Unreachable(
+                        f"What {self.shown} sent is damaged: its {algorithm} is {found}, not "
+                        f"{digest}.",
+                        "Try again later; where it stays, the file or its checksum is wrong.",
+                    )
+                )
+
+    @property
+    def _meta(self) -> Path:
+        return self.part.with_suffix(".meta")
+
+    def _kept(self) -> Validators:
+        try:
+            return Validators(**json.loads(self._meta.read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return Validators()
+
+    def _keep(self, validators: Validators) -> None:
+        self.part.unlink(missing_ok=True)
+        self._meta.write_text(json.dumps(asdict(validators)))
+
+    def _start_over(self) -> None:
+        self._meta.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
+
+class Progress:
+    """A line in the log every few seconds, and an end to what is too slow."""
+
+    def __init__(self, shown: str, size: int, total: int | None, patience_s: float) -> None:
+        self._shown, self._total, self._patience_s = shown, total, patience_s
+        self._size = self._window_size = size
+        self._line_at = self._window_at = time.monotonic()
+
+    def at(self, size: int) -> None:
+        """``size`` bytes are there. Raises DatasetError where it takes for ever."""
+        now = time.monotonic()
+        if now - self._window_at > self._patience_s:
+            if size - self._window_size < SLOWEST_BYTES_PER_SECOND * self._patience_s:
+                raise Unreachable(
+                    f"The server of {self._shown} sends less than 1 kB/s.", "Try again later."
+                )
+            self._window_at, self._window_size = now, size
+        seconds = now - self._line_at
+        if seconds > SECONDS_BETWEEN_PROGRESS_LINES:
+            of = (
+                f" of {self._total / 1e6:,.0f} MB ({size / self._total:.0%})" if self._total else ""
+            )
+            speed = (size - self._size) / seconds / 1e6
+            logger.info(
+                "Downloaded %s MB%s of %s, %.1f MB/s", f"{size / 1e6:,.0f}", of, self._shown, speed
+            )
+            self._line_at, self._size = now, size
+
+
+def without_secrets(url: str) -> str:
+    """``url`` without user, password, parameters and fragment."""
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("#")[0].partition("?")[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def looks_like_a_web_page(head: bytes) -> bool:
+    """Whether a file starts as HTML does."""
+    return head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
+def too_large(shown: str, size: int | None, limit: int) -> DatasetError:
+    """The error for more bytes than may be downloaded."""
+    what = f"is {size / 1e9:.3g} GB" if size else "is larger than was said"
+    return DatasetError(
+        f"{shown} {what}; at most {limit / 1e9:g} GB may be downloaded.",
+        "Use a smaller file, or raise MAX_DOWNLOAD_GB where the worker is started.",
+    )
+
+
+def private(shown: str, host: str) -> DatasetError:
+    """The error for an address that is not of the public internet."""
+    return DatasetError(
+        f"{shown} leads to a private address ({host}), which jobs may not reach.",
+        "Put the file under DATASET_ROOTS, or start the worker with ALLOW_PRIVATE_URLS=1.",
+    )
+
+
+def _web_page(shown: str) -> DatasetError:
+    return DatasetError(
+        f"{shown} is a web page, not a file of data.",
+        "Use the URL of the file itself: a page to log in, or to share, is often in the way.",
+    )
+
+
+def _validators_of(response: requests.Response) -> Validators:
+    return Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+
+
+def _stated_sums(headers: Mapping[str, str]) -> dict[str, str]:
+    """Checksums of the whole file: ``Content-MD5`` (RFC 1864), ``Repr-Digest`` (RFC 9530)."""
+    sums = {}
+    digest = re.search(r"sha-256=:?([A-Za-z0-9+/]+=*)", headers.get("Repr-Digest", ""))
+    stated = {"md5": headers.get("Content-MD5"), "sha256": digest.group(1) if digest else None}
+    for algorithm, encoded in stated.items():
+        if encoded:
+            try:
+                sums[algorithm] = base64.b64decode(encoded, validate=True).hex()
+            except binascii.Error:
+                continue
+    return sums
+
+
+def _of_library(error: Exception, shown: str) -> Exception:
+    """One clear error for each failure of requests and urllib3."""
+    if isinstance(error, InvalidURL | InvalidSchema):
+        return DatasetError(f"{shown} is no URL of a file: {error}", "Check the URL.")
+    if isinstance(error, SSLError):
+        return DatasetError(
+            f"The certificate of {shown} cannot be trusted: {_innermost(error)}",
+            "Mend the server's certificate, or set REQUESTS_CA_BUNDLE where the worker is started.",
+        )
+    if isinstance(error, Timeout | ReadTimeoutError):
+        what = f"The server of {shown} did not answer in time."
+    elif _caused_by(error, NameResolutionError):
+        return Unreachable(f"The host of {shown} is not known.", "Check the URL's host.")
+    elif _caused_by(error, ConnectionRefusedError) or "refused" in str(error):
+        what = f"The server of {shown} refuses connections."
+    elif isinstance(error, RequestsConnectionError) and "timed out" in str(error):
+        what = f"The server of {shown} did not answer in time."
+    else:
+        what = f"The download of {shown} broke off: {_innermost(error)}."
+    return _BrokenOff(Unreachable(what, "Try again later."))
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    reason = getattr(error, "reason", None) or next(iter(getattr(error, "args", ())), None)
+    while isinstance(error, BaseException):
+        if isinstance(error, kind):
+            return True
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__
+    return isinstance(reason, kind)
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(inner := next(iter(error.args), None), BaseException):
+        error = inner
+    return str(error).rstrip(".")
