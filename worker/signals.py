@@ -19,6 +19,7 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import signals
+from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
 from backend_bridge.contract import (
@@ -130,6 +131,11 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
     """
     try:
         job_id, attempt = parse_attempt_id(request.id)
+        if terminated and request.id not in worker_state.revoked:
+            # Billiard remembers that a pool child was once told to end. That one outlived the
+            # cancel of an earlier job, and was killed now: nobody asked to cancel this job.
+            _pool_child_died(job_id, attempt)
+            return
         store = job_store()
         job = store.get(job_id)
         if job is None or job.attempt != attempt:
