@@ -219,13 +219,7 @@ def sampling(value: bool, _: Context) -> str:
 
 
 def packing(value: bool | None, context: Context) -> bool:
-    if context.training.method == "cpt":
-        return value is not False
-    if value:
-        context.adjusted(
-            "training.packing", "rows are cut and joined to full length ('wrapped' packing)"
-        )
-    return bool(value)
+    return bool(value) or (value is None and context.training.method == "cpt")
 
 
 def beta(value: float | None, context: Context) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks import models, rewards
 from tasks.methods import Parts, needs_reference_model
+from tasks.packing import check_rows_are_apart
 from tasks.training_arguments import Arguments
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def load_parts(
     """The models of a training. Raises ModelError."""
     model = load(folders, config, arguments)
     models.check_vocabulary(model, tokenizer, config.model.name)
+    if config.training.method == "sft" and config.training.packing:
+        check_rows_are_apart(model)
     reference = load(folders, config, arguments) if needs_reference_model(config) else None
     return Parts(model, reference, *load_rewards(spec, config, arguments))
 

@@ -7,6 +7,7 @@ safetensors alone; code that comes with a model runs only where the worker allow
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -109,10 +110,40 @@ def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
             f"The model {name!r} is a PEFT adapter, not a whole model.",
             "Name its base model, or merge the adapter first.",
         )
+    if not trust_remote_code:
+        _refuse_kernels(folder, name)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
         raise _cannot_load(f"The configuration of {name!r}", error) from error
+
+
+def _refuse_kernels(folder: Path, name: str) -> None:
+    """Raise ModelError where the configuration names code of a hub for attention or experts."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError as error:
+        raise _cannot_load(f"The configuration of {name!r}", error) from error
+    pending = [values]
+    while pending:
+        for key, value in pending.pop().items():
+            if isinstance(value, dict):
+                pending.append(value)
+            elif "implementation" in key and _names_a_repository(value):
+                raise _runs_code(f"The configuration of {name!r} ({key}: {value!r})")
+
+
+def _names_a_repository(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or ":" in value or "@" in value)
+
+
+def _runs_code(what: str) -> ModelError:
+    return ModelError(
+        f"{what} names code of a hub, which this worker does not run.",
+        "Choose sdpa, eager or flash_attention_2, or start the worker with ALLOW_REMOTE_CODE=1 and "
+        "set config.model.trust_remote_code, if you trust its author.",
+    )
 
 
 def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> Any:
@@ -155,7 +186,10 @@ def load_model(
     Raises ModelError.
     """
     arguments: dict[str, Any] = {}
-    if config.model.attn_implementation:
+    attention = config.model.attn_implementation
+    if attention and _names_a_repository(attention) and not trust_remote_code:
+        raise _runs_code(f"config.model.attn_implementation ({attention!r})")
+    if attention:
         arguments["attn_implementation"] = config.model.attn_implementation
     if quantization:
         arguments["quantization_config"] = BitsAndBytesConfig(**quantization)

@@ -72,7 +72,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.max_prompt_length", used_by="the cutting of prompts",
             methods=("dpo", "orpo")),
     Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft", "cpt"),
-            note="on for `cpt`"),
+            note="whole rows, apart from one another; on for `cpt`, cut to full length"),
     Setting("training.completion_only_loss", used_by="the labels: answers alone, or all tokens",
             methods=("sft",), note="true"),
     Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling,
@@ -171,7 +171,8 @@ FIXED: Mapping[str, Any] = {
 
 FIXED_BY_METHOD: Mapping[str, Mapping[str, Any]] = {
     "sft": {
-        "packing_strategy": "wrapped",
+        # Whole rows, best fit first; positions begin again with each, so that they stay apart.
+        "packing_strategy": "bfd",
         "eval_packing": False,
         # Rows come tokenised; with packing TRL still joins them.
         "dataset_kwargs": {},

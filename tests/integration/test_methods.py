@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,12 @@ class Case:
 CASES = {
     "sft": Case({}, [6.19399, 5.62264, 4.70429, 4.18029]),
     "sft, lora": Case(LORA, [6.19399, 5.92617, 5.81616, 5.52819]),
+    # Packed, but apart: the losses of all rows in one step are those of the rows one by one.
+    "sft, one batch": Case({"batch_size": 24, "max_steps": 3}, [6.19673, 5.50355, 4.56281]),
+    "sft, one packed batch": Case(
+        {"batch_size": 24, "max_steps": 3, "packing": True, "max_length": 128},
+        [6.19673, 5.50355, 4.56281],
+    ),
     "cpt": Case(
         {"method": "cpt", "max_length": 64}, [6.22277, 5.5496, 4.7554, 4.38543], "play.txt"
     ),
@@ -166,3 +174,20 @@ def test_what_a_method_cannot_use_is_said(
     run = run_training(home, asked, models=models, preloaded=preloaded)
     assert run.outcome.error is not None
     assert said in f"{run.outcome.error.message} {run.outcome.error.hint}"
+
+
+def test_code_of_a_hub_is_refused_wherever_it_is_named(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    asked = request("kernel", Case({}, []))
+    asked["config"]["model"]["attn_implementation"] = "somebody/attention"
+    shutil.copytree(models / "tiny", models / "named")
+    path = models / "named" / "config.json"
+    inner = {"text_config": {"_attn_implementation": "somebody/attention"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **inner}))
+    other = request("kernel-in-config", Case({}, []))
+    other["config"]["model"]["name"] = "named"
+    for wanted in (asked, other):
+        run = run_training(home, wanted, models=models, preloaded=preloaded)
+        assert run.outcome.error is not None, run.log
+        assert "names code of a hub" in run.outcome.error.message
