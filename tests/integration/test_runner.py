@@ -110,6 +110,13 @@ def test_adjusted_and_ignored_settings_are_in_the_log(completed: Run) -> None:
     assert "tok-secret" not in completed.log
 
 
+def test_the_data_set_is_checked_before_the_device_is_taken(completed: Run) -> None:
+    report = ["read as question/answer", "Length in tokens:", "trained on: ⟦…⟧", "Usable for sft"]
+    places = [completed.log.find(said) for said in [*report, "the training takes its device"]]
+    assert -1 not in places, completed.log
+    assert places == sorted(places)
+
+
 def test_the_model_loads_with_the_standard_classes(completed: Run) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,0 +1,169 @@
+"""From a file of questions and answers to tokens, against TRL's own path over the same file.
+
+    tokenise         rows a second, the first time
+    tokenise_again   the same from the cache, in another process, against TRL's first time
+
+Both start from the file, in a process of their own without its imports, and end with rows that the
+trainer takes as they are: prompts and answers through the chat template, answers alone trained on.
+TRL's path is ``SFTTrainer``'s on a data set of ``load_dataset`` in its conversational form.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.measure import Measure, Target  # noqa: E402 - from the repository's root
+
+ROWS, ROWS_FULL = 10_000, 60_000
+RUNS, RUNS_FULL = 3, 5
+MAX_LENGTH = 512
+
+
+@contextmanager
+def _materials(rows: int) -> Iterator[Path]:
+    """A folder with a model and one file for each side, of the same questions and answers."""
+    from examples.stdlib_dataset import stdlib_rows  # noqa: PLC0415 - parses the library
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        functions = stdlib_rows(Path(sysconfig.get_paths()["stdlib"]))
+        with (folder / "ours.jsonl").open("w") as ours, (folder / "trl.jsonl").open("w") as theirs:
+            for number in range(rows):
+                row = functions[number % len(functions)]
+                question, answer = f"{number}: {row['instruction']}", row["output"]
+                ours.write(json.dumps({"question": question, "answer": answer}) + "\n")
+                chat = {
+                    "prompt": [{"role": "user", "content": question}],
+                    "completion": [{"role": "assistant", "content": answer}],
+                }
+                theirs.write(json.dumps(chat) + "\n")
+        script = ROOT / "examples" / "tiny_model.py"
+        arguments = ["--dataset", str(folder / "ours.jsonl"), "--out", str(folder / "model")]
+        subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+        yield folder
+
+
+def _timed(side: str, folder: Path, cache: Path) -> tuple[float, int]:
+    """Seconds and trained tokens of one side, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.tokenise", side, str(folder), str(cache)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_CACHE": str(cache / "hf"),
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    seconds, tokens = done.stdout.split()[-2:]
+    return float(seconds), int(tokens)
+
+
+def tokenise(full: bool) -> list[Measure]:
+    """Both rows of the table."""
+    rows, runs = (ROWS_FULL, RUNS_FULL) if full else (ROWS, RUNS)
+    rates: dict[str, list[float]] = {"first": [], "again": [], "trl": [], "trl again": []}
+    with _materials(rows) as folder:
+        for run in range(runs):
+            ours, theirs = folder / f"ours-{run}", folder / f"trl-{run}"
+            counts = set()
+            for name, side, cache in (
+                ("first", "ours", ours),
+                ("trl", "trl", theirs),
+                ("again", "ours", ours),
+                ("trl again", "trl", theirs),
+            ):
+                seconds, tokens = _timed(side, folder, cache)
+                rates[name].append(rows / seconds)
+                counts.add(tokens)
+            assert len(counts) == 1, f"the two sides train on other tokens: {counts}"
+    trl_again = sorted(rates["trl again"])[runs // 2]
+    baseline = {"baseline": rates["trl"], "baseline_name": "TRL's own path, the first time"}
+    return [
+        Measure(
+            "tokenise",
+            "rows/s",
+            rates["first"],
+            **baseline,
+            target=Target("ratio", ">=", 2),
+            note=f"{rows:,} rows, {tokens:,} tokens trained on by both",
+        ),
+        Measure(
+            "tokenise_again",
+            "rows/s",
+            rates["again"],
+            **baseline,
+            target=Target("ratio", ">=", 100),
+            note=f"TRL again, from its map cache: {trl_again:,.0f} rows/s",
+        ),
+    ]
+
+
+def _ours(folder: Path, cache: Path) -> tuple[float, int]:
+    import datasets  # noqa: PLC0415 - its imports are not what is measured
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    from backend_bridge.request_parser import parse_request  # noqa: PLC0415
+    from tasks.datasets.prepare import read_data, tokenise_data  # noqa: PLC0415
+    from tasks.datasets.report import Report  # noqa: PLC0415
+
+    datasets.disable_progress_bars()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    body = {
+        "config": {"model": {"name": "-"}},
+        "dataset_path": "ours.jsonl",
+        "job_token": "none-for-a-benchmark",
+    }
+    config = parse_request(body).config
+    report = Report("ours.jsonl", "sft")
+    started = time.monotonic()
+    read = read_data(folder / "ours.jsonl", config, cache, report)
+    data = tokenise_data(
+        read, config, tokenizer, report, max_length=MAX_LENGTH, add_eos=True, cache_dir=cache
+    )
+    seconds = time.monotonic() - started
+    return seconds, data.train.trained_tokens
+
+
+def _trl(folder: Path, cache: Path) -> tuple[float, int]:
+    from datasets import load_dataset  # noqa: PLC0415 - as above
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    settings = SFTConfig(
+        output_dir=str(cache / "out"),
+        max_length=MAX_LENGTH,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+    )
+    started = time.monotonic()
+    rows = load_dataset("json", data_files=str(folder / "trl.jsonl"), split="train")
+    trainer = SFTTrainer(model, args=settings, train_dataset=rows, processing_class=tokenizer)
+    seconds = time.monotonic() - started
+    trained = sum(label != -100 for row in trainer.train_dataset["labels"] for label in row[1:])
+    return seconds, trained
+
+
+if __name__ == "__main__":
+    run_side = {"ours": _ours, "trl": _trl}[sys.argv[1]]
+    Path(sys.argv[3]).mkdir(exist_ok=True)
+    print(*run_side(Path(sys.argv[2]), Path(sys.argv[3])))
