@@ -17,6 +17,9 @@ import pyarrow
 LAYOUT = 3
 """Raise when what is written to the cache changes its meaning."""
 
+CHARACTERS_PER_BATCH = 4 * 1024 * 1024
+"""Of rows that are in memory together; a token takes a hundred bytes while it is made."""
+
 Facts: TypeAlias = dict[str, Any]
 """What was found while a file was written, as JSON: counts, lengths, problems."""
 Columns: TypeAlias = dict[str, list[Any]]
@@ -71,15 +74,16 @@ def _write(path: Path, schema: pyarrow.Schema, batches: Iterable[Columns]) -> No
 
 
 def batched(rows: Iterable[dict[str, Any]], size: int) -> Iterator[Columns]:
-    """Collect rows into columns, ``size`` rows at a time."""
+    """Collect rows into columns: ``size`` rows at a time, fewer where they are long."""
     pending: Columns = {}
-    count = 0
+    count = characters = 0
     for row in rows:
         for name, value in row.items():
             pending.setdefault(name, []).append(value)
+            characters += len(value) if isinstance(value, str) else 0
         count += 1
-        if count == size:
+        if count == size or characters >= CHARACTERS_PER_BATCH:
             yield pending
-            pending, count = {}, 0
+            pending, count, characters = {}, 0, 0
     if count:
         yield pending

@@ -21,11 +21,12 @@ from typing import Any, TypeAlias
 import datasets
 import numpy
 import pyarrow
+import pyarrow.compute
 
 from tasks.datasets.format import RowProblem
 from tasks.datasets.render import Rendered, Span, render
 from tasks.datasets.split import Indices
-from tasks.datasets.store import Columns, Facts, cached_with_facts, key_of
+from tasks.datasets.store import CHARACTERS_PER_BATCH, Columns, Facts, cached_with_facts, key_of
 from tasks.errors import DatasetError
 
 IGNORED_LABEL = -100
@@ -177,8 +178,8 @@ def encoded_batches(
     """Row numbers, renderings and the tokenizer's encodings, batch by batch, with progress."""
 
     def read() -> Iterator[_Batch]:
-        for start in range(0, len(indices), ROWS_PER_BATCH):
-            columns = rows[indices[start : start + ROWS_PER_BATCH]]
+        for chosen in _in_batches(rows, indices):
+            columns = rows[chosen]
             batch = [
                 dict(zip(columns, values, strict=True))
                 for values in zip(*columns.values(), strict=True)
@@ -197,6 +198,23 @@ def encoded_batches(
                 "Tokenised %s of %s rows (%s a second)",
                 *(f"{count:,}" for count in (done, len(indices), round(done / (now - started)))),
             )
+
+
+def _in_batches(rows: datasets.Dataset, indices: Indices) -> Iterator[Indices]:
+    """Indices of at most so many rows and, but for single rows, characters."""
+    sizes = numpy.zeros(len(rows), dtype=numpy.int64)
+    for column in rows.data.columns:
+        if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+            lengths = pyarrow.compute.binary_length(column)
+            sizes += pyarrow.compute.fill_null(lengths, 0).to_numpy()
+    ends = numpy.cumsum(sizes[indices])
+    start = 0
+    while start < len(indices):
+        before = ends[start - 1] if start else 0
+        room = int(numpy.searchsorted(ends, before + CHARACTERS_PER_BATCH, side="right"))
+        end = min(max(room, start + 1), start + ROWS_PER_BATCH)
+        yield indices[start:end]
+        start = end
 
 
 def _encoded_ahead(tokenizer: Any, batches: Iterable[_Batch]) -> Iterator[_Encoded]:

@@ -11,6 +11,7 @@ import numpy
 import pytest
 from transformers import AutoTokenizer
 
+from tasks.datasets import tokenise as tokenise_module
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised, tokenise
 from tasks.datasets.training_rows import ROW_SCHEMA
@@ -112,3 +113,25 @@ def test_the_cache_is_used_and_told_apart_by_what_changes_the_tokens(
     run(tokenizer, tmp_path, row, max_length=3)
     run(tokenizer, tmp_path, row, add_eos=False)
     assert files() == 3
+
+
+def test_long_rows_make_small_batches_and_all_come_in_order(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    seen: list[int] = []
+    really = tokenise_module.render
+
+    def watched(rows: list[dict[str, Any]], *arguments: Any, **more: Any) -> Any:
+        seen.append(len(rows))
+        return really(rows, *arguments, **more)
+
+    texts = [{"text": f"{n} " + "a" * (30 if n % 5 else 90)} for n in range(1, 25)]
+    whole = run(tokenizer, tmp_path / "whole", *texts)
+    monkeypatch.setattr(tokenise_module, "render", watched)
+    monkeypatch.setattr(tokenise_module, "CHARACTERS_PER_BATCH", 80)
+    monkeypatch.setattr(tokenise_module, "SECONDS_BETWEEN_PROGRESS_LINES", -1)
+    with caplog.at_level("INFO"):
+        parts = run(tokenizer, tmp_path / "parts", *texts)
+    assert (sum(seen), max(seen), min(seen)) == (24, 2, 1)
+    assert list(parts.dataset) == list(whole.dataset)
+    assert any("Tokenised 2 of 24 rows (" in line for line in caplog.messages), caplog.messages
