@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from redis.exceptions import RedisError
 
 from backend_bridge.chosen_checkpoint import reason_against
 from backend_bridge.contract import OCCUPYING, JobStatus, attempt_id
@@ -11,6 +16,8 @@ from backend_bridge.job_files import JobFiles, checkpoint_path
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,12 @@ class Answer:
 
 
 class JobControl:
-    """Acts on jobs by name. The flags in the job store are what counts: a revoke or a broadcast
-    only makes a worker look at them at once, and one that gets lost costs a second at most.
+    """Acts on jobs by name.
+
+    The job store is what counts. What goes to the broker after it only makes somebody look at
+    once: a supervisor looks four times a second anyway, a claim refuses a message that should not
+    be there, and the reaper sends what is missing. So an answer does not depend on the broker,
+    whose pooled connections are dead after a restart of Redis until they are used.
     """
 
     def __init__(
@@ -44,13 +55,16 @@ class JobControl:
             return self._refused(job_id, "has already ended")
         run = attempt_id(job_id, before.attempt)
         if before.status in OCCUPYING and force:
-            self.queue.revoke(run, before.worker)
+            with _only_a_hint():
+                self.queue.revoke(run, before.worker)
             return Answer(True, f"job {job_id} is being killed", before.status)
         if before.status in OCCUPYING:
             return Answer(True, f"job {job_id} stops at its next step", before.status)
-        self.queue.remove(run)
+        with _only_a_hint():
+            self.queue.remove(run)
         if before.parked:
-            self.queue.release_parked(before.parked, before.parked_worker)
+            with _only_a_hint():
+                self.queue.release_parked(before.parked, before.parked_worker)
             return Answer(True, f"job {job_id} is cancelled; its process ends", before.status)
         return Answer(True, f"job {job_id} is cancelled", before.status)
 
@@ -60,7 +74,8 @@ class JobControl:
         if before is None:
             return self._refused(job_id, "cannot be paused")
         if before.status is JobStatus.QUEUED:
-            self.queue.remove(before.attempt_id)
+            with _only_a_hint():
+                self.queue.remove(before.attempt_id)
             return Answer(True, f"job {job_id} is paused before its turn", before.status)
         return Answer(
             True, f"job {job_id} pauses when its checkpoint is written and verified", before.status
@@ -84,7 +99,8 @@ class JobControl:
             chosen = checkpoint_path(checkpoint)
         if self.store.resume(job_id, chosen) is None:
             return self._refused(job_id, "cannot be resumed")
-        self.dispatcher.send(job_id)
+        with _only_a_hint():
+            self.dispatcher.send(job_id)
         return self._resumed(job, chosen, reachable)
 
     def _resumed(self, job: Job, chosen: str | None, reachable: bool) -> Answer:
@@ -112,7 +128,8 @@ class JobControl:
         again = self.store.restart(job_id, from_start=from_start)
         if job is None or again is None:
             return self._refused(job_id, "cannot be started")
-        self.dispatcher.send(job_id)
+        with _only_a_hint():
+            self.dispatcher.send(job_id)
         where = "from the beginning" if from_start else "from its last good checkpoint, if any"
         return self._queued(job, f"job {job_id} is queued again, to go on {where}")
 
@@ -128,3 +145,11 @@ class JobControl:
 
 
 _HOST_GONE = "the host with its checkpoints is gone"
+
+
+@contextmanager
+def _only_a_hint() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        log.warning("the broker did not answer, the job store did: %s", error)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
 from celery import Celery
 
 from backend_bridge.bridge_client import BridgeError
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import TERMINAL, Stack, wait_for
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack() as running:
+    with Stack(CANCEL_GRACE_SECONDS="5") as running:
         yield running
 
 
@@ -51,6 +53,18 @@ def test_a_forced_cancel_kills_and_reports_only_then(stack: Stack) -> None:
     assert stack.worker_child(0) == child, "the slot's pool child lives on"
     stack.wait_delivered("forced")
     assert stack.backend.statuses("forced") == ["running", "cancelled"]
+
+
+def test_a_training_that_does_not_listen_is_killed_after_its_grace(stack: Stack) -> None:
+    stack.submit("deaf", steps=100_000)
+    stack.wait_for_step("deaf", 1)
+    stack.training_process().suspend()
+    stack.bridge.cancel("deaf", force=False)
+    stack.wait("deaf", "cancelled")
+    assert gone(stack)
+    assert "It did not stop in time: its processes are killed" in stack.log("deaf")
+    stack.wait_delivered("deaf")
+    assert stack.backend.statuses("deaf") == ["running", "cancelled"]
 
 
 def test_a_second_cancel_says_that_it_has_ended(stack: Stack) -> None:
@@ -93,6 +107,7 @@ def test_a_waiting_job_is_cancelled_while_no_worker_lives(stack: Stack) -> None:
     stack.bridge.cancel("waiting", force=False)
     assert stack.bridge.status("waiting")["status"] == "cancelled"
     assert stack.redis.keys("gpu*") == []
+    stack.redis_server.restart()
     stack.workers[0].start()
     stack.submit("next", steps=2)
     stack.wait("next", "completed")
@@ -109,3 +124,36 @@ def test_cancel_reaches_a_job_whose_worker_was_killed(stack: Stack) -> None:
     stack.workers[0].start()
     stack.submit("after-orphan", steps=2)
     stack.wait("after-orphan", "completed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("with_what", ["completion", "pause", "crash", "stop", "another cancel"])
+def test_a_cancel_that_crosses_ends_in_one_terminal_state(stack: Stack, with_what: str) -> None:
+    """Asked for at the same moment, 0.1 s and 0.3 s later."""
+    crossing = {
+        "completion": lambda job_id: stack.wait_for_step(job_id, 30),
+        "pause": stack.bridge.pause,
+        "crash": lambda _: stack.training_process().kill(),
+        "stop": lambda _: stack.workers[0].terminate(),
+        "another cancel": lambda job_id: stack.bridge.cancel(job_id, force=False),
+    }[with_what]
+    steps = 36 if with_what == "completion" else 100_000
+    for delay_s in (0.0, 0.1, 0.3):
+        job_id = f"{with_what.replace(' ', '-')}-{delay_s:g}"
+        stack.submit(job_id, steps=steps)
+        wait_for("it steps", lambda job_id=job_id: stack.bridge.status(job_id)["current_step"])
+        with contextlib.suppress(AssertionError):  # completed already
+            crossing(job_id)
+        time.sleep(delay_s)
+        with contextlib.suppress(BridgeError):  # ended already
+            stack.bridge.cancel(job_id, force=delay_s > 0.2)
+        wait_for("a worker", lambda: stack.workers[0].ensure_running() or stack.workers[0].pid)
+        job = stack.wait(job_id)
+        wait_for("nothing of it lives", lambda: gone(stack))
+        stack.wait_delivered(job_id)
+        statuses = stack.backend.statuses(job_id)
+        assert statuses[-1] == job["status"] == stack.backend.status(job_id)["status"]
+        assert sum(status in TERMINAL for status in statuses) == 1
+        wanted = {"cancelled", "completed"} if with_what == "completion" else {"cancelled"}
+        assert job["status"] in wanted

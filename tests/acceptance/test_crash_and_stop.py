@@ -41,10 +41,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint(stack: Stack) -> None:
 
 def test_a_job_that_is_killed_each_time_fails_with_a_reason(stack: Stack) -> None:
     stack.submit("doomed", steps=100_000)
-    for _ in range(2):
+    stack.submit("neighbour", steps=2)
+    for victim in ("its supervisor", "itself"):
         attempt = stack.bridge.status("doomed")["attempt"]
         pid = stack.training_process().pid
-        kill(pid)
+        kill(pid if victim == "itself" else stack.worker_child(0))
         wait_for("it is gone", lambda pid=pid: not psutil.pid_exists(pid))
         wait_for(
             "the next attempt or the end",
@@ -59,6 +60,8 @@ def test_a_job_that_is_killed_each_time_fails_with_a_reason(stack: Stack) -> Non
     assert "started 2 times" in job["error"]
     stack.wait_delivered("doomed")
     assert stack.backend.status("doomed")["error"] == job["error"]
+    neighbour = stack.wait("neighbour", "completed")
+    assert (neighbour["attempt"], neighbour["restarts"]) == (1, 0)
 
 
 @pytest.mark.parametrize("which", ["worker", "pool child"])
@@ -87,6 +90,7 @@ def test_a_killed_slot_process_is_replaced(stack: Stack) -> None:
 def test_a_worker_told_to_stop_puts_its_job_back_with_a_checkpoint(stack: Stack) -> None:
     run_until_checkpoint(stack, "stopped", steps=3000)
     stack.workers[0].stop(60)
+    assert stack.workers[0].returncode == 0, "it left by itself"
     job = stack.bridge.status("stopped")
     assert (job["status"], job["attempt"], job["restarts"]) == ("queued", 2, 0)
     assert not stack.training_processes()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from backend_bridge.checkpoint_manifest import Manifest
 from tests.support.stack import Stack, kill, wait_for
 
 LEASE_S = 4
@@ -50,18 +51,23 @@ def test_a_frozen_supervisor_loses_its_job_and_writes_nothing_more(stack: Stack)
     stack.wait_for_step("frozen", 2)
     child = stack.worker_child(0)
     os.kill(child, signal.SIGSTOP)
+    frozen_at = time.monotonic()
     try:
         wait_for("its training is ended", lambda: not stack.training_processes(), 3 * LEASE_S)
         wait_for("the job is queued again", lambda: stack.bridge.status("frozen")["attempt"] == 2)
-        events = stack.redis.xlen("trainyard:events:frozen")
-        time.sleep(LEASE_S)
+        stack.wait_delivered("frozen")
+        before = of_first_attempt(stack, "frozen")
+        time.sleep(max(0.0, frozen_at + 2 * LEASE_S - time.monotonic()))
     finally:
         os.kill(child, signal.SIGCONT)
     stack.wait("frozen", "running")
-    lines = stack.redis.xrange("trainyard:events:frozen")[events:]
-    assert all(fields["attempt"] == "2" for _, fields in lines)
+    stack.wait_for_step("frozen", 2)
     stack.bridge.cancel("frozen", force=True)
     stack.wait("frozen", "cancelled")
+    stack.wait_delivered("frozen")
+    entries, keys, checkpoints = of_first_attempt(stack, "frozen")
+    assert (entries, keys) == before[:2]
+    assert set(checkpoints) <= set(before[2])
 
 
 @pytest.mark.slow
@@ -131,6 +137,53 @@ def test_a_minute_without_redis_at_the_lease_that_users_have() -> None:
         assert stack.backend.logs("minute") == stack.log("minute").splitlines()
         steps = {point["step"] for point in stack.bridge.metrics("minute")}
         assert steps >= set(range(20, held_at + 1, 20)), "those made without Redis are there"
+
+
+@pytest.mark.slow
+def test_a_host_that_is_cut_off_ends_its_training_when_another_has_the_job() -> None:
+    with Stack(slots=2, separate_networks=True, LEASE_SECONDS=str(LEASE_S)) as stack:
+        stack.submit("torn", steps=1_000_000, training={"logging_steps": 20, "save_steps": 50})
+        stack.wait_for_step("torn", 60)
+        number = int(stack.bridge.status("torn")["slot"].rpartition("-")[2])
+        process = stack.training_process(number)
+        stack.networks[number].cut()
+        wait_for("it is held", lambda: "Held at step" in stack.log("torn"))
+        wait_for("another has it", lambda: stack.bridge.status("torn")["attempt"] == 2)
+        stack.wait_for_step("torn", 60)
+        assert stack.bridge.status("torn")["slot"] == f"test-{1 - number}"
+        assert process.is_running(), "held, it may outlive its lease"
+        before = of_first_attempt(stack, "torn")
+        stack.networks[number].mend()
+        wait_for("it is ended", lambda: not process.is_running())
+        wait_for("its slot is back", lambda: stack.redis.zcard("trainyard:slots") == 2)
+        stack.bridge.cancel("torn", force=True)
+        job = stack.wait("torn", "cancelled")
+        assert (job["attempt"], job["restarts"]) == (2, 1)
+        stack.wait_delivered("torn")
+        entries, keys, checkpoints = of_first_attempt(stack, "torn")
+        assert (entries, keys) == before[:2], "it wrote nothing any more"
+        assert set(checkpoints) <= set(before[2])
+        assert stack.backend.statuses("torn") == ["running", "running", "cancelled"]
+        stack.submit("next", steps=2)
+        stack.wait("next", "completed")
+
+
+def of_first_attempt(stack: Stack, job_id: str) -> tuple[int, list[str], list[str]]:
+    """What the first attempt of a job has written: entries of the stream, requests that the
+    backend has taken, checkpoints."""
+    entries = [fields for _, fields in stack.redis.xrange(f"trainyard:events:{job_id}")]
+    keys = {
+        str(request["headers"].get("idempotency-key"))
+        for request in stack.backend.requests(job_id)
+        if request["status"] == 200
+    }
+    checkpoints = (stack.home / "jobs" / job_id / "checkpoints").glob("checkpoint-*/manifest.json")
+    manifests = [Manifest.model_validate_json(path.read_bytes()) for path in checkpoints]
+    return (
+        sum(entry["attempt"] == "1" for entry in entries),
+        sorted(key for key in keys if key.startswith(f"{job_id}:1:")),
+        sorted(str(manifest.step) for manifest in manifests if manifest.attempt == 1),
+    )
 
 
 def written(stack: Stack, job_id: str) -> set[tuple[str, int]]:

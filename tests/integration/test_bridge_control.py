@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError
 
 from tests.support.bridge import Running, refusal
 
@@ -39,6 +40,31 @@ def test_cancel_of_a_running_job_and_then_by_force(busy: Running) -> None:
     job = busy.store.get("job-1")
     assert job is not None
     assert job.cancel == "forced"
+
+
+@pytest.mark.parametrize("what", ["revoke", "remove", "release_parked", "enqueue"])
+def test_an_answer_does_not_depend_on_the_broker(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """After a restart of Redis the broker's pooled connections fail once; the store has it."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ConnectionError("Connection closed by server.")
+
+    queue = bridge.client.app.state.bridge.queue  # type: ignore[attr-defined]
+    bridge.start()
+    if what == "revoke":
+        assert bridge.store.claim("job-1", 1, slot="s", worker="w")
+    monkeypatch.setattr(queue, what, broken)
+    acts = {"enqueue": ["pause", "resume"], "revoke": ["cancel"]}.get(what, ["pause", "cancel"])
+    if what == "release_parked":
+        assert bridge.store.claim("job-1", 1, slot="s", worker="w")
+        bridge.store.pause("job-1")
+        bridge.store.paused("job-1", 1, {"parked": "job-1:1", "parked_worker": "w"})
+        acts = ["cancel"]
+    for act in acts:
+        answer = bridge.client.post(f"/api/training/{act}/job-1", json={"force": True})
+        assert (answer.status_code, answer.json()["success"]) == (200, True), answer.text
 
 
 def test_cancel_of_nobody_and_with_nonsense(bridge: Running) -> None:

@@ -23,6 +23,7 @@ from backend_bridge.job_store import JobStore
 from tests.support.dev_backend import DevBackend, free_port
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
+from tests.support.tcp_proxy import TcpProxy
 
 WAIT_S = 90.0
 TERMINAL = ("completed", "failed", "cancelled")
@@ -41,11 +42,19 @@ class Stack:
     """Redis, development backend, bridge and one worker a slot, on free ports in a temp folder.
 
     ``separate_homes``: each worker has a TRAINYARD_HOME of its own, as on hosts that share nothing
-    but Redis. ``settings`` are environment variables of all of them. A context manager; leaving it
-    checks that no process is left.
+    but Redis. ``separate_networks``: each worker reaches Redis through one of ``networks``, which a
+    test can cut. ``settings`` are environment variables of all of them. A context manager; leaving
+    it checks that no process is left.
     """
 
-    def __init__(self, *, slots: int = 1, separate_homes: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 1,
+        separate_homes: bool = False,
+        separate_networks: bool = False,
+        **settings: str,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="trainyard-stack-")
         self.home = Path(self._folder.name)
         self.datasets = self.home / "datasets"
@@ -53,6 +62,8 @@ class Stack:
         self.datasets.mkdir()
         self.models.mkdir()
         self.redis_server = RedisServer(append_only=True, requirepass="stack-password").__enter__()
+        cables = slots if separate_networks else 0
+        self.networks = [TcpProxy(self.redis_server.port).__enter__() for _ in range(cables)]
         self.port = free_port()
         self.backend = DevBackend(bridge_url=f"http://127.0.0.1:{self.port}")
         self.environment = {
@@ -95,7 +106,12 @@ class Stack:
             command,
             TRAINYARD_SLOT=slot,
             TRAINYARD_HOME=str(self.home_of(number)),
+            REDIS_URL=self._redis_url(number),
         )
+
+    def _redis_url(self, number: int) -> str:
+        port = self.networks[number].own_port if self.networks else self.redis_server.port
+        return self.redis_server.url.replace(f":{self.redis_server.port}/", f":{port}/")
 
     def home_of(self, number: int) -> Path:
         """The TRAINYARD_HOME of one worker."""
@@ -140,6 +156,8 @@ class Stack:
         self.bridge.close()
         self.redis.close()
         self.backend.stop()
+        for network in self.networks:
+            network.__exit__(None, None, None)
         self.redis_server.__exit__(None, None, None)
         left = self.processes()
         for process in left:
