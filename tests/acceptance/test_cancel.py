@@ -148,7 +148,9 @@ def test_a_cancel_that_crosses_ends_in_one_terminal_state(stack: Stack, with_wha
         time.sleep(delay_s)
         with contextlib.suppress(BridgeError):  # ended already
             stack.bridge.cancel(job_id, force=delay_s > 0.2)
-        wait_for("a worker", lambda: stack.workers[0].ensure_running() or stack.workers[0].pid)
+        if with_what == "stop":
+            stack.workers[0].stop(60)
+            stack.workers[0].start()
         job = stack.wait(job_id)
         wait_for("nothing of it lives", lambda: gone(stack))
         stack.wait_delivered(job_id)
