@@ -37,6 +37,9 @@ BENCHMARKS: dict[str, str] = {
     "enqueue": "bridge:enqueue",
     "reads": "bridge:reads",
     "waiting_memory": "bridge:waiting_memory",
+    "throughput": "training:throughput",
+    "start": "training:start",
+    "gpu": "gpu:recipes",
 }
 """Name on the command line, and the ``module:function(full)`` that gives its rows."""
 
