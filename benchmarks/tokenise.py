@@ -119,6 +119,7 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     from backend_bridge.request_parser import parse_request  # noqa: PLC0415
+    from tasks.datasets.locate import Limits, locate_dataset  # noqa: PLC0415
     from tasks.datasets.prepare import read_data, tokenise_data  # noqa: PLC0415
     from tasks.datasets.report import Report  # noqa: PLC0415
 
@@ -133,7 +134,8 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     config = parse_request(body).config
     report = Report("ours.jsonl", "sft")
     started = time.monotonic()
-    read = read_data(folder / "ours.jsonl", config, cache, report)
+    found = locate_dataset("ours.jsonl", None, [str(folder)], cache)
+    read = read_data(found, config, cache, report, Limits())
     data = tokenise_data(
         read, config, tokenizer, report, max_length=MAX_LENGTH, add_eos=True, cache_dir=cache
     )

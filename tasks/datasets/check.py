@@ -18,9 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from backend_bridge.contract import JobConfig
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.locate import Limits, locate_dataset
+from tasks.datasets.locate import Limits, NoSuchPath, locate_dataset
 from tasks.datasets.prepare import ReadData, read_data, tokenise_data
 from tasks.datasets.report import NOT_USABLE, Report
+from tasks.errors import DatasetError
 from tasks.errors import report as explain
 
 WITHOUT_MODEL = (
@@ -85,8 +86,11 @@ def _check(spec: CheckSpec, report: Report) -> None:
     here = Path(spec.path).expanduser()
     # A person reads what they may read; the roots are for jobs that others send.
     limits = Limits(int(spec.max_download_gb * 10**9), spec.allow_private_urls)
-    path, roots = (str(here.absolute()), ["/"]) if here.exists() else (spec.path, [str(Path.cwd())])
-    found = locate_dataset(path, None, roots, cache_dir, limits)
+    path = str(here.absolute()) if here.exists() else spec.path
+    try:
+        found = locate_dataset(path, None, ["/"], cache_dir, limits)
+    except NoSuchPath:
+        raise DatasetError(f"No such file or folder: {spec.path!r}.", "Check the path.") from None
     read = read_data(found, spec.config, cache_dir, report, limits)
     if spec.with_model:
         _tokenise(spec, read, report, cache_dir)

@@ -13,7 +13,9 @@ from pathlib import Path
 from tasks.datasets.folder import is_data_file
 from tasks.errors import DatasetError
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[^/\s]+)?")
+_HUB_NAME = re.compile(
+    r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?(@[^/\s]+)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,8 @@ class Report:
     def _example_lines(self) -> Iterator[str]:
         if self.example is None:
             return
-        yield f"Row {self.example.row} as the model sees it; trained on: {TRAINED}…{END_TRAINED}"
+        seen = " as the model sees it" if self.tokens is not None else ""
+        yield f"Row {self.example.row}{seen}; trained on: {TRAINED}…{END_TRAINED}"
         for text in self.example.marked():
             for line in text[:_EXAMPLE_CHARACTERS].split("\n"):
                 yield f"  | {_printable(line)}"

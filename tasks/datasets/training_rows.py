@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ PROBLEMS_KEPT = 20
 ROWS_PER_BATCH = 1000
 _FORMATTED_BY_METHOD = ("cpt", "rlhf")
 _TEXTS = ("text", "prompt", "completion", "chosen", "rejected", "messages", "tools")
+_JSON = ("chosen", "rejected", "messages", "tools")
 
 ROW_SCHEMA = pyarrow.schema(
     [("row", pyarrow.int64()), *((name, pyarrow.large_string()) for name in _TEXTS)]
@@ -78,7 +80,7 @@ class _Tally:
 
     def add(self, row: dict[str, str]) -> None:
         texts = [row.get(name) or "" for name in _TEXTS]
-        self.characters[1 << (sum(map(len, texts)) - 1).bit_length()] += 1
+        self.characters[1 << (_characters(row) - 1).bit_length()] += 1
         digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8)
         self._digests.append(int.from_bytes(digest.digest(), "little"))
 
@@ -98,6 +100,16 @@ class _Tally:
             "characters": sorted(self.characters.items()),
             "problems": [asdict(problem) for problem in self.problems],
         }
+
+
+def _characters(row: dict[str, str]) -> int:
+    """Of what a row says, without the JSON that it may stand in."""
+    count = 0
+    for name, text in row.items():
+        value = json.loads(text) if name in _JSON or text.startswith('[{"role"') else text
+        for part in value if isinstance(value, list) else [value]:
+            count += len(part if isinstance(part, str) else str(part.get("content", part)))
+    return count
 
 
 def _training_rows(

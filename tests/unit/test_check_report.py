@@ -66,6 +66,7 @@ def test_without_a_model_it_says_what_is_missing(tmp_path: Path) -> None:
     report = checked(write_jsonl(tmp_path / "a.jsonl", QA), tmp_path / "cache")
     assert (report.exit_code, report.unit, report.tokens) == (0, "characters", None)
     assert "Without --model" in report.notes[0]
+    assert report.lengths == {64: 20}, "33 to 64: 'What is 0 plus 1?' and 'The answer is 1.'"
     assert report.example is not None
     assert report.example.marked() == [
         "user: What is 0 plus 1?\nassistant: ⟦The answer is 1.⟧\n",
@@ -181,6 +182,12 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     report = checked(path, tmp_path / "cache", model="./no/model")
     assert (report.exit_code, report.rows) == (2, 20)
     assert "No such model" in str(report.error)
+
+
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "../nowhere.jsonl", "/no/where"])
+def test_a_path_that_is_not_there_is_named(tmp_path: Path, path: str) -> None:
+    report = checked(Path(path), tmp_path / "cache")
+    assert (report.exit_code, report.error) == (2, f"No such file or folder: {path!r}.")
 
 
 def test_what_steers_a_terminal_is_not_printed(tmp_path: Path) -> None:
