@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, str] = {
     "log_intake": "intake:log_intake",
     "log_delivery": "reporting:log_delivery",
     "forwarder_memory": "reporting:forwarder_memory",
+    "reading": "data:reading",
     "tokenise": "tokenise:tokenise",
     "enqueue": "bridge:enqueue",
     "reads": "bridge:reads",

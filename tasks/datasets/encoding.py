@@ -10,6 +10,8 @@ from pathlib import Path
 from tasks.errors import DatasetError
 
 _BLOCK_BYTES = 4 * 1024 * 1024
+_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+"""Bytes that no character of Windows-1252 has."""
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -59,7 +61,7 @@ def eight_bit_of(path: Path) -> str | None:
             for run in _HIGH_RUN.findall(block):
                 if _is_utf8(run):
                     multibyte += 1
-                elif len(run) <= 3:
+                elif len(run) <= 3 and not _UNDEFINED.search(run):
                     short += 1
                 else:
                     long += 1
@@ -82,12 +84,8 @@ def _is_utf8(run: bytes) -> bool:
 
 
 def write_as_utf8(source: Path, target: Path, encoding: str, name: str) -> None:
-    """Write the text of ``source`` to ``target`` as UTF-8 without a mark. Raises DatasetError.
-
-    Windows-1252 has five bytes without a character; those are taken as Latin-1 has them.
-    """
-    errors = "latin_1_where_undefined" if encoding == "cp1252" else "strict"
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    """Write the text of ``source`` to ``target`` as UTF-8 without a mark. Raises DatasetError."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with source.open("rb") as file, target.open("wb") as out:
             while block := file.read(_BLOCK_BYTES):
@@ -98,11 +96,3 @@ def write_as_utf8(source: Path, target: Path, encoding: str, name: str) -> None:
             f"The data set {name!r} is damaged {encoding.upper()} text: {error}",
             "Save it as UTF-8.",
         ) from error
-
-
-def _undefined_as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return error.object[error.start : error.end].decode("latin-1"), error.end
-
-
-codecs.register_error("latin_1_where_undefined", _undefined_as_latin_1)

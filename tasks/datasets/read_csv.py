@@ -23,7 +23,7 @@ from tasks.datasets.rows import Batch, Row, Rows
 from tasks.errors import DatasetError
 
 ROWS_PER_BATCH = 1000
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 _LONGEST_FIELD = 256 * 1024 * 1024
 _HINT = "Quote fields that hold a delimiter or a line break, and close every quote."
 

@@ -42,7 +42,8 @@ def read_jsonl(path: Path, name: str, problems: Problems, *, damaged: bool) -> I
     with path.open("rb") as file:
         skip_mark(file)
         while block := file.read(BLOCK_BYTES):
-            lines = (block + file.readline()).removesuffix(b"\n").split(b"\n")
+            block += file.readline()
+            lines = block.removesuffix(b"\n").split(b"\n")
             rows = _parsed(lines, block)
             numbers: range | list[int] = range(line + 1, line + 1 + len(lines))
             if rows is None:

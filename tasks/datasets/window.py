@@ -107,8 +107,8 @@ class Window:
             except ValueError as error:
                 raise self.broken(str(error)) from error
             else:
-                # A number may go on where the window ends.
-                if end < len(self.data) or self._ended:
+                # A number may go on where the window ends: 1 may be 1.5, or 1e-5.
+                if end + 2 < len(self.data) or self._ended or isinstance(value, dict | list | str):
                     self.position = end
                     return value
             self._more(size)
