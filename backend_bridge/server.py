@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -35,6 +34,7 @@ from backend_bridge.file_routes import add_files
 from backend_bridge.host_guard import HostGuard
 from backend_bridge.http_protocol import RequestDeadline
 from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add_start
+from backend_bridge.loopback import is_loopback
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.settings import Settings, SettingsError, settings
 
@@ -101,18 +101,11 @@ def _refuse_to_stand_open(settings: Settings) -> None:
     name, address = "BRIDGE_HOST", settings.bridge_host
     if settings.bridge_published_on is not None:
         name, address = "BRIDGE_PUBLISHED_ON", settings.bridge_published_on
-    if not _is_loopback(address):
+    if not is_loopback(address):
         raise SettingsError(
             f"{name}={address} is reachable from other machines: "
             f"set BRIDGE_API_KEY, or {name}=127.0.0.1"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_key(settings: Settings) -> Any:

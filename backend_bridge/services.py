@@ -158,7 +158,7 @@ class Services:
             self._launch("backend", self._backend_command())
         self._launch("bridge", python_module("backend_bridge.server"))
         self._launch("workers", python_module("worker.launcher"))
-        self._launch("flower", self._flower_command(), self._flower_environment())
+        self._launch("flower", self._flower_command())
 
     def wait(self) -> None:
         """Wait until every service answers. Raises ServiceDied."""
@@ -172,15 +172,9 @@ class Services:
             if child.name in ready:
                 self._wait(child, ready[child.name])
 
-    def _launch(
-        self, name: str, command: list[str], environment: Mapping[str, str] | None = None
-    ) -> ChildProcess:
-        child = ChildProcess(
-            name,
-            command,
-            env={**self.environment, **(environment or {})},
-            log_file=self.log_dir / f"{name}.log",
-        )
+    def _launch(self, name: str, command: list[str]) -> ChildProcess:
+        log_file = self.log_dir / f"{name}.log"
+        child = ChildProcess(name, command, env=self.environment, log_file=log_file)
         child.start()
         self._children.append(child)
         return child
@@ -209,12 +203,9 @@ class Services:
     def _flower_command(self) -> list[str]:
         celery = Path(sys.executable).with_name("celery")
         command = [sys.executable, str(celery), "-A", "worker.app", "flower"]
+        # It reads our settings itself: `ps` shows command lines, and it needs a password.
+        command.append(f"--conf={Path(__file__).parents[1] / 'flowerconfig.py'}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
-
-    def _flower_environment(self) -> dict[str, str]:
-        """Its password travels in its environment: `ps` shows command lines."""
-        auth = self.settings.flower_basic_auth
-        return {"FLOWER_BASIC_AUTH": auth.get_secret_value()} if auth else {}
 
 
 def _settings_with(environment: Mapping[str, str]) -> Settings:

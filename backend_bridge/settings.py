@@ -52,9 +52,14 @@ class Settings(BaseSettings):
         description="In a container that listens on all addresses: the host's address that its "
         "port is published on; without a key a loopback one.",
     )
-    flower_port: Port = Field(5555, description="Flower's port, on loopback.")
+    flower_port: Port = Field(5555, description="Flower's port.")
     flower_basic_auth: SecretStr | None = Field(
-        None, description="`user:password` that Flower asks for."
+        None, description="`user:password` that Flower asks for; required beyond loopback."
+    )
+    flower_published_on: str | None = Field(
+        None,
+        description="In a container that listens on all addresses: the host's address that "
+        "Flower's port is published on; without a password a loopback one.",
     )
     trainyard_home: Path = Field(Path("./var"), description="Jobs, caches, logs, embedded Redis.")
     dataset_roots: Paths = Field(

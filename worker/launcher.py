@@ -61,25 +61,26 @@ def gpu_groups(gpus: Sequence[Gpu], per_slot: int) -> list[list[Gpu]]:
     return whole
 
 
-def workers(current: Settings) -> list[ChildProcess]:
-    """One worker per slot, not yet started. More slots than GPUs allow share them in turn.
+def slot_gpus(current: Settings) -> dict[str, list[Gpu]]:
+    """Every slot of this machine and its GPUs. More slots than GPUs allow share them in turn.
 
     Raises SettingsError.
     """
     groups = gpu_groups(list_gpus(), current.gpus_per_slot)
     count = current.slots or len(groups) or 1
-    children = []
-    for number in range(count):
-        slot = slot_name(number)
-        gpus = groups[number % len(groups)] if groups else []
-        children.append(
-            ChildProcess(
-                f"worker of slot {slot}",
-                [sys.executable, *worker_command(slot)],
-                env=slot_environment(slot, gpus),
-            )
+    return {slot_name(n): groups[n % len(groups)] if groups else [] for n in range(count)}
+
+
+def workers(current: Settings) -> list[ChildProcess]:
+    """One worker per slot, not yet started. Raises SettingsError."""
+    return [
+        ChildProcess(
+            f"worker of slot {slot}",
+            [sys.executable, *worker_command(slot)],
+            env=slot_environment(slot, gpus),
         )
-    return children
+        for slot, gpus in slot_gpus(current).items()
+    ]
 
 
 def main() -> int:

@@ -12,12 +12,13 @@ from types import FrameType
 
 import uvicorn
 
+from backend_bridge.loopback import is_loopback
+
 from .app import create_app
 from .bridge_link import BridgeLink
 from .database import Database
 from .faults import Connections
 from .feed import Feed
-from .guard import is_loopback
 
 GRACE_S = 3
 """How long requests may go on after the signal to stop."""

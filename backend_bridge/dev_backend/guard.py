@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend_bridge.loopback import is_loopback
 
 from .wire import ApiError
 
@@ -23,16 +24,6 @@ _HEADERS = {
 
 _DOCKER_HOST = "host.docker.internal"
 """How a container on Docker Desktop reaches what listens on its host's loopback."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:

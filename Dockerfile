@@ -1,0 +1,44 @@
+# Two images: `services` (bridge, Flower, development backend), which has no torch, and `worker`.
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
+    TRAINYARD_HOME=/var/lib/trainyard DATASET_ROOTS=/datasets MODEL_ROOTS=/models \
+    HF_HOME=/var/cache/huggingface \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+WORKDIR /app
+COPY requirements.txt ./
+RUN sed -n '/^# Services/,/^$/p' requirements.txt > /tmp/services.txt \
+ && pip install -r /tmp/services.txt
+# Volumes take their owner from the folders of the image.
+RUN useradd --uid 1000 --create-home trainyard \
+ && install -d -o trainyard -g trainyard "$TRAINYARD_HOME" "$HF_HOME" \
+ && install -d "$DATASET_ROOTS" "$MODEL_ROOTS"
+# Names of services before /etc/hosts, which says where the host is: `backend` is the development
+# backend where that runs, else the host.
+RUN sed -i 's/^hosts:.*/hosts: dns files/' /etc/nsswitch.conf
+
+
+FROM base AS services
+COPY . .
+RUN pip install --no-deps --editable . && python -m compileall -q .
+USER trainyard
+CMD ["python", "-m", "backend_bridge.server"]
+
+
+FROM base AS worker
+# `cpu`; `cuda`, the build on PyPI; or another one of download.pytorch.org/whl, `cu126` say.
+ARG TORCH_BUILD=cpu
+# What torch ships for building and testing extensions is left out.
+RUN torch=$(grep -o '^torch==[0-9.]*' requirements.txt) \
+ && if [ "$TORCH_BUILD" = cuda ]; then pip install "$torch"; else \
+        pip install "$torch+$TORCH_BUILD" \
+            --extra-index-url "https://download.pytorch.org/whl/$TORCH_BUILD"; \
+    fi \
+ && sed -n '/^# Training/,/^$/p' requirements.txt > /tmp/training.txt \
+ && pip install -r /tmp/training.txt \
+ && cd "$(python -c 'import importlib.util as i; print(i.find_spec("torch").submodule_search_locations[0])')" \
+ && rm -rf test include \
+ && find bin -type f ! -name torch_shm_manager -delete
+COPY . .
+RUN pip install --no-deps --editable . && python -m compileall -q .
+USER trainyard
+CMD ["python", "-m", "worker.launcher"]

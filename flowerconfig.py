@@ -1,0 +1,30 @@
+"""Flower's configuration, which every `celery -A worker.app flower` in this folder reads.
+
+Flower by itself listens on all addresses and asks for no password.
+"""
+
+import sys
+
+from tornado.options import options
+
+from backend_bridge.loopback import is_loopback
+from backend_bridge.settings import SettingsError, settings
+
+try:
+    current = settings()
+except SettingsError as error:
+    sys.exit(f"flower: {error}")
+
+port = current.flower_port
+address = options.address or "127.0.0.1"
+basic_auth = [login for login in options.basic_auth or () if login]
+if current.flower_basic_auth is not None:
+    basic_auth = [current.flower_basic_auth.get_secret_value()]
+
+reached_at = current.flower_published_on or address
+guarded = basic_auth or options.auth or options.unix_socket
+if not guarded and not is_loopback(reached_at):
+    sys.exit(
+        f"flower: {reached_at} is reachable from other machines: "
+        "set FLOWER_BASIC_AUTH=user:password, or serve 127.0.0.1"
+    )

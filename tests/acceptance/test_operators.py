@@ -1,0 +1,163 @@
+"""What an operator does with Celery's own tools: Flower, ``inspect``, ``status``, ``worker``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from backend_bridge.child_process import ChildProcess
+from tests.support.flower import PASSWORD, Flower, celery_command
+from tests.support.stack import Stack, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def flower(stack: Stack) -> Iterator[Flower]:
+    with Flower(stack) as running:
+        yield running
+
+
+def celery(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        celery_command(*arguments),
+        env={**os.environ, **stack.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_flower_shows_every_attempt(stack: Stack, flower: Flower) -> None:
+    stack.submit("seen", steps=100_000)
+    stack.wait_for_step("seen", 1)
+    running = flower.attempt("seen:1", "STARTED")
+    assert running["name"] == "tasks.train"
+    assert running["worker"].startswith("test-0@")
+    stack.bridge.pause("seen")
+    stack.wait("seen", "paused")
+    paused = flower.attempt("seen:1", "SUCCESS")
+    assert paused["runtime"] > 0
+    stack.bridge.resume("seen", None)
+    stack.wait("seen", "running")
+    flower.attempt("seen:2", "STARTED")
+    stack.bridge.cancel("seen", force=True)
+    stack.wait("seen", "cancelled")
+
+
+def test_flower_shows_no_secret(stack: Stack, flower: Flower) -> None:
+    token = stack.submit("secretive", steps=100_000)
+    stack.wait_for_step("secretive", 1)
+    flower.attempt("secretive:1", "STARTED")
+    pages = [
+        flower.get(path, **query).text
+        for path, query in (
+            ("/api/tasks", {}),
+            ("/api/task/info/secretive:1", {}),
+            ("/task/secretive:1", {}),
+            ("/tasks", {}),
+            ("/workers", {}),
+            ("/api/workers", {"refresh": "1"}),
+            ("/broker", {}),
+            ("/metrics", {}),
+        )
+    ]
+    shown = "\n".join([*pages, flower.log(), celery(stack, "inspect", "active").stdout])
+    stack.bridge.cancel("secretive", force=True)
+    stack.wait("secretive", "cancelled")
+    assert "secretive:1" in shown
+    for secret in (token, "stack-password", PASSWORD):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers"])
+def test_flower_asks_for_its_password(flower: Flower, path: str) -> None:
+    assert requests.get(flower.url + path, timeout=20).status_code == 401
+    wrong = requests.get(flower.url + path, auth=("operator", "wrong"), timeout=20)
+    assert wrong.status_code == 401
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
+def test_terminate_in_flower_is_a_cancel(stack: Stack, flower: Flower, signal: str) -> None:
+    job_id = f"terminated-{signal}"
+    stack.submit(job_id, steps=100_000)
+    stack.wait_for_step(job_id, 1)
+    flower.post(f"/api/task/revoke/{job_id}:1", terminate="true", signal=signal)
+    stack.wait(job_id, "cancelled")
+    assert not stack.training_processes()
+    stack.wait_delivered(job_id)
+    assert stack.backend.statuses(job_id) == ["running", "cancelled"]
+
+
+def test_flower_without_a_password_takes_no_orders(stack: Stack) -> None:
+    with Flower(stack, password=None) as flower:
+        assert requests.get(f"{flower.url}/workers", timeout=20).ok
+        revoke = f"{flower.url}/api/task/revoke/any:1"
+        assert requests.post(revoke, timeout=20).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "named"),
+    [
+        (["--address=0.0.0.0"], {}, "0.0.0.0"),
+        (["--address=0.0.0.0"], {"FLOWER_BASIC_AUTH": ""}, "0.0.0.0"),
+        ([], {"FLOWER_ADDRESS": "0.0.0.0"}, "0.0.0.0"),
+        (["--address=0.0.0.0"], {"FLOWER_PUBLISHED_ON": "192.0.2.7"}, "192.0.2.7"),
+    ],
+)
+def test_flower_without_a_password_does_not_leave_loopback(
+    stack: Stack, arguments: list[str], environment: dict[str, str], named: str
+) -> None:
+    done = celery(stack, "flower", *arguments, **environment)
+    assert done.returncode != 0
+    assert f"flower: {named} is reachable from other machines: set FLOWER_BASIC_AUTH" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inspect_and_status_answer_while_a_job_runs(stack: Stack) -> None:
+    stack.submit("inspected", steps=100_000)
+    stack.wait_for_step("inspected", 1)
+    active = celery(stack, "inspect", "active")
+    status = celery(stack, "status")
+    stack.bridge.cancel("inspected", force=True)
+    stack.wait("inspected", "cancelled")
+    assert active.returncode == status.returncode == 0
+    assert "'id': 'inspected:1'" in active.stdout
+    assert "'name': 'tasks.train'" in active.stdout
+    assert "1 node online" in active.stdout
+    assert "test-0@" in status.stdout
+    assert "1 node online" in status.stdout
+
+
+def test_the_standard_command_starts_a_whole_worker(stack: Stack) -> None:
+    stack.workers[0].stop(30)
+    by_hand = ChildProcess(
+        "worker by hand",
+        celery_command("worker", "-Q", "gpu", "-c", "1"),
+        env=stack.environment,
+        log_file=stack.home / "by-hand.log",
+    )
+    by_hand.start()
+    try:
+        stack.submit("by-hand", steps=4)
+        stack.wait("by-hand", "completed")
+        stack.submit("put-back", steps=100_000)
+        stack.wait_for_step("put-back", 1)
+    finally:
+        by_hand.stop(60)
+    assert by_hand.returncode == 0
+    assert stack.bridge.status("put-back")["status"] == "queued"
+    stack.bridge.cancel("put-back", force=True)
+    stack.workers[0].start()
+    wait_for("the slot is alive again", lambda: stack.redis.zcard("trainyard:slots") == 1)

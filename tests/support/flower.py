@@ -1,0 +1,92 @@
+"""A real Flower beside a stack."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from backend_bridge.child_process import ChildProcess
+from tests.support.redis_server import free_port
+from tests.support.stack import Stack, wait_for
+
+USER, PASSWORD = "operator", "flower-password"
+
+
+def celery_command(*arguments: str) -> list[str]:
+    """``celery -A worker.app ...`` with this environment's Celery."""
+    celery = Path(sys.executable).with_name("celery")
+    return [sys.executable, str(celery), "-A", "worker.app", *arguments]
+
+
+class Flower:
+    """``celery -A worker.app flower``; a context manager. ``password`` None: it asks for none."""
+
+    def __init__(self, stack: Stack, *, password: str | None = PASSWORD) -> None:
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self._process = ChildProcess(
+            "flower",
+            celery_command("flower"),
+            env={
+                **stack.environment,
+                "FLOWER_PORT": str(port),
+                "FLOWER_BASIC_AUTH": f"{USER}:{password}" if password else "",
+            },
+            log_file=stack.home / "flower.log",
+        )
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.auth = (USER, PASSWORD)
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        try:
+            wait_for("Flower answers", self._answers, 30)
+        except BaseException:
+            self._process.stop(10)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session.close()
+        self._process.stop(10)
+
+    def _answers(self) -> bool:
+        try:
+            return self.get("/workers").ok
+        except requests.RequestException:
+            return False
+
+    def get(self, path: str, **query: str) -> requests.Response:
+        """One page or answer. Raises requests.RequestException."""
+        answer = self._session.get(self.url + path, params=query, timeout=20)
+        answer.raise_for_status()
+        return answer
+
+    def post(self, path: str, **query: str) -> requests.Response:
+        """One act. Raises requests.RequestException."""
+        answer = self._session.post(self.url + path, params=query, timeout=20)
+        answer.raise_for_status()
+        return answer
+
+    def attempt(self, attempt_id: str, state: str) -> dict[str, Any]:
+        """What Flower knows of an attempt, once it is in ``state``."""
+
+        def found() -> dict[str, Any] | None:
+            task = self.get("/api/tasks").json().get(attempt_id)
+            return task if task and task["state"] == state else None
+
+        attempt: dict[str, Any] = wait_for(f"Flower shows {attempt_id} as {state}", found, 20)
+        return attempt
+
+    def log(self) -> str:
+        """What it has printed."""
+        return self._process.recent_output(1000)
