@@ -8,7 +8,6 @@ good: no public name server answers for them.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,9 +15,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend_bridge.error_answers import error_body
+from backend_bridge.loopback import is_short_name
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
-_SHORT_NAME = re.compile("[a-z0-9_-]+")
 
 
 class HostGuard:
@@ -42,7 +41,7 @@ class HostGuard:
             foreign = origin is not None and urlsplit(origin).netloc != host
         except ValueError:
             return "the Host or Origin header is no address"
-        short = self.short_names and name is not None and _SHORT_NAME.fullmatch(name)
+        short = self.short_names and name is not None and is_short_name(name)
         if name not in self.names and not short:
             return "without BRIDGE_API_KEY the bridge answers to loopback names alone"
         if foreign:

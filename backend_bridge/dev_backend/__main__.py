@@ -69,9 +69,20 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="DEV_BACKEND_DATABASE",
     )
     parser.add_argument(
+        "--published-on",
+        default=environ("DEV_BACKEND_PUBLISHED_ON"),
+        help="in a container: the host's address that the port is published on; "
+        "DEV_BACKEND_PUBLISHED_ON",
+    )
+    parser.add_argument(
         "--bridge-url",
         default=environ("BRIDGE_URL"),
         help="what the buttons and live progress ask, with BRIDGE_API_KEY; BRIDGE_URL",
+    )
+    parser.add_argument(
+        "--bridge-link",
+        default=environ("BRIDGE_LINK"),
+        help="the bridge's address for a browser, where that is another one; BRIDGE_LINK",
     )
     return parser.parse_args(arguments)
 
@@ -80,9 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve; returns 0 after a signal, and exits with 1 where the port is taken."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     feed, connections = Feed(), Connections()
-    loopback_only = is_loopback(options.host)
+    reached_at = options.published_on or options.host
+    loopback_only = is_loopback(reached_at)
     if not loopback_only:
-        print(f"Anyone who reaches {options.host}:{options.port} can read jobs and logs.")
+        print(f"Anyone who reaches {reached_at}:{options.port} can act on jobs and read logs.")
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _ignore)  # uvicorn raises the signal again when it has stopped
     with closing(Database(options.database)) as database:
@@ -91,7 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
             feed,
             connections,
             bridge=BridgeLink(options.bridge_url, os.environ.get("BRIDGE_API_KEY")),
+            bridge_link=options.bridge_link,
             loopback_only=loopback_only,
+            short_names=options.published_on is not None,
         )
         config = uvicorn.Config(
             app,

@@ -31,21 +31,25 @@ def create_app(
     connections: Connections,
     *,
     bridge: BridgeLink,
+    bridge_link: str | None = None,
     loopback_only: bool = True,
+    short_names: bool = False,
 ) -> ASGIApp:
     """The ASGI application over an open database.
 
     From the outside in: guard, record of requests, faults, routes; so a request that meets a
-    fault is recorded as well.
+    fault is recorded as well. ``bridge_link``: the bridge's address for a browser, where that is
+    not the one that ``bridge`` asks; the others are :class:`Guard`'s.
     """
     jobs, log, faults = Jobs(database), RequestLog(database), Faults()
     app = FastAPI(title="Trainyard development backend", docs_url=None, redoc_url=None)
     app.include_router(training_routes(jobs, feed))
     app.include_router(dev_routes(jobs, feed, log, faults))
     app.include_router(bridge_routes(bridge, feed))
-    _add_pages(app, bridge.url)
+    _add_pages(app, bridge_link or bridge.url)
     _add_error_handlers(app)
-    return Guard(Recorder(Misbehaviour(app, faults, connections), log), loopback_only=loopback_only)
+    inner = Recorder(Misbehaviour(app, faults, connections), log)
+    return Guard(inner, loopback_only=loopback_only, short_names=short_names)
 
 
 def _add_pages(app: FastAPI, bridge_url: str | None) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend_bridge.loopback import is_loopback
+from backend_bridge.loopback import is_loopback, is_short_name
 
 from .wire import ApiError
 
@@ -29,13 +29,15 @@ _DOCKER_HOST = "host.docker.internal"
 class Guard:
     """ASGI middleware against pages of other sites in the user's own browser.
 
-    Where the server listens on loopback, a request must name loopback as its host (a name that
-    was rebound to 127.0.0.1 does not); a request that carries an ``Origin`` must carry ours.
+    Where the server is reached on loopback alone, a request must name loopback as its host (a name
+    that was rebound to 127.0.0.1 does not), or with ``short_names`` a container's name; a request
+    that carries an ``Origin`` must carry ours.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
+    def __init__(self, app: ASGIApp, *, loopback_only: bool, short_names: bool = False) -> None:
         self._app = app
         self._loopback_only = loopback_only
+        self._short_names = short_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,9 +59,13 @@ class Guard:
     def _refusal(self, headers: Headers) -> ApiError | None:
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
-        if self._loopback_only and not is_loopback(name) and name != _DOCKER_HOST:
+        if self._loopback_only and not self._is_ours(name):
             return ApiError(403, "This server answers to localhost alone")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return ApiError(403, "Requests of other sites are refused")
         return None
+
+    def _is_ours(self, name: str) -> bool:
+        short = self._short_names and is_short_name(name)
+        return short or is_loopback(name) or name == _DOCKER_HOST

@@ -1,0 +1,84 @@
+"""The container files fit the settings and the requirements. tests/acceptance/test_compose.py
+runs them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backend_bridge.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FIXED_BY_THE_IMAGE = {"TRAINYARD_HOME", "DATASET_ROOTS", "MODEL_ROOTS", "BRIDGE_PORT"}
+FIXED_BY_THE_IMAGE |= {"FLOWER_PORT"}
+
+
+def services(name: str = "docker-compose.yml") -> dict[str, Any]:
+    """The services of a compose file."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())["services"]
+    return found
+
+
+def test_every_setting_reaches_a_container() -> None:
+    passed = {name for service in services().values() for name in service.get("environment", {})}
+    settings = {name.upper() for name in Settings.model_fields}
+    assert settings - passed == FIXED_BY_THE_IMAGE
+
+
+def test_a_stop_waits_longer_than_a_checkpoint_may_take() -> None:
+    stop = Settings.model_fields["stop_timeout_seconds"].default
+    worker = services()["worker"]
+    assert worker["environment"]["STOP_TIMEOUT_SECONDS"] == f"${{STOP_TIMEOUT_SECONDS:-{stop}}}"
+    assert worker["stop_grace_period"] == f"1m${{STOP_TIMEOUT_SECONDS:-{stop}}}s"
+
+
+def test_ports_are_published_where_the_services_believe_it() -> None:
+    for name, setting in (("bridge", "BRIDGE_PUBLISHED_ON"), ("flower", "FLOWER_PUBLISHED_ON")):
+        service = services()[name]
+        published = f"${{{setting}:-127.0.0.1}}"
+        assert service["environment"][setting] == published
+        assert all(port.startswith(f"{published}:") for port in service["ports"])
+    assert services()["dev-backend"]["ports"][0].startswith("127.0.0.1:")
+    assert "ports" not in services()["redis"]
+
+
+def test_a_container_that_is_not_the_worker_has_no_secret_of_the_trainings() -> None:
+    with_token = {n for n, s in services().items() if "HF_TOKEN" in s.get("environment", {})}
+    assert with_token == {"worker"}
+
+
+def test_the_gpu_file_adds_the_gpus_and_their_torch_to_the_worker_alone() -> None:
+    (worker,) = services("docker-compose.gpu.yml").values()
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert worker["build"]["args"] == {"TORCH_BUILD": "${TORCH_BUILD:-cuda}"}
+
+
+def test_the_parts_of_the_requirements_are_what_the_images_install() -> None:
+    headings = re.findall(r"sed -n '/\^(# \w+)/", (ROOT / "Dockerfile").read_text())
+    assert headings == ["# Services", "# Training"]
+    parts = dict(map(part_of, (ROOT / "requirements.txt").read_text().split("\n\n")))
+    heavy = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "pandas"}
+    assert parts["# Training"] == heavy
+    assert not parts["# Services"] & heavy
+    assert {"celery", "redis", "flower", "fastapi"} <= parts["# Services"]
+
+
+def part_of(text: str) -> tuple[str, set[str]]:
+    """A part's heading and the names of its packages."""
+    lines = text.splitlines()
+    names = {re.split(r"[^\w-]", line)[0] for line in lines if not line.startswith("#")}
+    return " ".join(lines[0].split()[:2]).rstrip(":"), names
+
+
+def test_the_sample_of_settings_names_what_the_compose_files_read() -> None:
+    sample = (ROOT / ".env.example").read_text()
+    text = (ROOT / "docker-compose.yml").read_text()
+    named = set(re.findall(r"^#(\w+)=", sample, re.MULTILINE))
+    read = set(re.findall(r"\$\{(\w+)", text))
+    passed = {n for s in services().values() for n, v in s.get("environment", {}).items() if not v}
+    assert named <= read | passed | {"COMPOSE_FILE", "COMPOSE_PROFILES"}
+    assert read - named <= {"DEV_BACKEND_PORT"}

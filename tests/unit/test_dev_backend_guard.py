@@ -1,0 +1,29 @@
+"""Whose requests the development backend's guard lets in, by where it is reached."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from backend_bridge.dev_backend.guard import Guard
+
+
+@pytest.mark.parametrize(
+    ("loopback_only", "short_names", "let_in", "refused"),
+    [
+        (True, False, ["localhost", "127.0.0.1", "[::1]"], ["backend", "evil.example"]),
+        (True, True, ["localhost:3000", "backend:3000"], ["evil.example", "192.0.2.1"]),
+        (False, False, ["backend", "gpu.example"], []),
+    ],
+)
+def test_host_names(
+    loopback_only: bool, short_names: bool, let_in: list[str], refused: list[str]
+) -> None:
+    inner = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
+    client = TestClient(Guard(inner, loopback_only=loopback_only, short_names=short_names))
+    for status, hosts in ((200, let_in), (403, refused)):
+        for host in hosts:
+            assert client.get("/", headers={"Host": host}).status_code == status, host
