@@ -1,13 +1,19 @@
 # Two images: `services` (bridge, Flower, development backend), which has no torch, and `worker`.
+# The parts of requirements.txt, each up to a blank line: a change of one installs the other no more.
+FROM python:3.11-slim-bookworm AS requirements
+COPY requirements.txt ./
+RUN sed -n '/^# Services/,/^$/p' requirements.txt > services.txt \
+ && sed -n '/^# Training/,/^$/p' requirements.txt > training.txt
+
+
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
     TRAINYARD_HOME=/var/lib/trainyard DATASET_ROOTS=/datasets MODEL_ROOTS=/models \
     HF_HOME=/var/cache/huggingface \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /app
-COPY requirements.txt ./
-RUN sed -n '/^# Services/,/^$/p' requirements.txt > /tmp/services.txt \
- && pip install -r /tmp/services.txt
+COPY --from=requirements /services.txt /requirements/
+RUN pip install -r /requirements/services.txt
 # Volumes take their owner from the folders of the image.
 RUN useradd --uid 1000 --create-home trainyard \
  && install -d -o trainyard -g trainyard "$TRAINYARD_HOME" "$HF_HOME" \
@@ -27,14 +33,14 @@ CMD ["python", "-m", "backend_bridge.server"]
 FROM base AS worker
 # `cpu`; `cuda`, the build on PyPI; or another one of download.pytorch.org/whl, `cu126` say.
 ARG TORCH_BUILD=cpu
+COPY --from=requirements /training.txt /requirements/
 # What torch ships for building and testing extensions is left out.
-RUN torch=$(grep -o '^torch==[0-9.]*' requirements.txt) \
+RUN torch=$(grep -o '^torch==[0-9.]*' /requirements/training.txt) \
  && if [ "$TORCH_BUILD" = cuda ]; then pip install "$torch"; else \
         pip install "$torch+$TORCH_BUILD" \
             --extra-index-url "https://download.pytorch.org/whl/$TORCH_BUILD"; \
     fi \
- && sed -n '/^# Training/,/^$/p' requirements.txt > /tmp/training.txt \
- && pip install -r /tmp/training.txt \
+ && pip install -r /requirements/training.txt \
  && cd "$(python -c 'import importlib.util as i; print(i.find_spec("torch").submodule_search_locations[0])')" \
  && rm -rf test include \
  && find bin -type f ! -name torch_shm_manager -delete

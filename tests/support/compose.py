@@ -51,7 +51,8 @@ class Compose:
             "STOP_TIMEOUT_SECONDS": "60",
         }
         write_rows(folder / "datasets" / "sums.jsonl", 64)
-        make_tiny_model(folder / "models" / "tiny")
+        for file in make_tiny_model(folder / "models" / "tiny").iterdir():
+            file.chmod(0o644)  # safetensors are written for their owner alone
         self.bridge = BridgeClient(f"http://127.0.0.1:{self.bridge_port}")
 
     def __enter__(self) -> Self:
@@ -125,7 +126,8 @@ class Compose:
 
         def reached() -> dict[str, Any] | None:
             job = self.bridge.status(job_id)
-            assert job["status"] in (*STARTED_AND_ENDED, status), f"{job_id}: {job}"
+            wrong = job["status"] not in (*STARTED_AND_ENDED, status)
+            assert not wrong, f"{job['status']}: {job['error']}\n{self.log(job_id)}"
             return job if job["status"] == status else None
 
         job: dict[str, Any] = wait_for(f"{job_id} is {status}", reached)
