@@ -82,7 +82,9 @@ def send_unsent(store: JobStore, job: Job, folder: Path) -> None:
     if unsent.events:
         note = [cut_note(unsent.lines_cut)] if unsent.lines_cut else []
         events = [*note, *unsent.events]
-        store.append(job.job_id, job.attempt, job.batch + 1, events, unsent.fields)
+        # An attempt that was killed before it could say so may have written what train.log lacked.
+        fields = unsent.fields | {"owed_lines": json.dumps(unsent.owed)}
+        store.append(job.job_id, job.attempt, job.batch + 1, events, fields)
 
 
 def cut_note(lines: int) -> StoredEvent:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import itertools
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,25 +21,15 @@ _ENDED = {status.value for status in TERMINAL}
 _OF_THE_STORE = re.compile(
     r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: |Paused, without )"
 )
-_STAMP = "[%Y-%m-%d %H:%M:%S]"
-_STARTS = re.compile(r"^\[[^]]+\] \[trainyard\] Attempt (\d+) of job")
-
-
-IN_MEMORY_S = 30.0
-"""For how long a line may wait in a supervisor's memory: as long as Redis is away, or slow."""
 
 
 class Evidence:
     """Looks at a settled stack.
 
-    ``steps`` are the jobs and how many steps each was to make; ``killed_at`` are the times (UNIX
-    seconds) at which a supervisor, which is a pool child, was killed.
+    ``steps`` are the jobs and how many steps each was to make.
     """
 
-    def __init__(
-        self, stack: Stack, steps: dict[str, int], witness: Path, killed_at: list[float]
-    ) -> None:
-        self.killed_at = killed_at
+    def __init__(self, stack: Stack, steps: dict[str, int], witness: Path) -> None:
         self.stack = stack
         self.steps = steps
         self.witness = witness
@@ -141,9 +129,9 @@ class Evidence:
     # ------------------------------------------------------------ logs
 
     def _log_is_delivered(self, job: Job) -> Iterator[str]:
-        """Stream and backend have the same lines; train.log has no line that they lack.
+        """Stream and backend have the same lines, and they are those of train.log.
 
-        The exception: what an attempt that was lost, or fenced off, had not handed over yet.
+        train.log lacks what the store itself wrote until an attempt of the job starts again.
         """
         stored: list[str] = []
         for event in self.events[job.job_id]:
@@ -151,26 +139,13 @@ class Evidence:
         if (at_backend := self.stack.backend.logs(job.job_id)) != stored:
             yield f"{len(stored)} lines in the stream, {len(at_backend)} others at the backend"
         written = self.stack.log(job.job_id).splitlines()
-        foreign = Counter(stored) - Counter(written)
-        foreign_lines = [line for line in foreign if not _OF_THE_STORE.match(line)]
-        if foreign_lines:
-            yield f"lines that train.log lacks: {foreign_lines[:3]}"
-        for attempt, lines in _by_attempt(written):
-            delivered = [line in stored for line in lines]
-            if all(delivered):
-                continue
-            in_memory = lines[delivered.index(False) :]
-            if any(delivered[delivered.index(False) :]):
-                yield f"lines in the middle of attempt {attempt} were not delivered: {in_memory}"
-            elif not self._may_have_died_with(job.job_id, attempt, _time_of(in_memory[0])):
-                yield f"the end of attempt {attempt} was not delivered: {in_memory}"
-
-    def _may_have_died_with(self, job_id: str, attempt: int, written_at: float) -> bool:
-        """Whether the attempt's supervisor was lost, and its memory with it."""
-        lost = f"Attempt {attempt} was lost: "
-        if any(lost in event["data"] for event in self.events[job_id] if event["kind"] == "log"):
-            return True
-        return any(0 <= killed_at + 1 - written_at < IN_MEMORY_S for killed_at in self.killed_at)
+        foreign = [
+            line for line in Counter(stored) - Counter(written) if not _OF_THE_STORE.match(line)
+        ]
+        if foreign:
+            yield f"lines that train.log lacks: {foreign[:3]}"
+        if lost := list(Counter(written) - Counter(stored)):
+            yield f"{len(lost)} lines of train.log were not delivered: {lost[:3]}"
 
     # ------------------------------------------------------------ attempts
 
@@ -246,17 +221,3 @@ class Evidence:
         keepers = self.stack.attempt_processes("keeper")
         if len(keepers) != len(parked):
             yield f"{len(keepers)} keepers live for {len(parked)} parked attempts"
-
-
-def _by_attempt(lines: list[str]) -> list[tuple[int, list[str]]]:
-    """The lines of train.log by the attempt that wrote them."""
-    found: list[tuple[int, list[str]]] = []
-    for line in lines:
-        if starts := _STARTS.match(line):
-            found.append((int(starts[1]), []))
-        found[-1][1].append(line)
-    return found
-
-
-def _time_of(line: str) -> float:
-    return calendar.timegm(time.strptime(line[:21], _STAMP))

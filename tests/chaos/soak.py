@@ -47,7 +47,6 @@ class Soak:
         self.to_be_resumed = {job_id: self.random.random() < 0.7 for job_id in self.steps}
         self.history: list[str] = []
         self.killed: set[str] = set()
-        self.supervisors_killed_at: list[float] = []
         self._to_submit = deque(self.steps)
         self._bodies: dict[str, dict[str, Any]] = {}
         self._redis_back_at: float | None = None
@@ -227,8 +226,6 @@ class Soak:
         except (IndexError, psutil.NoSuchProcess):
             return False
         self.killed.add(which)
-        if which == "pool child":
-            self.supervisors_killed_at.append(time.time())
         return True
 
     def _pids(self, which: str) -> list[int]:
@@ -253,7 +250,6 @@ class Soak:
         for process in self.stack.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.supervisors_killed_at.append(time.time())
         self.killed.add("everything")
 
     def _kill_redis(self, pick: float) -> None:

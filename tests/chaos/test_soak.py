@@ -53,7 +53,7 @@ def soak_once(seed: int, witness: Path) -> str:
         try:
             soak.disturb()
             soak.settle()
-            evidence = Evidence(stack, soak.steps, witness, soak.supervisors_killed_at)
+            evidence = Evidence(stack, soak.steps, witness)
             problems += evidence.problems()
             problems += [
                 f"nothing was hit by: {kill}"

@@ -177,3 +177,19 @@ def test_a_stamped_line_of_the_store_goes_into_the_log_as_it_is(
     assert (tmp_path / "train.log").read_text() == f"{line}\n"
     assert lines_of(store) == [line]
     assert not job_of(store).owed_lines
+
+
+def test_a_line_of_the_store_that_a_killed_attempt_wrote_is_written_once(
+    store: JobStore, tmp_path: Path, files: ExitStack
+) -> None:
+    killed_attempt(store, tmp_path, files)
+    store.lost(JOB, 1, "Killed.")
+    assert claim(store, 2)
+    Attempt(store, tmp_path, files).say("line 4")  # killed before it could send anything
+    send_unsent(store, job_of(store), tmp_path)
+    store.lost(JOB, 2, "Killed again.")
+    assert claim(store, 3)
+    assert Attempt(store, tmp_path, files).reporter.flush()
+    written = (tmp_path / "train.log").read_text().splitlines()
+    assert sorted(written) == sorted(lines_of(store))
+    assert sum("Killed." in line for line in written) == 1
