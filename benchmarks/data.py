@@ -124,8 +124,8 @@ def write_array(path: Path, size: int) -> None:
 
 
 def write_parquet(path: Path, size: int) -> None:
-    import pyarrow  # noqa: PLC0415 - the runner imports this module for every benchmark
-    import pyarrow.parquet  # noqa: PLC0415
+    import pyarrow
+    import pyarrow.parquet
 
     draw = random.Random(0)
     rows = size // 700
@@ -146,14 +146,14 @@ FILES: dict[str, Callable[[Path, int], None]] = {
 
 
 def _read_ours(path: Path, cache: Path) -> Callable[[], Any]:
-    from tasks.datasets.parts import open_parts  # noqa: PLC0415 - before the clock starts
+    from tasks.datasets.parts import open_parts
 
     return lambda: len(open_parts(path, cache)[0])
 
 
 def _read_pandas(path: Path, _: Path) -> Callable[[], Any]:
-    import datasets  # noqa: PLC0415 - before the clock starts
-    import pandas  # noqa: PLC0415
+    import datasets
+    import pandas
 
     readers: dict[str, Callable[[], Any]] = {
         ".csv": lambda: pandas.read_csv(path),

@@ -34,7 +34,7 @@ MAX_LENGTH = 512
 @contextmanager
 def _materials(rows: int) -> Iterator[Path]:
     """A folder with a model and one file for each side, of the same questions and answers."""
-    from examples.stdlib_dataset import stdlib_rows  # noqa: PLC0415 - parses the library
+    from examples.stdlib_dataset import stdlib_rows
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -115,13 +115,13 @@ def tokenise(full: bool) -> list[Measure]:
 
 
 def _ours(folder: Path, cache: Path) -> tuple[float, int]:
-    import datasets  # noqa: PLC0415 - its imports are not what is measured
-    from transformers import AutoTokenizer  # noqa: PLC0415
+    import datasets
+    from transformers import AutoTokenizer
 
-    from backend_bridge.request_parser import parse_request  # noqa: PLC0415
-    from tasks.datasets.locate import Limits, locate_dataset  # noqa: PLC0415
-    from tasks.datasets.prepare import read_data, tokenise_data  # noqa: PLC0415
-    from tasks.datasets.report import Report  # noqa: PLC0415
+    from backend_bridge.request_parser import parse_request
+    from tasks.datasets.locate import Limits, locate_dataset
+    from tasks.datasets.prepare import read_data, tokenise_data
+    from tasks.datasets.report import Report
 
     datasets.disable_progress_bars()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
@@ -144,9 +144,9 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
 
 
 def _trl(folder: Path, cache: Path) -> tuple[float, int]:
-    from datasets import load_dataset  # noqa: PLC0415 - as above
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-    from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     model = AutoModelForCausalLM.from_pretrained(folder / "model")

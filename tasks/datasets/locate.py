@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -107,30 +106,16 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
 
 
 def _refuse_what_is_no_data(found: Path, roots: Sequence[Path]) -> None:
-    """A pipe or device never ends; a folder's parts may point out of the roots.
-
-    ``save_to_disk`` names its files in ``state.json``, and `datasets` follows whatever stands
-    there.
-    """
+    """A pipe or device never ends; links in a folder may point out of the roots."""
     if not (found.is_file() or found.is_dir()):
         raise DatasetError(f"The data set {found.name!r} is neither a file nor a folder.")
     for path in found.rglob("*") if found.is_dir() else ():
-        named = _files_named_in(path) if path.name == "state.json" else [path]
-        for part in named:
-            if not any(part.resolve().is_relative_to(root) for root in roots):
-                raise DatasetError(
-                    f"The data set folder {found.name!r} refers to a file outside of the folders "
-                    f"that jobs may read (in {path.name}).",
-                    "Write it again with save_to_disk.",
-                )
-
-
-def _files_named_in(state: Path) -> list[Path]:
-    try:
-        listed = json.loads(state.read_bytes())["_data_files"]
-        return [state, *(state.parent / entry["filename"] for entry in listed)]
-    except (ValueError, KeyError, TypeError):
-        return [state]  # not what save_to_disk writes: reading it says what is wrong
+        if not any(path.resolve().is_relative_to(root) for root in roots):
+            raise DatasetError(
+                f"The data set folder {found.name!r} refers to a file outside of the folders "
+                f"that jobs may read ({path.name}).",
+                "Put the file itself there.",
+            )
 
 
 def _store_inline(content: str, cache_dir: Path) -> Path:

@@ -47,6 +47,13 @@ def test_a_file_is_named_by_its_content(server: FileServer, tmp_path: Path) -> N
     assert found.name == "a.jsonl"
 
 
+def test_an_offline_hub_does_not_mean_an_offline_web(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch(server.url("/a.jsonl"), tmp_path, LIMITS).path.read_bytes() == CONTENT
+
+
 def test_a_changed_remote_file_is_noticed_and_an_unchanged_one_not_sent_again(
     server: FileServer, tmp_path: Path
 ) -> None:

@@ -72,10 +72,11 @@ def test_format_is_recognised_from_the_content(
     assert recognise_format(write(tmp_path / name, text)) == expected
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt"])
 @pytest.mark.parametrize("text", ["", " \n\n", "\ufeff"])
-def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(DatasetError, match="is empty"):
-        recognise_format(write(tmp_path / "a.jsonl", text))
+        recognise_format(write(tmp_path / name, text))
 
 
 @pytest.mark.parametrize(
@@ -223,9 +224,10 @@ def test_a_column_may_change_late(tmp_path: Path, read: Any) -> None:
 
 
 def test_csv_values_stay_text_however_late_a_type_changes(tmp_path: Path, read: Any) -> None:
-    lines = ["a,b", *(f"{n},{'x' * 500}" for n in range(20_000)), "not a number,NA"]
+    lines = ["a,b,c", *(f"{n},{'x' * 500}," for n in range(20_000)), "not a number,NA,late"]
     found = read(write(tmp_path / "a.csv", "\n".join(lines)))
-    assert (len(found), found[0]["a"], found[-1]) == (20_001, "0", {"a": "not a number", "b": "NA"})
+    assert (len(found), found[0]["a"], found[0]["c"]) == (20_001, "0", "")
+    assert found[-1] == {"a": "not a number", "b": "NA", "c": "late"}
 
 
 def test_latin_1_is_recognised(tmp_path: Path, read: Any) -> None:
