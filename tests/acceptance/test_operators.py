@@ -88,8 +88,10 @@ def test_flower_asks_for_its_password(flower: Flower, path: str) -> None:
     assert wrong.status_code == 401
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
-def test_terminate_in_flower_is_a_cancel(stack: Stack, flower: Flower, signal: str) -> None:
+@pytest.mark.parametrize(("signal", "shown"), [("SIGTERM", "SUCCESS"), ("SIGKILL", "REVOKED")])
+def test_terminate_in_flower_is_a_cancel(
+    stack: Stack, flower: Flower, signal: str, shown: str
+) -> None:
     job_id = f"terminated-{signal}"
     stack.submit(job_id, steps=100_000)
     stack.wait_for_step(job_id, 1)
@@ -98,6 +100,7 @@ def test_terminate_in_flower_is_a_cancel(stack: Stack, flower: Flower, signal: s
     assert not stack.training_processes()
     stack.wait_delivered(job_id)
     assert stack.backend.statuses(job_id) == ["running", "cancelled"]
+    flower.attempt(f"{job_id}:1", shown)
 
 
 def test_flower_without_a_password_takes_no_orders(stack: Stack) -> None:
