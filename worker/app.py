@@ -49,8 +49,7 @@ def _gpus_json() -> str:
 
 @signals.worker_init.connect
 def start_children(**_: Any) -> None:
-    """Before the pool child is forked."""
-    put_in_service()
+    """Before the pool child is forked; Redis may be away."""
     _slot_process().start()
     _courier().start()
 
@@ -64,6 +63,7 @@ def let_go_of_the_lifeline(**_: Any) -> None:
 @signals.worker_ready.connect
 def watch_children(sender: Any, **_: Any) -> None:
     """Start again what has died, from a timer of the main process's own loop."""
+    put_in_service()
     sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -59,10 +60,7 @@ def soak_once(seed: int, witness: Path) -> str:
                 f"nothing was hit by: {kill}"
                 for kill in sorted(KILLS - {f"kill {which}" for which in soak.killed})
             ]
-            for worker in stack.workers:
-                worker.terminate()
-            for worker in stack.workers:
-                worker.stop(30)
+            problems += end_workers(stack)
             wait_for("no slot is registered", lambda: not stack.redis.zcard("trainyard:slots"))
             problems += [f"is left: {p}" for p in stack.training_processes()]
         except BaseException as error:
@@ -75,6 +73,23 @@ def soak_once(seed: int, witness: Path) -> str:
                 print("\n".join([*soak.history, "", *problems]), flush=True)
         assert not problems, f"CHAOS_SEED={seed}: {problems}; see {KEPT / str(seed)}"
         return f"{evidence.tally()}; killed {', '.join(sorted(soak.killed))}"
+
+
+def end_workers(stack: Stack) -> list[str]:
+    """Told to stop, idle workers end; the log of one that does not has its stacks."""
+    for worker in stack.workers:
+        worker.terminate()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(worker.pid for worker in stack.workers):
+        time.sleep(0.1)
+    problems = []
+    for worker in stack.workers:
+        if worker.pid is not None:
+            problems.append(f"{worker.name} did not end within 30 s")
+            os.kill(worker.pid, signal.SIGUSR1)  # Celery writes its stacks
+            time.sleep(1)
+            worker.stop(1)
+    return problems
 
 
 def keep(seed: int, stack: Stack, witness: Path, soak: Soak) -> None:
