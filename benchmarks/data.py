@@ -32,8 +32,8 @@ _WORDS = re.findall(
 
 
 def reading(full: bool) -> list[Measure]:
-    """Rows for each format: 500 MB three times where ``full``, else 100 MB once (DATA_MB)."""
-    megabytes = int(os.environ.get("DATA_MB") or (500 if full else 100))
+    """Rows for each format: 500 MB (DATA_MB), three times where ``full``, else once."""
+    megabytes = int(os.environ.get("DATA_MB", "500"))
     measures: list[Measure] = []
     with tempfile.TemporaryDirectory(dir=os.environ.get("DATA_DIR")) as folder:
         for name, write in FILES.items():
@@ -56,11 +56,12 @@ def _measures(name: str, path: Path, megabytes: int, runs: int) -> list[Measure]
     memory, their_memory = ([run["peak_mb"] for run in each] for each in (ours, pandas))
     at_most_theirs = Target("ratio", "<=", 1)
     least = Target("value", "<=", MOST_MEMORY_MB[name])
+    label = "json_array" if name == "json" else name
     return [
-        Measure(f"read_{name}", "s", seconds, theirs, baseline, at_most_theirs, note=note),
-        Measure(f"read_{name}_memory", "MB", memory, their_memory, baseline, least, note=note),
+        Measure(f"data_{label}", "s", seconds, theirs, baseline, at_most_theirs, note=note),
+        Measure(f"data_{label}_memory", "MB", memory, their_memory, baseline, least, note=note),
         Measure(
-            f"read_{name}_again",
+            f"data_{label}_again",
             "s",
             [run["seconds"] for run in again],
             target=Target("value", "<=", 0.2),

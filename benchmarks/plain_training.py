@@ -1,16 +1,19 @@
 """What a plain worker does for a job: one script with the stock trainer, from nothing.
 
     python benchmarks/plain_training.py SPEC.json
+    python benchmarks/plain_training.py --imported    # a spec's path per line of its input
 
 The file holds ``model``, ``dataset`` (JSONL), ``output``, ``arguments`` (of ``trl.SFTConfig``),
 ``steps_file`` and optionally ``resume`` (a checkpoint folder) and ``print_lines_per_s``. Each end
 of an optimizer step is one line ``<monotonic s> <step>`` in ``steps_file``, as the hook of the
-other arm writes it. It is the baseline of the benchmarks, so it does nothing else.
+other arm writes it. It is the baseline of the benchmarks, so it does nothing else. With
+``--imported`` it imports first and forks for each spec: the work alone, without the imports.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,8 +41,7 @@ class NoteSteps(TrainerCallback):
             self._printed_to = now
 
 
-def main() -> None:
-    spec = json.loads(Path(sys.argv[1]).read_text())
+def train(spec: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec["model"]),
@@ -51,5 +53,14 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=spec.get("resume"))
 
 
+def serve() -> None:
+    print("imported", flush=True)
+    for path in sys.stdin:
+        if (child := os.fork()) == 0:
+            train(json.loads(Path(path.strip()).read_text()))
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[1] == "--imported" else train(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,8 +1,13 @@
 """What a training through the worker costs beside the same Trainer in a bare script.
 
-throughput    steps per second, in pairs of runs, each on one thread of torch
-start         `queued` with a free slot to the end of the first step, beside the same work in
-              a process that has imported everything; and where the time goes, by phase
+overhead                 steps per second in pairs of runs, each on one thread of torch; the
+                         tokens of a step are the same in both
+overhead_chatty          the same, both printing 1,000 lines a second
+overhead_slow_backend    the same, and the backend takes 5 s for each answer
+overhead_dead_backend    the same, and no backend is there
+start                    `queued` with a free slot to the end of the first step, model and data
+                         cached; beside the stock trainer in a fork of a process that has
+                         imported everything, and beside a script from nothing
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +27,12 @@ from benchmarks.lifecycle import ROOT, Bench, bench
 from benchmarks.measure import Measure, Target
 from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
-from tests.support.training import Preloaded, run_training
 
-_STEPS, _WARM_UP = 60, 10
+_STEPS, _WARM_UP = 150, 20
+_LINES_PER_S = 1000
 _SETTINGS = {"batch_size": 8, "learning_rate": 1e-3, "max_length": 64, "logging_steps": 10}
 _QUIET = {"eval_strategy": "no", "save_strategy": "no"}
+_DATA = {"eval_split": 0.0, "train_split": 1.0}
 _BARE = {
     "use_cpu": True,
     "bf16": False,
@@ -33,11 +41,12 @@ _BARE = {
     "learning_rate": _SETTINGS["learning_rate"],
     "max_length": _SETTINGS["max_length"],
     "logging_steps": _SETTINGS["logging_steps"],
-    "max_steps": _STEPS,
     "save_strategy": "no",
     "report_to": "none",
     "disable_tqdm": True,
 }
+_SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "plain_training.py")]
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 def make_model(folder: Path) -> Path:
@@ -60,110 +69,180 @@ def steps_per_second(steps: list[tuple[float, int]]) -> float:
     return (last - first) / (last_at - first_at)
 
 
-def _through_the_worker(on: Bench, job_id: str) -> float:
-    training = {**_SETTINGS, **_QUIET}
-    data = {"eval_split": 0.0, "train_split": 1.0}
-    on.stack.submit(
-        job_id, steps=_STEPS, model="small", dataset="bench.jsonl", training=training, data=data
+# ---------------------------------------------------------------- throughput
+
+
+def overhead(full: bool = False) -> list[Measure]:
+    return _overhead("overhead", 15 if full else 7, lines_per_s=0)
+
+
+def overhead_chatty(full: bool = False) -> list[Measure]:
+    return _overhead("overhead_chatty", 15 if full else 5, lines_per_s=_LINES_PER_S)
+
+
+def overhead_slow_backend(full: bool = False) -> list[Measure]:
+    def slow(on: Bench) -> None:
+        on.stack.backend.add_fault(latency_s=5.0, times=None)
+
+    return _overhead("overhead_slow_backend", 15 if full else 5, _LINES_PER_S, slow)
+
+
+def overhead_dead_backend(full: bool = False) -> list[Measure]:
+    def dead(on: Bench) -> None:
+        on.stack.backend.stop(keep=True)
+
+    return _overhead("overhead_dead_backend", 15 if full else 5, _LINES_PER_S, dead)
+
+
+def _overhead(name: str, pairs: int, lines_per_s: int, disturb: Any = None) -> list[Measure]:
+    """Through the worker and bare, one after the other in each pair, in turns first."""
+    ours: list[float] = []
+    bare: list[float] = []
+    hooks = {"OMP_NUM_THREADS": "1", "BENCH_LINES_PER_S": str(lines_per_s)}
+    with bench(**hooks) as on:
+        model = make_model(on.stack.models / "small")
+        rows = write_rows(on.stack.datasets / "bench.jsonl", 400)
+        jobs = [f"job-{number}" for number in range(pairs)]
+        tokens = {job_id: f"token-of-{job_id}" for job_id in jobs}
+        for job_id, token in tokens.items():
+            on.stack.backend.create_job(job_id, token)
+        if disturb:
+            disturb(on)
+        for number, (job_id, token) in enumerate(tokens.items()):
+            if number % 2:
+                bare.append(_bare(model, rows, lines_per_s))
+            ours.append(_through_the_worker(on, job_id, token))
+            if not number % 2:
+                bare.append(_bare(model, rows, lines_per_s))
+    target = Target("ratio", ">=", 0.98)
+    what = "the same Trainer in a bare script" + (", printing the same" if lines_per_s else "")
+    return [Measure(name, "steps/s", ours, bare, what, target)]
+
+
+def _through_the_worker(on: Bench, job_id: str, token: str) -> float:
+    body = on.stack.body(
+        job_id,
+        job_token=token,
+        steps=_STEPS,
+        model="small",
+        dataset="bench.jsonl",
+        training={**_SETTINGS, **_QUIET},
+        data=_DATA,
     )
+    on.stack.bridge.start(body)
     wait_for(f"{job_id} ends", lambda: len(on.steps(job_id)) >= _STEPS, timeout_s=300)
     on.wait_status(job_id, "completed")
     return steps_per_second(on.steps(job_id))
 
 
-def _bare(model: Path, rows: Path) -> float:
+def _bare(model: Path, rows: Path, lines_per_s: int) -> float:
+    with _plain_spec(model, rows, _STEPS, lines_per_s) as (spec, steps):
+        with (spec.parent / "output.txt").open("wb") as output:
+            subprocess.run(
+                [*_SCRIPT, str(spec)],
+                check=True,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **_ONE_THREAD},
+            )
+        return steps_per_second(_steps_in(steps))
+
+
+@contextmanager
+def _plain_spec(
+    model: Path, rows: Path, steps: int, lines_per_s: int = 0
+) -> Iterator[tuple[Path, Path]]:
+    """A specification for the script, and the file into which it writes its steps."""
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as name:
         folder = Path(name)
-        steps = folder / "steps"
         spec = {
             "model": str(model),
             "dataset": str(rows),
             "output": str(folder / "output"),
-            "steps_file": str(steps),
-            "arguments": _BARE,
+            "steps_file": str(folder / "steps"),
+            "arguments": {**_BARE, "max_steps": steps},
+            "print_lines_per_s": lines_per_s,
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        script = [sys.executable, str(ROOT / "benchmarks" / "plain_training.py")]
-        subprocess.run(
-            [*script, str(folder / "spec.json")],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
-        )
-        lines = [line.split() for line in steps.read_text().splitlines()]
-        return steps_per_second([(float(at), int(step)) for at, step in lines])
+        yield folder / "spec.json", folder / "steps"
 
 
-def throughput(full: bool = False) -> list[Measure]:
-    """Steps per second, through the worker and bare, one after the other in each pair."""
-    ours, bare = [], []
-    with bench(OMP_NUM_THREADS="1") as on:
-        model = make_model(on.stack.models / "small")
-        rows = write_rows(on.stack.home / "datasets" / "bench.jsonl", 400)
-        for number in range(15 if full else 3):
-            pair = [lambda n=number: ours.append(_through_the_worker(on, f"job-{n}"))]
-            pair.append(lambda: bare.append(_bare(model, rows)))
-            for run in pair if number % 2 else reversed(pair):
-                run()
-    target = Target("ratio", ">=", 0.98)
-    return [Measure("throughput", "steps/s", ours, bare, "the same Trainer, bare", target)]
+def _steps_in(path: Path) -> list[tuple[float, int]]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(float(at), int(step)) for at, step in map(str.split, lines)]
+
+
+# ---------------------------------------------------------------- start
 
 
 def start(full: bool = False) -> list[Measure]:
-    """From `queued` to the end of the first step, and the phases of it."""
+    """To the end of the first step, and where the time goes, by phase."""
     ours: list[float] = []
-    warm: list[float] = []
+    imported: list[float] = []
+    script: list[float] = []
     phases: dict[str, list[float]] = {}
-    with bench(OMP_NUM_THREADS="1") as on, Preloaded() as preloaded:
-        write_rows(on.stack.home / "datasets" / "bench.jsonl", 400)
+    with bench(**_ONE_THREAD) as on, _imported() as fork:
+        rows = write_rows(on.stack.datasets / "bench.jsonl", 400)
+        model = on.stack.models / "tiny"
         for number in range(16 if full else 6):
-            # The first of each fills the caches.
             job_id = f"start-{number}"
             asked = time.monotonic()
-            _submit_short(on, job_id)
+            on.stack.submit(
+                job_id,
+                steps=3,
+                dataset=rows.name,
+                training={**_SETTINGS, **_QUIET},
+                data=_DATA,
+            )
             took = on.first_step_after(job_id, asked) - asked
             on.wait_status(job_id, "completed")
-            seconds = on.stack.bridge.status(job_id)["result"]["seconds"]
-            first_step = _in_a_process_that_has_imported(on, preloaded, job_id)
-            if number:
+            forked, fresh = _forked(fork, model, rows), _fresh(model, rows)
+            if number:  # the first of each fills the caches
                 ours.append(took)
-                warm.append(first_step)
+                imported.append(forked)
+                script.append(fresh)
+                seconds = on.stack.bridge.status(job_id)["result"]["seconds"]
                 for name, value in seconds.items():
                     phases.setdefault(name, []).append(value)
-    more = [b - a for a, b in zip(warm, ours, strict=True)]
+    more = [b - a for a, b in zip(imported, ours, strict=True)]
+    faster, at_most = Target("ratio", ">=", 5), Target("value", "<=", 0.8)
     return [
-        Measure("start", "s", ours, warm, "a process that has imported everything"),
+        Measure("start", "s", ours, imported, "imported, then forked", at_most),
         Measure("start_more", "s more", more, target=Target("value", "<=", 0.5)),
+        Measure("start_vs_script", "s", ours, script, "a fresh script", faster, inverse=True),
         *(Measure(f"start_{name}", "s", values) for name, values in phases.items()),
     ]
 
 
-def _submit_short(on: Bench, job_id: str) -> None:
-    data = {"eval_split": 0.0, "train_split": 1.0}
-    training = {**_SETTINGS, **_QUIET}
-    on.stack.submit(job_id, steps=3, dataset="bench.jsonl", training=training, data=data)
+@contextmanager
+def _imported() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported everything, and forks for each specification it is told of."""
+    with subprocess.Popen(
+        [*_SCRIPT, "--imported"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **_ONE_THREAD},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "imported\n"
+        yield process
+        process.communicate()
 
 
-def _in_a_process_that_has_imported(on: Bench, preloaded: Preloaded, job_id: str) -> float:
-    """The same job in a fork of such a process, without the worker: seconds to its first step."""
-    config: dict[str, Any] = {
-        "model": {"name": "tiny"},
-        "training": {**_SETTINGS, **_QUIET, "max_steps": 3, "logging_steps": 1},
-        "data": {"eval_split": 0.0, "train_split": 1.0},
-    }
-    first: list[float] = []
+def _forked(fork: subprocess.Popen[str], model: Path, rows: Path) -> float:
+    assert fork.stdin is not None
+    with _plain_spec(model, rows, 3) as (spec, steps):
+        asked = time.monotonic()
+        fork.stdin.write(f"{spec}\n")
+        fork.stdin.flush()
+        wait_for("it has trained", lambda: len(_steps_in(steps)) == 3)
+        return _steps_in(steps)[0][0] - asked
 
-    def note(event: Any, _: Any) -> None:
-        if event.event == "metric" and not first:
-            first.append(time.monotonic())
 
-    asked = time.monotonic()
-    run = run_training(
-        on.stack.home,
-        {"execution_id": f"bare-{job_id}", "dataset_path": "bench.jsonl", "config": config},
-        models=on.stack.models,
-        preloaded=preloaded,
-        on_event=note,
-    )
-    assert run.outcome.outcome == "completed", run.log
-    return first[0] - asked
+def _fresh(model: Path, rows: Path) -> float:
+    with _plain_spec(model, rows, 3) as (spec, steps):
+        asked = time.monotonic()
+        subprocess.run([*_SCRIPT, str(spec)], check=True, capture_output=True)
+        return _steps_in(steps)[0][0] - asked

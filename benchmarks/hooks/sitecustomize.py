@@ -3,7 +3,8 @@
 Python imports this file at its start where the folder is on PYTHONPATH. In a slot process it
 waits for forks; each end of an optimizer step of a training is one line ``<monotonic s> <step>``
 in ``$BENCH_STEPS/<job>``. A job whose name starts with ``hung`` gets stuck in its third step, in
-native code, deaf to SIGTERM, with children in sessions of their own.
+native code, deaf to SIGTERM, with children in sessions of their own. With
+``BENCH_LINES_PER_S`` every training prints at that rate, as the baseline's script does.
 """
 
 from __future__ import annotations
@@ -32,9 +33,23 @@ def _after_fork() -> None:
 
     def noted(this: Any, args: Any, state: Any, control: Any) -> Any:
         _note(state.global_step)
+        _talk(state.global_step)
         return on_step_end(this, args, state, control)
 
     callbacks.CallbackHandler.on_step_end = noted
+
+
+_LINES_PER_S = float(os.environ.get("BENCH_LINES_PER_S", "0"))
+_printed_to = 0.0
+
+
+def _talk(step: int) -> None:
+    global _printed_to  # noqa: PLW0603 - one training a process
+    now = time.monotonic()
+    for number in range(int((now - _printed_to) * _LINES_PER_S) if _printed_to else 0):
+        print(f"step {step}: line {number} of a training that talks a lot")
+        _printed_to = now
+    _printed_to = _printed_to or now
 
 
 def _note(step: int) -> None:
