@@ -9,9 +9,10 @@ import time
 import uuid
 from pathlib import Path
 
-SETTLED_S = 2.0
+SETTLED_S = 0.1
+COARSELY_SETTLED_S = 2.0
 """A file changed later than this before it was hashed may change again within one tick of the file
-system's clock, unseen: its hash is not kept."""
+system's clock, unseen: its hash is not kept. Some clocks tick in seconds: their times are whole."""
 
 
 def content_of(path: Path, cache_dir: Path) -> str:
@@ -38,7 +39,8 @@ def _of_file(path: Path, cache_dir: Path) -> str:
     kept = _read_memo(memo)
     if kept is not None and kept["state"] == state:
         return str(kept["sha256"])
-    settled = time.time() - stat.st_ctime > SETTLED_S
+    tick = SETTLED_S if stat.st_ctime_ns % 10**9 else COARSELY_SETTLED_S
+    settled = time.time() - stat.st_ctime > tick
     with resolved.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if settled:

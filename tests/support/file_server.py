@@ -45,6 +45,8 @@ class FileServer:
         handler = type("OwnHandler", (Handler,), {"owner": self})
         self._server = ThreadingHTTPServer((self.host, self.port), handler)
         self._server.daemon_threads = True
+        # Clients that hang up are what this server is for.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.port = self._server.server_address[1]
         if self.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -52,7 +54,6 @@ class FileServer:
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-            self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self

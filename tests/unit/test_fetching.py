@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tasks.datasets.remote import addresses, http
+from tasks.datasets.remote import addresses, http, progress
 from tasks.datasets.remote.addresses import is_public
 from tasks.datasets.remote.fetch import fetch
 from tasks.datasets.remote.http import Limits
@@ -295,7 +295,7 @@ def test_progress_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(http, "SECONDS_BETWEEN_PROGRESS_LINES", 0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_PROGRESS_LINES", 0)
     server.files["/a.jsonl"] = CONTENT * 50
     with caplog.at_level(logging.INFO):
         fetch(server.url("/a.jsonl"), tmp_path, LIMITS)

@@ -122,19 +122,28 @@ def test_what_cannot_be_used_is_told(
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
-    [
-        ({"X_Error_Code": "RepoNotFound"}, "has no data set owner/set"),
-        ({"X_Error_Code": "RevisionNotFound"}, "no such revision"),
-        ({"X_Error_Code": "GatedRepo"}, "is gated"),
-    ],
+    ("status", "said"),
+    [(404, "has no data set owner/set"), (401, "does not show it"), (403, "is gated")],
 )
+@pytest.mark.parametrize("refusing", ["/api/datasets/owner/set", "file"])
 def test_each_refusal_of_the_hub_has_its_error(
-    hub: FileServer, tmp_path: Path, headers: dict[str, str], said: str
+    hub: FileServer, tmp_path: Path, status: int, said: str, refusing: str
 ) -> None:
-    status = 403 if "Gated" in str(headers) else 404
-    hub.answers["/api/datasets/owner/set"] = lambda to: to.answer(status, **headers)
+    publish(hub, {"train.jsonl": TRAIN})
+    path = next(iter(hub.files)) if refusing == "file" else refusing
+    hub.answers[path] = lambda to: to.answer(status)
     with pytest.raises(DatasetError, match=said):
+        fetch("owner/set", tmp_path, LIMITS)
+
+
+def test_a_hub_that_is_away_is_one_sentence(
+    hub: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.answers["/api/datasets/owner/set"] = lambda to: to.answer(200, b"<p>busy</p>")
+    with pytest.raises(DatasetError, match="is no JSON"):
+        fetch("owner/set", tmp_path, LIMITS)
+    monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
+    with pytest.raises(DatasetError, match=r"host of http://nowhere\.invalid/.* is not known"):
         fetch("owner/set", tmp_path, LIMITS)
 
 

@@ -2,6 +2,7 @@
 
 addresses  which addresses may be connected to, held at the connection itself
 http       one URL → one file, resumed where it broke off, one clear error for each failure
+failures   those errors; progress: how far it is
 store      URL → the file that was fetched, and whether the remote one has changed since
 s3, hub    objects of S3-compatible stores; data sets of the Hugging Face hub
 fetch      a reference of any kind → the file or folder to read

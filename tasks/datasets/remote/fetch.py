@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from tasks.datasets.remote import hub, s3
-from tasks.datasets.remote.http import Limits, too_large, without_secrets
+from tasks.datasets.remote.failures import Refused, too_large, without_secrets
+from tasks.datasets.remote.http import Limits
 from tasks.datasets.remote.store import DownloadStore, Fetched
 from tasks.errors import DatasetError
 
@@ -35,7 +36,7 @@ def fetch(reference: str, cache_dir: Path, limits: Limits) -> Fetched:
             f"Use one of {', '.join(f'{name}://' for name in SCHEMES)}, or a path below "
             "DATASET_ROOTS.",
         )
-    return _fetch_from_hub(wanted, store)
+    return _fetch_from_hub(wanted, store, limits)
 
 
 def _fetch_url(url: str, store: DownloadStore) -> Fetched:
@@ -65,15 +66,18 @@ def _fetch_s3(place: s3.Location, store: DownloadStore, limits: Limits) -> Fetch
     return Fetched(_as_folder(store, files), str(place))
 
 
-def _fetch_from_hub(wanted: hub.HubReference, store: DownloadStore) -> Fetched:
-    headers, files = hub.auth_headers(), hub.list_files(wanted)
-    size, limit = sum(file.size for file in files), store.limits.max_bytes
+def _fetch_from_hub(wanted: hub.HubReference, store: DownloadStore, limits: Limits) -> Fetched:
+    headers, files = hub.auth_headers(), hub.list_files(wanted, limits)
+    size, limit = sum(file.size for file in files), limits.max_bytes
     if size > limit:
         raise too_large(f"The data set {wanted}", size, limit)
-    fetched = [
-        (file.path, store.fetch_url(file.url, headers=headers, sha256=file.sha256).path)
-        for file in files
-    ]
+    try:
+        fetched = [
+            (file.path, store.fetch_url(file.url, headers=headers, sha256=file.sha256).path)
+            for file in files
+        ]
+    except Refused as error:
+        raise hub.refused(error, wanted) from error
     if len(fetched) == 1:
         return Fetched(fetched[0][1], PurePosixPath(fetched[0][0]).name)
     return Fetched(_as_folder(store, fetched), str(wanted))

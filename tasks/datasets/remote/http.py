@@ -8,35 +8,38 @@ import hashlib
 import json
 import logging
 import re
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.exceptions import (
-    ConnectionError as RequestsConnectionError,
-)
-from requests.exceptions import (
-    InvalidSchema,
-    InvalidURL,
-    RequestException,
-    SSLError,
-    Timeout,
-)
-from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from tasks.datasets.remote.addresses import PrivateAddress, open_session
+from tasks.datasets.remote.failures import (
+    PASSING,
+    BrokenOff,
+    Unreachable,
+    answered,
+    looks_like_a_web_page,
+    of_library,
+    private,
+    too_large,
+    web_page,
+    without_secrets,
+)
+from tasks.datasets.remote.progress import Progress
 from tasks.errors import DatasetError
 
 MOST_REDIRECTS = 10
 MOST_TRIES = 5
 SECONDS_BETWEEN_TRIES = 1.0
-SECONDS_BETWEEN_PROGRESS_LINES = 5.0
-SLOWEST_BYTES_PER_SECOND = 1000
 _BLOCK_BYTES = 256 * 1024
-_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +76,6 @@ class Validators:
         return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
 
 
-class Unreachable(DatasetError):
-    """The server did not answer, or not usefully: another time it may."""
-
-
-class _BrokenOff(Exception):
-    """The try failed in a way that another try may mend."""
-
-    def __init__(self, error: DatasetError) -> None:
-        self.error = error
-
-
 @dataclass
 class Download:
     """``url`` → the file ``part``, which may hold the beginning already.
@@ -103,7 +95,7 @@ class Download:
             for tries in range(1, MOST_TRIES + 1):
                 try:
                     return self._try(session, known)
-                except _BrokenOff as broken:
+                except BrokenOff as broken:
                     if tries == MOST_TRIES:
                         raise broken.error from broken
                     logger.warning("%s Trying again (%d of %d)", broken.error, tries, MOST_TRIES)
@@ -139,7 +131,7 @@ class Download:
         except PrivateAddress as error:
             raise private(self.shown, error.host) from error
         except (RequestException, HTTPError) as error:
-            raise _of_library(error, self.shown) from error
+            raise of_library(error, self.shown) from error
         self._meta.unlink(missing_ok=True)
         return found
 
@@ -180,29 +172,14 @@ class Download:
         status = response.status_code
         if status == 416:
             self._start_over()
-            raise _BrokenOff(self._answered(status))
-        if status in _PASSING:
-            raise _BrokenOff(self._answered(status))
+            raise BrokenOff(answered(self.shown, status))
+        if status in PASSING:
+            raise BrokenOff(answered(self.shown, status))
         if status != 200:
-            raise self._answered(status)
+            raise answered(self.shown, status)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind in ("text/html", "application/xhtml+xml"):
-            raise _web_page(self.shown)
-
-    def _answered(self, status: int) -> DatasetError:
-        if status in (404, 410):
-            return DatasetError(f"There is no file at {self.shown} ({status}).", "Check the URL.")
-        if status in (401, 403, 407):
-            return DatasetError(
-                f"{self.shown} is not open to this worker ({status}).",
-                "Give it a URL that needs no login (a signed one, say), or put the file under "
-                "DATASET_ROOTS.",
-            )
-        if status in _PASSING or status == 416:
-            return Unreachable(
-                f"The server of {self.shown} cannot answer now ({status}).", "Try again later."
-            )
-        return DatasetError(f"The server of {self.shown} answered {status}.", "Check the URL.")
+            raise web_page(self.shown)
 
     def _check_range(self, response: requests.Response, size: int) -> None:
         stated = re.fullmatch(
@@ -210,7 +187,7 @@ class Download:
         )
         if stated is None or int(stated.group(1)) != size:
             self._start_over()
-            raise _BrokenOff(
+            raise BrokenOff(
                 Unreachable(
                     f"The server of {self.shown} continued the download at another place.",
                     "Try again later.",
@@ -227,7 +204,7 @@ class Download:
             out.seek(size)
             for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
                 if out.tell() == 0 and looks_like_a_web_page(block):
-                    raise _web_page(self.shown)
+                    raise web_page(self.shown)
                 out.write(block)
                 if out.tell() > self.limits.max_bytes:
                     raise too_large(self.shown, None, self.limits.max_bytes)
@@ -242,7 +219,7 @@ class Download:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != digest:
                 self._start_over()
-                raise _BrokenOff(
+                raise BrokenOff(
                     Unreachable(
                         f"What {self.shown} sent is damaged: its {algorithm} is {found}, not "
                         f"{digest}.",
@@ -269,70 +246,16 @@ class Download:
         self.part.unlink(missing_ok=True)
 
 
-class Progress:
-    """A line in the log every few seconds, and an end to what is too slow."""
-
-    def __init__(self, shown: str, size: int, total: int | None, patience_s: float) -> None:
-        self._shown, self._total, self._patience_s = shown, total, patience_s
-        self._size = self._window_size = size
-        self._line_at = self._window_at = time.monotonic()
-
-    def at(self, size: int) -> None:
-        """``size`` bytes are there. Raises DatasetError where it takes for ever."""
-        now = time.monotonic()
-        if now - self._window_at > self._patience_s:
-            if size - self._window_size < SLOWEST_BYTES_PER_SECOND * self._patience_s:
-                raise Unreachable(
-                    f"The server of {self._shown} sends less than 1 kB/s.", "Try again later."
-                )
-            self._window_at, self._window_size = now, size
-        seconds = now - self._line_at
-        if seconds > SECONDS_BETWEEN_PROGRESS_LINES:
-            of = (
-                f" of {self._total / 1e6:,.0f} MB ({size / self._total:.0%})" if self._total else ""
-            )
-            speed = (size - self._size) / seconds / 1e6
-            logger.info(
-                "Downloaded %s MB%s of %s, %.1f MB/s", f"{size / 1e6:,.0f}", of, self._shown, speed
-            )
-            self._line_at, self._size = now, size
-
-
-def without_secrets(url: str) -> str:
-    """``url`` without user, password, parameters and fragment."""
-    scheme, _, rest = url.partition("://")
-    place = rest.partition("#")[0].partition("?")[0]
-    host, slash, path = place.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def looks_like_a_web_page(head: bytes) -> bool:
-    """Whether a file starts as HTML does."""
-    return head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
-
-
-def too_large(shown: str, size: int | None, limit: int) -> DatasetError:
-    """The error for more bytes than may be downloaded."""
-    what = f"is {size / 1e9:.3g} GB" if size else "is larger than was said"
-    return DatasetError(
-        f"{shown} {what}; at most {limit / 1e9:g} GB may be downloaded.",
-        "Use a smaller file, or raise MAX_DOWNLOAD_GB where the worker is started.",
-    )
-
-
-def private(shown: str, host: str) -> DatasetError:
-    """The error for an address that is not of the public internet."""
-    return DatasetError(
-        f"{shown} leads to a private address ({host}), which jobs may not reach.",
-        "Put the file under DATASET_ROOTS, or start the worker with ALLOW_PRIVATE_URLS=1.",
-    )
-
-
-def _web_page(shown: str) -> DatasetError:
-    return DatasetError(
-        f"{shown} is a web page, not a file of data.",
-        "Use the URL of the file itself: a page to log in, or to share, is often in the way.",
-    )
+def get_json(url: str, headers: Mapping[str, str], limits: Limits) -> Any:
+    """What the JSON at ``url`` says. Raises DatasetError."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder, "answer")
+        Download(url, part, limits, headers).run(Validators())
+        try:
+            return json.loads(part.read_bytes())
+        except ValueError as error:
+            shown = without_secrets(url)
+            raise Unreachable(f"{shown} answered with what is no JSON.", "Try again.") from error
 
 
 def _validators_of(response: requests.Response) -> Validators:
@@ -351,41 +274,3 @@ def _stated_sums(headers: Mapping[str, str]) -> dict[str, str]:
             except binascii.Error:
                 continue
     return sums
-
-
-def _of_library(error: Exception, shown: str) -> Exception:
-    """One clear error for each failure of requests and urllib3."""
-    if isinstance(error, InvalidURL | InvalidSchema):
-        return DatasetError(f"{shown} is no URL of a file: {error}", "Check the URL.")
-    if isinstance(error, SSLError):
-        return DatasetError(
-            f"The certificate of {shown} cannot be trusted: {_innermost(error)}",
-            "Mend the server's certificate, or set REQUESTS_CA_BUNDLE where the worker is started.",
-        )
-    if isinstance(error, Timeout | ReadTimeoutError):
-        what = f"The server of {shown} did not answer in time."
-    elif _caused_by(error, NameResolutionError):
-        return Unreachable(f"The host of {shown} is not known.", "Check the URL's host.")
-    elif _caused_by(error, ConnectionRefusedError) or "refused" in str(error):
-        what = f"The server of {shown} refuses connections."
-    elif isinstance(error, RequestsConnectionError) and "timed out" in str(error):
-        what = f"The server of {shown} did not answer in time."
-    else:
-        what = f"The download of {shown} broke off: {_innermost(error)}."
-    return _BrokenOff(Unreachable(what, "Try again later."))
-
-
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    reason = getattr(error, "reason", None) or next(iter(getattr(error, "args", ())), None)
-    while isinstance(error, BaseException):
-        if isinstance(error, kind):
-            return True
-        inner = getattr(error, "reason", None) or next(iter(error.args), None)
-        error = inner if isinstance(inner, BaseException) else error.__cause__
-    return isinstance(reason, kind)
-
-
-def _innermost(error: BaseException) -> str:
-    while isinstance(inner := next(iter(error.args), None), BaseException):
-        error = inner
-    return str(error).rstrip(".")

@@ -10,18 +10,13 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, get_token, hf_hub_url
 
 from tasks.datasets.folder import is_data_file
-from tasks.datasets.remote.http import Unreachable
+from tasks.datasets.remote.failures import Refused, Unreachable
+from tasks.datasets.remote.http import Limits, get_json
 from tasks.errors import DatasetError
 
 _REFERENCE = re.compile(
@@ -67,79 +62,76 @@ def auth_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def list_files(wanted: HubReference) -> list[HubFile]:
+def list_files(wanted: HubReference, limits: Limits) -> list[HubFile]:
     """The files of data, pinned to one commit. Raises DatasetError."""
-    info = _info(wanted)
+    info = _info(wanted, limits)
     below = [
-        sibling
-        for sibling in info.siblings or []
-        if not wanted.path
-        or sibling.rfilename == wanted.path
-        or sibling.rfilename.startswith(f"{wanted.path}/")
+        entry
+        for entry in info["siblings"]
+        if not wanted.path or f"{entry['rfilename']}/".startswith(f"{wanted.path}/")
     ]
     files = [
-        HubFile(
-            sibling.rfilename,
-            hf_hub_url(
-                wanted.repo,
-                sibling.rfilename,
-                repo_type="dataset",
-                revision=info.sha,
-                endpoint=_endpoint(),
-            ),
-            sibling.lfs.sha256 if sibling.lfs else None,
-            sibling.size or 0,
-        )
-        for sibling in below
-        if sibling.rfilename == wanted.path or is_data_file(PurePosixPath(sibling.rfilename))
+        _file_of(entry, wanted, info["sha"])
+        for entry in below
+        if entry["rfilename"] == wanted.path or is_data_file(PurePosixPath(entry["rfilename"]))
     ]
     if not files:
-        scripted = any(sibling.rfilename.endswith(".py") for sibling in below)
+        scripted = any(entry["rfilename"].endswith(".py") for entry in below)
         why = "only a loading script, which is never run" if scripted else "no file of data"
-        raise DatasetError(
-            f"The data set {wanted} has {why}"
-            + (f" below {wanted.path!r}." if wanted.path else "."),
-            _SCRIPT_HINT,
-        )
+        where = f" below {wanted.path!r}" if wanted.path else ""
+        raise DatasetError(f"The data set {wanted} has {why}{where}.", _SCRIPT_HINT)
     if not wanted.path:
         _refuse_several_configurations(info, wanted)
     return files
+
+
+def _file_of(entry: dict[str, Any], wanted: HubReference, commit: str) -> HubFile:
+    name = entry["rfilename"]
+    url = hf_hub_url(wanted.repo, name, repo_type="dataset", revision=commit, endpoint=_endpoint())
+    large = entry.get("lfs") or {}
+    return HubFile(name, url, large.get("sha256"), int(entry.get("size") or 0))
 
 
 def _endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
-def _info(wanted: HubReference) -> Any:
+def _info(wanted: HubReference, limits: Limits) -> dict[str, Any]:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise DatasetError(
             f"The data set {wanted} would be fetched from the hub, but HF_HUB_OFFLINE is set.",
             "Put the data set under DATASET_ROOTS.",
         )
+    url = f"{_endpoint()}/api/datasets/{wanted.repo}"
+    if wanted.revision:
+        url += f"/revision/{quote(wanted.revision, safe='')}"
     try:
-        return HfApi(endpoint=_endpoint()).dataset_info(
-            wanted.repo, revision=wanted.revision, files_metadata=True, timeout=30
-        )
-    except GatedRepoError as error:
-        raise DatasetError(
+        info = get_json(f"{url}?blobs=true", auth_headers(), limits)
+    except Refused as error:
+        raise refused(error, wanted) from error
+    if not isinstance(info, dict) or not {"sha", "siblings"} <= set(info):
+        raise Unreachable(f"The hub's answer for {wanted} has no list of files.", "Try again.")
+    return info
+
+
+def refused(error: Refused, wanted: HubReference) -> DatasetError:
+    """The hub's refusal in the hub's own terms."""
+    if error.status == 403:
+        return DatasetError(
             f"The data set {wanted} is gated at the hub, and this worker has no access to it.",
             "Accept its terms at the hub and set HF_TOKEN where the worker is started.",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise DatasetError(f"The data set {wanted.repo} has no such revision.") from error
-    except RepositoryNotFoundError as error:
-        raise DatasetError(
-            f"The hub has no data set {wanted.repo}, or does not show it to this worker.",
-            "Check the name; for a private one set HF_TOKEN where the worker is started.",
-        ) from error
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        raise Unreachable(f"The hub cannot be reached for {wanted}: {error}") from error
+        )
+    if error.status in (401, 404):
+        return DatasetError(
+            f"The hub has no data set {wanted}, or does not show it to this worker.",
+            "Check its name; for a private one set HF_TOKEN where the worker is started.",
+        )
+    return error
 
 
-def _refuse_several_configurations(info: Any, wanted: HubReference) -> None:
+def _refuse_several_configurations(info: dict[str, Any], wanted: HubReference) -> None:
     """One data set may hold several of different columns; which is meant must be said."""
-    card = info.card_data.to_dict() if info.card_data else {}
-    configurations = card.get("configs") or []
+    configurations = (info.get("cardData") or {}).get("configs") or []
     if len(configurations) > 1:
         names = ", ".join(str(each.get("config_name")) for each in configurations[:20])
         raise DatasetError(

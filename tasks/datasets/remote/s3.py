@@ -26,7 +26,9 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from tasks.datasets.remote.http import Limits, Progress, Unreachable, Validators, too_large
+from tasks.datasets.remote.failures import Unreachable, too_large
+from tasks.datasets.remote.http import Limits, Validators
+from tasks.datasets.remote.progress import Progress
 from tasks.errors import DatasetError
 
 MOST_TRIES = 5

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.datasets.remote.http import Download, Limits, Unreachable, Validators
+from tasks.datasets.remote.failures import Unreachable
+from tasks.datasets.remote.http import Download, Limits, Validators
 from tasks.errors import DatasetError
 
 _LONGEST_SUFFIX = 20
