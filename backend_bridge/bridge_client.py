@@ -60,6 +60,9 @@ class BridgeClient:
         points: list[dict[str, Any]] = self._call("GET", path)["metrics"]
         return points
 
+    def checkpoints(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/api/training/checkpoints/{quote(job_id, safe='')}")
+
     def cancel(self, job_id: str, *, force: bool) -> dict[str, Any]:
         path = f"/api/training/cancel/{quote(job_id, safe='')}"
         return self._call("POST", path, json={"force": force})

@@ -5,7 +5,6 @@ What a command alone needs it imports itself, so that ``--help`` comes at once.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,22 @@ import click
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.check_dataset import check_dataset
-from backend_bridge.settings import SettingsError, settings
+from backend_bridge.cli_admin import completion, prune
+from backend_bridge.cli_common import (
+    EXIT_CODES,
+    EXIT_REFUSED,
+    EXIT_SETTINGS,
+    as_json_option,
+    client,
+    echo_json,
+    job_id_argument,
+)
+from backend_bridge.cli_submit import ENDED, submit, watch
+from backend_bridge.settings import SettingsError
 
-EXIT_REFUSED, EXIT_SETTINGS = 1, 2
 FOLLOW_EVERY_S = 0.5
 FOLLOW_OVERLAP = 1000
 """Lines asked for again while old ones are being cut, since offsets move meanwhile."""
-ENDED = ("completed", "failed", "cancelled")
 
 
 class Commands(click.Group):
@@ -39,7 +47,9 @@ class Commands(click.Group):
             ctx.exit(EXIT_REFUSED)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="trainyard")
 def main() -> None:
     """Fine-tune language models on the GPUs that you have.
@@ -47,19 +57,6 @@ def main() -> None:
     `trainyard demo` shows a whole job on this machine; `trainyard up` starts the services and
     keeps them running. The other commands speak to the bridge of `up`.
     """
-
-
-main.add_command(check_dataset)
-
-
-def _client() -> BridgeClient:
-    current = settings()
-    key = current.bridge_api_key
-    return BridgeClient(current.bridge_url, key.get_secret_value() if key else None)
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-_job_id = click.argument("job_id")
 
 
 @main.command()
@@ -90,39 +87,13 @@ def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str
     sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
 
 
-@main.command(short_help="Submit the request in a JSON file.")
-@click.argument("request_file", type=click.File("r"))
-@_as_json
-def submit(request_file: Any, as_json: bool) -> None:
-    """Submit the request in REQUEST_FILE (JSON as the backend sends it; - for standard input).
-
-    With the development backend its row is made there first, as a backend of your own does.
-    """
-    from backend_bridge.own_backend import create_at_development_backend
-
-    try:
-        body = json.load(request_file)
-    except ValueError as error:
-        raise click.ClickException(f"{request_file.name} is no JSON: {error}") from None
-    client = _client()
-    create_at_development_backend(settings(), body)
-    answer = client.start(body)
-    if as_json:
-        _print_json(answer)
-        return
-    for field in answer["ignored"]:
-        click.echo(f"ignored: {field}", err=True)
-    where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
-    click.echo(f"{answer['job_id']} is {answer['status']}{where}")
-
-
 @main.command()
-@_as_json
+@as_json_option
 def ps(as_json: bool) -> None:
     """List all jobs, newest first."""
-    jobs = _client().jobs()
+    jobs = client().jobs()
     if as_json:
-        _print_json(jobs)
+        echo_json(jobs)
         return
     from backend_bridge.terminal import job_table, show
 
@@ -130,13 +101,19 @@ def ps(as_json: bool) -> None:
 
 
 @main.command()
-@_job_id
-@_as_json
-def status(job_id: str, as_json: bool) -> None:
-    """Show everything that is known of one job."""
-    job = _client().status(job_id)
+@job_id_argument
+@click.option("-f", "--follow", is_flag=True, help="Stay with it until it ends; Ctrl-C detaches.")
+@as_json_option
+def status(job_id: str, follow: bool, as_json: bool) -> None:
+    """Show everything that is known of one job.
+
+    With --follow the exit code tells how it ended.
+    """
+    if follow:
+        sys.exit(watch(client(), job_id, as_json=as_json))
+    job = client().status(job_id)
     if as_json:
-        _print_json(job)
+        echo_json(job)
         return
     from backend_bridge.terminal import job_details, show
 
@@ -144,7 +121,7 @@ def status(job_id: str, as_json: bool) -> None:
 
 
 @main.command()
-@_job_id
+@job_id_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; Ctrl-C detaches.")
 @click.option(
     "-n",
@@ -154,24 +131,30 @@ def status(job_id: str, as_json: bool) -> None:
     show_default=True,
     help="How many of the last lines.",
 )
-def logs(job_id: str, follow: bool, lines: int) -> None:
+@as_json_option
+def logs(job_id: str, follow: bool, lines: int, as_json: bool) -> None:
     """Print a job's log."""
-    client = _client()
-    page = client.logs(job_id, limit=lines, offset=-lines)
+    if as_json and follow:
+        raise click.UsageError("--follow prints lines: leave out --json")
+    bridge = client()
+    page = bridge.logs(job_id, limit=lines, offset=-lines)
+    if as_json:
+        echo_json(page)
+        return
     _echo_lines(page["logs"])
     if follow:
         seen = page["lines_cut"] + page["offset"] + len(page["logs"])
-        _interruptibly(job_id, lambda: _follow(client, job_id, seen))
+        _interruptibly(job_id, lambda: _follow(bridge, job_id, seen))
 
 
 @main.command()
-@_job_id
-@_as_json
+@job_id_argument
+@as_json_option
 def metrics(job_id: str, as_json: bool) -> None:
     """Print a job's metric points."""
-    points = _client().metrics(job_id)
+    points = client().metrics(job_id)
     if as_json:
-        _print_json(points)
+        echo_json(points)
         return
     from backend_bridge.terminal import metric_table, show
 
@@ -179,41 +162,55 @@ def metrics(job_id: str, as_json: bool) -> None:
 
 
 @main.command()
-@_job_id
-@_as_json
-def pause(job_id: str, as_json: bool) -> None:
-    """Pause a job: it finishes its step and writes a checkpoint."""
-    _print_answer(_client().pause(job_id), as_json)
+@job_id_argument
+@as_json_option
+def checkpoints(job_id: str, as_json: bool) -> None:
+    """List a job's checkpoints; resume --checkpoint takes their paths."""
+    answer = client().checkpoints(job_id)
+    if as_json:
+        echo_json(answer)
+        return
+    from backend_bridge.terminal import checkpoint_table, show
+
+    show(checkpoint_table(answer["checkpoints"]))
 
 
 @main.command()
-@_job_id
+@job_id_argument
+@as_json_option
+def pause(job_id: str, as_json: bool) -> None:
+    """Pause a job: it finishes its step and writes a checkpoint."""
+    _print_answer(client().pause(job_id), as_json)
+
+
+@main.command()
+@job_id_argument
 @click.option("--checkpoint", help="Go on from this one (checkpoints/checkpoint-N).")
-@_as_json
+@as_json_option
 def resume(job_id: str, checkpoint: str | None, as_json: bool) -> None:
     """Resume a paused job."""
-    _print_answer(_client().resume(job_id, checkpoint), as_json)
+    _print_answer(client().resume(job_id, checkpoint), as_json)
 
 
 @main.command("force-start")
-@_job_id
+@job_id_argument
 @click.option("--from-start", is_flag=True, help="Forget its checkpoints.")
-@_as_json
+@as_json_option
 def force_start(job_id: str, from_start: bool, as_json: bool) -> None:
     """Let a waiting job run next; queue a failed or cancelled one again."""
-    _print_answer(_client().force_start(job_id, from_start=from_start), as_json)
+    _print_answer(client().force_start(job_id, from_start=from_start), as_json)
 
 
 @main.command()
-@_job_id
+@job_id_argument
 @click.option("--force", is_flag=True, help="Kill its processes at once.")
-@_as_json
+@as_json_option
 def cancel(job_id: str, force: bool, as_json: bool) -> None:
     """Cancel a job."""
-    _print_answer(_client().cancel(job_id, force=force), as_json)
+    _print_answer(client().cancel(job_id, force=force), as_json)
 
 
-def _follow(client: BridgeClient, job_id: str, seen: int) -> None:
+def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
     """Print new lines until the job has ended and nothing is left to print.
 
     ``seen`` lines of all were printed before. The bridge keeps the newest lines alone, so that
@@ -221,9 +218,9 @@ def _follow(client: BridgeClient, job_id: str, seen: int) -> None:
     """
     cut = 0
     while True:
-        ended = client.status(job_id)["status"] in ENDED
+        ended = bridge.status(job_id)["status"] in ENDED
         overlap = min(cut, FOLLOW_OVERLAP)
-        page = client.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
+        page = bridge.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
         cut = page["lines_cut"]
         if page["offset"] > max(seen - cut, 0):
             continue  # older lines were cut since the last answer: what we want moved down
@@ -252,13 +249,13 @@ def _echo_lines(lines: list[str]) -> None:
 
 def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(answer)
+        echo_json(answer)
     else:
         click.echo(answer["message"])
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+for _command in (submit, check_dataset, completion, prune):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

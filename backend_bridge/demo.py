@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
-from backend_bridge.demo_view import ProgressView, summary
+from backend_bridge.demo_view import summary
 from backend_bridge.own_backend import create_row
+from backend_bridge.progress_view import ProgressView
 from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, free_ports
 from backend_bridge.settings import settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backend_bridge import error_kinds
+from backend_bridge import cli_reference, error_kinds
 from backend_bridge.server import make_app
 from backend_bridge.settings import read_settings
 
@@ -21,7 +21,11 @@ def openapi() -> str:
     return json.dumps(app.openapi(), indent=1, sort_keys=True) + "\n"
 
 
-DOCUMENTS = {"docs/openapi/bridge.json": openapi, "docs/errors.md": error_kinds.as_markdown}
+DOCUMENTS = {
+    "docs/openapi/bridge.json": openapi,
+    "docs/errors.md": error_kinds.as_markdown,
+    "docs/commands.md": cli_reference.as_markdown,
+}
 
 
 def main() -> None:

@@ -87,6 +87,26 @@ def job_details(job: dict[str, Any]) -> Table:
     return table
 
 
+def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
+    """One row a checkpoint."""
+    table = Table(box=None, header_style="bold")
+    for column in ("checkpoint", "step", "epoch", "loss", "eval", "size", "written", ""):
+        table.add_column(column, no_wrap=True)
+    for item in checkpoints:
+        marks = [word for word in ("best", "latest") if item[f"is_{word}"]]
+        table.add_row(
+            plain(item["path"]),
+            str(item["step"]),
+            number(item["epoch"]),
+            number(item["train_loss"]),
+            number(item["eval_loss"]),
+            f"{item['size_bytes'] / 1e6:,.1f} MB",
+            item["created_at"][:19].replace("T", " "),
+            ", ".join(marks),
+        )
+    return table
+
+
 def metric_table(points: list[dict[str, Any]]) -> Table:
     """One row a point; a column for each field that occurs."""
     columns = list(dict.fromkeys(name for point in points for name in point))

@@ -14,6 +14,7 @@ from backend_bridge import cli
 from backend_bridge.contract import ErrorKind, ErrorReport, JobStatus
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
+from backend_bridge.settings import settings
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
 from tests.support.requests import request_body
@@ -145,7 +146,7 @@ def test_where_the_bridge_is_looked_for(
 def test_the_key_is_sent(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     trainyard("ps")
     monkeypatch.setenv("BRIDGE_API_KEY", "k3y")
-    cli.settings.cache_clear()
+    settings.cache_clear()
     trainyard("ps")
     assert [call.authorization for call in bridge.calls] == [None, "Bearer k3y"]
 

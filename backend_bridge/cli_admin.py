@@ -1,0 +1,56 @@
+"""The commands of `trainyard` that look after the yard itself: prune, doctor, selftest."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from backend_bridge.cli_common import EXIT_REFUSED, as_json_option, echo_json, settings
+
+
+@click.command()
+@click.option("--days", type=click.FloatRange(min=0), help="Instead of RETENTION_DAYS.")
+@click.option("--models", is_flag=True, help="The trained models of such jobs as well.")
+@as_json_option
+def prune(days: float | None, models: bool, as_json: bool) -> None:
+    """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches.
+
+    Couriers do this by themselves once an hour. Trained models stay, unless --models is given.
+    """
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    from backend_bridge.redis_connection import connect  # noqa: PLC0415
+    from backend_bridge.retention import Retention  # noqa: PLC0415
+
+    current = settings()
+    try:
+        retention = Retention(connect(current.redis_location), current)
+        pruned = retention.prune(current.retention_days if days is None else days, models=models)
+    except (RedisError, OSError) as error:
+        click.echo(f"trainyard: not pruned: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    if as_json:
+        echo_json(pruned.as_dict())
+        return
+    click.echo(
+        f"{pruned.jobs} jobs forgotten, {pruned.folders} job folders and {pruned.caches} caches "
+        f"removed ({pruned.bytes / 1e6:,.1f} MB), {pruned.stream_entries} old replies"
+    )
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete commands, options and job ids.
+
+    \b
+    trainyard completion bash >> ~/.bashrc
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    made = get_completion_class(shell)
+    assert made is not None, "the choice names shells that click knows"
+    root = ctx.find_root().command
+    click.echo(made(root, {}, "trainyard", "_TRAINYARD_COMPLETE").source())

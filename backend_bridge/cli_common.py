@@ -1,0 +1,43 @@
+"""What the commands of `trainyard` share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from backend_bridge.bridge_client import BridgeClient, BridgeError
+from backend_bridge.settings import SettingsError, settings
+
+EXIT_REFUSED, EXIT_SETTINGS = 1, 2
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    refused or failed; the sentence on stderr says why
+  2    wrong usage or wrong settings
+  130  ended by Ctrl-C"""
+
+__all__ = ["settings"]  # the commands read them through here
+
+
+def client() -> BridgeClient:
+    """The bridge of the settings."""
+    current = settings()
+    key = current.bridge_api_key
+    return BridgeClient(current.bridge_url, key.get_secret_value() if key else None)
+
+
+def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        return [j["job_id"] for j in client().jobs() if j["job_id"].startswith(incomplete)]
+    except (BridgeError, SettingsError):
+        return []  # a shell that completes shows no error
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+job_id_argument = click.argument("job_id", shell_complete=_known_jobs)
+
+
+def echo_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))

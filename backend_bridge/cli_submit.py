@@ -1,0 +1,123 @@
+"""`trainyard submit`, and staying with a job."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from typing import Any
+
+import click
+
+from backend_bridge.bridge_client import BridgeClient
+from backend_bridge.cli_common import as_json_option, client, echo_json, settings
+
+FOLLOW_EVERY_S = 0.5
+ENDED = ("completed", "failed", "cancelled")
+_FLAGS = {
+    "model": "config.model.name",
+    "dataset": "dataset_path",
+    "method": "config.training.method",
+    "epochs": "config.training.num_epochs",
+    "steps": "config.training.max_steps",
+    "batch_size": "config.training.batch_size",
+    "learning_rate": "config.training.learning_rate",
+    "lora": "config.training.use_lora",
+    "name": "name",
+    "job_id": "execution_id",
+    "token": "job_token",
+    "priority": "priority",
+}
+
+
+@click.command(short_help="Submit a job: a YAML or JSON file, flags, or both.")
+@click.argument("request_file", type=click.File("r"), required=False)
+@click.option("--model", help="Hub name or folder of the base model.")
+@click.option("--dataset", help="Path below DATASET_ROOTS, or what else the worker can reach.")
+@click.option("--method", help="sft, dpo, orpo, cpt or rlhf.")
+@click.option("--epochs", type=float, help="Times that the data set is gone through.")
+@click.option("--steps", type=int, help="Optimizer steps at most.")
+@click.option("--batch-size", type=int, help="Rows of one micro-batch.")
+@click.option("--learning-rate", type=float)
+@click.option("--lora", is_flag=True, default=None, help="Train an adapter, not the whole model.")
+@click.option("--name", help="What people call the job.")
+@click.option("--job-id", help="Its id; made where there is none.")
+@click.option("--token", envvar="JOB_TOKEN", help="The backend's token for this job.")
+@click.option("--priority", type=click.IntRange(0, 9), help="0 runs first.")
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
+@click.option("-f", "--follow", is_flag=True, help="Stay with the job; Ctrl-C detaches.")
+@as_json_option
+def submit(
+    request_file: Any, assignments: tuple[str, ...], follow: bool, as_json: bool, **flags: Any
+) -> None:
+    """Submit the request in REQUEST_FILE (- for standard input), with the flags on top.
+
+    \b
+    trainyard submit request.yaml --epochs 1 --follow
+    trainyard submit --model tiny --dataset chats.jsonl --set config.seed=7
+
+    With the development backend its row is made there first, as a backend of your own does; a
+    backend of your own makes the token too. With --follow the exit code tells how the job ended.
+    """
+    from backend_bridge.own_backend import create_at_development_backend  # noqa: PLC0415
+    from backend_bridge.request_file import (  # noqa: PLC0415
+        RequestFileError,
+        read_request,
+        with_flags,
+    )
+
+    if request_file is None and not any(flags.values()) and not assignments:
+        raise click.UsageError("give a request file, or --model and --dataset")
+    current = settings()
+    try:
+        body = read_request(request_file.read(), request_file.name) if request_file else {}
+        body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{request_file.name} is no JSON: {error}") from None
+    except RequestFileError as error:
+        raise click.ClickException(str(error)) from None
+    if body.get("job_token") is None and "backend_url" not in current.model_fields_set:
+        body["job_token"] = secrets.token_urlsafe(32)
+    bridge = client()
+    create_at_development_backend(current, body)
+    answer = bridge.start(body)
+    if as_json:
+        echo_json(answer)
+    else:
+        for field in answer["ignored"]:
+            click.echo(f"ignored: {field}", err=True)
+        where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
+        click.echo(f"{answer['job_id']} is {answer['status']}{where}")
+    if follow:
+        sys.exit(watch(bridge, answer["job_id"], as_json=as_json))
+
+
+def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
+    """Show a job until it has ended. 0 where it completed or a person detached, else 1."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from backend_bridge.progress_view import ProgressView  # noqa: PLC0415
+
+    console = Console(stderr=as_json)
+    try:
+        with ProgressView(console) as view:
+            while True:
+                job = bridge.status(job_id)
+                view.update(job)
+                if job["status"] in ENDED:
+                    break
+                time.sleep(FOLLOW_EVERY_S)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nDetached; the job goes on. Back to it: trainyard status -f {job_id}", err=True
+        )
+        return 0
+    if as_json:
+        echo_json(job)
+    elif job["status"] == "failed":
+        click.echo(f"{job_id} failed: {job['error']}", err=True)
+        if job["error_hint"]:
+            click.echo(f"hint: {job['error_hint']}", err=True)
+    else:
+        click.echo(f"{job_id} is {job['status']}")
+    return 0 if job["status"] == "completed" else 1

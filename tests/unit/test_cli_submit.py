@@ -1,0 +1,228 @@
+"""`trainyard submit` from files and flags, and staying with a job."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from backend_bridge import cli, cli_submit, progress_view
+from backend_bridge.contract import ErrorKind, ErrorReport, JobStatus
+from backend_bridge.job_record import Job
+from backend_bridge.job_view import status_view
+from backend_bridge.request_file import RequestFileError, read_request, with_flags
+from backend_bridge.request_parser import parse_request
+from backend_bridge.settings import settings
+from tests.support.fake_bridge import FakeBridge
+
+ROOT = Path(__file__).parents[2]
+YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
+        monkeypatch.setattr(cli_submit, "FOLLOW_EVERY_S", 0)
+        monkeypatch.setattr(progress_view, "LINE_EVERY_S", -1)
+        answer = {"job_id": "j", "status": "queued", "queue_position": 1, "ignored": []}
+        bridge.answers["POST", "/api/training/execute"] = 200, answer
+        yield bridge
+
+
+def trainyard(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli.main, arguments, input=stdin, env={"COLUMNS": "200"})
+
+
+def job(status: JobStatus, **fields: Any) -> dict[str, Any]:
+    return status_view(Job("j", status, 1, 0.0, 0.0, model="tiny", **fields), None)
+
+
+# ---------------------------------------------------------------- files and flags
+
+
+def test_flags_go_on_top_of_a_yaml_file(bridge: FakeBridge, tmp_path: Path) -> None:
+    file = tmp_path / "request.yaml"
+    file.write_text(YAML)
+    done = trainyard(
+        *("submit", str(file), "--epochs", "1", "--job-id", "mine", "--token", "t"),
+        *("--set", "config.seed=7", "--set", "config.training.packing=true"),
+    )
+    assert (done.exit_code, done.stdout) == (0, "j is queued, position 1\n")
+    assert bridge.calls[0].body == {
+        "config": {
+            "model": {"name": "tiny"},
+            "training": {"num_epochs": 1.0, "packing": True},
+            "seed": 7,
+        },
+        "dataset_path": "a.jsonl",
+        "execution_id": "mine",
+        "job_token": "t",
+    }
+
+
+def test_flags_alone_make_a_request(bridge: FakeBridge) -> None:
+    done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--lora", "--token", "t")
+    assert done.exit_code == 0, done.output
+    body = bridge.calls[0].body
+    assert re.fullmatch(r"job-[0-9a-f]{8}", body["execution_id"])
+    request = parse_request(body)
+    assert (request.config.model.name, request.dataset_path) == ("tiny", "a")
+    assert request.config.training.use_lora
+
+
+def test_a_token_is_made_for_the_development_backend_alone(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainyard("submit", "--model", "tiny", "--dataset", "a")
+    assert "job_token" not in bridge.calls[0].body
+    monkeypatch.delenv("BACKEND_URL")
+    settings.cache_clear()
+    monkeypatch.setattr("backend_bridge.own_backend.create_at_development_backend", lambda *_: None)
+    trainyard("submit", "--model", "tiny", "--dataset", "a")
+    assert len(bridge.calls[-1].body["job_token"]) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "give a request file, or --model and --dataset"),
+        (["--set", "no-value"], 1, "write path=value"),
+        (["-", "--set", "config.model.name.x=1"], 1, "name is no object in the file"),
+        (["no-such-file.yaml"], 2, "No such file"),
+    ],
+)
+def test_wrong_usage(bridge: FakeBridge, arguments: list[str], code: int, sentence: str) -> None:
+    done = trainyard("submit", *arguments, stdin=YAML)
+    assert (done.exit_code, sentence in done.stderr) == (code, True), done.stderr
+    assert bridge.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "sentence"),
+    [
+        ("{", "a.json", "a.json is no JSON"),
+        ("{", "-", "- is no JSON"),
+        ("a: [", "a.yaml", "neither JSON nor YAML"),
+        ("!!python/object/apply:os.system ['true']", "a.yaml", "neither JSON nor YAML"),
+        ("- 1", "a.yaml", "holds no request"),
+        ("", "a.yaml", "holds no request"),
+    ],
+)
+def test_files_that_are_no_request(text: str, name: str, sentence: str) -> None:
+    with pytest.raises(RequestFileError, match=sentence):
+        read_request(text, name)
+
+
+def test_a_file_is_not_changed_by_flags() -> None:
+    body = {"config": {"training": {"num_epochs": 3}}}
+    assert with_flags(body, {"config.training.num_epochs": 1}, [])["config"] != body["config"]
+    assert body == {"config": {"training": {"num_epochs": 3}}}
+
+
+# ---------------------------------------------------------------- staying with a job
+
+
+def test_following_shows_loss_speed_time_and_gpu(bridge: FakeBridge) -> None:
+    point = {
+        "train_loss": 1.5,
+        "tokens_per_second": 12345.6,
+        "gpu_utilization_percent": 87.0,
+        "gpu_memory_allocated_gb": 11.25,
+    }
+    progress = {"step": 5, "total_steps": 20, "remaining_seconds": 65}
+    running = job(JobStatus.RUNNING, progress=progress, point=point)
+    answers = iter([running, job(JobStatus.COMPLETED)])
+    bridge.answers["GET", "/api/training/status/j"] = lambda _: (200, next(answers))
+    done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--follow")
+    assert done.exit_code == 0
+    parts = ("step 5/20", "loss 1.5", "1:05 left", "12,346 tokens/s", "GPU 87% 11.2 GB")
+    assert all(part in done.stdout for part in parts), done.stdout
+    assert done.stdout.endswith("j is completed\n")
+
+
+def test_a_followed_job_that_fails_is_exit_code_1_with_its_hint(bridge: FakeBridge) -> None:
+    error = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
+    answer = job(JobStatus.FAILED, error=error)
+    bridge.answers["GET", "/api/training/status/j"] = 200, answer
+    done = trainyard("status", "-f", "j")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == ["j failed: No rows.", "hint: Add some."]
+
+
+def test_ctrl_c_detaches_and_says_how_to_come_back(bridge: FakeBridge) -> None:
+    def interrupted(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.RUNNING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_submit.time, "sleep", interrupted)
+        done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--follow")
+    assert done.exit_code == 0
+    assert "trainyard status -f j" in done.stderr
+
+
+def test_following_for_programs_prints_json_alone(bridge: FakeBridge) -> None:
+    bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.COMPLETED)
+    done = trainyard("status", "-f", "--json", "j")
+    assert json.loads(done.stdout)["status"] == "completed"
+
+
+# ---------------------------------------------------------------- every command
+
+
+def commands() -> dict[str, click.Command]:
+    return dict(cli.main.commands)
+
+
+NO_FIGURES = {"up", "demo", "completion"}
+"""They serve, show or print a script: nothing for a program to read."""
+
+
+@pytest.mark.parametrize("name", sorted(commands().keys() - NO_FIGURES))
+def test_every_command_speaks_json(name: str) -> None:
+    assert "--json" in {text for option in commands()[name].params for text in option.opts}
+
+
+def test_checkpoints(bridge: FakeBridge) -> None:
+    item = {
+        "path": "checkpoints/checkpoint-4", "epoch": 1.0, "step": 4, "eval_loss": 1.5,
+        "train_loss": 2.0, "size_bytes": 2_500_000, "created_at": "2026-01-02T03:04:05+00:00",
+        "is_best": True, "is_latest": False,
+    }  # fmt: skip
+    answer = {"job_id": "j", "checkpoints": [item], "best_checkpoint": item["path"]}
+    bridge.answers["GET", "/api/training/checkpoints/j"] = 200, answer
+    line = trainyard("checkpoints", "j").stdout.splitlines()[1]
+    assert line.split() == [
+        *("checkpoints/checkpoint-4", "4", "1", "2", "1.5"),
+        *("2.5", "MB", "2026-01-02", "03:04:05", "best"),
+    ]
+    assert json.loads(trainyard("checkpoints", "j", "--json").stdout) == answer
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    done = trainyard("completion", shell)
+    assert done.exit_code == 0
+    assert "_TRAINYARD_COMPLETE" in done.stdout
+
+
+def test_job_ids_are_completed_and_errors_are_not_shown(bridge: FakeBridge) -> None:
+    def completed() -> str:
+        words = {"_TRAINYARD_COMPLETE": "bash_complete", "COMP_WORDS": "trainyard status mat"}
+        done = CliRunner().invoke(
+            cli.main, [], env={**words, "COMP_CWORD": "2"}, prog_name="trainyard"
+        )
+        return done.stdout.strip()
+
+    assert completed() == ""
+    answer = {"jobs": [{"job_id": "math-1"}, {"job_id": "other"}]}
+    bridge.answers["GET", "/api/training/jobs"] = 200, answer
+    assert completed() == "plain,math-1"
