@@ -132,9 +132,10 @@ def write_parquet(path: Path, size: int) -> None:
     rows = size // 700
     schema = pyarrow.schema([("question", pyarrow.string()), ("answer", pyarrow.string())])
     with pyarrow.parquet.ParquetWriter(path, schema, compression="none") as writer:
-        for _ in range(0, rows, 10_000):
+        group = min(rows, 200_000)
+        for _ in range(0, rows, group):
             # Texts of their own, or the dictionary of Parquet would make the file small.
-            columns = [[_text(draw) for _ in range(10_000)] for _ in range(2)]
+            columns = [[_text(draw) for _ in range(group)] for _ in range(2)]
             writer.write_table(pyarrow.table(columns, schema=schema))
 
 

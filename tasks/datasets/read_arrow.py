@@ -19,8 +19,8 @@ _DAMAGED = (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError)
 def read_parquet(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[Batch]:
     """Yield the batches. Raises DatasetError where the file is damaged."""
     try:
-        # Without pre_buffer, which holds all of a row group's bytes.
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        # Buffered, or all bytes of a row group, which may be all of the file, would be held.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
                 yield Batch(batch)
     except _DAMAGED as error:

@@ -12,6 +12,7 @@ from backend_bridge.request_parser import parse_request
 from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
+from tests.support.file_server import FileServer
 from tests.support.models import make_tiny_model
 from tests.support.training import write_jsonl
 
@@ -60,6 +61,26 @@ def test_a_fine_data_set(tmp_path: Path, model: str) -> None:
     assert report.tokens is not None and report.trained_tokens is not None
     assert 0 < report.trained_tokens < report.tokens
     assert report.lines()
+
+
+def test_a_data_set_by_url_is_checked_where_the_settings_allow_it(tmp_path: Path) -> None:
+    content = write_jsonl(tmp_path / "a.jsonl", QA).read_bytes()
+    config = parse_request(
+        {"config": {"model": {"name": "-"}}, "dataset_path": "x", "job_token": "tok-of-a-test"}
+    ).config
+    with FileServer(files={"/a.jsonl": content}) as server:
+        spec = CheckSpec(
+            path=server.url("/a.jsonl"),
+            config=config,
+            with_model=False,
+            model_roots=[],
+            cache_dir=str(tmp_path / "cache"),
+        )
+        assert "private address" in str(check(spec).error)
+        small = {"allow_private_urls": True, "max_download_gb": 1e-6}
+        assert "MAX_DOWNLOAD_GB" in check(spec.model_copy(update=small)).hint
+        report = check(spec.model_copy(update={"allow_private_urls": True}))
+        assert (report.exit_code, report.rows) == (0, 20)
 
 
 def test_without_a_model_it_says_what_is_missing(tmp_path: Path) -> None:

@@ -6,15 +6,19 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import pytest
 
+from backend_bridge.settings import read_settings
 from tasks.datasets.locate import Limits, locate_dataset, resolve_beneath
 from tasks.datasets.parts import open_parts
 from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
+from worker.supervisor import Supervisor
 
 
 def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:
@@ -94,3 +98,18 @@ def test_a_saved_folder_in_an_archive_cannot_point_out_of_it(tmp_path: Path, nam
         archive.writestr("dataset_info.json", "{}")
     with pytest.raises(DatasetError, match="is damaged"):
         open_parts(tmp_path / "a.zip", tmp_path / "cache")
+
+
+def test_the_settings_reach_the_training() -> None:
+    settings = read_settings(max_download_gb=7, allow_private_urls=True)
+    job = SimpleNamespace(resume_from="", from_start=False)
+    supervisor: Any = SimpleNamespace(
+        settings=settings,
+        job=job,
+        job_id="job",
+        attempt=1,
+        slot=SimpleNamespace(name="host-0"),
+        job_dir=settings.job_dir("job"),
+    )
+    spec = Supervisor._spec(supervisor)
+    assert (spec.max_download_gb, spec.allow_private_urls) == (7, True)
