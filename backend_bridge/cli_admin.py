@@ -40,6 +40,27 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
 
 
 @click.command()
+@as_json_option
+def doctor(as_json: bool) -> None:
+    """Look for what is wrong with this yard, and say what to do.
+
+    Redis, slots, versions, disk, GPU and driver, backend, bridge, clocks, and what the backend has
+    not got. Exit code 1 where something fails; a warning alone is no failure.
+    """
+    from backend_bridge.doctor import examine  # noqa: PLC0415
+
+    findings = examine(settings())
+    failed = any(finding.level == "failure" for finding in findings)
+    if as_json:
+        echo_json({"ok": not failed, "findings": [finding.as_dict() for finding in findings]})
+    else:
+        from backend_bridge.terminal import finding_table, show  # noqa: PLC0415
+
+        show(finding_table(findings))
+    sys.exit(EXIT_REFUSED if failed else 0)
+
+
+@click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

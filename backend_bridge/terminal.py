@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -104,6 +105,36 @@ def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
             item["created_at"][:19].replace("T", " "),
             ", ".join(marks),
         )
+    return table
+
+
+class Shown(Protocol):
+    """One line of a table of findings."""
+
+    @property
+    def check(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+    @property
+    def mend(self) -> str: ...
+
+
+_LEVELS = {"ok": "green", "warning": "yellow", "failure": "red"}
+
+
+def finding_table(findings: Iterable[Shown]) -> Table:
+    """One row a finding; what to do stands below it."""
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = plain(finding.sentence)
+        if finding.mend:
+            text.append(f"\n→ {finding.mend}")
+        table.add_row(finding.check, Text(finding.level, style=_LEVELS[finding.level]), text)
     return table
 
 

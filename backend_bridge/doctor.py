@@ -1,0 +1,244 @@
+"""`trainyard doctor`: what is wrong with a yard, and what to do about it.
+
+Every check is a function that gives findings; one that cannot be made says so as a finding.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import pynvml
+import requests
+from packaging.requirements import Requirement
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend_bridge.delivery_report import delivery_report
+from backend_bridge.redis_connection import UnsuitableRedis, check, connect
+from backend_bridge.settings import Settings, SettingsError
+from backend_bridge.slots import SlotRegistry
+
+CLOCK_SKEW_S = 2.0
+LAG_S = 60.0
+DISK_LOW_GB, DISK_FULL_GB = 20.0, 2.0
+DRIVER_OLDEST = 525
+"""The oldest driver branch that CUDA 12 runs on."""
+HTTP_TIMEOUT_S = 5.0
+_START = "Start the services with `trainyard up`, or set REDIS_URL to a Redis that runs."
+Level = Literal["ok", "warning", "failure"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``sentence``: what is so; ``mend``: what to do about it, "" where nothing is to do."""
+
+    check: str
+    level: Level
+    sentence: str
+    mend: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every check; takes a few seconds at most where nothing answers."""
+    findings = [*_versions(), *_disk(settings), *_gpus(), *_backend(settings), *_bridge(settings)]
+    try:
+        redis = connect(settings.redis_location, retries=0)
+    except SettingsError as error:
+        return [_no_redis(str(error).partition(". Start")[0] + "."), *findings]
+    with redis:
+        try:
+            return [*_redis(redis), *_slots(redis), *findings, *_delivery(redis)]
+        except RedisError as error:
+            return [_no_redis(f"Redis does not answer ({type(error).__name__})."), *findings]
+
+
+def _no_redis(sentence: str) -> Finding:
+    return Finding("redis", "failure", sentence, _START)
+
+
+def _redis(redis: Redis) -> Iterator[Finding]:
+    try:
+        warnings = check(redis)
+    except UnsuitableRedis as error:
+        yield Finding("redis", "failure", str(error), "Set it in redis.conf and restart Redis.")
+    else:
+        for warning in warnings:
+            yield Finding("redis", "warning", warning, "Set appendonly yes in redis.conf.")
+    started = time.perf_counter()
+    seconds, micros = redis.time()
+    taken_s = time.perf_counter() - started
+    version = redis.info("server")["redis_version"]
+    yield Finding("redis", "ok", f"Redis {version} answers in {1000 * taken_s:.1f} ms.")
+    yield _clock("redis", seconds + micros / 1e6)
+
+
+def _clock(whose: str, theirs: float) -> Finding:
+    skew_s = abs(time.time() - theirs)
+    if skew_s <= CLOCK_SKEW_S:
+        return Finding("clocks", "ok", f"The clock agrees with that of the {whose}.")
+    return Finding(
+        "clocks",
+        "warning",
+        f"This machine's clock and that of the {whose} differ by {skew_s:.0f} s.",
+        "Let both keep time by NTP; leases go by Redis's clock, log lines by the workers'.",
+    )
+
+
+def _slots(redis: Redis) -> Iterator[Finding]:
+    registry = SlotRegistry(redis)
+    alive = registry.alive()
+    if alive:
+        names = ", ".join(slot.name for slot in alive)
+        yield Finding("slots", "ok", f"{len(alive)} slots are alive: {names}.")
+    else:
+        mend = "Start them with `trainyard up`, or `celery -A worker.app worker -Q gpu -c 1`."
+        yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
+    for name, reason in registry.out_of_service().items():
+        mend = "End what holds its GPU, then restart its worker."
+        yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
+
+
+def _delivery(redis: Redis) -> Iterator[Finding]:
+    report = delivery_report(redis)
+    count = sum(report.set_aside_counts.values())
+    if count:
+        newest = report.set_aside[0]
+        yield Finding(
+            "delivery",
+            "warning",
+            f"{count} messages were set aside, the newest of job {newest.job_id}: {newest.reason}",
+            "The backend will not get them. Mend what it refuses; 401 means another job token.",
+        )
+    for route in report.missing_routes:
+        mend = "Add it (examples/nextjs has it); its messages are kept and sent then."
+        yield Finding("delivery", "failure", f"The backend lacks {route} (405).", mend)
+    lag_s = report.oldest_age_s
+    if lag_s > LAG_S:
+        job = report.waiting[0]
+        sentence = f"{len(report.waiting)} jobs wait for the backend, the oldest for {lag_s:.0f} s."
+        why = f" The last try failed: {job.last_error}" if job.last_error else ""
+        mend = "See that a worker or the bridge runs, and that the backend answers."
+        yield Finding("delivery", "warning", sentence + why, mend)
+    elif not count and not report.missing_routes:
+        yield Finding("delivery", "ok", "The backend has got everything.")
+
+
+def _backend(settings: Settings) -> Iterator[Finding]:
+    url = settings.backend_url
+    try:
+        answer = requests.get(url, timeout=HTTP_TIMEOUT_S, allow_redirects=False)
+    except requests.RequestException as error:
+        yield Finding(
+            "backend",
+            "failure",
+            f"No backend answers at {url} ({type(error).__name__}); reports wait for it.",
+            "Start it, or set BACKEND_URL to where it is.",
+        )
+        return
+    if answer.status_code >= requests.codes.server_error:
+        mend = "Look into the backend's own log."
+        yield Finding("backend", "warning", f"{url} answers {answer.status_code}.", mend)
+    else:
+        yield Finding("backend", "ok", f"The backend answers at {url}.")
+    try:
+        yield _clock("backend", parsedate_to_datetime(answer.headers["Date"]).timestamp())
+    except (KeyError, ValueError):
+        yield Finding("clocks", "ok", "The backend does not tell its time.")
+
+
+def _bridge(settings: Settings) -> Iterator[Finding]:
+    url = f"{settings.bridge_url}/health"
+    try:
+        health = requests.get(url, timeout=HTTP_TIMEOUT_S).json()
+        sentence = f"The bridge {health['version']} answers at {settings.bridge_url}."
+    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        mend = "Start it with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT."
+        sentence = f"No bridge answers at {settings.bridge_url} ({type(error).__name__})."
+        yield Finding("bridge", "failure", sentence, mend)
+        return
+    yield Finding("bridge", "ok", sentence)
+
+
+def _gpus() -> Iterator[Finding]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        if not _has_nvidia_hardware():
+            yield Finding("gpu", "ok", "This machine has no NVIDIA GPU: jobs train on its CPU.")
+            return
+        mend = "Install the driver, or load it (nvidia-smi should list the GPU)."
+        yield Finding("gpu", "failure", f"There is a GPU and no working driver: {error}.", mend)
+        return
+    try:
+        driver = str(pynvml.nvmlSystemGetDriverVersion())
+        count = pynvml.nvmlDeviceGetCount()
+        if int(driver.partition(".")[0]) < DRIVER_OLDEST:
+            mend = f"Update it to {DRIVER_OLDEST} or later."
+            yield Finding("driver", "warning", f"The driver {driver} is old for CUDA 12.", mend)
+        for number in range(count):
+            yield _gpu(number, driver)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(number: int, driver: str) -> Finding:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    free_gb, total_gb = int(memory.free) / 1e9, int(memory.total) / 1e9
+    sentence = f"{name}, driver {driver}: {free_gb:.1f} of {total_gb:.1f} GB free."
+    return Finding("gpu", "ok", sentence)
+
+
+def _has_nvidia_hardware() -> bool:
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    classes = (path.with_name("class") for path in vendors if path.read_text().strip() == "0x10de")
+    return any(path.read_text().startswith("0x03") for path in classes)  # a display controller
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    home = settings.trainyard_home
+    place = next(path for path in (home, *home.parents) if path.exists())
+    free_gb = shutil.disk_usage(place).free / 1e9
+    sentence = f"{free_gb:.1f} GB are free for {home}."
+    mend = "Make room: `trainyard prune`, save_total_limit in requests, or another TRAINYARD_HOME."
+    if free_gb < DISK_FULL_GB:
+        yield Finding("disk", "failure", sentence, mend)
+    elif free_gb < DISK_LOW_GB:
+        yield Finding("disk", "warning", sentence, mend)
+    else:
+        yield Finding("disk", "ok", sentence)
+    memory = psutil.virtual_memory()
+    yield Finding(
+        "memory", "ok", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free."
+    )
+
+
+def _versions() -> Iterator[Finding]:
+    wrong = []
+    for text in metadata.requires("trainyard") or ():
+        requirement = Requirement(text)
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            continue  # the bridge needs no torch, and nothing at work needs the tests' packages
+        if found.partition("+")[0] not in requirement.specifier:
+            wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+    version = f"Trainyard {metadata.version('trainyard')}, Python {platform.python_version()}"
+    if wrong:
+        mend = "Run `make setup`."
+        yield Finding("versions", "warning", f"{version}; {'; '.join(wrong)}.", mend)
+    else:
+        yield Finding("versions", "ok", f"{version} and every package in its range.")
