@@ -22,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
 )
 
@@ -378,16 +379,18 @@ class DistributedConfig(Section):
 
     Each process has its own GPU (on a machine without one: a share of the cores) and takes its own
     micro-batch: the effective batch is ``batch_size * gradient_accumulation_steps * processes``.
+    With ``ddp`` each holds the whole model; with ``fsdp`` a share of it, its gradients and the
+    optimizer's state.
     """
 
     processes: Annotated[int, Field(ge=1, le=64), _NOT_BOOL] = 1
-    strategy: Literal["ddp"] = "ddp"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
 
-    @field_validator("strategy", mode="before")
+    @field_validator("strategy")
     @classmethod
-    def _only_ddp(cls, value: Any) -> Any:
-        if value == "fsdp":
-            raise ValueError("fsdp is not built yet: this version shards nothing, send 'ddp'")
+    def _something_to_share(cls, value: str, info: ValidationInfo) -> str:
+        if value == "fsdp" and info.data.get("processes") == 1:
+            raise ValueError("fsdp shares a model between processes: send 'processes' of 2 or more")
         return value
 
 
@@ -473,6 +476,24 @@ class TrainingConfig(Section):
     def processes(self) -> int:
         """Processes that train together."""
         return self.distributed.processes if self.distributed else 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a share of the model (FSDP)."""
+        return self.distributed is not None and self.distributed.strategy == "fsdp"
+
+    @field_validator("distributed")
+    @classmethod
+    def _what_can_be_sharded(
+        cls, value: DistributedConfig | None, info: ValidationInfo
+    ) -> DistributedConfig | None:
+        if value is None or value.strategy != "fsdp":
+            return value
+        if info.data.get("method") == "rlhf":
+            raise ValueError("rlhf samples answers, which fsdp does not: send strategy 'ddp'")
+        if any((info.data.get("quantization") or {}).values()):
+            raise ValueError("fsdp shares no quantised model: send strategy 'ddp'")
+        return value
 
     @field_validator("eval_strategy", "save_strategy", mode="before")
     @classmethod

@@ -5,18 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.disk import full_disk
 from tasks.samplers import LengthGroupedSampler, row_lengths
-
-if TYPE_CHECKING:
-    _Base = Any
-else:
-    _Base = object
+from tasks.sharding import ShardedTrainer
 
 
-class ExactTrainer(_Base):  # type: ignore[misc]  # transformers is not type-checked here
+class ExactTrainer(ShardedTrainer):
     """Mixin for a ``transformers.Trainer``.
 
     Orders rows by seed and epoch alone, counts the micro-batches of the epoch that were consumed

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy
 import torch
+from torch.distributed.tensor import DTensor
 
 from backend_bridge.contract import Receipt
 from tasks.errors import ResumeMismatch
@@ -59,6 +60,8 @@ def _sort_key(key: Any) -> tuple[str, Any]:
 
 
 def _tensor_bytes(tensor: torch.Tensor) -> Iterator[bytes | memoryview]:
+    if isinstance(tensor, DTensor):
+        tensor = tensor.to_local()  # this process's share
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
     for start in range(0, flat.numel(), _HASH_BYTES):
         yield flat[start : start + _HASH_BYTES].cpu().numpy().data

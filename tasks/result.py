@@ -38,6 +38,7 @@ def save_result(
     if config.training.load_best_model_at_end:
         load_best(trainer, checkpoints_dir)
     if not ranks.is_first:
+        trainer.give_share()
         return {}
     figures = summary(trainer, reporter, data, phases.seconds)
     history = trainer.state.log_history
@@ -61,7 +62,7 @@ def load_best(trainer: Any, checkpoints_dir: Path) -> None:
 def can_merge(config: JobConfig) -> bool:
     """Whether a merged copy is wanted and can be made."""
     training = config.training
-    if not training.merge_adapter:
+    if not training.merge_adapter or training.sharded:
         return False
     quantised = any((training.quantization or {}).values())
     if not training.use_lora or quantised:

@@ -98,7 +98,7 @@ def fingerprint(config: JobConfig, model_config: Any, data_sha256: str) -> dict[
         "method": config.training.method,
         "adapter": "none" if lora is None else f"LoRA, r {lora.r}, {lora.target_modules}",
         "data set": data_sha256,
-        "processes": str(config.training.processes),
+        "processes": f"{config.training.processes}{', sharded' if config.training.sharded else ''}",
     }
 
 

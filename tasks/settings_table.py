@@ -112,7 +112,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.dataloader_pin_memory", "dataloader_pin_memory", adapt=adaptation.pin_memory,
             note="on with a GPU"),
     Setting("training.pretokenize", used_by="the data set: rows are always tokenised beforehand"),
-    Setting("training.distributed", used_by="the number of processes, each with its own batch"),
+    Setting("training.distributed", used_by="the number of processes, each with its own batch, and "
+            "whether each has the whole model (`ddp`) or a share of it (`fsdp`)"),
     Setting("training.retry_out_of_memory", used_by="half the micro-batch with twice the "
             "accumulation, from the last checkpoint, where memory is too small"),
     Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),
@@ -144,7 +145,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("evaluation.metrics", ignored="loss and perplexity are always reported"),
     Setting("evaluation.eval_steps", used_by="training.eval_steps"),
     Setting("tensorboard", used_by="`report_to`; its files lie in the job's folder"),
-    Setting("predictions", used_by="samples of the model's answers at each eval"),
+    Setting("predictions", used_by="samples of the model's answers at each eval; not with `fsdp`"),
     Setting("provider", ignored="the worker trains on its own machine"),
     Setting("tools", ignored="it means nothing to a training"),
     Setting("seed", "seed"),

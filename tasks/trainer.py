@@ -153,7 +153,7 @@ def _train(
     pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
     listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
 
-    if ranks.is_first:
+    if ranks.is_first and not config.training.sharded:
         add_predictions(trainer, config, data, job_dir)
     if start is not None:
         logger.info("Resuming from the checkpoint of step %d", start.manifest.step)
@@ -243,6 +243,7 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_default_handler()
     transformers.utils.logging.enable_propagation()
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
     # Only encoding is parallel, and only in this process; loader workers do not encode.
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
 

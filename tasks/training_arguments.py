@@ -82,6 +82,8 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
     values["greater_is_better"] = not (values["metric_for_best_model"] or "loss").endswith("loss")
     if context.training.processes > 1:
         values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
+    if context.training.sharded:
+        _shard(context, values)
     dtype, quantization = _model_dtype(context, values), _quantization(context)
     return Arguments(
         values,
@@ -90,6 +92,26 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         quantization,
         context.training.save_total_limit or DEFAULT_CHECKPOINTS_KEPT,
     )
+
+
+def _shard(context: Context, values: dict[str, Any]) -> None:
+    """FSDP2; what does not go with it is said."""
+    values["fsdp"] = True
+    recompute = False
+    if not context.training.use_lora:
+        # Around what is gathered, else it is gathered twice; but PEFT finds no adapter in there.
+        recompute, values["activation_checkpointing"] = values["activation_checkpointing"], False
+    values["fsdp_config"] = {"version": 2, "activation_checkpointing": recompute}
+    if context.training.use_lora and context.config.lora and context.config.lora.bias != "none":
+        raise ConfigurationError(
+            "config.lora.bias cannot be trained with config.training.distributed.strategy fsdp.",
+            "Leave lora.bias out, or send the strategy ddp.",
+        )
+    predictions = context.config.predictions
+    if predictions is not None and predictions.enabled:
+        context.ignored("predictions", "no process has the whole model to answer with (fsdp)")
+    if context.training.merge_adapter:
+        context.ignored("training.merge_adapter", "no process has the whole model (fsdp)")
 
 
 def _rlhf_arguments(context: Context) -> dict[str, Any]:

@@ -12,7 +12,11 @@ from tests.support.process_tree import wait_until
 from tests.support.stack import Stack
 
 STEPS = 40
-TWO: dict[str, Any] = {"distributed": {"processes": 2}, "logging_steps": 5}
+STRATEGIES = ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)]
+
+
+def two(strategy: str) -> dict[str, Any]:
+    return {"distributed": {"processes": 2, "strategy": strategy}, "logging_steps": 5}
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +30,27 @@ def weights(stack: Stack, job_id: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_paused_and_resumed_it_ends_with_the_same_weights(stack: Stack) -> None:
-    stack.submit("whole", steps=STEPS, training=TWO)
-    stack.wait("whole", "completed")
-    stack.submit("paused", steps=STEPS, training=TWO)
-    stack.wait_for_step("paused", 3)
-    assert stack.bridge.pause("paused")["success"]
-    job = stack.wait("paused", "paused")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_paused_and_resumed_it_ends_with_the_same_weights(stack: Stack, strategy: str) -> None:
+    whole, paused = f"whole-{strategy}", f"paused-{strategy}"
+    stack.submit(whole, steps=STEPS, training=two(strategy))
+    stack.wait(whole, "completed")
+    stack.submit(paused, steps=STEPS, training=two(strategy))
+    stack.wait_for_step(paused, 3)
+    assert stack.bridge.pause(paused)["success"]
+    job = stack.wait(paused, "paused")
     assert 0 < int(str(job["current_step"])) < STEPS
     wait_until(lambda: not stack.training_processes())
-    stack.bridge.resume("paused")
-    stack.wait("paused", "completed")
-    assert weights(stack, "paused") == weights(stack, "whole")
+    stack.bridge.resume(paused)
+    stack.wait(paused, "completed")
+    assert weights(stack, paused) == weights(stack, whole)
 
 
-def test_a_forced_cancel_leaves_no_rank(stack: Stack) -> None:
-    stack.submit("forced", steps=100_000, training=TWO)
-    stack.wait_for_step("forced", 3)
-    stack.bridge.cancel("forced", force=True)
-    stack.wait("forced", "cancelled")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_forced_cancel_leaves_no_rank(stack: Stack, strategy: str) -> None:
+    job = f"forced-{strategy}"
+    stack.submit(job, steps=100_000, training=two(strategy))
+    stack.wait_for_step(job, 3)
+    stack.bridge.cancel(job, force=True)
+    stack.wait(job, "cancelled")
     assert not stack.training_processes()

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from backend_bridge.checkpoint_manifest import verify
 from backend_bridge.contract import (
@@ -35,6 +37,7 @@ ROWS = [
     for n in range(32)
 ]
 TWO = {"distributed": {"processes": 2, "strategy": "ddp"}}
+LORA: dict[str, Any] = {"use_lora": True, "lora_config": {"r": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,11 @@ def weights(run: Run) -> list[str]:
     return [hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.safetensors")]
 
 
+def tensors(run: Run) -> dict[str, torch.Tensor]:
+    [path] = (run.job_dir / "model").glob("*.safetensors")
+    return load_file(path)
+
+
 def numbers(*runs: Run) -> list[tuple[Any, ...]]:
     return [
         (m.step, m.epoch, m.train_loss, m.eval_loss, m.learning_rate, m.grad_norm)
@@ -98,26 +106,43 @@ def figures(run: Run) -> list[dict[str, float]]:
     return [m.model_dump(include=set(names), exclude_none=True) for m in run.of(Metric)]
 
 
-@pytest.mark.parametrize("kind", ["full", "group by length, accumulated", "lora", "dpo"])
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [
+        ("full", "ddp"),
+        ("full", "fsdp"),
+        ("group by length, accumulated", "ddp"),
+        pytest.param("group by length, accumulated", "fsdp", marks=pytest.mark.slow),
+        ("lora", "ddp"),
+        pytest.param("lora", "fsdp", marks=pytest.mark.slow),
+        ("dpo", "ddp"),
+        pytest.param("dpo", "fsdp", marks=pytest.mark.slow),
+        pytest.param("orpo", "fsdp", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_train_as_one_with_twice_the_batch(
-    kind: str, models: Path, home: Path, preloaded: Preloaded
+    kind: str, strategy: str, models: Path, home: Path, preloaded: Preloaded
 ) -> None:
-    more = {
+    more: Mapping[str, Any] = {
         "full": {"eval_strategy": "steps", "eval_steps": 3},
         "group by length, accumulated": {"group_by_length": True, "gradient_accumulation_steps": 2},
         "lora": {"use_lora": True, "lora_config": {"r": 4, "dropout": 0.0}},
         "dpo": {"method": "dpo", "beta": 0.2},
+        "orpo": {"method": "orpo"},
     }[kind]
+    # ORPO takes the mean over the tokens of each process's own rows: two are no one.
+    alone = TWO if kind == "orpo" else {"batch_size": 4}
+    several = {"distributed": {"processes": 2, "strategy": strategy}}
     runs = []
-    for name, training in (("one", {"batch_size": 4}), ("two", TWO)):
+    for name, training in (("one", alone), ("two", several)):
         asked = request(
-            f"{name}-{kind[:4].strip()}",
+            f"{name}-{strategy}-{kind[:4].strip()}",
             {**more, "eval_batch_size": 4, **training},
             eval_split=0.25 if kind == "full" else 0,
         )
-        if kind == "dpo":
+        if kind in ("dpo", "orpo"):
             asked["dataset_path"] = "pairs.jsonl"
-            pairs = [
+            pairs: list[Mapping[str, Any]] = [
                 {"prompt": f"{n} plus 1?", "chosen": f"It is {n + 1}.", "rejected": "no" * (n % 4)}
                 for n in range(1, 32)
                 if n % 4
@@ -132,12 +157,31 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert [two.outcome.result[k] for k in same] == [one.outcome.result[k] for k in same]
     assert "each step trains on" in two.log
     assert two.log.count("step 6/6, epoch") == 1, "the other rank repeats nothing"
+    saved, expected = tensors(two), tensors(one)
+    assert saved.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.allclose(saved[name], tensor, atol=2e-3), name
 
 
-def test_a_pause_is_exact_in_every_rank(models: Path, home: Path, preloaded: Preloaded) -> None:
-    more = {**TWO, "logging_steps": 3, "num_epochs": 2, "max_steps": None, "batch_size": 4}
+@pytest.mark.parametrize(
+    ("strategy", "kind"),
+    [
+        ("ddp", "full"),
+        pytest.param("fsdp", "full", marks=pytest.mark.slow),
+        pytest.param("fsdp", "lora", marks=pytest.mark.slow),
+    ],
+)
+def test_a_pause_is_exact_in_every_rank(
+    strategy: str, kind: str, models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    lora = {**LORA, "gradient_checkpointing": True} if kind == "lora" else {}
+    several = {"distributed": {"processes": 2, "strategy": strategy}, **lora}
+    more = {**several, "logging_steps": 3, "num_epochs": 2, "max_steps": None, "batch_size": 4}
     whole = run_training(
-        home, request("whole", more, model="dropout"), models=models, preloaded=preloaded
+        home,
+        request(f"whole-{strategy}-{kind}", more, model="dropout"),
+        models=models,
+        preloaded=preloaded,
     )
     assert whole.outcome.outcome == "completed", whole.log
 
@@ -152,7 +196,7 @@ def test_a_pause_is_exact_in_every_rank(models: Path, home: Path, preloaded: Pre
         for attempt, pause_at in enumerate(((5,), ()), start=1):
             run = run_training(
                 home,
-                request("paused", more, model="dropout"),
+                request(f"paused-{strategy}-{kind}", more, model="dropout"),
                 models=models,
                 preloaded=preloaded,
                 parking=parking if attempt == 1 else None,
@@ -171,6 +215,9 @@ def test_a_pause_is_exact_in_every_rank(models: Path, home: Path, preloaded: Pre
     manifest = verify(first.job_dir / first.of(Checkpoint)[0].path)
     for name in ("rng_state_0.pth", "rng_state_1.pth", "receipt-1.json", "loss_sums-1.json"):
         assert name in manifest.files
+    weights_name = "adapter_model.safetensors" if kind == "lora" else "model.safetensors"
+    assert weights_name in manifest.files
+    assert "pytorch_model_fsdp.bin" not in manifest.files
     assert second.outcome.outcome == "completed", second.log
     assert numbers(*runs) == numbers(whole)
     assert weights(second) == weights(whole)
@@ -178,8 +225,36 @@ def test_a_pause_is_exact_in_every_rank(models: Path, home: Path, preloaded: Pre
     assert left == found.model_copy(update={"when": "paused"})
 
 
+@pytest.mark.slow
+def test_a_shared_model_goes_back_to_its_best_checkpoint(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    more = {
+        "distributed": {"processes": 2, "strategy": "fsdp"},
+        "learning_rate": 5.0,  # so that it gets worse
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "load_best_model_at_end": True,
+        "merge_adapter": True,
+        "gradient_checkpointing": True,
+    }
+    asked = request("best", more, eval_split=0.25)
+    asked["config"]["predictions"] = {"enabled": True}
+    run = run_training(home, asked, models=models, preloaded=preloaded)
+    assert run.outcome.outcome == "completed", run.log
+    [best] = [point for point in run.of(Checkpoint) if point.is_best][-1:]
+    assert best.step < 6
+    [written] = (run.job_dir / best.path).glob("*.safetensors")
+    expected, saved = load_file(written), tensors(run)
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[name], expected[name]) for name in expected)
+    for path in ("predictions", "training.merge_adapter"):
+        assert f"Ignored: config.{path}: no process has the whole model" in run.log
+
+
 def test_the_ranks_draw_different_random_numbers(home: Path) -> None:
-    folder = home / "jobs" / "paused" / "checkpoints" / "checkpoint-5"
+    folder = home / "jobs" / "paused-ddp-full" / "checkpoints" / "checkpoint-5"
     first, other = (
         Receipt.model_validate_json((folder / name).read_bytes())
         for name in ("receipt.json", "receipt-1.json")

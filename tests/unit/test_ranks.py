@@ -7,8 +7,9 @@ import socket
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from backend_bridge.contract import JobConfig, RequestInvalid
+from backend_bridge.contract import JobConfig, RequestInvalid, TrainingConfig
 from backend_bridge.request_parser import parse_request
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError, Paused, Stopped
@@ -40,7 +41,7 @@ def test_one_process_is_the_default() -> None:
         ({"processes": 0}, "processes", "greater than or equal to 1"),
         ({"processes": 65}, "processes", "less than or equal to 64"),
         ({"processes": True}, "processes", "number"),
-        ({"processes": 2, "strategy": "fsdp"}, "strategy", "fsdp is not built yet"),
+        ({"processes": 1, "strategy": "fsdp"}, "strategy", "send 'processes' of 2 or more"),
         ({"processes": 2, "strategy": "magic"}, "strategy", "'ddp'"),
     ],
 )
@@ -50,6 +51,20 @@ def test_what_cannot_be_is_refused(distributed: Any, path: str, said: str) -> No
     [problem] = caught.value.problems
     assert problem.path == f"config.training.distributed.{path}"
     assert said in problem.message
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}, "rlhf samples answers"),
+        ({"use_lora": True, "quantization": {"load_in_4bit": True}}, "no quantised model"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_with_what_to_send(more: Any, said: str) -> None:
+    shared = {"distributed": {"processes": 2, "strategy": "fsdp"}, **more}
+    with pytest.raises(ValidationError, match=f"{said}.*: send strategy 'ddp'"):
+        TrainingConfig.model_validate(shared)
+    TrainingConfig.model_validate({**shared, "distributed": {"processes": 2}})
 
 
 @pytest.mark.parametrize(
