@@ -26,7 +26,7 @@ def stack() -> Iterator[Stack]:
         ("empty", {"dataset": "empty.jsonl"}, "dataset", ["empty"]),
         ("no-column", {"dataset": "strange.jsonl"}, "dataset", ["colour", "size"]),
         ("broken-line", {"dataset": "broken.jsonl"}, "dataset", ["line 2"]),
-        ("no-model", {"model": "nobody/nothing"}, "model", ["nobody/nothing"]),
+        ("no-model", {"model": "nobody/nothing"}, "model_not_found", ["nobody/nothing"]),
         ("model-outside", {"model": "../../outside"}, "model", ["../../outside"]),
     ],
 )

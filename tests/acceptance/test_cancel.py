@@ -101,6 +101,7 @@ def test_a_revoked_job_that_waits_is_cancelled_when_its_turn_comes(
     assert stack.backend.statuses("revoked-waiting") == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_a_waiting_job_is_cancelled_while_no_worker_lives(stack: Stack) -> None:
     stack.workers[0].stop(30)
     stack.submit("waiting", steps=2)
@@ -114,6 +115,7 @@ def test_a_waiting_job_is_cancelled_while_no_worker_lives(stack: Stack) -> None:
     assert stack.backend.statuses("waiting") == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_cancel_reaches_a_job_whose_worker_was_killed(stack: Stack) -> None:
     stack.submit("orphan", steps=100_000)
     stack.wait_for_step("orphan", 1)

@@ -80,6 +80,7 @@ def test_a_killed_worker_process_loses_no_job(stack: Stack, which: str) -> None:
     assert "Resuming from the checkpoint of step" in stack.log(job_id)
 
 
+@pytest.mark.slow
 def test_a_killed_slot_process_is_replaced(stack: Stack) -> None:
     run_until_checkpoint(stack, "slotless")
     kill(stack.slot_process(0))
@@ -103,6 +104,7 @@ def test_a_worker_told_to_stop_puts_its_job_back_with_a_checkpoint(stack: Stack)
     stack.wait("stopped", "cancelled")
 
 
+@pytest.mark.slow
 def test_a_message_that_the_broker_lost_is_sent_again(stack: Stack) -> None:
     stack.workers[0].stop(60)
     stack.submit("forgotten", steps=2)

@@ -11,6 +11,8 @@ import pytest
 from tests.support.process_tree import wait_until
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 STRATEGIES = ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)]
 

@@ -12,6 +12,8 @@ import pytest
 from backend_bridge.child_process import ChildProcess, python_module
 from tests.support.stack import Stack, kill, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.stack import Stack, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:

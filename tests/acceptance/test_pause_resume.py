@@ -192,6 +192,7 @@ def test_what_cannot_be_paused_or_resumed_says_so(stack: Stack) -> None:
         stack.bridge.resume("nobody")
 
 
+@pytest.mark.slow
 def test_a_job_whose_folder_is_gone_starts_again_and_says_so(stack: Stack) -> None:
     pause(stack, "homeless")
     stack.workers[0].stop(60)

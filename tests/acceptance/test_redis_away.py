@@ -14,6 +14,8 @@ import pytest
 from backend_bridge.checkpoint_manifest import Manifest
 from tests.support.stack import Stack, kill, wait_for
 
+pytestmark = pytest.mark.slow
+
 LEASE_S = 4
 
 

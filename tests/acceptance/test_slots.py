@@ -79,6 +79,7 @@ def test_the_job_of_a_killed_worker_goes_on_on_the_other_slot(stack: Stack) -> N
     wait_for("both slots live", lambda: stack.redis.zcard("trainyard:slots") == 2)
 
 
+@pytest.mark.slow
 def test_a_job_that_goes_on_elsewhere_leaves_no_parked_process(stack: Stack) -> None:
     for job_id in ("parked", "neighbour"):
         stack.submit(job_id, steps=100_000)

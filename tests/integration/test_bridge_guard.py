@@ -27,6 +27,7 @@ ROUTES = [
     ("POST", "/api/training/resume/x"),
     ("POST", "/api/training/x/force-start"),
     ("GET", "/api/training/checkpoints/x"),
+    ("GET", "/api/training/x/errors"),
     ("GET", "/api/training/x/download/model"),
     ("GET", "/api/training/x/download/logs"),
 ]

@@ -16,7 +16,7 @@ from backend_bridge.contract import PRIORITY_DEFAULT, QUEUE_GPU, ErrorKind, JobS
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
-from backend_bridge.queue import JobQueue, _key, _keys_of, slot_queue
+from backend_bridge.queue import JobQueue, _key, keys_of, slot_queue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.slots import SlotRegistry
@@ -200,7 +200,7 @@ def test_a_new_attempt_must_be_missed_twice_itself(yard: Yard) -> None:
 def test_after_the_broker_lost_everything_all_is_sent_again(yard: Yard) -> None:
     for n in range(5):
         yard.admit(f"job-{n}")
-    yard.redis.delete(*_keys_of(QUEUE_GPU))
+    yard.redis.delete(*keys_of(QUEUE_GPU))
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() == {f"job-{n}:1" for n in range(5)}
@@ -213,7 +213,7 @@ def test_a_job_pinned_to_a_slot_that_is_gone_goes_to_the_others(yard: Yard) -> N
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() == {"job-1:1"}
-    assert sum(map(yard.redis.llen, _keys_of(slot_queue("gone-0")))) == 0
+    assert sum(map(yard.redis.llen, keys_of(slot_queue("gone-0")))) == 0
 
 
 def test_duplicates_are_harmless(yard: Yard) -> None:

@@ -60,7 +60,7 @@ def test_a_named_one_leaves_the_later_ones_behind_for_good(tmp_path: Path) -> No
     assert chosen(tmp_path, attempt=3) == "checkpoints/checkpoint-3"
     write(tmp_path, 6, attempt=3)
     assert chosen(tmp_path, attempt=4) == "checkpoints/checkpoint-6"
-    prune(tmp_path / "checkpoints", keep=2, protected_step=None)
+    prune(tmp_path / "checkpoints", keep=2, best=None)
     left = [path.name for path in list_checkpoints(tmp_path / "checkpoints")]
     assert left == ["checkpoint-3", "checkpoint-6"]
 
