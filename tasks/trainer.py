@@ -23,6 +23,7 @@ from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.disk import check_room
 from tasks.errors import Paused
+from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
 from tasks.loading import load_parts, locate
 from tasks.machine import Machine
@@ -197,6 +198,9 @@ def listen(
     ranks: Ranks,
 ) -> None:
     """Add what listens to the trainer, in the order in which it is called."""
+    # On a CPU there is no peak to report; rlhf has yet to generate its rows.
+    if trainer.args.device.type == "cuda" and config.training.method != "rlhf":
+        trainer.add_callback(FitCheck(trainer, channel))
     control = Control(
         channel,
         config.training.stop_on_nan,
