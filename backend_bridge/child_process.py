@@ -114,6 +114,12 @@ class ChildProcess:
         if self.pid is not None and self._process is not None:
             self._process.terminate()
 
+    def kill(self) -> None:
+        """End it with SIGKILL, and wait until it has ended."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def stop(self, timeout_s: float) -> None:
         """Ask it to end, wait, and kill it after ``timeout_s``."""
         if self._process is None:

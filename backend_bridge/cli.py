@@ -15,7 +15,7 @@ import click
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.check_dataset import check_dataset
-from backend_bridge.cli_admin import completion, doctor, prune
+from backend_bridge.cli_admin import completion, doctor, prune, selftest
 from backend_bridge.cli_common import (
     EXIT_CODES,
     EXIT_REFUSED,
@@ -254,7 +254,7 @@ def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
         click.echo(answer["message"])
 
 
-for _command in (submit, check_dataset, completion, doctor, prune):
+for _command in (submit, check_dataset, completion, doctor, prune, selftest):
     main.add_command(_command)
 
 

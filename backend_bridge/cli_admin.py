@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -57,6 +58,50 @@ def doctor(as_json: bool) -> None:
         from backend_bridge.terminal import finding_table, show  # noqa: PLC0415
 
         show(finding_table(findings))
+    sys.exit(EXIT_REFUSED if failed else 0)
+
+
+@click.command(short_help="Try every promise on this machine's own device.")
+@as_json_option
+def selftest(as_json: bool) -> None:
+    """Try every promise on this machine's own device, with a tiny model and services of its own.
+
+    It really pauses, resumes, kills and cancels trainings and takes the backend away. Takes a
+    minute or two. Exit code 1 where a promise does not hold.
+    """
+    import requests  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from backend_bridge import selftest as trial  # noqa: PLC0415
+    from backend_bridge.private_yard import ExampleFailed  # noqa: PLC0415
+    from backend_bridge.redis_connection import UnsuitableRedis  # noqa: PLC0415
+    from backend_bridge.services import ServiceDied  # noqa: PLC0415
+    from backend_bridge.terminal import verdict_line  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.ERROR)  # a service that was killed on purpose is no news
+    console = Console(stderr=as_json)
+    verdicts = []
+    try:
+        with console.status("Trying the promises ..."):
+            for verdict in trial.run():
+                verdicts.append(verdict)
+                line = verdict_line(verdict.promise, verdict.reason, verdict.seconds)
+                console.print(line, soft_wrap=True)
+    except (
+        ExampleFailed,
+        ServiceDied,
+        UnsuitableRedis,
+        RedisError,
+        requests.RequestException,
+    ) as e:
+        click.echo(f"trainyard: the self-test cannot go on: {e}", err=True)
+        sys.exit(EXIT_REFUSED)
+    failed = [verdict for verdict in verdicts if not verdict.holds]
+    if as_json:
+        echo_json({"ok": not failed, "promises": [verdict.as_dict() for verdict in verdicts]})
+    else:
+        click.echo(f"{len(verdicts) - len(failed)} of {len(verdicts)} promises hold")
     sys.exit(EXIT_REFUSED if failed else 0)
 
 

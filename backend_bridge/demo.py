@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +21,19 @@ from rich.console import Console
 from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.demo_view import summary
 from backend_bridge.own_backend import create_row
+from backend_bridge.private_yard import (
+    EXAMPLES,
+    ExampleFailed,
+    api_key,
+    free_service_ports,
+    private_environment,
+    run_example,
+)
 from backend_bridge.progress_view import ProgressView
 from backend_bridge.redis_connection import UnsuitableRedis
-from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, free_ports
+from backend_bridge.services import PortTaken, ServiceDied, Services
 from backend_bridge.settings import settings
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0
 NEW_TOKENS = 60
@@ -56,7 +60,14 @@ def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: s
     started = time.monotonic()
     try:
         return _run(console, model, dataset, steps, prompt)
-    except (DemoFailed, PortTaken, ServiceDied, UnsuitableRedis, BridgeError) as error:
+    except (
+        DemoFailed,
+        ExampleFailed,
+        PortTaken,
+        ServiceDied,
+        UnsuitableRedis,
+        BridgeError,
+    ) as error:
         console.print(f"trainyard demo: {error}", style="red", markup=False, highlight=False)
         return 1
     except (RedisError, requests.RequestException) as error:
@@ -79,7 +90,9 @@ def _run(
     if Path(model_path).is_dir():
         model_path = str(Path(model_path).resolve())
     seconds: dict[str, float] = {}
-    with Services(_ports(), _environment(home, dataset_path, model_path), wait=False) as services:
+    with Services(
+        free_service_ports(), private_environment(home, dataset_path, model_path), wait=False
+    ) as services:
         # The services start while the data set and the model are made.
         with console.status("Making the data set and the base model, starting the services ..."):
             started = time.monotonic()
@@ -91,7 +104,7 @@ def _run(
         console.print(f"{services.backend_url} (backend's page), {services.flower_url} (Flower)")
         job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         body = _request(job_id, materials, steps, built_in=dataset is None and model is None)
-        client = BridgeClient(services.bridge_url, _api_key())
+        client = BridgeClient(services.bridge_url, api_key())
         try:
             _end_left_over(client)
             create_row(services.backend_url, body)
@@ -116,34 +129,11 @@ def _run(
     return 0 if stored == "completed" else 1
 
 
-def _ports() -> Ports:
-    bridge, flower, backend = free_ports(3)
-    return Ports(bridge=bridge, flower=flower, backend=backend)
-
-
-def _environment(home: Path, dataset: Path, model: str) -> dict[str, str]:
-    """A person's own demo may read where its data set and model lie."""
-    folder = Path(model)
-    model_root = folder.resolve().parent if folder.exists() or folder.is_absolute() else home
-    return {
-        "TRAINYARD_HOME": str(home),
-        "DATASET_ROOTS": str(dataset.parent),
-        "MODEL_ROOTS": str(model_root),
-        "REDIS_URL": "embedded",  # the demo's jobs are nobody else's
-        "BRIDGE_HOST": "127.0.0.1",
-    }
-
-
-def _api_key() -> str | None:
-    key = settings().bridge_api_key
-    return key.get_secret_value() if key else None
-
-
 def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool) -> Materials:
     if not own and not dataset.exists():
-        _example("stdlib_dataset.py", "--out", str(dataset))
+        run_example("stdlib_dataset.py", "--out", str(dataset))
     if Path(model) == dataset.parent / "tiny_model" and not Path(model).exists():
-        _example("tiny_model.py", "--dataset", str(dataset), "--out", model)
+        run_example("tiny_model.py", "--dataset", str(dataset), "--out", model)
     return Materials(dataset, model, prompt or _first_instruction(dataset))
 
 
@@ -161,23 +151,9 @@ def _first_instruction(dataset: Path) -> str:
     return "Once upon a time"
 
 
-def _example(script: str, *arguments: str) -> str:
-    """Run a script of ``examples/``; returns what it printed. Raises DemoFailed."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "true"},
-    )
-    if done.returncode != 0:
-        raise DemoFailed(f"{script} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
-
-
 def _generate(models: list[str], prompt: str) -> list[str]:
     arguments = [argument for model in models for argument in ("--model", model)]
-    printed = _example(
+    printed = run_example(
         "generate.py", *arguments, "--prompt", prompt, "--max-new-tokens", str(NEW_TOKENS), "--json"
     )
     return [row["text"] for row in json.loads(printed)]

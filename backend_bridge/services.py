@@ -136,6 +136,12 @@ class Services:
         """Start again what has died; returns their names."""
         return [child.name for child in self._children if child.ensure_running()]
 
+    def kill(self, name: str) -> None:
+        """SIGKILL one service; :meth:`ensure_running` starts it again."""
+        for child in self._children:
+            if child.name == name:
+                child.kill()
+
     def stop(self) -> None:
         """Stop everything: what works first and side by side, then what it reports to."""
         timeout_s = self.settings.stop_timeout_seconds + 20

@@ -138,6 +138,13 @@ def finding_table(findings: Iterable[Shown]) -> Table:
     return table
 
 
+def verdict_line(promise: str, reason: str, seconds: float) -> Text:
+    """``pass`` or ``fail``, what was promised, and why it does not hold."""
+    line = Text("fail" if reason else "pass", style="red" if reason else "green")
+    line.append(f"  {promise} ({seconds:.1f} s)", style="default")
+    return line.append_text(plain(f"\n      {reason}")) if reason else line
+
+
 def metric_table(points: list[dict[str, Any]]) -> Table:
     """One row a point; a column for each field that occurs."""
     columns = list(dict.fromkeys(name for point in points for name in point))

@@ -1,0 +1,60 @@
+"""A whole yard for one command alone, on free ports, with a Redis and a home of its own.
+
+Exceptions:
+
+    ExampleFailed           a script of ``examples/`` ended badly; the text has what it printed
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from backend_bridge.services import Ports, free_ports
+from backend_bridge.settings import settings
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+class ExampleFailed(Exception):
+    """A script of ``examples/`` failed."""
+
+
+def free_service_ports() -> Ports:
+    bridge, flower, backend = free_ports(3)
+    return Ports(bridge=bridge, flower=flower, backend=backend)
+
+
+def private_environment(home: Path, dataset: Path, model: str) -> dict[str, str]:
+    """A person's own yard may read where its data set and model lie."""
+    folder = Path(model)
+    model_root = folder.resolve().parent if folder.exists() or folder.is_absolute() else home
+    return {
+        "TRAINYARD_HOME": str(home),
+        "DATASET_ROOTS": str(dataset.parent),
+        "MODEL_ROOTS": str(model_root),
+        "REDIS_URL": "embedded",  # its jobs are nobody else's
+        "BRIDGE_HOST": "127.0.0.1",
+    }
+
+
+def api_key() -> str | None:
+    """The key of the settings, which the yard's bridge asks for as well."""
+    key = settings().bridge_api_key
+    return key.get_secret_value() if key else None
+
+
+def run_example(script: str, *arguments: str) -> str:
+    """Run a script of ``examples/``; returns what it printed. Raises ExampleFailed."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "true"},
+    )
+    if done.returncode != 0:
+        raise ExampleFailed(f"{script} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
