@@ -438,6 +438,7 @@ class TrainingConfig(Section):
     bf16: bool | None = None
     fp16: bool | None = None
     gradient_checkpointing: bool | None = None
+    torch_compile: bool = False
     max_length: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     max_prompt_length: Count | None = None
     packing: bool | None = None

@@ -99,6 +99,12 @@ def fp16(value: bool | None, context: Context) -> bool:
     return machine.cuda and wanted_half
 
 
+def compiled(value: bool, context: Context) -> bool:
+    if value and not context.machine.cuda:
+        context.adjusted("training.torch_compile", "true → false: there is no GPU to compile for")
+    return value and context.machine.cuda
+
+
 def optimizer(value: str | None, context: Context) -> str:
     # Late: the table is documentation too, and is read without transformers.
     from transformers.training_args import OptimizerNames  # noqa: PLC0415

@@ -9,6 +9,7 @@ from typing import Any
 
 from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks import models, rewards
+from tasks.errors import ModelError
 from tasks.methods import Parts, needs_reference_model
 from tasks.packing import check_rows_are_apart
 from tasks.training_arguments import Arguments
@@ -46,14 +47,28 @@ def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
 
 
 def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
-    """The base model. Raises ModelError."""
-    return models.load_model(
-        folders.model,
-        config,
-        dtype=arguments.model_dtype,
-        quantization=arguments.quantization,
-        trust_remote_code=folders.remote_code,
-    )
+    """The base model. Raises ModelError.
+
+    An attention that nobody asked for is left out again where the model does not have it.
+    """
+
+    def with_attention(attention: str | None) -> Any:
+        return models.load_model(
+            folders.model,
+            config,
+            dtype=arguments.model_dtype,
+            quantization=arguments.quantization,
+            attention=attention,
+            trust_remote_code=folders.remote_code,
+        )
+
+    try:
+        return with_attention(arguments.attention)
+    except ModelError as error:
+        if arguments.attention == config.model.attn_implementation:
+            raise
+        logger.warning("Not with the attention %s: %s", arguments.attention, error)
+        return with_attention(None)
 
 
 def load_parts(
@@ -62,7 +77,8 @@ def load_parts(
     """The models of a training. Raises ModelError."""
     model = load(folders, config, arguments)
     models.check_vocabulary(model, tokenizer, config.model.name)
-    if config.training.method == "sft" and config.training.packing:
+    packed = config.training.method == "sft" and config.training.packing
+    if packed or arguments.values.get("padding_free"):
         check_rows_are_apart(model)
     reference = load(folders, config, arguments) if needs_reference_model(config) else None
     return Parts(model, reference, *load_rewards(spec, config, arguments))

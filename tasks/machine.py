@@ -16,6 +16,7 @@ class Machine:
     cores: int
     bitsandbytes: bool
     device_name: str
+    flash_attention: bool = False
 
     @classmethod
     def here(cls) -> Machine:
@@ -30,6 +31,7 @@ class Machine:
             cores=len(os.sched_getaffinity(0)),
             bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
             device_name=torch.cuda.get_device_name() if cuda else "CPU",
+            flash_attention=cuda and importlib.util.find_spec("flash_attn") is not None,
         )
 
     def shared_by(self, processes: int) -> Machine:

@@ -179,6 +179,7 @@ def load_model(
     *,
     dtype: str,
     quantization: dict[str, Any] | None,
+    attention: str | None,
     trust_remote_code: bool,
 ) -> Any:
     """The causal language model, from safetensors, in ``dtype`` (torch's name for it).
@@ -186,11 +187,10 @@ def load_model(
     Raises ModelError.
     """
     arguments: dict[str, Any] = {}
-    attention = config.model.attn_implementation
     if attention and _names_a_repository(attention) and not trust_remote_code:
         raise _runs_code(f"config.model.attn_implementation ({attention!r})")
     if attention:
-        arguments["attn_implementation"] = config.model.attn_implementation
+        arguments["attn_implementation"] = attention
     if quantization:
         arguments["quantization_config"] = BitsAndBytesConfig(**quantization)
     try:

@@ -130,6 +130,8 @@ def _train(
     )
     for said in arguments.notes:
         logger.warning("%s", said)
+    for reason in arguments.reasons:
+        logger.info("On the GPU: %s", reason)
 
     with phases.phase("load_model"):
         parts = load_parts(spec, folders, tokenizer, config, arguments)

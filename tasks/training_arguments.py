@@ -13,6 +13,7 @@ from typing import Any
 from backend_bridge.contract import JobConfig
 from tasks.adaptation import CPU_PRECISION, Context, Note
 from tasks.errors import ConfigurationError
+from tasks.gpu_choices import choose_for_gpu
 from tasks.settings_table import (
     DEFAULT_CHECKPOINTS_KEPT,
     FIXED,
@@ -28,7 +29,8 @@ DEFAULT_MAX_LENGTH = 1024
 class Arguments:
     """``values`` for ``trl.SFTConfig`` or ``trl.DPOConfig``; ``notes`` for the job's log.
 
-    ``model_dtype`` and ``quantization``: what the model loads with.
+    ``model_dtype``, ``quantization`` and ``attention``: what the model loads with. ``reasons``: how
+    a GPU is used, and why.
     """
 
     values: Mapping[str, Any]
@@ -36,6 +38,8 @@ class Arguments:
     model_dtype: str
     quantization: dict[str, Any] | None
     save_total_limit: int
+    attention: str | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[int, Note | None]:
@@ -82,6 +86,8 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
     values["greater_is_better"] = not (values["metric_for_best_model"] or "loss").endswith("loss")
     if context.training.processes > 1:
         values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
+    choices = choose_for_gpu(context, values)
+    values.update(choices.arguments)
     if context.training.sharded:
         _shard(context, values)
     dtype, quantization = _model_dtype(context, values), _quantization(context)
@@ -91,6 +97,8 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         dtype,
         quantization,
         context.training.save_total_limit or DEFAULT_CHECKPOINTS_KEPT,
+        choices.attention,
+        choices.reasons,
     )
 
 
