@@ -68,10 +68,12 @@ class Admission:
         or LimitReached; nothing is stored then.
         """
         request = parse_request(body)
-        problems = method_problems(request.config, gpu=self.gpu())
+        quantized = request.config.training.quantization
+        problems = method_problems(request.config, gpu=self.gpu() if quantized else None)
         if problems:
             raise RequestInvalid(problems)
-        job_id, slots = request.execution_id, self.slots()
+        job_id, limited = request.execution_id, self.max_queued is not None
+        slots = self.slots() if limited else 0
         admission = self.store.admit(request, slots=slots, max_queued=self.max_queued)
         if admission.verdict == "taken":
             raise JobIdTaken(f"the job id {job_id} belongs to another request; choose a new one")

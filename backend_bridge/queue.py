@@ -69,7 +69,7 @@ class JobQueue:
 
     def remove(self, attempt_id: str) -> bool:
         """Take a waiting attempt out of the broker; False where it was not there."""
-        found = [(key, raw) for key, raw in self._messages() if _task_id(raw) == attempt_id]
+        found = [(key, raw) for key, raw in self._messages() if _is_of(raw, attempt_id)]
         return sum(int(self.redis.lrem(key, 1, raw)) for key, raw in found) > 0
 
     def to_head(self, attempt_id: str) -> None:
@@ -115,7 +115,7 @@ class JobQueue:
 
     def _move(self, attempt_id: str, to: str) -> None:
         for key, raw in self._messages():
-            if _task_id(raw) == attempt_id:
+            if _is_of(raw, attempt_id):
                 pipe = self.redis.pipeline()  # MULTI: never in neither list
                 pipe.lrem(key, 1, raw)
                 pipe.rpush(to, raw)
@@ -152,6 +152,11 @@ def keys_of(queue: str) -> list[str]:
 
 def _served(slots: Iterable[str]) -> list[str]:
     return [QUEUE_GPU, *map(slot_queue, slots)]
+
+
+def _is_of(raw: str, attempt_id: str) -> bool:
+    """Whether a raw message is that attempt's; of thousands that wait few are parsed."""
+    return attempt_id in raw and _task_id(raw) == attempt_id
 
 
 def _task_id(raw: str) -> str:

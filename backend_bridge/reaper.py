@@ -84,13 +84,13 @@ class Reaper:
         A job must be found missing twice: between the broker and its claim an attempt is in
         neither for a moment. Cheap where all is well: the lengths of the queues.
         """
-        waiting = self.store.waiting()
         slots = {slot.name for slot in self.dispatcher.slots.alive()}
-        if self.queue.count(slots) >= len(waiting):
+        waiting = self.store.waiting_count()
+        if self.queue.count(slots) >= waiting:
             self._missing.clear()
             return
         held = self.queue.attempts(slots)
-        jobs = self.store.jobs(waiting)
+        jobs = self.store.jobs(self.store.waiting())
         missing = {job.attempt_id: job for job in jobs if _is_queued(job)}
         missing = {name: job for name, job in missing.items() if name not in held}
         for name in self._missing & missing.keys():
