@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import click
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
+from backend_bridge.contract import JOB_ID_PATTERN, JOB_ID_RULE
 from backend_bridge.settings import SettingsError, settings
 
 EXIT_REFUSED, EXIT_SETTINGS = 1, 2
@@ -35,8 +37,14 @@ def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[
         return []  # a shell that completes shows no error
 
 
+def _job_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(JOB_ID_PATTERN, value):
+        raise click.BadParameter(JOB_ID_RULE)
+    return value
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-job_id_argument = click.argument("job_id", shell_complete=_known_jobs)
+job_id_argument = click.argument("job_id", callback=_job_id, shell_complete=_known_jobs)
 
 
 def echo_json(value: Any) -> None:

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
+JOB_ID_RULE = "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts with no dot"
 LOG_LINES_PER_BATCH = 100
 """Lines in one log entry of the event stream, and so in one POST to the backend."""
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.demo_view import summary
+from backend_bridge.home import make_folder
 from backend_bridge.own_backend import create_row
 from backend_bridge.private_yard import (
     EXAMPLES,
@@ -84,7 +85,7 @@ def _run(
     console: Console, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None
 ) -> int:
     home = settings().trainyard_home / "demo"
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     dataset_path = dataset.resolve() if dataset else home / "stdlib_functions.jsonl"
     model_path = model or str(home / "tiny_model")
     if Path(model_path).is_dir():

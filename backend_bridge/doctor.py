@@ -81,17 +81,17 @@ def _redis(redis: Redis) -> Iterator[Finding]:
     taken_s = time.perf_counter() - started
     version = redis.info("server")["redis_version"]
     yield Finding("redis", "ok", f"Redis {version} answers in {1000 * taken_s:.1f} ms.")
-    yield _clock("redis", seconds + micros / 1e6)
+    yield _clock("Redis", seconds + micros / 1e6)
 
 
 def _clock(whose: str, theirs: float) -> Finding:
     skew_s = abs(time.time() - theirs)
     if skew_s <= CLOCK_SKEW_S:
-        return Finding("clocks", "ok", f"The clock agrees with that of the {whose}.")
+        return Finding("clocks", "ok", f"The clock agrees with that of {whose}.")
     return Finding(
         "clocks",
         "warning",
-        f"This machine's clock and that of the {whose} differ by {skew_s:.0f} s.",
+        f"This machine's clock and that of {whose} differ by {skew_s:.0f} s.",
         "Let both keep time by NTP; leases go by Redis's clock, log lines by the workers'.",
     )
 
@@ -101,7 +101,8 @@ def _slots(redis: Redis) -> Iterator[Finding]:
     alive = registry.alive()
     if alive:
         names = ", ".join(slot.name for slot in alive)
-        yield Finding("slots", "ok", f"{len(alive)} slots are alive: {names}.")
+        are = "slot is" if len(alive) == 1 else "slots are"
+        yield Finding("slots", "ok", f"{len(alive)} {are} alive: {names}.")
     else:
         mend = "Start them with `trainyard up`, or `celery -A worker.app worker -Q gpu -c 1`."
         yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
@@ -153,7 +154,7 @@ def _backend(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("backend", "ok", f"The backend answers at {url}.")
     try:
-        yield _clock("backend", parsedate_to_datetime(answer.headers["Date"]).timestamp())
+        yield _clock("the backend", parsedate_to_datetime(answer.headers["Date"]).timestamp())
     except (KeyError, ValueError):
         yield Finding("clocks", "ok", "The backend does not tell its time.")
 

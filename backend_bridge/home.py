@@ -6,6 +6,19 @@ import os
 import secrets
 from pathlib import Path
 
+from backend_bridge.settings import SettingsError
+
+
+def make_folder(home: Path) -> None:
+    """Make ``home``, a TRAINYARD_HOME or below one. Raises SettingsError where it cannot be."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"TRAINYARD_HOME: {home} cannot be made ({error.strerror}): set it to a folder "
+            "that you may write to"
+        ) from error
+
 
 def home_id(home: Path) -> str:
     """The id in ``$TRAINYARD_HOME/home-id``, made at the first call."""

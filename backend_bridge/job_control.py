@@ -140,7 +140,7 @@ class JobControl:
     def _refused(self, job_id: str, what: str) -> Answer:
         job = self.store.get(job_id)
         if job is None:
-            return Answer(False, f"there is no job {job_id}", None)
+            return Answer(False, f"there is no job {job_id!r}", None)
         return Answer(False, f"job {job_id} {what}: it is {job.status}", job.status)
 
 

@@ -42,5 +42,6 @@ def create_row(backend_url: str, body: dict[str, Any]) -> None:
         },
         timeout=TIMEOUT_S,
     )
-    if answer.status_code != requests.codes.conflict:  # it knows the job already
-        answer.raise_for_status()
+    if not answer.ok and answer.status_code != requests.codes.conflict:  # it knows the job already
+        sentence = f"it answers {answer.status_code}: {answer.text[:200]}"
+        raise requests.HTTPError(sentence, response=answer)

@@ -14,7 +14,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from backend_bridge.contract import FieldProblem, LoraConfig, RequestInvalid, StartRequest
+from backend_bridge.contract import (
+    JOB_ID_RULE,
+    FieldProblem,
+    LoraConfig,
+    RequestInvalid,
+    StartRequest,
+)
 
 _TRAINER_NAMES = {
     "num_train_epochs": "num_epochs",
@@ -211,9 +217,7 @@ def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[st
         if loc[:1] == ("config",) and loc[1:3] in spelled:
             loc = ("config", *spelled[loc[1:3]], *loc[3:])
         if loc == ("execution_id",):
-            message = (
-                "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts with no dot"
-            )
+            message = JOB_ID_RULE
         elif loc == ("job_token",):
             message = "required: without it no report of this job could reach the backend"
         yield FieldProblem(path=_dotted(loc), message=message[:1].lower() + message[1:])

@@ -21,6 +21,7 @@ import psutil
 import requests
 
 from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.home import make_folder
 from backend_bridge.redis_connection import check, connect
 from backend_bridge.settings import Settings, read_settings
 
@@ -153,6 +154,7 @@ class Services:
         self._children = []
 
     def _start(self) -> None:
+        make_folder(self.log_dir)
         if self.settings.redis_url is None:
             url_file = self.settings.embedded_redis_url_file
             before = _written_at(url_file)  # a crash may have left one behind

@@ -45,8 +45,12 @@ def run() -> int:
             services = Services(ports_of(settings()), {})
             with console.status("Starting ..."):
                 stack.enter_context(services)
-        except (PortTaken, ServiceDied, UnsuitableRedis, RedisError) as error:
+        except (PortTaken, ServiceDied, UnsuitableRedis) as error:
             print(f"trainyard: {error}", file=sys.stderr)
+            return 1
+        except RedisError as error:
+            mend = "start it, or set REDIS_URL to one that runs (unset: an embedded one)"
+            print(f"trainyard: Redis does not answer ({error}): {mend}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return 130

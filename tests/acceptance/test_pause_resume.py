@@ -188,7 +188,7 @@ def test_what_cannot_be_paused_or_resumed_says_so(stack: Stack) -> None:
         stack.bridge.pause("quick")
     with pytest.raises(BridgeError, match="cannot be resumed: it is completed"):
         stack.bridge.resume("quick")
-    with pytest.raises(BridgeError, match="there is no job nobody"):
+    with pytest.raises(BridgeError, match="there is no job 'nobody'"):
         stack.bridge.resume("nobody")
 
 

@@ -69,7 +69,7 @@ def test_an_answer_does_not_depend_on_the_broker(
 
 def test_cancel_of_nobody_and_with_nonsense(bridge: Running) -> None:
     answer = bridge.client.post("/api/training/cancel/nobody")
-    assert (answer.status_code, answer.json()["message"]) == (404, "there is no job nobody")
+    assert (answer.status_code, answer.json()["message"]) == (404, "there is no job 'nobody'")
     refusal(bridge.client.post("/api/training/cancel/nobody", content=b"{"), 400)
 
 
@@ -120,4 +120,4 @@ def test_what_an_ended_job_does_not_do(bridge: Running, path: str) -> None:
     assert (answer.status_code, answer.json()["success"]) == (409, False)
     assert "completed" in answer.json()["message"]
     nobody = bridge.client.post(f"/api/training/{path.replace('job-1', 'nobody')}")
-    assert (nobody.status_code, nobody.json()["message"]) == (404, "there is no job nobody")
+    assert (nobody.status_code, nobody.json()["message"]) == (404, "there is no job 'nobody'")

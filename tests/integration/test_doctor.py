@@ -125,7 +125,7 @@ def test_clocks_that_differ(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch)
     clock = SimpleNamespace(time=lambda: 5.0, perf_counter=time.perf_counter)
     monkeypatch.setattr(doctor, "time", clock)
     warnings = found("clocks", "warning")
-    assert ["redis" in warning.sentence for warning in warnings] == [True, False]
+    assert ["Redis" in warning.sentence for warning in warnings] == [True, False]
     assert "backend" in warnings[1].sentence
 
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli
+from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.contract import ErrorKind, ErrorReport, JobStatus
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
@@ -128,8 +129,44 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     ("job_id", "path"), [("a/../b", "a%2F..%2Fb"), ("a?b#c", "a%3Fb%23c"), ("a b", "a%20b")]
 )
 def test_a_job_id_stays_one_part_of_the_path(bridge: FakeBridge, job_id: str, path: str) -> None:
-    trainyard("status", job_id)
+    with pytest.raises(BridgeError):
+        BridgeClient(f"http://127.0.0.1:{bridge.port}").status(job_id)
     assert [call.path for call in bridge.calls] == [f"/api/training/status/{path}"]
+
+
+@pytest.mark.parametrize("job_id", ["", "a/../b", "../../x", "a?b#c", "a b", "x\n"])
+def test_what_is_no_job_id_is_refused_before_anything_is_sent(
+    bridge: FakeBridge, job_id: str
+) -> None:
+    done = trainyard("cancel", job_id)
+    assert done.exit_code == 2
+    assert "a job id has 1 to 128 letters" in done.stderr
+    assert bridge.calls == []
+
+
+def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
+    monkeypatch.setenv("FLOWER_PORT", str(free_port()))
+    monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
+    for command in ("up", "demo"):
+        done = trainyard(command)
+        assert done.exit_code == 2
+        assert "TRAINYARD_HOME:" in done.stderr
+        assert "cannot be made (Not a directory)" in done.stderr
+
+
+def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
+    monkeypatch.setenv("FLOWER_PORT", str(free_port()))
+    monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    done = trainyard("up")
+    assert done.exit_code == 1
+    assert "Redis does not answer (" in done.stderr
+    assert "set REDIS_URL to one that runs" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli, cli_submit, progress_view
 from backend_bridge.contract import ErrorKind, ErrorReport, JobStatus
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
+from backend_bridge.own_backend import create_row
 from backend_bridge.request_file import RequestFileError, read_request, with_flags
 from backend_bridge.request_parser import parse_request
 from backend_bridge.settings import settings
@@ -88,6 +90,12 @@ def test_a_token_is_made_for_the_development_backend_alone(
     monkeypatch.setattr("backend_bridge.own_backend.create_at_development_backend", lambda *_: None)
     trainyard("submit", "--model", "tiny", "--dataset", "a")
     assert len(bridge.calls[-1].body["job_token"]) > 20
+
+
+def test_the_development_backends_own_words_are_shown(bridge: FakeBridge) -> None:
+    bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job_id"}
+    with pytest.raises(requests.HTTPError, match=r"it answers 400: .*Invalid job_id"):
+        create_row(f"http://127.0.0.1:{bridge.port}", {"execution_id": "../x"})
 
 
 @pytest.mark.parametrize(
