@@ -1,4 +1,4 @@
-"""Fixtures of the bridge on a real Redis."""
+"""Fixtures of the bridge on a real Redis, and of trainings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from backend_bridge.settings import read_settings, settings
 from tests.support.bridge import LINES, Running
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
+from tests.support.training import Preloaded
 
 
 @pytest.fixture
@@ -60,3 +61,18 @@ def busy(bridge: Running) -> Running:
     fields = {"progress": json.dumps(progress), "point": '{"train_loss": 2.5, "eval_loss": 2.0}'}
     assert bridge.store.append("job-1", 1, 1, events, fields)
     return bridge
+
+
+@pytest.fixture(scope="session")
+def preloaded_process() -> Iterator[Preloaded]:
+    """One for the whole run: its imports are most of what a short training costs."""
+    with Preloaded() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def preloaded(preloaded_process: Preloaded) -> Iterator[Preloaded]:
+    """A process to fork trainings from, torch with one thread."""
+    yield preloaded_process
+    preloaded_process.end()
+    preloaded_process.reset()

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "dropout" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
     return root
-
-
-@pytest.fixture(scope="module")
-def preloaded() -> Iterator[Preloaded]:
-    """A process to fork trainings from, torch with one thread."""
-    with Preloaded() as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

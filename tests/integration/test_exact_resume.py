@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,13 +113,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "dropout" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
     return root
-
-
-@pytest.fixture(scope="module")
-def preloaded() -> Iterator[Preloaded]:
-    """A process to fork trainings from, torch with one thread."""
-    with Preloaded() as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,12 +102,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny_model(root / "tiny")
     make_tiny_reward_model(root / "judge", root / "tiny")
     return root
-
-
-@pytest.fixture(scope="module")
-def preloaded() -> Iterator[Preloaded]:
-    with Preloaded() as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -224,6 +224,10 @@ class Preloaded:
         self._socket.close()
         self._process.wait(TIMEOUT_S)
 
+    def reset(self) -> None:
+        """The next trainings run undisturbed."""
+        self.pause_at, self.fail_at, self.rows_that_fit = (), None, None
+
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
