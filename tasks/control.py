@@ -123,6 +123,15 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
                 logger.warning("%s It goes on, since stop_on_nan is off.", sentence)
                 self._warned = True
 
+    def check_weights(self, step: int, are_finite: Callable[[], bool]) -> None:
+        """No checkpoint is made of weights that the step's own update spoilt. Raises Diverged.
+
+        Its loss and gradient norm, which were logged, are of the weights before the update.
+        """
+        if self._stop_on_nan and not are_finite():
+            self._channel.send(Divergence(step=step, name="weights", value="nan"))
+            raise Diverged(f"The training diverged: weights are not finite after step {step}.")
+
     def _is_to_pause(self, state: Any) -> bool:
         """A pause at the very last step lets the job complete instead."""
         return self._channel.pause_requested.is_set() and state.global_step < state.max_steps

@@ -69,7 +69,7 @@ class ConfigurationError(TrainingError):
 
 
 class Diverged(TrainingError):
-    """The loss or the gradient norm is no finite number any more."""
+    """The loss, the gradient norm or a weight is no finite number any more."""
 
     kind = ErrorKind.DIVERGED
 

@@ -17,17 +17,21 @@ class ExactTrainer(ShardedTrainer):
 
     Orders rows by seed and epoch alone, counts the micro-batches of the epoch that were consumed
     (``data_position``), and calls ``on_resumed`` at the moment of a resume when everything is back
-    and no step has been made: model, optimizer, scheduler and random numbers.
+    and no step has been made: model, optimizer, scheduler and random numbers. ``check_weights`` is
+    called before a checkpoint is written, and raises where none must be.
     """
 
     data_position = 0
     on_resumed: Callable[[], None] | None = None
+    check_weights: Callable[[], None] | None = None
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: TRL makes one at each checkpoint."""
 
     def _save_checkpoint(self, *arguments: Any, **more: Any) -> None:
         """A checkpoint that found no room leaves nothing behind. Raises DiskTooSmall."""
+        if self.check_weights is not None:
+            self.check_weights()
         folder = Path(self.args.output_dir)
         try:
             super()._save_checkpoint(*arguments, **more)

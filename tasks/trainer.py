@@ -23,6 +23,7 @@ from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.disk import check_room
 from tasks.errors import Paused
+from tasks.finite_weights import has_finite_weights
 from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
 from tasks.loading import load_parts, locate
@@ -166,6 +167,7 @@ def _train(
         with phases.phase("train"):
             phases.may_pause = False
             trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+            trainer.check_weights()
         if data.eval is not None and reporter.last_eval_step != trainer.state.global_step:
             with phases.phase("evaluate"):
                 trainer.evaluate()
@@ -209,6 +211,11 @@ def listen(
         loss_sum=lambda: ranks.sum(trainer.loss_sum()),
         reporter=reporter,
     )
+
+    def are_finite() -> bool:
+        return ranks.sum(float(not has_finite_weights(trainer.model))) == 0
+
+    trainer.check_weights = lambda: control.check_weights(trainer.state.global_step, are_finite)
 
     def manifest(step: int, epoch: float) -> Manifest:
         spec = pauser.spec

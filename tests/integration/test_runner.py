@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from backend_bridge.checkpoint_manifest import MANIFEST_NAME, verify
-from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Outcome, Phase, Progress, Receipt
+from backend_bridge.contract import (
+    Checkpoint,
+    Divergence,
+    ErrorKind,
+    Metric,
+    Outcome,
+    Phase,
+    Progress,
+    Receipt,
+)
 from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
@@ -212,6 +221,25 @@ def test_a_loss_that_is_no_number_fails_the_job(
     assert run.outcome.error is not None
     assert run.outcome.error.kind is ErrorKind.DIVERGED
     assert "step" in run.outcome.error.message
+
+
+@pytest.mark.parametrize(("spoilt", "saves"), [(4, [2]), (6, [2, 4])], ids=["saved", "last"])
+def test_weights_that_a_step_spoilt_are_neither_a_checkpoint_nor_the_model(
+    models: Path, home: Path, preloaded: Preloaded, spoilt: int, saves: list[int]
+) -> None:
+    preloaded.spoil_at = spoilt
+    try:
+        asked = request("spoilt", {"save_steps": 2, "logging_steps": 1})
+        run = run_training(home, asked, models=models, preloaded=preloaded)
+    finally:
+        preloaded.spoil_at = None
+    assert run.outcome.error is not None, run.log
+    assert run.outcome.error.kind is ErrorKind.DIVERGED
+    assert f"weights are not finite after step {spoilt}" in run.outcome.error.message
+    assert run.of(Divergence) == [Divergence(step=spoilt, name="weights", value="nan")]
+    assert [metric.step for metric in run.of(Metric)][-1] == spoilt, "its loss was a number"
+    assert [checkpoint.step for checkpoint in run.of(Checkpoint)] == saves
+    assert not (run.job_dir / "model").exists()
 
 
 def bad_requests() -> list[tuple[str, dict[str, Any], ErrorKind, str]]:

@@ -201,6 +201,8 @@ class Preloaded:
     pause_at: tuple[int, ...] = ()
     fail_at: tuple[int, int] | None = None
     """The rank and the step at whose end it raises."""
+    spoil_at: int | None = None
+    """The step whose update leaves a weight that is no number."""
     rows_that_fit: tuple[int, int] | None = None
     """After which step memory lasts for a micro-batch of how many rows."""
     pid = 0
@@ -231,7 +233,9 @@ class Preloaded:
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
-        message = json.dumps([self.pause_at, self.fail_at, self.rows_that_fit]).encode()
+        message = json.dumps(
+            [self.pause_at, self.fail_at, self.spoil_at, self.rows_that_fit]
+        ).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self.pid = int(self._socket.recv(32))
         return self
@@ -284,7 +288,9 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _change_step_ends(pause_at: Sequence[int], fail_at: list[int] | None) -> None:
+def _change_step_ends(
+    pause_at: Sequence[int], fail_at: list[int] | None, spoil_at: int | None
+) -> None:
     from tasks.control import Control
 
     on_step_end = Control.on_step_end
@@ -294,6 +300,8 @@ def _change_step_ends(pause_at: Sequence[int], fail_at: list[int] | None) -> Non
             self._channel.pause_requested.set()
         if fail_at == [int(os.environ.get("RANK", "0")), state.global_step]:
             raise RuntimeError(f"no luck in rank {fail_at[0]}")
+        if state.global_step == spoil_at:
+            next(more["model"].parameters()).data[-1, -1] = float("nan")
         on_step_end(self, args, state, control, **more)
 
     Control.on_step_end = with_pause  # type: ignore[method-assign]  # in this fork alone

@@ -222,6 +222,15 @@ def test_a_divergence_is_an_event_once(stop_on_nan: bool) -> None:
     assert channel.sent == [Divergence(step=3, name="loss", value="-inf")]
 
 
+@pytest.mark.parametrize(("stop_on_nan", "finite"), [(True, True), (False, False)])
+def test_weights_are_only_refused_where_they_diverged_and_that_is_minded(
+    stop_on_nan: bool, finite: bool
+) -> None:
+    channel: Any = RecordingChannel()
+    Control(channel, stop_on_nan).check_weights(3, lambda: finite)
+    assert channel.sent == []
+
+
 def test_gpu_figures_are_sampled_by_a_thread_and_end_with_an_error() -> None:
     sampled, failed = threading.Event(), threading.Event()
 
