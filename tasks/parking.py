@@ -14,6 +14,8 @@ import socket
 import sys
 from dataclasses import dataclass
 
+from tasks.loader_output import LoaderOutput
+
 FD_VARIABLE = "TRAINYARD_PARKING_FD"
 _LINE_BYTES_MAX = 4096
 
@@ -32,12 +34,17 @@ class ParkingPlace:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)
+        self._loader_output: LoaderOutput | None = None
 
     @classmethod
     def from_environment(cls) -> ParkingPlace | None:
         """The place that the keeper made; None where it made none."""
         value = os.environ.pop(FD_VARIABLE, None)
         return None if value is None else cls(int(value))
+
+    def keep_loader_output(self) -> None:
+        """What loader workers print goes where this process's output goes, now and when woken."""
+        self._loader_output = self._loader_output or LoaderOutput()
 
     def wait(self) -> Wake:
         """Wait until the keeper wakes this process; its output then goes where the keeper says.
@@ -60,7 +67,9 @@ class ParkingPlace:
         return Wake(str(json.loads(line)["attempt_id"]), events)
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end, when the last words of loader workers have been passed on."""
+        if self._loader_output is not None:
+            self._loader_output.close()
         self._socket.close()
 
 

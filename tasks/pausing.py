@@ -41,6 +41,8 @@ class Pauser:
         self._reporter = reporter
         self._figures = figures
         self._place = place
+        if place is not None and trainer.args.dataloader_num_workers > 0:
+            place.keep_loader_output()
         self._left_out = left_out
         self.spec = spec
 

@@ -48,6 +48,8 @@ def main(events_fd: int) -> int:
         channel.send(outcome)
     finally:
         channel.close()
+        if place is not None:
+            place.close()
     return 1 if outcome.outcome == "failed" else 0
 
 
