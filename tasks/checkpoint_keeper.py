@@ -110,6 +110,10 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
             self._control.pausing = False
             self._pauser.pause(path, receipt)
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What becomes the model is looked at as a checkpoint is."""
+        self._trainer.check_weights()
+
     def _keep_checkpoint(self, partial: Path, path: str, state: Any) -> None:
         evaluated_now = self._reporter.last_eval_step == state.global_step
         metric = self._metric(state) if evaluated_now else None

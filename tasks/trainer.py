@@ -167,7 +167,6 @@ def _train(
         with phases.phase("train"):
             phases.may_pause = False
             trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
-            trainer.check_weights()
         if data.eval is not None and reporter.last_eval_step != trainer.state.global_step:
             with phases.phase("evaluate"):
                 trainer.evaluate()

@@ -223,13 +223,21 @@ def test_a_loss_that_is_no_number_fails_the_job(
     assert "step" in run.outcome.error.message
 
 
-@pytest.mark.parametrize(("spoilt", "saves"), [(4, [2]), (6, [2, 4])], ids=["saved", "last"])
+@pytest.mark.parametrize(
+    ("spoilt", "save_steps", "saves"), [(4, 2, [2]), (6, 0, [])], ids=["saved", "last"]
+)
 def test_weights_that_a_step_spoilt_are_neither_a_checkpoint_nor_the_model(
-    models: Path, home: Path, preloaded: Preloaded, spoilt: int, saves: list[int]
+    models: Path,
+    home: Path,
+    preloaded: Preloaded,
+    spoilt: int,
+    save_steps: int,
+    saves: list[int],
 ) -> None:
     preloaded.spoil_at = spoilt
     try:
-        asked = request("spoilt", {"save_steps": 2, "logging_steps": 1})
+        saving = {"save_steps": save_steps} if save_steps else {"save_strategy": "no"}
+        asked = request("spoilt", {"logging_steps": 1, **saving})
         run = run_training(home, asked, models=models, preloaded=preloaded)
     finally:
         preloaded.spoil_at = None
