@@ -16,7 +16,8 @@ _MEANINGS = {
     ErrorKind.WORKER_LOST: "The training, its supervisor or the worker was killed or cut off, "
     "each time that it was started.",
     ErrorKind.HANG: "The training made no step any more, each time that it was started.",
-    ErrorKind.DIVERGED: "The loss or the gradient norm was NaN or infinite (`stop_on_nan`).",
+    ErrorKind.DIVERGED: "The loss, the gradient norm or a trained weight was NaN or infinite "
+    "(`stop_on_nan`).",
     ErrorKind.INTERNAL: "Anything else: most likely a defect, or a library's error.",
 }
 
