@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from backend_bridge.child_process import python_module
-from backend_bridge.settings import settings
+from backend_bridge.home import make_folder
+from backend_bridge.settings import SettingsError, settings
 
 EXIT_NOT_USABLE = 2
 EXIT_INTERRUPTED = 130
@@ -81,12 +82,17 @@ def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> i
     except RequestInvalid as error:
         return _not_usable(path, str(error), as_json)
     current = settings()
+    cache = current.trainyard_home / "cache"
+    try:
+        make_folder(cache)
+    except SettingsError as error:
+        return _not_usable(path, str(error), as_json)
     spec = {
         "path": path,
         "config": config.model_dump(mode="json"),
         "with_model": model is not None,
         "model_roots": [str(root) for root in current.model_roots],
-        "cache_dir": str(current.trainyard_home / "cache"),
+        "cache_dir": str(cache),
         "max_download_gb": current.max_download_gb,
         "allow_private_urls": current.allow_private_urls,
         "as_json": as_json,

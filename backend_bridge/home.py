@@ -10,14 +10,19 @@ from backend_bridge.settings import SettingsError
 
 
 def make_folder(home: Path) -> None:
-    """Make ``home``, a TRAINYARD_HOME or below one. Raises SettingsError where it cannot be."""
+    """Make ``home``, a TRAINYARD_HOME or below one. Raises SettingsError where it is of no use."""
+    reason = None
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        reason = f"cannot be made ({error.strerror})"
+    else:
+        if not os.access(home, os.W_OK | os.X_OK):
+            reason = "cannot be written to"
+    if reason:
         raise SettingsError(
-            f"TRAINYARD_HOME: {home} cannot be made ({error.strerror}): set it to a folder "
-            "that you may write to"
-        ) from error
+            f"TRAINYARD_HOME: {home} {reason}: set it to a folder that you may write to"
+        )
 
 
 def home_id(home: Path) -> str:

@@ -157,6 +157,18 @@ def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         assert "cannot be made (Not a directory)" in done.stderr
 
 
+def test_check_dataset_with_a_home_that_may_not_be_written_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    done = trainyard("check-dataset", "any.jsonl")
+    assert done.exit_code == 2
+    assert f"TRAINYARD_HOME: {tmp_path}/cache cannot be written to" in done.stderr
+    as_json = json.loads(trainyard("check-dataset", "any.jsonl", "--json").stdout)
+    assert (as_json["usable"], "TRAINYARD_HOME" in as_json["error"]) == (False, True)
+
+
 def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
     monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
