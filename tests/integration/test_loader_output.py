@@ -15,7 +15,7 @@ import ctypes, faulthandler, multiprocessing, sys
 from tasks.parking import ParkingPlace
 
 def work(orders):
-    while (word := orders.get()) != "crash":
+    while (word := orders.get(timeout=30)) != "crash":
         print("worker", word, flush=True)
         orders.task_done()
     ctypes.string_at(0)
