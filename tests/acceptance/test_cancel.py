@@ -71,7 +71,7 @@ def test_a_second_cancel_says_that_it_has_ended(stack: Stack) -> None:
     with pytest.raises(BridgeError, match="already ended: it is cancelled") as refused:
         stack.bridge.cancel("forced", force=True)
     assert refused.value.status == 409
-    with pytest.raises(BridgeError, match="no job nobody") as unknown:
+    with pytest.raises(BridgeError, match="no job 'nobody'") as unknown:
         stack.bridge.cancel("nobody", force=True)
     assert unknown.value.status == 404
 
