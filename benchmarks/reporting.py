@@ -182,4 +182,6 @@ def forwarder_memory(full: bool = False) -> list[Measure]:
 
 def _tries(redis: Redis) -> int:
     names = list(redis.scan_iter("trainyard:delivery:*"))
-    return len([name for name in names if redis.hget(name, "failures")])
+    return len(
+        [name for name in names if any(key.startswith("failures") for key in redis.hkeys(name))]
+    )
