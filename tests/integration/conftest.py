@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from backend_bridge.server import make_app
 from backend_bridge.settings import read_settings, settings
 from tests.support.bridge import LINES, Running
 from tests.support.celery_app import bridge_celery
+from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
 from tests.support.training import Preloaded
 
@@ -76,3 +79,14 @@ def preloaded(preloaded_process: Preloaded) -> Iterator[Preloaded]:
     yield preloaded_process
     preloaded_process.end()
     preloaded_process.reset()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny``, and ``dropout``: the same with attention dropout. Nobody writes to them."""
+    root = tmp_path_factory.mktemp("models")
+    make_tiny_model(root / "tiny")
+    shutil.copytree(root / "tiny", root / "dropout")
+    path = root / "dropout" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
+    return root

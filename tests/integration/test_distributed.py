@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +26,6 @@ from backend_bridge.contract import (
     TrainingSpec,
 )
 from backend_bridge.request_parser import parse_request
-from tests.support.models import make_tiny_model
 from tests.support.process_tree import slots, wait_until
 from tests.support.training import EVENT, Parking, Preloaded, Run, run_training, write_jsonl
 from worker.process_tree import descendants_of, process_stat
@@ -38,17 +36,6 @@ ROWS = [
 ]
 TWO = {"distributed": {"processes": 2, "strategy": "ddp"}}
 LORA: dict[str, Any] = {"use_lora": True, "lora_config": {"r": 4}}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny``, and ``dropout``: the same with attention dropout."""
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    shutil.copytree(root / "tiny", root / "dropout")
-    path = root / "dropout" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
-    return root
 
 
 @pytest.fixture(scope="module")

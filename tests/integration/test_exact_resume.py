@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import pytest
 
 from backend_bridge.contract import Metric, Receipt
-from tests.support.models import make_tiny_model
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
 
 SUMS = [
@@ -102,17 +99,6 @@ CASES = {
         (2, 4),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny``, and ``dropout``: the same with attention dropout."""
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    shutil.copytree(root / "tiny", root / "dropout")
-    path = root / "dropout" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.2}))
-    return root
 
 
 @pytest.fixture(scope="module")

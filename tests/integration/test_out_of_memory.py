@@ -11,17 +11,9 @@ import pytest
 from backend_bridge.checkpoint_manifest import read_manifest
 from backend_bridge.contract import Checkpoint, ErrorKind, JobConfig, Metric
 from tasks.out_of_memory import smaller
-from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(30)]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -15,19 +15,10 @@ from backend_bridge.checkpoint_manifest import Manifest, read_manifest, verify
 from backend_bridge.contract import Checkpoint, ErrorKind, Held, Metric, Phase, Progress, Receipt
 from tasks.checkpoints import seal
 from tasks.receipts import RECEIPT_NAME
-from tests.support.models import make_tiny_model
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
 
 Command = Callable[[str], None]
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(40)]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder root with one tiny model, ``tiny``."""
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    return root
 
 
 Start = Callable[..., Run]

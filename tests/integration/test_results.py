@@ -13,18 +13,10 @@ import pytest
 
 from backend_bridge.checkpoint_manifest import verify
 from backend_bridge.contract import Checkpoint, ErrorKind, Metric
-from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(40)]
 EVALS = {"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,9 @@ from backend_bridge.contract import (
     Progress,
     Receipt,
 )
-from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(60)]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder root with one tiny model, ``tiny``."""
-    root = tmp_path_factory.mktemp("models")
-    make_tiny_model(root / "tiny")
-    return root
 
 
 def request(job_id: str, training: Mapping[str, Any] | None = None, **data: Any) -> dict[str, Any]:
