@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from backend_bridge.checkpoint_manifest import Manifest
+from backend_bridge.outbox import entry_position
 from tests.support.stack import Stack, kill, wait_for
 
 pytestmark = pytest.mark.slow
@@ -154,6 +155,7 @@ def test_a_host_that_is_cut_off_ends_its_training_when_another_has_the_job() -> 
         stack.wait_for_step("torn", 60)
         assert stack.bridge.status("torn")["slot"] == f"test-{1 - number}"
         assert process.is_running(), "held, it may outlive its lease"
+        wait_for("what it wrote has arrived", lambda: first_attempt_delivered(stack, "torn"))
         before = of_first_attempt(stack, "torn")
         stack.networks[number].mend()
         wait_for("it is ended", lambda: not process.is_running())
@@ -168,6 +170,14 @@ def test_a_host_that_is_cut_off_ends_its_training_when_another_has_the_job() -> 
         assert stack.backend.statuses("torn") == ["running", "running", "cancelled"]
         stack.submit("next", steps=2)
         stack.wait("next", "completed")
+
+
+def first_attempt_delivered(stack: Stack, job_id: str) -> bool:
+    """Whether every entry of a job's first attempt is behind its delivery's cursor."""
+    entries = stack.redis.xrange(f"trainyard:events:{job_id}")
+    last = max(entry_position(key) for key, fields in entries if fields["attempt"] == "1")
+    cursor = stack.redis.hget(f"trainyard:delivery:{job_id}", "cursor")
+    return entry_position(cursor or "0-0") >= last
 
 
 def of_first_attempt(stack: Stack, job_id: str) -> tuple[int, list[str], list[str]]:
