@@ -24,15 +24,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-import requests
 from pydantic import SecretStr
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, NameResolutionError, ProtocolError
 
-from backend_bridge.http_deadline import DeadlineAdapter, deadline
+from backend_bridge.http_deadline import deadline, make_pool
 
 BODY_LIMIT_BYTES = 65536
 """What is read of an answer; the contract's answers are far smaller."""
@@ -46,6 +46,12 @@ ROUTES = {
 }
 """The endpoints as the contract names them."""
 
+_HEADERS = {
+    "User-Agent": "trainyard",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -88,24 +94,6 @@ class Refused:
 Answer = Delivered | TryAgain | RouteMissing | AccessRefused | Refused
 
 
-def make_session() -> requests.Session:
-    """A session for one thread: kept-alive connections, nothing from the environment.
-
-    ``trust_env`` is off because a netrc file would replace the Authorization header and a proxy
-    variable would see it; cookies are off because one job's answer must not change another's
-    request.
-    """
-    session = requests.Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers.update(
-        {"User-Agent": "trainyard", "Accept": "application/json", "Accept-Encoding": "identity"}
-    )
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, DeadlineAdapter())
-    return session
-
-
 class BackendClient:
     """Sends one job's status, metric and log requests; for use by one thread at a time.
 
@@ -117,7 +105,6 @@ class BackendClient:
         self,
         base_url: str,
         *,
-        session: requests.Session | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         parts = urlsplit(base_url)
@@ -130,7 +117,7 @@ class BackendClient:
             )
         self.timeout_s = timeout_s
         self._base_url = base_url.rstrip("/")
-        self._session = session or make_session()
+        self._pool = make_pool()
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +132,7 @@ class BackendClient:
 
     def close(self) -> None:
         """Close the kept-alive connections."""
-        self._session.close()
+        self._pool.clear()
 
     def patch_status(
         self, job_id: str, token: SecretStr, key: str, status: str, error: str | None = None
@@ -178,30 +165,31 @@ class BackendClient:
         secret = token.get_secret_value()
         if not _HEADER_SAFE.fullmatch(secret):
             return Refused("the job's token holds characters that no HTTP header can carry", None)
+        url = f"{self._base_url}/api/training/local/{quote(job_id, safe='')}/{endpoint}"
+        headers = {**_HEADERS, "Authorization": f"Bearer {secret}", "Idempotency-Key": key}
+        content = json.dumps(body, allow_nan=False).encode()
         try:
-            with (
-                deadline(self.timeout_s),
-                self._session.request(
+            with deadline(self.timeout_s):
+                response = self._pool.urlopen(
                     _METHODS[endpoint],
-                    f"{self._base_url}/api/training/local/{quote(job_id, safe='')}/{endpoint}",
-                    data=json.dumps(body, allow_nan=False).encode(),
-                    headers={
-                        "Authorization": f"Bearer {secret}",
-                        "Idempotency-Key": key,
-                        "Content-Type": "application/json",
-                    },
-                    allow_redirects=False,
-                    stream=True,
-                ) as response,
-            ):
-                return _read(response, ROUTES[endpoint], secret)
-        except requests.RequestException as error:
+                    url,
+                    body=content,
+                    headers=headers,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+                try:
+                    return _read(response, ROUTES[endpoint], secret)
+                finally:
+                    response.close()  # read to its end, its connection is back in the pool
+        except HTTPError as error:
             return TryAgain(_connection_trouble(error, self.timeout_s))
 
 
-def _read(response: requests.Response, route: str, secret: str) -> Answer:
+def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
     """Answer for a response whose head has come; reads its body."""
-    code = response.status_code
+    code = response.status
     if code == 405:
         return RouteMissing(route)
     body = _json_object(response)
@@ -221,10 +209,10 @@ def _read(response: requests.Response, route: str, secret: str) -> Answer:
     return TryAgain(reason, _retry_after_s(response.headers.get("Retry-After")))
 
 
-def _json_object(response: requests.Response) -> dict[str, Any] | None:
+def _json_object(response: BaseHTTPResponse) -> dict[str, Any] | None:
     """The body where it is a JSON object of at most BODY_LIMIT_BYTES, else None."""
     received = b""
-    for chunk in response.iter_content(8192):
+    for chunk in response.stream(8192):
         received += chunk
         if len(received) > BODY_LIMIT_BYTES:
             return None
@@ -248,17 +236,17 @@ def _retry_after_s(header: str | None) -> float | None:
     return max(0.0, when.timestamp() - time.time())
 
 
-def _connection_trouble(error: requests.RequestException, timeout_s: float) -> str:
+def _connection_trouble(error: HTTPError, timeout_s: float) -> str:
     """A sentence about a failed exchange; the exception itself holds the request, and so the
     token, and goes no further."""
     text = str(error)
-    if isinstance(error, requests.Timeout) or "time is over" in text or "timed out" in text:
+    if "time is over" in text or "timed out" in text:
         return f"no complete answer within {timeout_s:g} s"
     if "refused" in text:
         return "connection refused"
-    if "resolve" in text or "Name or service" in text:
+    if isinstance(error, NameResolutionError):
         return "the backend's host name cannot be resolved"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, ProtocolError) and "Connection broken" in text:
         return "the answer ended in the middle"
     return f"the connection failed ({type(error).__name__})"
 

@@ -1,6 +1,6 @@
-"""A transport for `requests` whose time limit bounds the whole exchange.
+"""A pool of HTTP connections whose time limit bounds the whole exchange.
 
-The timeouts of `requests` bound each single read: a server that sends one byte every few
+The timeouts of `urllib3` bound each single read: a server that sends one byte every few
 seconds holds a request for ever. The sender of a job's events posts only while its lock
 outlasts the request, so here nothing is sent, and nothing is waited for, past one deadline.
 Resolving a host name is the one step that cannot be interrupted; nothing is sent after it
@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from requests.adapters import HTTPAdapter
+import certifi
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -95,10 +96,13 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls: Any = _TlsConnection
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """Transport of a `requests.Session`; use it inside :func:`deadline`."""
+def make_pool() -> PoolManager:
+    """Kept-alive connections for one thread; use them inside :func:`deadline`.
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools with connections that know the deadline."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+    Unlike a session of `requests` they take nothing from the environment (a netrc file would
+    replace the Authorization header, a proxy would see it) and keep no cookies (one job's answer
+    must not change another's request).
+    """
+    pool = PoolManager(ca_certs=certifi.where())
+    pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+    return pool

@@ -36,7 +36,8 @@ class NoteSteps(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         now = time.monotonic()
         self._out.write(f"{now} {state.global_step}\n")
-        for number in range(int((now - self._printed_to) * self._lines_per_s)):
+        since = min(now - self._printed_to, 0.25)  # it may have been stopped meanwhile
+        for number in range(int(since * self._lines_per_s)):
             print(f"step {state.global_step}: line {number} of a training that talks a lot")
             self._printed_to = now
 
@@ -57,7 +58,9 @@ def serve() -> None:
     print("imported", flush=True)
     for path in sys.stdin:
         if (child := os.fork()) == 0:
-            train(json.loads(Path(path.strip()).read_text()))
+            spec = json.loads(Path(path.strip()).read_text())
+            with Path(spec["steps_file"]).with_name("output.txt").open("w") as sys.stdout:
+                train(spec)
             os._exit(0)
         os.waitpid(child, 0)
 

@@ -10,6 +10,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTra
 
 from backend_bridge.contract import JobConfig
 from tasks import models
+from tasks.aligned_weights import align_trained_weights
 from tasks.datasets.prepare import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.exact_trainer import ExactTrainer
@@ -102,4 +103,5 @@ def make_trainer(
     except ValueError as error:
         raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
     trainer.remove_callback(PrinterCallback)
+    align_trained_weights(trainer.model)
     return trainer

@@ -9,6 +9,7 @@ native code, deaf to SIGTERM, with children in sessions of their own. With
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _HANGS_AT_STEP = 3
 _patched = False
@@ -46,16 +47,21 @@ _printed_to = 0.0
 def _talk(step: int) -> None:
     global _printed_to  # noqa: PLW0603 - one training a process
     now = time.monotonic()
-    for number in range(int((now - _printed_to) * _LINES_PER_S) if _printed_to else 0):
+    since = min(now - _printed_to, 0.25) if _printed_to else 0  # it may have been stopped
+    for number in range(int(since * _LINES_PER_S)):
         print(f"step {step}: line {number} of a training that talks a lot")
         _printed_to = now
     _printed_to = _printed_to or now
 
 
+@functools.cache
+def _steps(job_id: str) -> TextIO:
+    return (Path(os.environ["BENCH_STEPS"]) / job_id).open("a", buffering=1)
+
+
 def _note(step: int) -> None:
     job_id = os.environ["TRAINYARD_JOB_ID"]
-    with (Path(os.environ["BENCH_STEPS"]) / job_id).open("a") as out:
-        out.write(f"{time.monotonic()} {step}\n")
+    _steps(job_id).write(f"{time.monotonic()} {step}\n")
     if job_id.startswith("hung") and step == _HANGS_AT_STEP:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for _ in range(3):
