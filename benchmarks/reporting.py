@@ -117,7 +117,8 @@ def _wait_arrival(arrivals: dict[str, float], job_id: str) -> None:
 
 
 def log_delivery(full: bool = False) -> list[Measure]:
-    """Each run: the lines wait in Redis, a courier starts and delivers; then the bare posts."""
+    """Each run: the lines of a job come while the courier stands still, which then delivers them;
+    then the bare posts. The courier has delivered before: its start is not what is measured."""
     runs = 15 if full else 7
     ours, bare = [], []
     with ExitStack() as stack:
@@ -125,17 +126,20 @@ def log_delivery(full: bool = False) -> list[Measure]:
         server = stack.enter_context(RedisServer(append_only=True, appendfsync="everysec"))
         redis = stack.enter_context(Redis.from_url(server.url, decode_responses=True))
         backend = stack.enter_context(DevBackend())
-        for number in range(runs):
+        process = psutil.Process(stack.enter_context(courier(server.url, backend.url)).pid)
+        for number in range(runs + 1):
             job_id, bare_id = f"job-{number}", f"bare-{number}"
             backend.create_job(job_id, "job-token")
             backend.create_job(bare_id, "job-token")
             job = RunningJob(redis, job_id)
+            process.suspend()
             job.append(_log_events(KEPT_LINES))
-            with courier(server.url, backend.url):
-                wait_for("all is delivered", lambda: redis.zcard("trainyard:undelivered") == 0)
+            process.resume()
+            wait_for("all is delivered", lambda: redis.zcard("trainyard:undelivered") == 0)
             _post_bare(backend.url, bare_id)
-            ours.append(KEPT_LINES / _span_s(backend, job_id))
-            bare.append(KEPT_LINES / _span_s(backend, bare_id))
+            if number:
+                ours.append(KEPT_LINES / _span_s(backend, job_id))
+                bare.append(KEPT_LINES / _span_s(backend, bare_id))
     posts = "posts over one connection"
     return [Measure("log_delivery", "lines/s", ours, bare, posts, Target("ratio", ">=", 0.9))]
 
