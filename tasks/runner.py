@@ -135,7 +135,7 @@ def read_request(job_dir: Path) -> TrainingRequest:
 
 
 def set_up_output() -> None:
-    """Lines as they are made, the level in each record, and stacks where they are needed.
+    """Lines as they are made, the level in each of a record, and stacks where they are needed.
 
     Where native code crashes, and at SIGUSR1, which a supervisor sends to a training that makes no
     step: written by the signal handler itself, so that code that never returns does not delay it.
@@ -145,13 +145,24 @@ def set_up_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True
-    )
+    records = logging.StreamHandler(sys.stderr)
+    records.setFormatter(LevelOnEveryLine())
+    logging.basicConfig(level=logging.INFO, handlers=[records], force=True)
     logging.captureWarnings(True)
     warnings.formatwarning = _one_line
     for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class LevelOnEveryLine(logging.Formatter):
+    """A record as lines that each begin with its level, those of its traceback as well.
+
+    The log is taken, cut and searched by lines.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).splitlines() or [""]
+        return "\n".join(f"{record.levelname} {line}" for line in lines)
 
 
 def _one_line(

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
-import transformers
 from transformers import set_seed
 
 from backend_bridge.checkpoint_manifest import Manifest
@@ -26,6 +24,7 @@ from tasks.errors import Paused
 from tasks.finite_weights import has_finite_weights
 from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
+from tasks.library_logs import quiet_libraries
 from tasks.loading import load_parts, locate
 from tasks.machine import Machine
 from tasks.method_figures import MethodFigures
@@ -247,17 +246,6 @@ def listen(
     )
     for callback in (keeper, reporter, MethodFigures(), patience, control):
         trainer.add_callback(callback)
-
-
-def quiet_libraries() -> None:
-    """No progress bars, and the libraries' logs through ours: the output is a log of lines."""
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_default_handler()
-    transformers.utils.logging.enable_propagation()
-    logging.getLogger("accelerate").setLevel(logging.WARNING)
-    # Only encoding is parallel, and only in this process; loader workers do not encode.
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 
 def log_start(spec: TrainingSpec, request: TrainingRequest) -> None:

@@ -138,8 +138,9 @@ class Supervisor:
             self.say(f"{self.unfit}: this slot is taken out of service", logging.ERROR)
 
     def say(self, text: str, level: int = logging.INFO) -> None:
-        """A line of our own in the job's log."""
-        self.handler.handle(logging.LogRecord("job", level, "", 0, text, None, None))
+        """Words of our own in the job's log; every line of them has the level."""
+        for line in text.splitlines():
+            self.handler.handle(logging.LogRecord("job", level, "", 0, line, None, None))
 
     def _take_over_records(self, log_file: Record) -> None:
         """Send what an earlier attempt left in the job's folder, before anything of this one."""

@@ -85,7 +85,7 @@ def test_whatever_was_printed_is_there_in_order_up_to_the_last_words(loud: Stack
             "by print",
             "WARNING a library warns",
             "ERROR a library errs",
-            "in two lines",
+            "ERROR in two lines",
             "WARNING UserWarning: by warnings",
             "from a shell",
             "its stderr",

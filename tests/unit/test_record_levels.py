@@ -1,0 +1,66 @@
+"""Records of Python's logging keep their level, on every line that they become."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.runner import LevelOnEveryLine
+from worker.supervisor import Supervisor
+
+RECORDS = """
+import logging, warnings
+from tasks.runner import set_up_output
+set_up_output()
+from tasks.library_logs import quiet_libraries
+quiet_libraries()
+for name in ("trainyard", "transformers.x", "datasets.x", "huggingface_hub.x", "accelerate.x"):
+    logging.getLogger(name).warning("%s one\\ntwo\\n\\nfour", name)
+warnings.warn("by warnings\\nin two lines")
+try:
+    [].pop()
+except IndexError:
+    logging.getLogger("some.library").exception("it broke")
+"""
+
+
+def test_every_line_of_a_record_has_its_level_and_none_is_there_twice() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RECORDS],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    lines = done.stderr.splitlines()
+    for name in ("trainyard", "transformers.x", "datasets.x", "huggingface_hub.x", "accelerate.x"):
+        assert lines[:4] == [f"WARNING {text}" for text in (f"{name} one", "two", "", "four")]
+        lines = lines[4:]
+    assert lines[0] == "WARNING UserWarning: by warnings"
+    assert lines[1].startswith("WARNING in two lines (")
+    assert lines[2:4] == ["ERROR it broke", "ERROR Traceback (most recent call last):"]
+    assert lines[-1] == "ERROR IndexError: pop from empty list"
+    assert {line.partition(" ")[0] for line in lines[2:]} == {"ERROR"}
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_record_without_words_is_a_line_still(text: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, text, None, None)
+    assert LevelOnEveryLine().format(record) == "INFO "
+
+
+def test_what_the_supervisor_says_has_its_level_on_every_line() -> None:
+    records: list[str] = []
+    handler = logging.Handler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.emit = lambda record: records.append(handler.format(record))  # type: ignore[method-assign]
+    supervisor: Any = Supervisor.__new__(Supervisor)
+    supervisor.handler = handler
+    supervisor.say("an event that is none:\n1 error", logging.ERROR)
+    assert records == ["ERROR an event that is none:", "ERROR 1 error"]
