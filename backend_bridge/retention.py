@@ -1,13 +1,14 @@
 """What is older than RETENTION_DAYS goes: jobs with their tokens and streams, replies, caches.
 
 The trained models stay, unless a person asks: they are what it was all for. Every courier does
-this by itself, once an hour; `trainyard prune` does it at once.
+this by itself, once an hour; `trainyard prune` does it at once. Of the data sets' cache each entry
+goes by its own last use (`cache_entries`), and none that was used since the oldest job that has not
+ended was made: that job may be reading it, or go on from it.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -17,7 +18,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from backend_bridge.cache_entries import last_used, prune_entries, remove
 from backend_bridge.consumer import REJECTED, REPLIES
+from backend_bridge.contract import TERMINAL
 from backend_bridge.job_files import MODEL
 from backend_bridge.settings import Settings
 
@@ -30,7 +33,8 @@ log = logging.getLogger(__name__)
 @dataclass
 class Pruned:
     """How much went. ``jobs``: forgotten in Redis; ``stream_entries``: replies and rejections;
-    ``bytes``: of folders and caches below TRAINYARD_HOME on this host."""
+    ``caches``: entries of caches; ``bytes``: of folders and caches below TRAINYARD_HOME on this
+    host."""
 
     jobs: int = 0
     stream_entries: int = 0
@@ -75,42 +79,45 @@ class Retention:
             pruned.jobs += int(self._prune(args=[job_id, cutoff_ms]))
         for stream in (REPLIES, REJECTED):
             pruned.stream_entries += self.redis.xtrim(stream, minid=cutoff_ms, approximate=False)
+        now_ms = seconds * 1000 + micros // 1000
         self._prune_home(time.time() - days * DAY_S, models, pruned)
+        unused_for_s = (now_ms - self._oldest_unfinished(cutoff_ms)) / 1000
+        self._prune_caches(time.time() - unused_for_s, pruned)
         return pruned
+
+    def _oldest_unfinished(self, cutoff_ms: int) -> float:
+        """When the oldest job was made that has not ended, in ms; at the latest ``cutoff_ms``."""
+        jobs = self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms, withscores=True)
+        for job_id, made_ms in jobs:
+            status = self.redis.hget(f"trainyard:job:{job_id}", "status")
+            if status is not None and status not in TERMINAL:
+                return float(made_ms)
+        return cutoff_ms
 
     def _prune_home(self, cutoff: float, models: bool, pruned: Pruned) -> None:
         for folder in _old(self.home / "jobs", cutoff):
             if not self.redis.exists(f"trainyard:job:{folder.name}"):
                 parts = [folder] if models else [p for p in folder.iterdir() if p.name != MODEL]
-                pruned.bytes += sum(_remove(part) for part in parts)
+                pruned.bytes += sum(remove(part) for part in parts)
                 pruned.folders += bool(parts)
                 if not models and not any(folder.iterdir()):
                     folder.rmdir()
+
+    def _prune_caches(self, cutoff: float, pruned: Pruned) -> None:
+        datasets = self.home / "cache" / "datasets"
         for cache in _old(self.home / "cache", cutoff):
-            pruned.bytes += _remove(cache)
-            pruned.caches += 1
+            if cache != datasets:
+                pruned.bytes += remove(cache)
+                pruned.caches += 1
+        for entries in [*datasets.glob("*"), *(datasets / "downloads").glob("*")]:
+            if entries != datasets / "downloads" and entries.is_dir():
+                for size in prune_entries(entries, cutoff):
+                    pruned.bytes += size
+                    pruned.caches += 1
 
 
 def _old(folder: Path, cutoff: float) -> list[Path]:
     """What lies in ``folder`` and was neither changed nor read since ``cutoff``."""
     if not folder.is_dir():
         return []
-    return [path for path in sorted(folder.iterdir()) if _last_used(path) < cutoff]
-
-
-def _last_used(path: Path) -> float:
-    """A folder's own times say when it was listed: its files' count, and when it changed."""
-    inside = [p.lstat() for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else []
-    times = [max(status.st_mtime, status.st_atime) for status in inside]
-    return max([path.lstat().st_mtime, *times])
-
-
-def _remove(path: Path) -> int:
-    """Delete a file or a folder; returns its bytes."""
-    if path.is_dir() and not path.is_symlink():
-        size = sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
-        shutil.rmtree(path)
-        return size
-    size = path.lstat().st_size
-    path.unlink()
-    return size
+    return [path for path in sorted(folder.iterdir()) if last_used(path) < cutoff]

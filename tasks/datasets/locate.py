@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.datasets.folder import is_data_file
+from tasks.datasets.last_use import cached
 from tasks.errors import DatasetError
 
 _HUB_NAME = re.compile(
@@ -123,7 +124,7 @@ def _store_inline(content: str, cache_dir: Path) -> Path:
     folder = cache_dir / "inline"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(payload).hexdigest()}.jsonl"
-    if not path.exists():
+    if not cached(path):
         partial = path.with_suffix(f".{os.getpid()}.partial")
         partial.write_bytes(payload)
         partial.replace(path)

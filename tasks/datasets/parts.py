@@ -19,6 +19,7 @@ import pyarrow
 from tasks.datasets.columns import LINE_COLUMN, rows_of
 from tasks.datasets.content import content_of
 from tasks.datasets.folder import DataFile, data_files
+from tasks.datasets.last_use import cached
 from tasks.datasets.problems import ReadProblem, UnreadableRows
 from tasks.datasets.read import SourceFile, write_rows
 from tasks.datasets.rows import NumberedRow
@@ -97,7 +98,7 @@ def open_parts(
     name = name or path.name
     key = key_of("read", LAYOUT, content, path.name, name, skip_bad_rows)
     folder = cache_dir / "read" / key
-    if not (folder / "parts.json").exists():
+    if not cached(folder):
         _read_into(folder, DataFile(path, name), skip_bad_rows, max_bytes)
     facts = json.loads((folder / "parts.json").read_bytes())
     return [_open_part(folder, key, part) for part in facts]

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow
 
+from tasks.datasets.last_use import cached
+
 LAYOUT = 3
 """Raise when what is written to the cache changes its meaning."""
 
@@ -43,7 +45,7 @@ def cached_with_facts(
 ) -> tuple[datasets.Dataset, Facts]:
     """As :func:`cached_arrow`, with the facts that ``batches(facts)`` filled in as it went."""
     facts_path = path.with_suffix(".json")
-    if not path.exists():
+    if not cached(path):
         facts: Facts = {}
         with _written_whole(path) as partial:
             _write(partial, schema, batches(facts))

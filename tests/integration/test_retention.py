@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from backend_bridge.job_store import JobStore
 from backend_bridge.outbox import Outbox
 from backend_bridge.retention import Retention
 from backend_bridge.settings import read_settings
+from tasks.datasets.last_use import cached
 from tests.support.requests import TOKEN, start_request
 
 
@@ -108,6 +110,55 @@ def test_old_folders_and_caches_go_and_the_model_stays(yard: Yard) -> None:
     assert (new / "train.log").exists()
     assert (read_lately / "weights").exists()
     assert not cache.exists()
+
+
+def test_each_entry_of_the_data_sets_cache_goes_by_its_own_last_use(yard: Yard) -> None:
+    cache = yard.home / "cache" / "datasets"
+    for folder in ("rows", "downloads/content"):
+        aged(cache / folder, 40, "old.arrow", "old.json", "kept.arrow", "kept.json")
+    aged(cache / "read" / "old", 40, "train.arrow")
+    aged(cache / "read" / "kept", 40, "train.arrow")
+    for name in ("rows/kept.arrow", "downloads/content/kept.json", "read/kept"):
+        assert cached(cache / name)
+    pruned = yard.retention.prune(30)
+    assert (pruned.caches, pruned.bytes) == (3, 500)
+    left = {str(p.relative_to(cache)) for p in cache.rglob("*") if p.is_file()}
+    assert {name for name in left if not name.endswith((".lock", ".used"))} == {
+        *("rows/kept.arrow", "rows/kept.json", "read/kept/train.arrow"),
+        *("downloads/content/kept.arrow", "downloads/content/kept.json"),
+    }
+    assert not cached(cache / "rows" / "old.arrow")
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "paused"])
+def test_what_was_used_since_an_unfinished_job_was_made_stays(yard: Yard, state: str) -> None:
+    now_ms, rows = int(time.time() * 1000), yard.home / "cache" / "datasets" / "rows"
+    aged(rows, 40, "before.arrow")
+    aged(rows, 35, "since.arrow")
+    yard.store.admit(start_request("job-1"), slots=1)
+    if state == "running":
+        assert yard.store.claim("job-1", 1, slot="s", worker="w")
+    if state == "paused":
+        yard.store.pause("job-1")
+    yard.redis.zadd("trainyard:jobs", {"job-1": now_ms - 37 * 86400 * 1000})
+    assert yard.retention.prune(30).caches == 1
+    assert [p.name for p in rows.glob("*.arrow")] == ["since.arrow"]
+    yard.store.cancel("job-1")
+    yard.redis.hset("trainyard:job:job-1", "status", "cancelled")
+    assert yard.retention.prune(30).caches == 1
+
+
+def test_an_entry_is_not_removed_between_a_look_and_a_use(yard: Yard) -> None:
+    rows = aged(yard.home / "cache" / "datasets", 40, "rows/key.arrow", "rows/.lock") / "rows"
+    with (rows / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pruning = threading.Thread(target=yard.retention.prune, args=(30,))
+        pruning.start()
+        time.sleep(0.1)
+        assert pruning.is_alive(), "it waits for the training that looks"
+        (rows / "key.used").touch()
+    pruning.join()
+    assert (rows / "key.arrow").exists()
 
 
 def test_models_go_where_a_person_asks(yard: Yard) -> None:

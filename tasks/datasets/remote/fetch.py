@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from tasks.datasets.last_use import cached
 from tasks.datasets.remote import hub, s3
 from tasks.datasets.remote.failures import Refused, too_large, without_secrets
 from tasks.datasets.remote.http import Limits
@@ -88,6 +89,7 @@ def _as_folder(store: DownloadStore, files: Iterable[tuple[str, Path]]) -> Path:
     listed = sorted(files)
     key = hashlib.sha256(json.dumps([[n, p.name] for n, p in listed]).encode()).hexdigest()[:32]
     folder = store.folder / "folders" / key
+    cached(folder)  # marks its use
     for name, path in listed:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DatasetError(f"A file of the data set reaches out of its folder: {name!r}.")

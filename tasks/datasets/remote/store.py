@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from tasks.datasets.last_use import cached
 from tasks.datasets.remote.failures import Unreachable
 from tasks.datasets.remote.http import Download, Limits, Validators
 from tasks.errors import DatasetError
@@ -81,18 +82,20 @@ class DownloadStore:
 
     def _kept(self, record: Path) -> tuple[Path | None, Validators]:
         try:
-            facts = json.loads(record.read_bytes())
-        except (FileNotFoundError, ValueError):
+            facts = json.loads(record.read_bytes()) if cached(record) else None
+        except ValueError:
+            facts = None
+        if facts is None:
             return None, Validators()
         path = self.folder / "content" / facts.pop("file")
-        return (path, Validators(**facts)) if path.exists() else (None, Validators())
+        return (path, Validators(**facts)) if cached(path) else (None, Validators())
 
     def _file_by_content(self, part: Path, name: str) -> Path:
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         suffix = "".join(PurePosixPath(name).suffixes[-2:])
         path = self.folder / "content" / f"{digest}{suffix[-_LONGEST_SUFFIX:]}"
-        if path.exists():
+        if cached(path):
             part.unlink()  # keeps the file that others may read, and what is known of it
         else:
             part.replace(path)
