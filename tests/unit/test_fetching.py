@@ -9,20 +9,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tasks.datasets.remote import addresses, http, progress
 from tasks.datasets.remote.addresses import is_public
 from tasks.datasets.remote.fetch import fetch
 from tasks.datasets.remote.http import Limits
 from tasks.errors import DatasetError
+from tests.support.certificates import write_certificate
 from tests.support.file_server import FileServer, Handler, in_turn
 
 LIMITS = Limits(max_bytes=1_000_000, allow_private=True, connect_timeout_s=0.5, read_timeout_s=0.3)
@@ -238,19 +236,7 @@ def test_a_server_that_refuses_or_does_not_exist(
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, encoding = tmp_path / "pem", serialization.Encoding.PEM
-    pem.write_bytes(
-        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(encoding)
-    )
+    pem = write_certificate(tmp_path / "pem", x509.DNSName("localhost"))
     with FileServer(certificate=pem, files={"/a": CONTENT}) as server:
         with pytest.raises(DatasetError, match=r"certificate of https://.* cannot be trusted"):
             fetch(server.url("/a"), tmp_path, LIMITS)

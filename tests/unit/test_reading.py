@@ -454,6 +454,18 @@ def test_an_archive_cannot_hold_a_link(tmp_path: Path, read: Any) -> None:
         read(tmp_path / "a.zip")
 
 
+def test_an_encrypted_archive_is_refused(tmp_path: Path, read: Any) -> None:
+    path = zipped(tmp_path / "a.zip", {"plain.txt": b"a", "a.jsonl": b'{"a": 1}'})
+    content = bytearray(path.read_bytes())
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.rindex(magic) + flags] |= 1  # the last file's "encrypted"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"The archive 'a\.zip' is encrypted") as caught:
+        read(path)
+    assert caught.value.hint == "Write it without a password."
+    assert not list((tmp_path / "cache" / "read").iterdir()), "nothing is left of it"
+
+
 @pytest.mark.parametrize("suffix", [*COMPRESSED, ".zip"])
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, suffix: str) -> None:
     bomb = b"\0" * 3_000_000

@@ -10,13 +10,15 @@ import ipaddress
 import os
 import socket
 import urllib.request
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
+
+from tasks.datasets.remote.lengths import ExactResponse
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -52,7 +54,15 @@ def public_addresses(host: str, port: int) -> list[str]:
     return addresses
 
 
-class _PublicOnly(HTTPConnection):
+class _Exact(HTTPConnection):
+    response_class = ExactResponse
+
+
+class _ExactTLS(_Exact, HTTPSConnection):
+    pass
+
+
+class _PublicOnly(_Exact):
     """Connects to an address that was checked; certificates are still checked by name."""
 
     def _new_conn(self) -> socket.socket:
@@ -79,17 +89,31 @@ class _PublicOnlyTLS(_PublicOnly, HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _PublicOnly
+    ConnectionCls = _Exact
 
 
 class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _ExactTLS
+
+
+class _PublicPool(HTTPConnectionPool):
+    ConnectionCls = _PublicOnly
+
+
+class _PublicTLSPool(HTTPSConnectionPool):
     ConnectionCls = _PublicOnlyTLS
 
 
 class _Adapter(HTTPAdapter):
+    pools: ClassVar[dict[str, Any]] = {"http": _Pool, "https": _TLSPool}
+
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = self.pools
+
+
+class _PublicAdapter(_Adapter):
+    pools: ClassVar[dict[str, Any]] = {"http": _PublicPool, "https": _PublicTLSPool}
 
 
 def open_session(*, allow_private: bool) -> requests.Session:
@@ -101,9 +125,10 @@ def open_session(*, allow_private: bool) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+    # One answer for each connection: see tasks.datasets.remote.lengths.
+    session.headers["Connection"] = "close"
     if allow_private:
         session.proxies = urllib.request.getproxies()
-    else:
-        session.mount("http://", _Adapter())
-        session.mount("https://", _Adapter())
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter() if allow_private else _PublicAdapter())
     return session

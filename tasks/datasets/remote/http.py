@@ -25,7 +25,9 @@ from tasks.datasets.remote.failures import (
     PASSING,
     BrokenOff,
     Unreachable,
+    another_size,
     answered,
+    longer_than_stated,
     looks_like_a_web_page,
     of_library,
     private,
@@ -33,6 +35,7 @@ from tasks.datasets.remote.failures import (
     web_page,
     without_secrets,
 )
+from tasks.datasets.remote.lengths import MoreThanStated
 from tasks.datasets.remote.progress import Progress
 from tasks.errors import DatasetError
 
@@ -115,19 +118,24 @@ class Download:
             headers |= {"Range": f"bytes={size}-", "If-Range": str(kept.strong)}
         else:
             headers |= known.as_conditions()
+        total = None
         try:
             with self._follow(session, headers) as response:
                 if response.status_code == 304:
                     return None
                 found = _validators_of(response)
                 if response.status_code == 206:
-                    self._check_range(response, size)
+                    total = self._check_range(response, size)
                 else:
                     self._check_status(response)
                     size = 0
                     self._keep(found)
                 self._write(response, size)
+                self._check_total(total)
                 self._check_sums(response, whole=response.status_code == 200)
+        except MoreThanStated as error:
+            self._start_over()
+            raise BrokenOff(longer_than_stated(self.shown)) from error
         except PrivateAddress as error:
             raise private(self.shown, error.host) from error
         except (RequestException, HTTPError) as error:
@@ -181,7 +189,8 @@ class Download:
         if kind in ("text/html", "application/xhtml+xml"):
             raise web_page(self.shown)
 
-    def _check_range(self, response: requests.Response, size: int) -> None:
+    def _check_range(self, response: requests.Response, size: int) -> int | None:
+        """The size of the whole file, where the server states it."""
         stated = re.fullmatch(
             r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
         )
@@ -193,6 +202,16 @@ class Download:
                     "Try again later.",
                 )
             )
+        return None if stated.group(3) == "*" else int(stated.group(3))
+
+    def _check_total(self, total: int | None) -> None:
+        """A server may send less of the rest than was asked for."""
+        size = self.part.stat().st_size
+        if total is None or size == total:
+            return
+        if size > total:
+            self._start_over()
+        raise BrokenOff(another_size(self.shown, size, total))
 
     def _write(self, response: requests.Response, size: int) -> None:
         length = response.headers.get("Content-Length", "")
