@@ -31,6 +31,9 @@ JOB_ID_RULE = "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts
 LOG_LINES_PER_BATCH = 100
 """Lines in one log entry of the event stream, and so in one POST to the backend."""
 
+PREDICTION_CHARACTERS_MAX = 2000
+"""Of a prompt, and of what the model says to it, no more goes into the event stream."""
+
 PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
 """Priorities of a request: 0 runs first."""
 
@@ -198,6 +201,19 @@ class Checkpoint(Event):
     is_best: bool = False
 
 
+class Prediction(Event):
+    """What the model says to one of the job's prompts, at the eval of ``step``.
+
+    ``cut`` where a text was longer than PREDICTION_CHARACTERS_MAX: its beginning is here.
+    """
+
+    event: Literal["prediction"] = "prediction"
+    step: Annotated[int, Field(ge=0)]
+    prompt: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+    prediction: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+    cut: bool = False
+
+
 class Held(Event):
     """The training stands still at a step boundary, as asked, and writes nothing."""
 
@@ -272,7 +288,7 @@ class Outcome(Event):
 
 
 AnyEvent = Annotated[
-    Phase | Progress | Metric | Checkpoint | Held | Receipt | Divergence | Outcome,
+    Phase | Progress | Metric | Checkpoint | Prediction | Held | Receipt | Divergence | Outcome,
     Field(discriminator="event"),
 ]
 

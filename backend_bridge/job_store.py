@@ -43,7 +43,7 @@ _LUA = Path(__file__).parent / "lua"
 ATTEMPT_ERRORS_KEPT = 20
 _ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
 
-EventKind = Literal["metric", "log", "checkpoint", "phase", "receipt", "divergence"]
+EventKind = Literal["metric", "log", "checkpoint", "prediction", "phase", "receipt", "divergence"]
 
 
 @dataclass(frozen=True)

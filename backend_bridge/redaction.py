@@ -13,7 +13,12 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
-from backend_bridge.contract import ErrorReport, Frame
+from backend_bridge.contract import (
+    PREDICTION_CHARACTERS_MAX,
+    ErrorReport,
+    Frame,
+    Prediction,
+)
 from backend_bridge.settings import Settings
 
 MASK = "[redacted]"
@@ -105,6 +110,14 @@ class Redactor:
             start = _piece_at_end(line[::-1], value[::-1])
             line = MASK + line[start:] if start else line
         return line
+
+    def prediction(self, prediction: Prediction) -> Prediction:
+        """A sample of the model's answers without secrets, no longer than it may be."""
+        prompt, answer = (
+            self.line(text)[:PREDICTION_CHARACTERS_MAX]
+            for text in (prediction.prompt, prediction.prediction)
+        )
+        return prediction.model_copy(update={"prompt": prompt, "prediction": answer})
 
     def report(self, report: ErrorReport) -> ErrorReport:
         """An error without secrets: its sentence, its hint, the lines of code in its frames."""

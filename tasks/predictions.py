@@ -1,4 +1,5 @@
-"""What the model says to a few fixed prompts, at each eval: in the job's log and its folder."""
+"""What the model says to a few fixed prompts, at each eval: in the job's log, its event stream and
+its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from backend_bridge.contract import JobConfig, PredictionsConfig
+from backend_bridge.contract import (
+    PREDICTION_CHARACTERS_MAX,
+    JobConfig,
+    Prediction,
+    PredictionsConfig,
+)
+from tasks.channel import Channel
 from tasks.datasets.format import RowProblem
 from tasks.datasets.prepare import TrainingData
 from tasks.datasets.render import chat_texts
@@ -20,6 +27,8 @@ FILE_NAME = "predictions.jsonl"
 _LABEL_IGNORED = -100
 _TEXT_TOKENS = 32
 """Of a row of plain text so many tokens are the prompt."""
+EVENTS_MAX = 1000
+"""Of an attempt's predictions so many go into the event stream, which Redis holds in memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +36,21 @@ logger = logging.getLogger(__name__)
 class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
     """Generates greedily, so that no random number is drawn: a resume stays exact.
 
-    ``prompts``: token ids. A line of the log for each, and of ``predictions.jsonl``.
+    ``prompts``: token ids. For each a line of the log, an event, and a line of
+    ``predictions.jsonl``.
     """
 
-    def __init__(self, trainer: Any, prompts: list[list[int]], tokens: int, job_dir: Path) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        channel: Channel,
+        prompts: list[list[int]],
+        tokens: int,
+        job_dir: Path,
+    ) -> None:
         self._trainer = trainer
+        self._channel = channel
+        self._sent = 0
         self._prompts = prompts
         self._tokens = tokens
         self._path = job_dir / FILE_NAME
@@ -54,9 +73,22 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
                     logger.info("step %d, asked %r: %r", state.global_step, prompt, answer)
                     point = {"step": state.global_step, "prompt": prompt, "prediction": answer}
                     file.write(json.dumps(point, ensure_ascii=False) + "\n")
+                    self._send(state.global_step, prompt, answer)
         finally:
             model.config.use_cache = cached
             model.train(training)
+
+    def _send(self, step: int, prompt: str, answer: str) -> None:
+        self._sent += 1
+        if self._sent > EVENTS_MAX:
+            return
+        most = PREDICTION_CHARACTERS_MAX
+        cut = max(len(prompt), len(answer)) > most
+        self._channel.send(
+            Prediction(step=step, prompt=prompt[:most], prediction=answer[:most], cut=cut)
+        )
+        if self._sent == EVENTS_MAX:
+            logger.info("%d predictions are in the event stream: more go to the log", EVENTS_MAX)
 
     def _answer(self, model: Any, ids: list[int], tokenizer: Any) -> str:
         asked = torch.tensor([ids], device=model.device)
@@ -74,12 +106,14 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
         return str(tokenizer.decode(given[0, len(ids) :], skip_special_tokens=True))
 
 
-def add_predictions(trainer: Any, config: JobConfig, data: TrainingData, job_dir: Path) -> None:
+def add_predictions(
+    trainer: Any, channel: Channel, config: JobConfig, data: TrainingData, job_dir: Path
+) -> None:
     """Add the callback where ``config.predictions`` asks for it."""
     asked = config.predictions
     if asked is not None and asked.enabled:
         prompts = prompts_of(asked, data, trainer.processing_class)
-        trainer.add_callback(Predictions(trainer, prompts, asked.max_new_tokens, job_dir))
+        trainer.add_callback(Predictions(trainer, channel, prompts, asked.max_new_tokens, job_dir))
 
 
 def prompts_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[list[int]]:

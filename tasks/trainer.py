@@ -157,7 +157,7 @@ def _train(
     listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
 
     if ranks.is_first and not config.training.sharded:
-        add_predictions(trainer, config, data, job_dir)
+        add_predictions(trainer, channel, config, data, job_dir)
     if start is not None:
         logger.info("Resuming from the checkpoint of step %d", start.manifest.step)
     if ranks.is_first:

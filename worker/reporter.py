@@ -21,6 +21,7 @@ from backend_bridge.contract import (
     Event,
     Metric,
     Phase,
+    Prediction,
     Progress,
     Receipt,
 )
@@ -88,6 +89,9 @@ class Reporter:
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         self._add("checkpoint", checkpoint)
+
+    def prediction(self, prediction: Prediction) -> None:
+        self._add("prediction", prediction)
 
     def receipt(self, receipt: Receipt) -> None:
         self._add("receipt", receipt)

@@ -26,6 +26,7 @@ from backend_bridge.contract import (
     Metric,
     Outcome,
     Phase,
+    Prediction,
     Progress,
     Receipt,
     TrainingSpec,
@@ -249,6 +250,8 @@ class Supervisor:
                 self.reporter.phase(event)
             case Checkpoint():
                 self.reporter.checkpoint(event)
+            case Prediction():
+                self.reporter.prediction(self.redactor.prediction(event))
             case Receipt():
                 self.reporter.receipt(event)
             case Held():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def completed(stack: Stack) -> str:
     """A completed job; its token."""
-    token = stack.submit("whole", steps=6)
+    asked = {"prompts": ["What is api_key=hunter2222 ?"], "max_new_tokens": 4}
+    token = stack.submit("whole", steps=6, sections={"predictions": asked})
     stack.wait("whole", "completed")
     stack.wait_delivered("whole")
     return token
@@ -64,6 +66,14 @@ def test_logs_are_the_same_at_backend_bridge_and_file(stack: Stack, completed: s
     assert at_backend == at_bridge == stack.log("whole").splitlines()
     assert len(at_backend) > 5
     assert all(LINE.match(line) for line in at_backend)
+
+
+def test_predictions_are_events_without_secrets(stack: Stack, completed: str) -> None:
+    entries = [fields for _, fields in stack.redis.xrange("trainyard:events:whole")]
+    said = [json.loads(e["data"]) for e in entries if e["kind"] == "prediction"]
+    assert [event["step"] for event in said][-2:] == [4, 6]
+    assert all("What is api_key=[redacted] ?" in event["prompt"] for event in said)
+    assert "What is api_key=[redacted] ?" in stack.log("whole")
 
 
 def test_the_model_loads_with_the_standard_class(stack: Stack, completed: str) -> None:

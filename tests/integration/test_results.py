@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend_bridge.checkpoint_manifest import verify
-from backend_bridge.contract import Checkpoint, ErrorKind, Metric
+from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Prediction
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(40)]
@@ -85,12 +85,15 @@ def test_the_card_tells_what_was_trained_on_what_and_what_came_of_it(adapter: Ru
     assert str(adapter.job_dir) not in card
 
 
-def test_predictions_are_in_the_log_and_in_a_file(adapter: Run) -> None:
+def test_predictions_are_in_the_log_in_the_stream_and_in_a_file(adapter: Run) -> None:
     lines = (adapter.job_dir / "predictions.jsonl").read_text().splitlines()
     points = [json.loads(line) for line in lines]
     assert [point["step"] for point in points] == [0, 2, 4, 6]
     assert "What is 3 plus 1?" in points[0]["prompt"]
     assert f"asked {points[0]['prompt']!r}: {points[0]['prediction']!r}" in adapter.log
+    assert [
+        event.model_dump(exclude={"event", "cut"}) for event in adapter.of(Prediction)
+    ] == points
 
 
 def test_tensorboard_has_the_losses(adapter: Run) -> None:

@@ -207,9 +207,11 @@ class Stack:
         steps: int = 6,
         training: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
+        sections: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """The start request of a small job; ``fields`` are more of its top-level fields."""
+        """The start request of a small job; ``fields`` are more of its top-level fields and
+        ``sections`` more of its config's."""
         settings = {
             "method": "sft",
             "max_steps": steps,
@@ -225,7 +227,12 @@ class Stack:
         }
         split = {"train_split": 0.9, "eval_split": 0.1, **(data or {})}
         return {
-            "config": {"model": {"name": model}, "training": settings, "data": split},
+            "config": {
+                "model": {"name": model},
+                "training": settings,
+                "data": split,
+                **(sections or {}),
+            },
             "dataset_path": dataset,
             "execution_id": job_id,
             "name": job_id,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from backend_bridge.contract import LOG_LINES_PER_BATCH, Metric, Phase, Progress
+from backend_bridge.contract import LOG_LINES_PER_BATCH, Metric, Phase, Prediction, Progress
 from backend_bridge.job_store import JobStore
 from backend_bridge.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from backend_bridge.redaction import Redactor
@@ -288,11 +288,16 @@ def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
     for n in range(1, EVENTS_PER_APPEND + 10):
         reporter.log_lines([f"line {n}"], 0)
         reporter.metric(Metric(step=n, epoch=0, train_loss=1 / n))
+    reporter.prediction(Prediction(step=7, prompt="2 + 2?", prediction="4"))
     reporter.phase(Phase(name="train", seconds=1.23456))
     reporter.progress(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
     assert reporter.flush()
     found = stream(running)
-    assert [kind for kind, _ in found] == ["log", "metric"] * (EVENTS_PER_APPEND + 9) + ["phase"]
+    assert [kind for kind, _ in found] == ["log", "metric"] * (EVENTS_PER_APPEND + 9) + [
+        "prediction",
+        "phase",
+    ]
+    assert found[-2][1]["prediction"] == "4"
     assert [data["step"] for kind, data in found if kind == "metric"] == list(range(1, 60))
     job = running.get(JOB)
     assert job is not None

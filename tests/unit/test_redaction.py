@@ -6,8 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.contract import ErrorKind, ErrorReport, Frame
-from backend_bridge.redaction import MASK, Redactor, redactor_of, secrets_in
+from backend_bridge.contract import (
+    PREDICTION_CHARACTERS_MAX,
+    ErrorKind,
+    ErrorReport,
+    Frame,
+    Prediction,
+)
+from backend_bridge.redaction import (
+    KNOWN_CHARACTERS_MIN,
+    MASK,
+    PIECE_CHARACTERS_MIN,
+    Redactor,
+    redactor_of,
+    secrets_in,
+)
 from backend_bridge.settings import read_settings
 
 KNOWN = "s3cr3t/V4lue+of=the job"
@@ -50,6 +63,20 @@ def test_what_looks_like_a_secret_is_replaced(text: str, shown: str) -> None:
 )
 def test_what_a_training_says_all_the_time_stays(text: str) -> None:
     assert Redactor([KNOWN]).line(text) == text
+
+
+def test_a_prediction_is_without_secrets_and_no_longer_than_it_may_be() -> None:
+    text = f"{KNOWN}\n" + "hf_" * 3 + "x" * (PREDICTION_CHARACTERS_MAX - 20 - len(KNOWN))
+    answer = text + KNOWN[: PREDICTION_CHARACTERS_MAX - len(text)]
+    found = Redactor([KNOWN]).prediction(Prediction(step=1, prompt=f"a {KNOWN}", prediction=answer))
+    assert found.prompt == f"a {MASK}"
+    assert found.prediction.startswith(f"{MASK}\nhf_")
+    assert KNOWN[:PIECE_CHARACTERS_MIN] not in found.prediction
+    short = "k" * KNOWN_CHARACTERS_MIN
+    grown = Redactor([short]).prediction(
+        Prediction(step=1, prompt="", prediction=f"{short} " * 200)
+    )
+    assert len(grown.prediction) <= PREDICTION_CHARACTERS_MAX
 
 
 def test_known_values_are_replaced_wherever_they_are() -> None:
