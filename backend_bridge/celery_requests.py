@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,12 @@ from backend_bridge.queue import keys_of
 
 FIELD = "celery"
 """The stream entry's field that holds a raw message."""
+BASE64 = 4 / 3
+"""A message's body is that much longer than the request in it."""
 _TAKEN_AT_ONCE = 100
+_TASK_ID = re.compile(r'"correlation_id": ?"([^"\\]{1,200})"')
+_ENVELOPE = 10_000
+"""Characters behind the body of a message, at most."""
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -48,6 +55,12 @@ class CeleryRequests:
     def take(self) -> int:
         """Move what waits to the stream, first by priority; returns how many."""
         return int(self._take(keys=self._keys, args=[_TAKEN_AT_ONCE]))
+
+
+def task_id_of(fields: Mapping[str, str]) -> str:
+    """The id that the sender of a message knows, without decoding it; "" where it is not found."""
+    found = _TASK_ID.search(fields.get(FIELD, "")[-_ENVELOPE:])
+    return found.group(1) if found else ""
 
 
 def decode(raw: str) -> CeleryRequest:

@@ -4,11 +4,12 @@ An entry of ``training:requests`` has one field, ``request``: the JSON of ``exec
 ``"action": "start"``, or ``{"action": "pause" | "resume" | "cancel" | "force-start", "job_id":
 ...}``. A Celery message holds the same (``celery_requests``). Each is answered on
 ``training:replies`` under the id that its sender knows: the entry's, or the Celery task's. What
-cannot be understood goes to ``training:rejected`` with the reason, never lost and never in the way
-of the rest. Where a refused request names a job and its token, the backend is told ``failed`` with
-the reason (``refusals``). An entry is acknowledged, and deleted for the token that it holds, after
-it was acted upon; one whose consumer crashed is taken over by another, and acting twice does no
-harm: admission knows the job already, and a control call says what is so.
+cannot be understood, or is larger than HTTP would take it, goes to ``training:rejected`` with the
+reason and its size, never in the way of the rest. Where a refused request names a job and its
+token, the backend is told ``failed`` with the reason (``refusals``). An entry is acknowledged, and
+deleted for the token that it holds, after it was acted upon; one whose consumer crashed is taken
+over by another, and acting twice does no harm: admission knows the job already, and a control call
+says what is so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
 from backend_bridge.contract import RequestInvalid
 from backend_bridge.job_control import Answer, JobControl
 from backend_bridge.refusals import Refusal, Refusals, refusal_of, without_token
+from backend_bridge.request_size import too_large
 
 REQUESTS, REPLIES, REJECTED = "training:requests", "training:replies", "training:rejected"
 GROUP = "bridge"
@@ -47,10 +49,13 @@ Entry = tuple[str, Mapping[str, str]]
 class StreamConsumer:
     """One consumer of the group ``bridge``; any number share the work."""
 
-    def __init__(self, redis: Redis, admission: Admission, control: JobControl) -> None:
+    def __init__(
+        self, redis: Redis, admission: Admission, control: JobControl, max_request_mb: float
+    ) -> None:
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
         self.admission = admission
         self.control = control
+        self.max_request_mb = max_request_mb
         self.celery = CeleryRequests(redis, REQUESTS)
         self.refusals = Refusals(redis)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
@@ -99,6 +104,9 @@ class StreamConsumer:
         reply = {"request_id": entry_id, "success": "false", "job_id": ""}
         request: dict[str, Any] = {}
         try:
+            if self._is_too_large(fields):
+                reply["request_id"] = celery_requests.task_id_of(fields) or entry_id
+                raise NotUnderstood(too_large(self.max_request_mb))
             request, reply["request_id"] = _decoded(entry_id, fields)
             reply["job_id"] = str(request.get("execution_id") or request.get("job_id") or "")
             answer = self._act(request)
@@ -109,6 +117,13 @@ class StreamConsumer:
             return reply, refusal_of(request, reply["request_id"], reason)
         success = "true" if answer.success else "false"
         return {**reply, "success": success, "message": answer.message}, None
+
+    def _is_too_large(self, fields: Mapping[str, str]) -> bool:
+        limit = self.max_request_mb * 1_000_000
+        if celery_requests.FIELD in fields:
+            limit *= celery_requests.BASE64
+        size = sum(map(len, fields.values()))  # characters: at most as many as there are bytes
+        return size > limit or sum(len(value.encode()) for value in fields.values()) > limit
 
     def _reject(self, entry_id: str, fields: Mapping[str, str], reason: str) -> None:
         rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}

@@ -82,7 +82,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         gpu=lambda: any_gpu(slots),
     )
     control = JobControl(store, queue, dispatcher, JobFiles(current))
-    consumer = StreamConsumer(redis, admission, control)
+    consumer = StreamConsumer(redis, admission, control, current.max_request_mb)
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),

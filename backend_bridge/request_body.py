@@ -9,6 +9,8 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from backend_bridge.request_size import too_large
+
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
     """The decoded body, ``empty`` where there is none and that is not None.
@@ -21,8 +23,7 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                sentence = f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)"
-                raise HTTPException(413, sentence)
+                raise HTTPException(413, too_large(limit_mb))
     except ClientDisconnect:
         raise HTTPException(400, "the client left before it had sent its request") from None
     if not body and empty is not None:

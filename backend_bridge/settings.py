@@ -106,7 +106,8 @@ class Settings(BaseSettings):
         10_000, description="Newest log lines kept per job; the job's folder has them all."
     )
     max_request_mb: Annotated[float, Field(gt=0)] = Field(
-        64, description="Largest request that the bridge takes, with an inline data set."
+        64,
+        description="Largest request, over HTTP or through Redis, with an inline data set.",
     )
     retention_days: Annotated[float, Field(gt=0)] = Field(
         30,

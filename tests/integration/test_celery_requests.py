@@ -25,9 +25,11 @@ class Sender:
         self.app = Celery(broker=url, set_as_current=False)
         self.bridge, self.redis = bridge, redis
 
+    max_request_mb = 1.0
+
     def consumer(self, name: str = "one") -> StreamConsumer:
         parts = self.bridge.client.app.state.bridge  # type: ignore[attr-defined]
-        made = StreamConsumer(self.redis, parts.admission, parts.control)
+        made = StreamConsumer(self.redis, parts.admission, parts.control, self.max_request_mb)
         made.name = name
         made._ensure_group()
         return made
@@ -104,6 +106,19 @@ def test_what_cannot_be_understood_is_set_aside(
     assert sender.replies()[good]["success"] == "true"
     ((_, rejected),) = sender.redis.xrange(REJECTED)
     assert reason in rejected["reason"]
+
+
+def test_one_that_is_too_large_is_set_aside_and_answered_to_its_sender(sender: Sender) -> None:
+    sender.max_request_mb = 0.1
+    body = request_body("job-1", dataset_path="")
+    large = sender.post(kwargs={"request": {**body, "dataset_content": "x" * 101_000}})
+    good = sender.post(kwargs={"request": {**body, "dataset_content": "x" * 95_000}})
+    replies = sender.replies()
+    assert "larger than 0.1 MB (MAX_REQUEST_MB)" in replies[large]["message"]
+    ((_, rejected),) = sender.redis.xrange(REJECTED)
+    assert rejected["reason"] == replies[large]["message"]
+    assert len(json.dumps(rejected)) < 300
+    assert replies[good]["success"] == "true"
 
 
 def wrapped(content: bytes, **changes: Any) -> str:

@@ -26,7 +26,7 @@ class Intake:
     def __init__(self, bridge: Running, redis: Any, backend: ScriptedBackend) -> None:
         self.bridge, self.redis, self.backend = bridge, redis, backend
         parts = bridge.client.app.state.bridge  # type: ignore[attr-defined]
-        self.consumer = StreamConsumer(redis, parts.admission, parts.control)
+        self.consumer = StreamConsumer(redis, parts.admission, parts.control, 1.0)
         self.consumer._ensure_group()
 
     def send(self, **request: Any) -> None:

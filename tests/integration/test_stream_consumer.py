@@ -21,9 +21,11 @@ class Stream:
         self.bridge = bridge
         self.redis = redis
 
+    max_request_mb = 1.0
+
     def consumer(self, name: str = "one") -> StreamConsumer:
         parts = self.bridge.client.app.state.bridge  # type: ignore[attr-defined]
-        made = StreamConsumer(self.redis, parts.admission, parts.control)
+        made = StreamConsumer(self.redis, parts.admission, parts.control, self.max_request_mb)
         made.name = name
         made._ensure_group()
         return made
@@ -99,6 +101,26 @@ def test_what_cannot_be_understood_is_set_aside_and_the_rest_goes_on(
     assert rejected["request_id"] == reply["request_id"]
     assert TOKEN not in json.dumps(rejected)
     assert stream.send(action="start", **request_body("job-1"))["success"] == "true"
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_the_limit_is_that_of_http_and_the_payload_is_not_kept(stream: Stream, letter: str) -> None:
+    stream.max_request_mb = 0.01
+    body = request_body("job-1", dataset_path="", dataset_content=letter)
+    entry = json.dumps(body, ensure_ascii=False)
+    room = 10_000 - len(entry.encode()) + len(letter.encode())
+    largest = letter * (room // len(letter.encode()))
+
+    def sent(content: str) -> dict[str, str]:
+        request = {**body, "dataset_content": content}
+        return stream.add({"request": json.dumps(request, ensure_ascii=False)})
+
+    assert "larger than 0.01 MB (MAX_REQUEST_MB)" in sent(largest + letter)["message"]
+    ((_, rejected),) = stream.redis.xrange(REJECTED)
+    assert "larger than 0.01 MB (MAX_REQUEST_MB)" in rejected["reason"]
+    assert rejected["fields"].startswith("request (")
+    assert len(json.dumps(rejected)) < 300
+    assert sent(largest)["success"] == "true"
 
 
 def test_what_a_crashed_consumer_left_is_taken_over_once(
