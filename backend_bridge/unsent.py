@@ -51,7 +51,8 @@ def find_unsent(folder: Path, job: Job, lines_kept: int) -> Unsent:
             continue
         lines.append(line)
         characters += len(line)
-        if len(lines) >= lines_kept or characters > CHARACTERS_MAX:  # one line is for the note
+        # One line is for the note, and one for the line that counts what the stream cuts before it.
+        if len(lines) >= lines_kept - 1 or characters > CHARACTERS_MAX:
             characters -= len(lines.popleft())
             cut += 1
     points, metrics = _Tail(folder / METRICS, job.metric_bytes), []

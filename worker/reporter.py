@@ -119,7 +119,8 @@ class Reporter:
         self._pending_lines += event.lines
         self._pending_characters += len(event.data)
         while (
-            self._pending_lines >= self.store.log_lines_kept  # one line is for the note
+            # One line is for the note, one for the line that counts what the stream cuts before it.
+            self._pending_lines >= self.store.log_lines_kept - 1
             or self._pending_characters > PENDING_CHARACTERS_MAX
         ):
             self._cut_oldest_log()

@@ -16,16 +16,16 @@ local REPORTED = {running = 1, paused = 1, cancelled = 1, completed = 1, failed 
 local OCCUPIES = {running = 1, pausing = 1, cancelling = 1}
 local ENDED = {cancelled = 1, completed = 1, failed = 1}
 
--- Keep the newest log lines only, whole entries at a time.
+-- Keep the newest log lines only, whole entries at a time. With the line that counts those that were
+-- cut they are at most `keep`: the backend keeps as many, and would lose that line first.
 local function trim_log(id, total, keep)
+  if total <= keep then return end
   local index = key('log-index', id)
-  local head = redis.call('LINDEX', index, 0)
-  while head do
-    local entry, first, count = string.match(head, '^(%S+) (%d+) (%d+)$')
-    if total - tonumber(first) - tonumber(count) < keep then return end
+  while redis.call('LLEN', index) > 1 do
+    local entry, first = string.match(redis.call('LINDEX', index, 0), '^(%S+) (%d+) %d+$')
+    if total - tonumber(first) < keep then return end
     redis.call('XDEL', key('events', id), entry)
     redis.call('LPOP', index)
-    head = redis.call('LINDEX', index, 0)
   end
 end
 

@@ -344,7 +344,7 @@ def test_a_route_that_the_backend_lacks_keeps_its_messages_and_no_others(
 def test_what_was_cut_leaves_one_line_with_the_count(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
-    job = RunningJob(redis, "job-1", log_lines_kept=250)
+    job = RunningJob(redis, "job-1", log_lines_kept=350)
     for batch in range(10):
         job.log(*(f"line {batch * 100 + n}" for n in range(LOG_LINES_PER_BATCH)))
     with forward(backend.url):
@@ -360,7 +360,7 @@ def test_every_line_is_delivered_or_counted_once_where_more_is_cut_meanwhile(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
     backend.script("job-1", [OK, *[Reply(fault="reset")] * 3])
-    job = RunningJob(redis, "job-1", log_lines_kept=2)
+    job = RunningJob(redis, "job-1", log_lines_kept=3)
     for number in range(10):
         job.log(f"line {number}")
     with forward(backend.url):

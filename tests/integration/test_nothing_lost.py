@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from backend_bridge.child_process import python_module
 from backend_bridge.delivery_report import delivery_report
 from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
@@ -129,3 +132,61 @@ def assert_tries_repeat(requests: list[dict[str, Any]], said: str) -> None:
         if one["fault"] is None and one["answered_at"]:
             one_by_one = one["answered_at"] <= other["received_at"]
             assert one_by_one, f"two requests of one job were under way: {said}"
+
+
+LOG_CAP = 10_000
+"""What the backend keeps of a job's log, and LOG_LINES_KEPT by default."""
+
+
+@contextmanager
+def courier_service(redis: RedisServer, backend: DevBackend, home: Path) -> Iterator[None]:
+    """The courier as a worker or bridge starts it."""
+    settings = {"REDIS_URL": redis.url, "BACKEND_URL": backend.url, "TRAINYARD_HOME": str(home)}
+    process = subprocess.Popen(
+        python_module("backend_bridge.courier"),
+        env={**os.environ, **settings},
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_past_the_cap_the_backend_has_the_newest_lines_and_one_that_counts_the_others(
+    tmp_path: Path,
+) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    early, late = 300, LOG_CAP + 1000 + chance.randrange(500)
+    with RedisServer(append_only=True) as server, DevBackend() as backend:
+        redis = connect(server.url)
+        backend.create_job("job-0", "job-token")
+        job = RunningJob(redis, "job-0")
+        with courier_service(server, backend, tmp_path):
+            job.log(*(f"line {n}" for n in range(100)))
+            job.log(*(f"line {n}" for n in range(100, early)))
+            wait_delivered(redis)
+            backend.stop(keep=True)
+            written = early
+            while written < late:
+                to = min(late, written + chance.randint(1, 100))
+                job.log(*(f"line {n}" for n in range(written, to)))
+                written = to
+            job.complete()
+            backend.start()
+            wait_delivered(redis)
+        said = f"seed {seed}"
+        lines = [line.partition("] ")[2] for line in backend.logs("job-0")]
+        (place,) = (n for n, line in enumerate(lines) if not line.startswith("line "))
+        before, after = lines[:place], lines[place + 1 :]
+        count = re.fullmatch(r"… (\d+) log lines were cut here .*", lines[place])
+        assert count is not None, lines[place]
+        first = early + int(count[1])
+        assert after == [f"line {n}" for n in range(first, late)], said
+        assert before == [f"line {n}" for n in range(early - place, early)], said
+        assert LOG_CAP - 100 < len(after) + 1 <= len(lines) == LOG_CAP, said
+        assert backend.status("job-0")["status"] == "completed", said
+        assert_tries_repeat(backend.requests("job-0"), said)
+        redis.close()

