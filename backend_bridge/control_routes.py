@@ -28,14 +28,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+def add_control(app: FastAPI, bridge: Bridge) -> None:
     """Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now)."""
     control = bridge.control
 
     @app.post(
         "/api/training/cancel/{job_id}",
         tags=["control"],
-        dependencies=guard,
         responses={**_ANSWERS, **refusals(400, 413)},
         openapi_extra=CANCEL_BODY,
     )
@@ -45,9 +44,7 @@ def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         force = body.force is True
         return await _act(job_id, lambda: control.cancel(job_id, force=force))
 
-    @app.post(
-        "/api/training/pause/{job_id}", tags=["control"], dependencies=guard, responses={**_ANSWERS}
-    )
+    @app.post("/api/training/pause/{job_id}", tags=["control"], responses={**_ANSWERS})
     async def pause(job_id: str) -> JSONResponse:
         """Pause a job: it is `pausing` until its checkpoint is proven good, then `paused`."""
         return await _act(job_id, lambda: control.pause(job_id))
@@ -55,7 +52,6 @@ def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.post(
         "/api/training/resume/{job_id}",
         tags=["control"],
-        dependencies=guard,
         responses={**_ANSWERS, **refusals(400, 413)},
         openapi_extra=RESUME_BODY,
     )
@@ -70,7 +66,6 @@ def add_control(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.post(
         "/api/training/{job_id}/force-start",
         tags=["control"],
-        dependencies=guard,
         responses={**_ANSWERS},
     )
     async def force_start(job_id: str, from_start: bool = False) -> JSONResponse:

@@ -50,11 +50,10 @@ def add_health(app: FastAPI, bridge: Bridge) -> None:
         }
 
 
-def add_prometheus(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+def add_prometheus(app: FastAPI, bridge: Bridge) -> None:
     @app.get(
         "/metrics",
         tags=["health"],
-        dependencies=guard,
         response_class=Response,
         responses={
             200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}},
@@ -66,11 +65,10 @@ def add_prometheus(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         return Response(exposition(bridge), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+def add_start(app: FastAPI, bridge: Bridge) -> None:
     @app.post(
         "/api/training/execute",
         tags=["jobs"],
-        dependencies=guard,
         response_model=StartAnswer,
         responses=refusals(400, 401, 409, 413, 422, 503),
         openapi_extra=START_BODY,
@@ -92,11 +90,10 @@ def add_start(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
         }
 
 
-def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
+def add_reads(app: FastAPI, bridge: Bridge) -> None:
     @app.get(
         "/api/training/status/{job_id}",
         tags=["jobs"],
-        dependencies=guard,
         response_model=JobAnswer,
         responses=refusals(401, 404, 422, 503),
     )
@@ -108,7 +105,6 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get(
         "/api/training/logs/{job_id}",
         tags=["jobs"],
-        dependencies=guard,
         response_model=LogsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
@@ -132,7 +128,6 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get(
         "/api/training/metrics/{job_id}",
         tags=["jobs"],
-        dependencies=guard,
         response_model=MetricsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
@@ -144,7 +139,6 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get(
         "/api/training/{job_id}/errors",
         tags=["jobs"],
-        dependencies=guard,
         response_model=ErrorsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
@@ -155,7 +149,6 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get(
         "/api/training/jobs",
         tags=["jobs"],
-        dependencies=guard,
         response_model=JobsAnswer,
         responses=refusals(401, 503),
     )
@@ -168,7 +161,6 @@ def add_reads(app: FastAPI, bridge: Bridge, guard: list[Any]) -> None:
     @app.get(
         "/api/training/queue",
         tags=["jobs"],
-        dependencies=guard,
         response_model=QueueAnswer,
         responses=refusals(401, 503),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from typing import Any
 
 import uvicorn
 from celery import Celery
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -34,6 +33,7 @@ from backend_bridge.file_routes import add_files
 from backend_bridge.host_guard import HostGuard
 from backend_bridge.http_protocol import RequestDeadline
 from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add_start
+from backend_bridge.key_guard import KeyGuard
 from backend_bridge.loopback import is_loopback
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.settings import Settings, SettingsError, settings
@@ -63,15 +63,16 @@ def make_app(settings: Settings) -> FastAPI:
         # A browser reaches a container by the host's name; other containers by the container's.
         inside = settings.bridge_published_on is not None
         app.add_middleware(HostGuard, own_host=settings.bridge_host, short_names=inside)
+    else:
+        app.add_middleware(KeyGuard, key=settings.bridge_api_key)
     add_error_answers(app)
     _add_docs(app)
-    guard = [Depends(_require_key(settings))]
     add_health(app, bridge)
-    add_prometheus(app, bridge, guard)
-    add_start(app, bridge, guard)
-    add_reads(app, bridge, guard)
-    add_control(app, bridge, guard)
-    add_files(app, bridge, guard)
+    add_prometheus(app, bridge)
+    add_start(app, bridge)
+    add_reads(app, bridge)
+    add_control(app, bridge)
+    add_files(app, bridge)
     described = openapi.document(app)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way
     return app
@@ -106,20 +107,6 @@ def _refuse_to_stand_open(settings: Settings) -> None:
             f"{name}={address} is reachable from other machines: "
             f"set BRIDGE_API_KEY, or {name}=127.0.0.1"
         )
-
-
-def _require_key(settings: Settings) -> Any:
-    key = settings.bridge_api_key
-
-    def require_key(request: Request) -> None:
-        if key is None:
-            return
-        given = request.headers.get("authorization", "")
-        expected = f"Bearer {key.get_secret_value()}"
-        if not hmac.compare_digest(given.encode(), expected.encode()):
-            raise HTTPException(401, "the bridge's API key is missing or wrong")
-
-    return require_key
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -73,9 +73,15 @@ def _keep_running(services: Services, console: Console) -> None:
 
 def _addresses(services: Services) -> Table:
     table = Table(box=None, show_header=False)
-    table.add_row("bridge", services.bridge_url, f"API: {services.bridge_url}/docs")
+    table.add_row("bridge", services.bridge_url, _about_bridge(services))
     what = "the development backend's page" if services.ports.backend else "your backend"
     table.add_row("backend", services.backend_url, what)
     table.add_row("flower", services.flower_url, "workers and tasks")
     table.add_row("home", str(services.settings.trainyard_home), "jobs, logs, embedded Redis")
     return table
+
+
+def _about_bridge(services: Services) -> str:
+    if services.settings.bridge_api_key is not None:
+        return "asks for BRIDGE_API_KEY; API: docs/openapi/bridge.json"
+    return f"API: {services.bridge_url}/docs"

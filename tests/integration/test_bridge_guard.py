@@ -31,6 +31,11 @@ ROUTES = [
     ("GET", "/api/training/x/download/model"),
     ("GET", "/api/training/x/download/logs"),
 ]
+PAGES = [
+    ("GET", path)
+    for path in ("/", "/docs", "/docs/openapi.json", "/openapi.json", "/docs-assets/swagger-ui.css")
+]
+ELSEWHERE = [("GET", "/no-such-route"), ("GET", "/health/"), ("GET", "//health"), ("PUT", "/docs")]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +47,8 @@ def test_every_route_asks_for_the_key_in_the_same_words(
 ) -> None:
     bridge = make_bridge(BRIDGE_API_KEY=KEY)
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-    answers = {bridge.client.request(method, path, headers=headers).text for method, path in ROUTES}
+    asked = [*ROUTES, *PAGES, *ELSEWHERE]
+    answers = {bridge.client.request(method, path, headers=headers).text for method, path in asked}
     assert len(answers) == 1
     refusal(bridge.get("jobs", headers=headers), 401)
     assert KEY not in answers.pop()
@@ -53,6 +59,8 @@ def test_with_the_key_and_health_without(make_bridge: Any) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     assert bridge.get("jobs", headers=headers).status_code == 200
     assert bridge.client.get("/health").status_code == 200
+    for method, path in PAGES:
+        assert bridge.client.request(method, path, headers=headers).status_code == 200, path
 
 
 def test_no_route_was_forgotten(bridge: Running) -> None:
