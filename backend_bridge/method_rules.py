@@ -9,7 +9,7 @@ from backend_bridge.contract import FieldProblem, JobConfig
 
 def method_problems(config: JobConfig, *, gpu: bool | None) -> list[FieldProblem]:
     """What ``config`` lacks for its method; ``gpu``: whether a slot has one, None: not known."""
-    return [*_quantization(config, gpu), *_rewards(config)]
+    return [*_quantization(config, gpu), *_sharding(config), *_rewards(config)]
 
 
 def _quantization(config: JobConfig, gpu: bool | None) -> Iterator[FieldProblem]:
@@ -29,6 +29,16 @@ def _quantization(config: JobConfig, gpu: bool | None) -> Iterator[FieldProblem]
             path=path,
             message="needs a CUDA GPU (bitsandbytes), and no slot has one; leave quantization out "
             "to train a LoRA adapter on the whole-precision model",
+        )
+
+
+def _sharding(config: JobConfig) -> Iterator[FieldProblem]:
+    training, lora = config.training, config.lora
+    if training.sharded and training.use_lora and lora is not None and lora.bias != "none":
+        yield FieldProblem(
+            path="config.lora.bias",
+            message=f"{lora.bias!r} cannot be trained with config.training.distributed.strategy "
+            "fsdp; leave lora.bias out, or send the strategy ddp",
         )
 
 

@@ -27,6 +27,27 @@ def test_methods_without_needs_of_their_own_are_admitted(method: str) -> None:
     assert problems({"method": method, "use_lora": True, "quantization": {}}, gpu=False) == {}
 
 
+@pytest.mark.parametrize(
+    ("strategy", "use_lora", "bias", "refused"),
+    [
+        ("fsdp", True, "all", True),
+        ("fsdp", True, "lora_only", True),
+        ("fsdp", True, "none", False),
+        ("fsdp", False, "all", False),
+        ("ddp", True, "all", False),
+    ],
+)
+def test_biases_are_not_sharded(strategy: str, use_lora: bool, bias: str, refused: bool) -> None:
+    training = {
+        "use_lora": use_lora,
+        "distributed": {"processes": 2, "strategy": strategy},
+    }
+    body = {"model": {"name": "m"}, "training": training, "lora": {"bias": bias}}
+    found = method_problems(JobConfig.model_validate(body), gpu=None)
+    assert [problem.path for problem in found] == ["config.lora.bias"] * refused
+    assert all("send the strategy ddp" in problem.message for problem in found)
+
+
 def test_rlhf_without_a_reward_is_told_what_to_use_instead() -> None:
     for training in ({"method": "rlhf"}, {"method": "rlhf", "rlhf": {}}):
         found = problems(training)
