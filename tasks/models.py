@@ -7,7 +7,6 @@ safetensors alone; code that comes with a model runs only where the worker allow
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -30,6 +29,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from backend_bridge.contract import JobConfig, LoraConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
+from tasks.model_safety import (
+    check_model_files,
+    check_tokenizer_files,
+    names_a_repository,
+    runs_code,
+)
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -105,50 +110,17 @@ def _download(name: str, listed: str, revision: str | None, allow_remote_code: b
 
 def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
     """The model's configuration. Raises ModelError."""
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(
-            f"The model {name!r} is a PEFT adapter, not a whole model.",
-            "Name its base model, or merge the adapter first.",
-        )
-    if not trust_remote_code:
-        _refuse_kernels(folder, name)
+    check_model_files(folder, name, trust_remote_code=trust_remote_code)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
         raise _cannot_load(f"The configuration of {name!r}", error) from error
 
 
-def _refuse_kernels(folder: Path, name: str) -> None:
-    """Raise ModelError where the configuration names code of a hub for attention or experts."""
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_bytes()) if path.exists() else {}
-    except ValueError as error:
-        raise _cannot_load(f"The configuration of {name!r}", error) from error
-    pending = [values]
-    while pending:
-        for key, value in pending.pop().items():
-            if isinstance(value, dict):
-                pending.append(value)
-            elif "implementation" in key and _names_a_repository(value):
-                raise _runs_code(f"The configuration of {name!r} ({key}: {value!r})")
-
-
-def _names_a_repository(value: Any) -> bool:
-    return isinstance(value, str) and ("/" in value or ":" in value or "@" in value)
-
-
-def _runs_code(what: str) -> ModelError:
-    return ModelError(
-        f"{what} names code of a hub, which this worker does not run.",
-        "Choose sdpa, eager or flash_attention_2, or start the worker with ALLOW_REMOTE_CODE=1 and "
-        "set config.model.trust_remote_code, if you trust its author.",
-    )
-
-
 def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> Any:
     """The tokenizer, with a pad token and a chat template. Raises ModelError."""
     name = config.tokenizer.name or config.model.name
+    check_tokenizer_files(folder, name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
@@ -187,8 +159,8 @@ def load_model(
     Raises ModelError.
     """
     arguments: dict[str, Any] = {}
-    if attention and _names_a_repository(attention) and not trust_remote_code:
-        raise _runs_code(f"config.model.attn_implementation ({attention!r})")
+    if attention and names_a_repository(attention) and not trust_remote_code:
+        raise runs_code(f"config.model.attn_implementation ({attention!r})")
     if attention:
         arguments["attn_implementation"] = attention
     if quantization:

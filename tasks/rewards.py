@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.errors import ModelError
+from tasks.model_safety import check_model_files, check_tokenizer_files
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _MARKED = re.compile(r"####\s*(.+)")
@@ -70,6 +71,8 @@ def load_reward_model(folder: Path, name: str, dtype: str) -> tuple[Any, Any]:
 
     Raises ModelError.
     """
+    check_model_files(folder, name, trust_remote_code=False)
+    check_tokenizer_files(folder, name)
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"The reward model {name!r} has no weights in safetensors format; pickled weights are "
@@ -78,9 +81,13 @@ def load_reward_model(folder: Path, name: str, dtype: str) -> tuple[Any, Any]:
         )
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(
             f"The reward model {name!r} cannot be loaded: {str(error).strip().splitlines()[0]}"

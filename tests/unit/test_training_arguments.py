@@ -248,7 +248,7 @@ def test_the_best_checkpoint_is_chosen_by_what_evals_give() -> None:
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
 def test_biases_are_not_sharded(bias: str) -> None:
     sharded = {"use_lora": True, "distributed": {"processes": 2, "strategy": "fsdp"}}
-    with pytest.raises(ConfigurationError, match="lora.bias cannot be trained") as caught:
+    with pytest.raises(ConfigurationError, match=r"lora\.bias cannot be trained") as caught:
         arguments(sharded, lora={"bias": bias})
     assert "strategy ddp" in caught.value.hint
     assert arguments(sharded, lora={"bias": "none"}).values["fsdp"] is True
