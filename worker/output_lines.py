@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 LINE_BYTES_MAX = 65_536
 """Of a longer line the beginning is kept, and a note says how long the rest was."""
+_WORD_BYTES_MAX = 8_192
 REFRESH_EVERY_S = 1.0
 """A progress bar redraws itself with \\r; at most one such line in this time is kept."""
 
@@ -34,8 +35,9 @@ class LineSplitter:
         if b"\r" in self._rest:
             self._refresh(lines)
         if len(self._rest) > LINE_BYTES_MAX:
-            lines.append(self._rest[:LINE_BYTES_MAX].decode(errors="replace"))
-            self._bytes_cut, self._rest = len(self._rest) - LINE_BYTES_MAX, b""
+            kept = _end_of_word(self._rest)
+            lines.append(self._rest[:kept].decode(errors="replace"))
+            self._bytes_cut, self._rest = len(self._rest) - kept, b""
         return lines
 
     def close(self) -> list[str]:
@@ -62,6 +64,12 @@ class LineSplitter:
         if text and now - self._last_refresh >= REFRESH_EVERY_S:
             self._last_refresh = now
             lines.append(text)
+
+
+def _end_of_word(data: bytes) -> int:
+    """Where to cut a line that is too long: half of a word may be a secret that nobody can tell."""
+    space = data.rfind(b" ", LINE_BYTES_MAX - _WORD_BYTES_MAX, LINE_BYTES_MAX + 1)
+    return LINE_BYTES_MAX if space < 0 else space
 
 
 def _last_state(text: str) -> str:
