@@ -41,6 +41,7 @@ _KINDS = {
     float: "a number",
 }
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
+_JSON_MESSAGE = re.compile(r'\s*\{\s*"(role|content|from|value)"\s*:')
 _FILL_IN = "Fill it in, or remove the row."
 
 
@@ -92,6 +93,19 @@ def chat_in_cell(value: Any) -> Any:
         except ValueError:
             pass  # a text that begins like one
     return value
+
+
+def message_in_cell(value: Any) -> Any:
+    """``value``, or the one message that stands in it as JSON; an object without a role is text."""
+    if not isinstance(value, str) or not _JSON_MESSAGE.match(value):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value  # a text that begins like one
+    role = found.get("role", found.get("from"))
+    known = isinstance(role, str) and role.strip().lower() in _ROLES
+    return found if known and {"content", "value"} & set(found) else value
 
 
 def as_messages(value: Any, role: str, column: str) -> list[dict[str, Any]]:

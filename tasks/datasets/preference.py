@@ -9,7 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.datasets.format import EmptyRow, RowProblem, as_messages, chat_in_cell, text_of
+from tasks.datasets.format import (
+    EmptyRow,
+    RowProblem,
+    as_messages,
+    chat_in_cell,
+    message_in_cell,
+    text_of,
+)
 from tasks.datasets.rows import Row
 from tasks.datasets.shape import Shape, listed, needs, refuse_untold
 from tasks.errors import DatasetError
@@ -68,7 +75,8 @@ def format_preference(row: Row, shape: Shape) -> dict[str, str]:
 
 
 def _answer(value: Any) -> Any:
-    return [value] if isinstance(value, dict) else chat_in_cell(value)
+    value = message_in_cell(chat_in_cell(value))
+    return [value] if isinstance(value, dict) else value
 
 
 def _conversation(

@@ -16,7 +16,7 @@ import pyarrow
 
 from tasks.datasets.last_use import cached
 
-LAYOUT = 3
+LAYOUT = 4
 """Raise when what is written to the cache changes its meaning."""
 
 CHARACTERS_PER_BATCH = 4 * 1024 * 1024

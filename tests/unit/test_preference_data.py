@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy
+import pandas
 import pytest
 from transformers import AutoTokenizer
 
+from backend_bridge.contract import DataConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, RowProblem
+from tasks.datasets.parts import open_parts
 from tasks.datasets.preference import format_preference, recognise_preference
+from tasks.datasets.prepare import shape_of
 from tasks.datasets.tokenise import Tokenised
 from tasks.datasets.tokenise_preference import tokenise_preferences
+from tasks.datasets.training_rows import store_rows
 from tasks.errors import DatasetError
 from tests.support.models import make_tiny_model
 
@@ -47,6 +53,12 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
 def test_every_shape_of_a_pair(row: dict[str, Any], expected: dict[str, Any]) -> None:
     formatted = format_preference(row, recognise_preference(list(row)))
     assert {name: json.loads(value) for name, value in formatted.items()} == expected
+
+
+@pytest.mark.parametrize("text", ['{"value": 3}', '{"from": "Rome", "value": 3}', '{"role": "ai"'])
+def test_an_answer_that_is_json_stays_text(text: str) -> None:
+    row = {**TEXTS, "chosen": text}
+    assert json.loads(format_preference(row, recognise_preference(list(row)))["chosen"]) == text
 
 
 def test_columns_can_be_told() -> None:
@@ -131,3 +143,88 @@ def test_long_rows_are_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
     assert short.cut == 1
     nothing = tokenised(TEXTS, tokenizer, tmp_path, max_length=len(whole["prompt_ids"]))
     assert (len(nothing.dataset), nothing.dropped) == (0, 1)
+
+
+def turn(role: str, text: str) -> dict[str, str]:
+    return {"from": role, "value": text}
+
+
+TURNS = [
+    [turn("human", "Is 3 odd?")],
+    [turn("system", "Be brief."), turn("human", "Is 4?"), turn("gpt", "No."), turn("human", "5?")],
+]
+ANSWERS = [("Yes.", "No."), ("It is: 你好", "It is\nnot")]
+AS_SHAREGPT: dict[str, Callable[[list[Any], str, str], dict[str, Any]]] = {
+    "conversations, then a turn each": lambda turns, better, worse: {
+        "conversations": turns,
+        "chosen": turn("gpt", better),
+        "rejected": turn("gpt", worse),
+    },
+    "conversations, then turns": lambda turns, better, worse: {
+        "conversations": turns,
+        "chosen": [turn("gpt", better)],
+        "rejected": [turn("gpt", worse)],
+    },
+    "conversations, then texts": lambda turns, better, worse: {
+        "conversations": turns,
+        "chosen": better,
+        "rejected": worse,
+    },
+    "whole conversations": lambda turns, better, worse: {
+        "chosen": [*turns, turn("gpt", better)],
+        "rejected": [*turns, turn("gpt", worse)],
+    },
+    "conversations beside the whole": lambda turns, better, worse: {
+        "conversations": turns,
+        "chosen": [*turns, turn("gpt", better)],
+        "rejected": [*turns, turn("gpt", worse)],
+    },
+}
+
+
+def as_messages(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    roles = {"human": "user", "gpt": "assistant", "system": "system"}
+    return [{"role": roles[each["from"]], "content": each["value"]} for each in turns]
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+@pytest.mark.parametrize("how", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("shape", AS_SHAREGPT)
+def test_sharegpt_pairs_give_the_same_tokens_as_messages(
+    tokenizer: Any, tmp_path: Path, shape: str, how: str, method: str
+) -> None:
+    def tokens(name: str, rows: list[dict[str, Any]], how: str) -> list[dict[str, Any]]:
+        path = tmp_path / f"{name}.{how}"
+        if how == "csv":
+            cells = [
+                {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
+                for row in rows
+            ]
+            pandas.DataFrame(cells).to_csv(path, index=False)
+        elif how == "parquet":
+            pandas.DataFrame(rows).to_parquet(path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        [part] = open_parts(path, tmp_path / "cache")
+        found = store_rows(part, shape_of(part, DataConfig(), method), tmp_path / "cache", method)
+        assert found.bad == 0, found.problems
+        data = tokenise_preferences(
+            found.dataset,
+            numpy.arange(len(rows)),
+            tokenizer,
+            max_length=200,
+            max_prompt_length=None,
+            add_eos=True,
+            cache_dir=tmp_path / "cache",
+            source_key=found.key,
+        )
+        return list(data.dataset)
+
+    pairs = [(turns, *answers) for turns, answers in zip(TURNS, ANSWERS, strict=True)]
+    messages = [
+        {"prompt": as_messages(turns), "chosen": [answer(better)], "rejected": [answer(worse)]}
+        for turns, better, worse in pairs
+    ]
+    wanted = tokens("wanted", messages, "jsonl")
+    assert len(wanted) == len(pairs)
+    assert tokens("other", [AS_SHAREGPT[shape](*pair) for pair in pairs], how) == wanted
