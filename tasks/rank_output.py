@@ -9,6 +9,7 @@ import threading
 
 _READ_BYTES = 65536
 _LINE_BYTES_MAX = 65536
+_WORD_BYTES_MAX = 8192
 _DRAIN_TIMEOUT_S = 5.0
 
 
@@ -64,8 +65,13 @@ class RankOutput:
 def _whole_lines(text: bytes, *, at_end: bool) -> tuple[list[bytes], bytes]:
     """The lines that are whole, and what is left; an endless line is broken."""
     *lines, rest = text.split(b"\n")
-    if rest and (at_end or len(rest) > _LINE_BYTES_MAX):
+    if rest and at_end:
         return [*lines, rest], b""
+    if len(rest) > _LINE_BYTES_MAX:
+        # Between two words: what takes secrets out of lines would not know one by its halves.
+        space = rest.rfind(b" ", len(rest) - _WORD_BYTES_MAX)
+        place = len(rest) if space < 0 else space
+        return [*lines, rest[:place]], rest[place + 1 :]
     return lines, rest
 
 

@@ -132,3 +132,24 @@ def test_a_rank_says_its_name_before_each_line(capfd: pytest.CaptureFixture[str]
     assert sorted(lines) == [
         f"[rank {index}] {text}" for index in (1, 2) for text in ("no end", "one", "two halves")
     ]
+
+
+def test_an_endless_line_of_a_rank_is_broken_between_words(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    secrets = 10_000
+    output = RankOutput(2)
+    output.start()
+    pid = os.fork()
+    if pid == 0:
+        output.connect(1)
+        printed = b"known-value-0123456789 " * secrets
+        while printed:
+            printed = printed[os.write(1, printed) :]
+        os._exit(0)
+    os.waitpid(pid, 0)
+    output.finish()
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) > 1
+    words = [word for line in lines for word in line.removeprefix("[rank 1] ").split()]
+    assert words == ["known-value-0123456789"] * secrets
