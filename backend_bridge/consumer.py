@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +30,7 @@ from redis.exceptions import RedisError, ResponseError
 from backend_bridge import celery_requests
 from backend_bridge.admit import Admission, AdmissionRefused
 from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
-from backend_bridge.contract import RequestInvalid
+from backend_bridge.contract import JOB_ID_PATTERN, JOB_ID_RULE, RequestInvalid
 from backend_bridge.job_control import Answer, JobControl
 from backend_bridge.refusals import Refusal, Refusals, refusal_of, without_token
 from backend_bridge.request_size import too_large
@@ -93,7 +95,7 @@ class StreamConsumer:
             pipe = self.redis.pipeline()  # MULTI: answered once
             if refusal is not None:
                 self.refusals.tell(refusal, pipe)
-            pipe.xadd(REPLIES, reply, maxlen=ENTRIES_KEPT, approximate=True)
+            pipe.xadd(REPLIES, _storable(reply), maxlen=ENTRIES_KEPT, approximate=True)
             pipe.xack(REQUESTS, GROUP, entry_id)
             pipe.xdel(REQUESTS, entry_id)
             pipe.execute()
@@ -115,6 +117,14 @@ class StreamConsumer:
             if isinstance(error, NotUnderstood):
                 self._reject(entry_id, fields, reason)
             return reply, refusal_of(request, reply["request_id"], reason)
+        except RedisError:
+            raise
+        except Exception as error:  # it would end every courier in turn, for ever
+            reply["message"] = reason = f"a defect of the bridge ({type(error).__name__})"
+            frames = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a token
+            log.error("request stream: entry %s is set aside: %s\n%s", entry_id, reason, frames)
+            self._reject(entry_id, fields, reason)
+            return reply, None
         success = "true" if answer.success else "false"
         return {**reply, "success": success, "message": answer.message}, None
 
@@ -127,7 +137,7 @@ class StreamConsumer:
 
     def _reject(self, entry_id: str, fields: Mapping[str, str], reason: str) -> None:
         rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
-        self.redis.xadd(REJECTED, rejected, maxlen=ENTRIES_KEPT, approximate=True)
+        self.redis.xadd(REJECTED, _storable(rejected), maxlen=ENTRIES_KEPT, approximate=True)
 
     def _act(self, request: Mapping[str, Any]) -> Answer:
         action = request.get("action", "start")
@@ -136,9 +146,9 @@ class StreamConsumer:
                 {name: value for name, value in request.items() if name != "action"}
             )
             return Answer(True, f"job {admitted.job_id} is {admitted.status}", None)
-        job_id = request.get("job_id")
-        if not isinstance(job_id, str) or not job_id:
-            raise NotUnderstood(f"the action {action!r} needs a job_id")
+        shown, job_id = f"{str(action)[:100]!r}", request.get("job_id")
+        if not isinstance(job_id, str) or not re.fullmatch(JOB_ID_PATTERN, job_id):
+            raise NotUnderstood(f"the action {shown} needs a job_id: {JOB_ID_RULE}")
         match action:
             case "pause":
                 return self.control.pause(job_id)
@@ -151,7 +161,7 @@ class StreamConsumer:
                 return self.control.force_start(
                     job_id, from_start=request.get("from_start") is True
                 )
-        raise NotUnderstood(f"no such action: {str(action)[:100]!r}")
+        raise NotUnderstood(f"no such action: {shown}")
 
 
 def _decoded(entry_id: str, fields: Mapping[str, str]) -> tuple[dict[str, Any], str]:
@@ -170,6 +180,11 @@ def _decoded(entry_id: str, fields: Mapping[str, str]) -> tuple[dict[str, Any], 
     if not isinstance(request, dict):
         raise NotUnderstood("'request' is no JSON object")
     return request, reply_to
+
+
+def _storable(fields: Mapping[str, str]) -> dict[str, str]:
+    """``fields`` in UTF-8: JSON may hold half of a surrogate pair, which is no character."""
+    return {name: value.encode(errors="replace").decode() for name, value in fields.items()}
 
 
 def _without_body(fields: Mapping[str, str]) -> dict[str, str]:

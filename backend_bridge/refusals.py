@@ -37,9 +37,11 @@ class Refusal:
 
 
 def without_token(text: str, request: Mapping[str, Any]) -> str:
-    """``text`` about a request, which may repeat what the request holds, without its token."""
-    token = request.get("job_token")
-    return text.replace(token, "[token]") if isinstance(token, str) and token else text
+    """``text`` about a request, which may repeat what the request holds, without its tokens."""
+    for token in (request.get("job_token"), request.get("access_token")):
+        if isinstance(token, str) and token:
+            text = text.replace(token, "[token]")
+    return text
 
 
 def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refusal | None:

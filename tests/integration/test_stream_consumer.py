@@ -89,6 +89,11 @@ def test_a_refused_start_says_why_and_keeps_the_token_to_itself(stream: Stream) 
         ({"request": "[1]"}, "'request' is no JSON object"),
         ({"request": '{"action": "dance", "job_id": "job-1"}'}, "no such action: 'dance'"),
         ({"request": '{"action": "pause"}'}, "needs a job_id"),
+        ({"request": '{"action": "pause", "job_id": "\\ud800"}'}, "needs a job_id"),
+        (
+            {"request": f'{{"action": "{TOKEN}", "access_token": "{TOKEN}", "job_id": "j"}}'},
+            "no such",
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_set_aside_and_the_rest_goes_on(
@@ -136,3 +141,36 @@ def test_what_a_crashed_consumer_left_is_taken_over_once(
     assert stream.status() is JobStatus.QUEUED
     stream.consumer("three").consume(block_ms=1)
     assert [reply["request_id"] for _, reply in stream.redis.xrange(REPLIES)] == [entry]
+
+
+def test_half_a_surrogate_pair_stops_no_consumer(stream: Stream) -> None:
+    reply = stream.add({"request": '{"execution_id": "\\ud800", "config": {"\\udfff": 1}}'})
+    assert (reply["success"], reply["job_id"]) == ("false", "?")
+    message = {
+        "body": "W1tdLCB7InJlcXVlc3QiOiB7fX0sIHt9XQ==",
+        "properties": {"body_encoding": "base64"},
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": "tasks.submit", "id": "\ud800"},
+    }
+    stream.redis.lpush("requests", json.dumps(message))
+    assert stream.send(action="start", **request_body("job-1"))["success"] == "true"
+    assert "?" in {reply["request_id"] for _, reply in stream.redis.xrange(REPLIES)}
+
+
+def test_a_defect_sets_one_entry_aside_and_is_logged(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Any, request: Any) -> Any:
+        raise ZeroDivisionError(request["job_token"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamConsumer, "_act", broken)
+        reply = stream.send(action="start", **request_body("job-1"))
+    assert reply["message"] == "a defect of the bridge (ZeroDivisionError)"
+    ((_, rejected),) = stream.redis.xrange(REJECTED)
+    assert TOKEN not in json.dumps([reply, rejected])
+    assert "is set aside" in caplog.text
+    assert "in broken" in caplog.text
+    assert TOKEN not in caplog.text
+    assert stream.send(action="start", **request_body("job-1"))["success"] == "true"
