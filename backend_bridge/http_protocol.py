@@ -1,7 +1,8 @@
 """How long a client may take to send one request, below ASGI, where half a request shows.
 
 Uvicorn waits for ever for the rest of a header or a body; a few hundred connections of a client
-that stopped in the middle would take every file descriptor of the bridge.
+that stopped in the middle would take every file descriptor of the bridge. It also collects headers
+of any size, before anyone is asked for a key.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ BODY_PAUSE_S = 15.0
 """Between two pieces of a body."""
 REQUEST_S = 300.0
 """The whole request."""
+HEAD_BYTES_MAX = 64 * 1024
+"""Of the request line and the headers, beyond the first read of the socket."""
 
-_REASONS = {400: "Bad Request", 408: "Request Timeout"}
+_REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
 class RequestDeadline(HttpToolsProtocol):
@@ -29,6 +32,9 @@ class RequestDeadline(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _give_up_at = 0.0
     _in_body = False
+    _head_began = False
+    """Within the piece that is being read; its first bytes may belong to another request."""
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -38,9 +44,20 @@ class RequestDeadline(HttpToolsProtocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        self._head_began = False
+        super().data_received(data)
+        if not (self._in_body or self._head_began or self.transport.is_closing()):
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                kib = HEAD_BYTES_MAX // 1024
+                self._refuse(431, f"the request's headers are larger than {kib} KiB")
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_body = False
+        self._head_began = True
+        self._head_bytes = 0
         self._give_up_at = self.loop.time() + REQUEST_S
         self._wait_for(HEADERS_S)
 

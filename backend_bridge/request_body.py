@@ -15,8 +15,11 @@ from backend_bridge.request_size import too_large
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
     """The decoded body, ``empty`` where there is none and that is not None.
 
-    Answers 413 past the limit (read no further) and 400 for no JSON.
+    Answers 413 past the limit (read no further) and 400 for no JSON, or for a compressed one.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise HTTPException(400, f"the request body is encoded ({encoding[:40]}): send it plain")
     limit = int(limit_mb * 1_000_000)
     body = bytearray()
     try:

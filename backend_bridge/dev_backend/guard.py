@@ -57,12 +57,15 @@ class Guard:
         await app(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers) -> ApiError | None:
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            foreign = origin is not None and urlsplit(origin).netloc != host
+        except ValueError:
+            return ApiError(403, "The Host or Origin header is no address")
         if self._loopback_only and not self._is_ours(name):
             return ApiError(403, "This server answers to localhost alone")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if foreign:
             return ApiError(403, "Requests of other sites are refused")
         return None
 

@@ -105,3 +105,22 @@ def test_a_slow_request_in_time_is_answered(port: int) -> None:
 
 def test_rubbish_is_answered_in_json(port: int) -> None:
     assert "no HTTP request" in refused(talk(port, b"\x16\x03\x01 hello\r\n\r\n"), 400)
+
+
+def test_headers_of_any_size_are_not_collected(port: int) -> None:
+    pieces = [b"GET / HTTP/1.1\r\nHost: x\r\nX: "] + [b"a" * 8192] * 9
+    answer = talk(port, *pieces, pause_s=0.01)
+    assert "headers are larger than 64 KiB" in refused(answer, 431)
+
+
+def test_a_large_body_is_no_large_header(port: int) -> None:
+    body = b'"' + b"a" * 300_000 + b'"'
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
+    last = HEAD + b"Connection: close\r\n\r\nnull"
+    answer = talk(port, head + b"\r\n" + body + HEAD + b"\r\nnull" + last)
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+
+
+def test_a_compressed_body_is_refused_in_plain_words(port: int) -> None:
+    head = HEAD + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n"
+    assert b"encoded (gzip): send it plain" in talk(port, head + b"\x1f\x8b\x08\x00")

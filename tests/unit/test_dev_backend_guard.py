@@ -27,3 +27,10 @@ def test_host_names(
     for status, hosts in ((200, let_in), (403, refused)):
         for host in hosts:
             assert client.get("/", headers={"Host": host}).status_code == status, host
+
+
+@pytest.mark.parametrize("headers", [{"Host": "["}, {"Host": "localhost", "Origin": "http://["}])
+def test_a_host_that_is_no_address_is_refused(headers: dict[str, str]) -> None:
+    inner = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
+    client = TestClient(Guard(inner, loopback_only=True))
+    assert client.get("/", headers=headers).status_code == 403
