@@ -4,10 +4,13 @@ Flower by itself listens on all addresses and asks for no password.
 """
 
 import sys
+from typing import Any
 
+from flower.events import EventsState
 from tornado.options import options
 
 from backend_bridge.loopback import is_loopback
+from backend_bridge.redaction import Redactor
 from backend_bridge.settings import SettingsError, settings
 
 try:
@@ -28,3 +31,14 @@ if not guarded and not is_loopback(reached_at):
         f"flower: {reached_at} is reachable from other machines: "
         "set FLOWER_BASIC_AUTH=user:password, or serve 127.0.0.1"
     )
+
+_redactor, _take_in = Redactor(), EventsState.event
+
+
+def _take_in_without_secrets(self: EventsState, event: dict[str, Any]) -> None:
+    """A Celery client with ``task_send_sent_event`` publishes its request, token and all."""
+    shown = {k: _redactor.text(v) if isinstance(v, str) else v for k, v in event.items()}
+    _take_in(self, shown)
+
+
+EventsState.event = _take_in_without_secrets

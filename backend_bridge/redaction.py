@@ -7,6 +7,7 @@ looks like a secret is replaced by its form.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlsplit
@@ -56,13 +57,13 @@ _FORMS: tuple[_Form, ...] = tuple(
         ),
         (
             ("secret", "passw", "api_key", "api-key", "apikey", "access"),
-            r"(?i)((?:secret|passwo?r?d|api[_-]?key|access[_-]?key)[\w-]*['\"]?\s*[:=]\s*"
-            r"(?:b?['\"])?)(?!None\b|null\b|\[redacted)" + _VALUE,
+            r"(?i)((?:secret|passwo?r?d|api[_-]?key|access[_-]?key)[\w-]*\\*['\"]?\s*[:=]\s*"
+            r"(?:b?\\*['\"])?)(?!None\b|null\b|\[redacted)" + _VALUE,
         ),
         (
-            ("token:", "token=", "token'", 'token"', "token ", "token_id", "token-id"),
+            ("token:", "token=", "token'", 'token"', "token\\", "token ", "token_id", "token-id"),
             r"(?i)((?:job|access|auth|api|hf|hub|bearer|session|security|refresh|private)[_-]?token"
-            r"(?:[_-]id)?['\"]?\s*[:=]\s*(?:b?['\"])?)(?!None\b|null\b|\[redacted)" + _VALUE,
+            r"(?:[_-]id)?\\*['\"]?\s*[:=]\s*(?:b?\\*['\"])?)(?!None\b|null\b|\[redacted)" + _VALUE,
         ),
     )
 )
@@ -131,6 +132,18 @@ class Redactor:
                 for frame in report.frames
             ],
         )
+
+
+class RedactedFormatter(logging.Formatter):
+    """Makes of a log record what ``inner`` makes of it, without secrets."""
+
+    def __init__(self, inner: logging.Formatter | None, redactor: Redactor) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.text(self._inner.format(record))
 
 
 def redactor_of(

@@ -65,6 +65,7 @@ VISIBLE_ASCII = r"[\x21-\x7e]+"
 """What an Authorization header can carry."""
 SECRET_MIN = 8
 """A shorter token is looked for in no other field: it would be found in words."""
+_REPEATED = "holds a token of this request: not stored"
 NESTING_MAX = 32
 PROBLEMS_MAX = 100
 
@@ -156,12 +157,25 @@ class _Copier:
         if isinstance(value, Mapping):
             return self._copy_object(value, path)
         if isinstance(value, list):
-            return [self.copy(inner, (*path, str(i))) for i, inner in enumerate(value)]
+            return self._copy_list(value, path)
         if isinstance(value, str) and not _is_unicode(value):
             return self._refuse(path, "has half of a surrogate pair, which is no character")
         if isinstance(value, float) and not math.isfinite(value):
             return self._refuse(path, "should be a finite number")
         return value
+
+    def _copy_list(self, value: list[Any], path: tuple[str, ...]) -> list[Any]:
+        kept = []
+        for i, inner in enumerate(value):
+            here = (*path, str(i))
+            if self._holds_token(inner):
+                self.dropped.append(f"{_dotted(here)} ({_REPEATED})")
+            else:
+                kept.append(self.copy(inner, here))
+        return kept
+
+    def _holds_token(self, value: Any) -> bool:
+        return isinstance(value, str) and any(secret in value for secret in self._secrets)
 
     def _copy_object(self, value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
         kept = {}
@@ -171,8 +185,10 @@ class _Copier:
                 self._refuse(path, "has a name with half of a surrogate pair")
             elif here[0] in _OWN_SECRETS and not path:
                 kept[here[0]] = inner
-            elif isinstance(inner, str) and any(secret in inner for secret in self._secrets):
-                self.dropped.append(f"{_dotted(here)} (holds a token of this request: not stored)")
+            elif self._holds_token(here[-1]):
+                self.dropped.append(f"{_dotted(path) or 'body'}: a field's name {_REPEATED}")
+            elif self._holds_token(inner):
+                self.dropped.append(f"{_dotted(here)} ({_REPEATED})")
             elif inner and isinstance(inner, str | list | dict) and _SECRET_KEY.search(here[-1]):
                 self.dropped.append(f"{_dotted(here)} (looks like a secret: not stored)")
             else:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -149,6 +150,12 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if value else "redis://"
         if not text.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("should start with redis://, rediss:// or unix://")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:  # its own text has a piece of the password
+            raise ValueError(
+                "is no URL: percent-encode '/', '#', '?', '@', '[' and ':' within its password"
+            ) from None
         return value
 
     @field_validator("flower_basic_auth")

@@ -7,6 +7,7 @@ courier, which reports to the backend and looks after lost jobs. Both die with i
 from __future__ import annotations
 
 import json
+import logging
 import os
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from celery.worker.control import control_command
 
 import worker.signals
 from backend_bridge.child_process import ChildProcess, python_module
+from backend_bridge.redaction import RedactedFormatter, redactor_of
 from backend_bridge.settings import settings, without_our_secrets
 from worker.gpu import list_gpus
 from worker.slot import put_in_service, slot
@@ -45,6 +47,15 @@ def _courier() -> ChildProcess:
 
 def _gpus_json() -> str:
     return json.dumps([gpu.as_dict() for gpu in list_gpus()])
+
+
+@signals.after_setup_logger.connect
+@signals.after_setup_task_logger.connect
+def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
+    """Celery logs the whole message, with its token, of a request that came to the wrong queue."""
+    redactor = redactor_of(settings(), os.environ)
+    for handler in logger.handlers:
+        handler.setFormatter(RedactedFormatter(handler.formatter, redactor))
 
 
 @signals.worker_init.connect

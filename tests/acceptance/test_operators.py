@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 import requests
+from celery import Celery
 
 from backend_bridge.child_process import ChildProcess
 from tests.support.flower import PASSWORD, Flower, celery_command
@@ -79,6 +81,26 @@ def test_flower_shows_no_secret(stack: Stack, flower: Flower) -> None:
     assert "secretive:1" in shown
     for secret in (token, "stack-password", PASSWORD):
         assert secret not in shown
+
+
+def test_a_celery_client_s_token_shows_in_no_log_and_not_in_flower(
+    stack: Stack, flower: Flower
+) -> None:
+    token = "tok-0123456789"
+    request = {"request": {"execution_id": "mine", "job_token": token}}
+    with Celery("client", broker=stack.environment["REDIS_URL"]) as client:
+        client.conf.task_send_sent_event = True
+        client.send_task("tasks.submit", kwargs=request, queue="requests", task_id="right")
+        client.send_task("tasks.submit", kwargs=request, queue="gpu", task_id="wrong")
+        client.send_task("tasks.submit", args=[json.dumps(request)], queue="gpu", task_id="text")
+    flower.attempt("right", "PENDING")
+    wait_for(
+        "the worker refuses them",
+        lambda: stack.workers[0].recent_output(1000).count("Received unregistered task") == 2,
+    )
+    shown = stack.workers[0].recent_output(1000) + flower.get("/api/tasks").text
+    assert "mine" in shown
+    assert token not in shown
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers"])

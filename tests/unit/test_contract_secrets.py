@@ -120,3 +120,20 @@ def test_a_token_repeated_elsewhere_in_the_request_is_not_stored() -> None:
     assert token not in json.dumps(parsed.without_secrets())
     assert parsed.config.provider == {"headers": {}, "region": "here"}
     assert any("config.provider.callback" in field for field in parsed.ignored)
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({"predictions": {"prompts": ["a", "{token}"]}}, "config.predictions.prompts.1 ("),
+        ({"tools": [["a", "x {token}"]]}, "config.tools.0.1 ("),
+        ({"data": {"columns": {"{token}": "x"}}}, "config.data.columns: a field's name "),
+    ],
+)
+def test_a_token_within_a_list_or_a_name_is_not_stored(config: dict[str, Any], where: str) -> None:
+    token = "tok-0123456789"
+    body = request_body("job-1", job_token=token)
+    body["config"] |= json.loads(json.dumps(config).replace("{token}", token))
+    parsed = parse_request(body)
+    assert token not in json.dumps(parsed.without_secrets())
+    assert any(field.startswith(where) for field in parsed.ignored)

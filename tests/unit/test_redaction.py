@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,3 +139,8 @@ def test_an_error_loses_its_secrets_in_every_part() -> None:
     assert HF not in shown.model_dump_json()
     assert (shown.message, shown.kind) == (f"{MASK} x", ErrorKind.MODEL)
     assert shown.frames[0].function == "f"
+
+
+def test_json_within_json() -> None:
+    text = json.dumps(json.dumps({"job_token": "tok-0123456789", "api_key": "k-0123456789"}))
+    assert "0123456789" not in Redactor().text(text)

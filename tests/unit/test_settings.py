@@ -71,6 +71,20 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
     assert "s3cr3t" not in repr(read_settings())
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:s3cr3t/x@h:6379/0", "redis://:s3cr3t#x@h/0", "redis://u:s3cr3t?x@h/0",
+     "redis://:s3cr3t@h:port/0", "redis://:s3cr3t@[h/0"],
+)  # fmt: skip
+def test_a_redis_url_that_cannot_be_split_says_so(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(SettingsError, match="REDIS_URL: is no URL: percent-encode") as caught:
+        read_settings()
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_the_environment_wins_over_the_file_and_an_argument_over_both(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
