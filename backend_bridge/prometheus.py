@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -21,6 +21,40 @@ from backend_bridge.delivery_report import delivery_report
 from backend_bridge.totals import Durations, read_totals
 
 GB = 1e9
+
+
+class Figure(NamedTuple):
+    """What a figure is; its name stands in FIGURES, without ``trainyard_``."""
+
+    kind: type[GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+_GAUGE, _COUNTER, _HISTOGRAM = GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily
+FIGURES = {
+    "jobs": Figure(_GAUGE, "Jobs that are kept, by state.", ("state",)),
+    "queue_length": Figure(_GAUGE, "Jobs that wait."),
+    "job_wait_seconds": Figure(_HISTOGRAM, "From queued to started."),
+    "attempt_run_seconds": Figure(_HISTOGRAM, "How long attempts ran."),
+    "job_restarts": Figure(_COUNTER, "Jobs queued again after a crash."),
+    "jobs_ended": Figure(_COUNTER, "Jobs that ended, by state.", ("state",)),
+    "forwarder_lag_seconds": Figure(
+        _GAUGE, "Age of the oldest message that the backend has not got."
+    ),
+    "undelivered_messages": Figure(_GAUGE, "Not delivered yet.", ("kind",)),
+    "set_aside_messages": Figure(_COUNTER, "Messages that the backend will never take.", ("kind",)),
+    "backend_missing_route": Figure(
+        _GAUGE, "Routes that the backend answers with 405.", ("route",)
+    ),
+    "slots": Figure(_GAUGE, "Slots that are alive."),
+    "slots_out_of_service": Figure(_GAUGE, "Slots that take no jobs."),
+    "gpu_memory_total_bytes": Figure(_GAUGE, "Memory of a slot's GPU.", ("slot", "gpu")),
+    "gpu_memory_allocated_bytes": Figure(_GAUGE, "Taken by tensors of the job.", ("slot",)),
+    "gpu_memory_reserved_bytes": Figure(_GAUGE, "Held by the job's allocator.", ("slot",)),
+    "gpu_utilization_ratio": Figure(_GAUGE, "Of the job's GPU, 0 to 1.", ("slot",)),
+}
+"""Every figure that is told; docs/metrics.md is made from it."""
 
 
 def exposition(bridge: Bridge) -> bytes:
@@ -40,97 +74,58 @@ class _Figures(Collector):
 
 def _figures(bridge: Bridge) -> Iterator[Metric]:
     states = Counter(bridge.store.statuses())
-    yield _gauge(
-        "jobs", "Jobs that are kept, by state.", "state", {s: states[s] for s in JobStatus}
-    )
-    yield _gauge("queue_length", "Jobs that wait.", value=bridge.store.waiting_count())
+    yield _figure("jobs", {(s,): states[s] for s in JobStatus})
+    yield _figure("queue_length", bridge.store.waiting_count())
     totals = read_totals(bridge.store.redis)
-    yield _histogram("job_wait_seconds", "From queued to started.", totals.wait)
-    yield _histogram("attempt_run_seconds", "How long attempts ran.", totals.run)
-    yield _counter("job_restarts", "Jobs queued again after a crash.", value=totals.restarts)
-    yield _counter("jobs_ended", "Jobs that ended, by state.", "state", totals.ended)
+    yield _histogram("job_wait_seconds", totals.wait)
+    yield _histogram("attempt_run_seconds", totals.run)
+    yield _figure("job_restarts", totals.restarts)
+    yield _figure("jobs_ended", {(state,): n for state, n in totals.ended.items()})
     yield from _delivery(bridge)
     yield from _slots(bridge)
 
 
 def _delivery(bridge: Bridge) -> Iterator[Metric]:
     report = delivery_report(bridge.store.redis)
-    yield _gauge(
-        "forwarder_lag_seconds",
-        "Age of the oldest message that the backend has not got.",
-        value=report.oldest_age_s,
-    )
-    yield _gauge("undelivered_messages", "Not delivered yet.", "kind", report.undelivered)
-    yield _counter(
-        "set_aside_messages",
-        "Messages that the backend will never take.",
-        "kind",
-        {kind: report.set_aside_counts.get(kind, 0) for kind in report.undelivered},
-    )
-    yield _gauge(
-        "backend_missing_route",
-        "Routes that the backend answers with 405.",
-        "route",
-        dict.fromkeys(report.missing_routes, 1),
-    )
+    yield _figure("forwarder_lag_seconds", report.oldest_age_s)
+    yield _figure("undelivered_messages", {(k,): n for k, n in report.undelivered.items()})
+    counts = {(kind,): report.set_aside_counts.get(kind, 0) for kind in report.undelivered}
+    yield _figure("set_aside_messages", counts)
+    yield _figure("backend_missing_route", {(route,): 1 for route in report.missing_routes})
 
 
 def _slots(bridge: Bridge) -> Iterator[Metric]:
     alive = bridge.slots.alive()
-    yield _gauge("slots", "Slots that are alive.", value=len(alive))
-    out = bridge.slots.out_of_service()
-    yield _gauge("slots_out_of_service", "Slots that take no jobs.", value=len(out))
-    memory = GaugeMetricFamily(
-        "trainyard_gpu_memory_total_bytes", "Memory of a slot's GPU.", labels=["slot", "gpu"]
-    )
-    for slot in alive:
-        for gpu in slot.info.get("gpus", []):
-            memory.add_metric([slot.name, gpu["uuid"]], gpu["memory_total_gb"] * GB)
-    yield memory
+    yield _figure("slots", len(alive))
+    yield _figure("slots_out_of_service", len(bridge.slots.out_of_service()))
+    gpus = [(slot.name, gpu) for slot in alive for gpu in slot.info.get("gpus", [])]
+    memory = {(slot, gpu["uuid"]): gpu["memory_total_gb"] * GB for slot, gpu in gpus}
+    yield _figure("gpu_memory_total_bytes", memory)
     running = [job for job in bridge.store.jobs(bridge.store.occupying()) if job.slot]
-    for field, name, text, factor in _GPU_FIGURES:
-        known = {job.slot: job.point[field] * factor for job in running if field in job.point}
-        yield _gauge(name, text, "slot", known)
+    for field, name, factor in _OF_A_JOB:
+        known = {(job.slot,): job.point[field] * factor for job in running if field in job.point}
+        yield _figure(name, known)
 
 
-_GPU_FIGURES = (
-    ("gpu_memory_allocated_gb", "gpu_memory_allocated_bytes", "Taken by tensors of the job.", GB),
-    ("gpu_memory_reserved_gb", "gpu_memory_reserved_bytes", "Held by the job's allocator.", GB),
-    ("gpu_utilization_percent", "gpu_utilization_ratio", "Of the job's GPU, 0 to 1.", 0.01),
+_OF_A_JOB = (
+    ("gpu_memory_allocated_gb", "gpu_memory_allocated_bytes", GB),
+    ("gpu_memory_reserved_gb", "gpu_memory_reserved_bytes", GB),
+    ("gpu_utilization_percent", "gpu_utilization_ratio", 0.01),
 )
 
 
-def _gauge(
-    name: str,
-    text: str,
-    label: str = "",
-    values: Mapping[Any, float] | None = None,
-    value: float = 0,
-) -> Metric:
-    family = GaugeMetricFamily(f"trainyard_{name}", text, labels=[label] if label else None)
-    return _filled(family, label, values, value)
-
-
-def _counter(
-    name: str,
-    text: str,
-    label: str = "",
-    values: Mapping[Any, float] | None = None,
-    value: float = 0,
-) -> Metric:
-    family = CounterMetricFamily(f"trainyard_{name}", text, labels=[label] if label else None)
-    return _filled(family, label, values, value)
-
-
-def _filled(family: Any, label: str, values: Mapping[Any, float] | None, value: float) -> Metric:
-    for key, figure in (values or {}).items() if label else [("", value)]:
-        family.add_metric([str(key)] if label else [], figure)
+def _figure(name: str, values: float | Mapping[Any, float]) -> Metric:
+    """``values`` by their labels, or the one value of a figure without any."""
+    kind, text, labels = FIGURES[name]
+    family: Any = kind(f"trainyard_{name}", text, labels=labels)
+    for key, value in values.items() if isinstance(values, Mapping) else [((), values)]:
+        family.add_metric([str(label) for label in key], value)
     made: Metric = family
     return made
 
 
-def _histogram(name: str, text: str, durations: Durations) -> Metric:
-    family = HistogramMetricFamily(f"trainyard_{name}", text)
+def _histogram(name: str, durations: Durations) -> Metric:
+    family = HistogramMetricFamily(f"trainyard_{name}", FIGURES[name].help)
     buckets = [(str(float(bound)), float(count)) for bound, count in durations.buckets.items()]
     family.add_metric([], [*buckets, ("+Inf", float(durations.count))], durations.sum_s)
     return family

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backend_bridge import cli_reference, error_kinds
+from backend_bridge import cli_reference, error_kinds, event_reference, metrics_reference
 from backend_bridge.server import make_app
 from backend_bridge.settings import read_settings
 
@@ -25,6 +25,8 @@ DOCUMENTS = {
     "docs/openapi/bridge.json": openapi,
     "docs/errors.md": error_kinds.as_markdown,
     "docs/commands.md": cli_reference.as_markdown,
+    "docs/events.md": event_reference.as_markdown,
+    "docs/metrics.md": metrics_reference.as_markdown,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend_bridge.contract import ErrorKind, ErrorReport
+from backend_bridge.prometheus import FIGURES
 from backend_bridge.slots import SlotRegistry
 from tests.support.bridge import Running
 
@@ -25,6 +26,12 @@ def test_before_the_first_job(bridge: Running) -> None:
     assert found["jobs", "queued"] == found["queue_length",] == found["slots",] == 0
     assert found["job_wait_seconds_count",] == found["forwarder_lag_seconds",] == 0
     assert found["jobs_ended_total", "failed"] == found["set_aside_messages_total", "log"] == 0
+
+
+def test_the_figures_are_those_of_the_reference(bridge: Running) -> None:
+    families = text_string_to_metric_families(bridge.client.get("/metrics").text)
+    told = {family.name.removeprefix("trainyard_"): family.type for family in families}
+    assert told == {name: figure.kind("x", "x").type for name, figure in FIGURES.items()}
 
 
 def test_jobs_by_state_waits_runs_and_restarts(bridge: Running, real_redis: Any) -> None:
