@@ -40,7 +40,7 @@ def recognise_preference(
     if not {"chosen", "rejected"} <= set(roles):
         raise DatasetError(
             f"No usable column in the data set: its columns are {listed(columns)}.",
-            needs(method),
+            needs(method, columns),
         )
     prompt = next((by_lower[name] for name in _PROMPTS if name in by_lower), None)
     if "prompt" not in roles and prompt is not None:

@@ -19,7 +19,7 @@ from tasks.datasets.preference import recognise_preference
 from tasks.datasets.problems import UnreadableRows
 from tasks.datasets.prompts import collect_prompts, recognise_prompts
 from tasks.datasets.report import Report
-from tasks.datasets.shape import Shape, needs, recognise_shape, samples, told_format
+from tasks.datasets.shape import Shape, looks_like, needs, recognise_shape, samples, told_format
 from tasks.datasets.split import Indices, SplitPlan, split_rows
 from tasks.datasets.tokenise import Tokenised, nothing_left, tokenise
 from tasks.datasets.tokenise_preference import tokenise_preferences
@@ -234,8 +234,10 @@ def _recognise(columns: list[str], data: DataConfig, method: str) -> Shape:
         return recognise_prompts(columns, **told)
     shape = recognise_shape(columns, method=method, **told)
     if method == "cpt" and shape.name != "text":
+        fits = looks_like([*columns, *(data.columns or {})], method)
         raise DatasetError(
             f"cpt trains on plain text, but the data set's rows are {shape.describe()}.",
-            "Name the column of text in config.data.text_field, or send the method sft.",
+            f"{fits or 'Send config.training.method sft. '}Or name the column of text in "
+            "config.data.text_field.",
         )
     return shape

@@ -56,7 +56,7 @@ def recognise_prompts(
     if shape.name == "text":
         raise DatasetError(
             f"No prompts in the data set: its columns are {listed(columns)}.",
-            needs("rlhf"),
+            needs("rlhf", columns),
         )
     return shape
 

@@ -85,11 +85,34 @@ HOW_TO_TELL = (
 SAMPLE_CHARACTERS = 150
 
 
-def needs(method: str) -> str:
-    """What every method needs, that of ``method`` first, and how to tell other names."""
+def needs(method: str, columns: Sequence[str] = ()) -> str:
+    """What every method needs, that of ``method`` first, and how to tell other names.
+
+    Where ``columns`` fit another method, that is named before all else.
+    """
     first = "dpo" if method == "orpo" else method
     others = [text for name, text in NEEDS.items() if name != first]
-    return "; ".join([NEEDS[first], *others]) + ". " + HOW_TO_TELL
+    return looks_like(columns, method) + "; ".join([NEEDS[first], *others]) + ". " + HOW_TO_TELL
+
+
+def looks_like(columns: Sequence[str], method: str) -> str:
+    """A sentence that names the method that ``columns`` fit; empty where it is ``method``."""
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    answers = {"chosen", "rejected"} & set(by_lower)
+    shapes = [] if answers else _candidates(by_lower, None)
+    fits: tuple[str, ...]
+    if len(answers) == 2:
+        kind, fits = "preference pairs", ("dpo", "orpo")
+    elif shapes:
+        kind = " and ".join(shape.title() for shape in shapes)
+        fits = ("sft", "cpt") if shapes[0].name == "text" else ("sft", "rlhf")
+    elif "prompt" in by_lower and not answers:
+        kind, fits = "prompts without answers", ("rlhf",)
+    else:
+        return ""
+    if method in fits:
+        return ""
+    return f"This looks like {kind}: send config.training.method {' or '.join(fits)}. "
 
 
 def told_format(dataset_format: str | None) -> str | None:
@@ -121,7 +144,7 @@ def recognise_shape(
         raise DatasetError(
             f"config.data.text_field is {text_field!r}, but the data set's columns are "
             f"{listed(columns)}.",
-            needs(method),
+            needs(method, columns),
         )
     by_lower = {column.lower(): column for column in reversed(columns)}
     candidates = _candidates(by_lower, kind)
@@ -136,7 +159,7 @@ def recognise_shape(
     as_told = f" for config.data.dataset_format {dataset_format!r}" if kind else ""
     raise DatasetError(
         f"No usable column in the data set{as_told}: its columns are {listed(columns)}.",
-        needs(method),
+        needs(method, columns),
     )
 
 
@@ -211,7 +234,7 @@ def _shape_as_told(
         raise DatasetError(
             f"config.data.columns has the roles {listed(list(roles))}, which make no row to "
             "train on.",
-            needs(method),
+            needs(method, [*columns, *roles]),
         )
     extras.pop("tools", None)
     if question == "input":

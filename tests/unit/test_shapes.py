@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import AutoTokenizer
 from backend_bridge.contract import DataConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, EmptyRow, RowProblem, format_row
 from tasks.datasets.parts import open_parts
+from tasks.datasets.preference import recognise_preference
 from tasks.datasets.prepare import shape_of
 from tasks.datasets.render import Rendered, render
 from tasks.datasets.shape import recognise_shape
@@ -224,6 +226,65 @@ def test_the_error_lists_columns_three_rows_and_what_each_method_needs(tmp_path:
     assert len(said) < 700, "rows are cut"
     for method in ("sft", "cpt", "dpo", "orpo", "rlhf"):
         assert method in caught.value.hint
+
+
+PAIRS, CHAT = ["prompt", "chosen", "rejected"], ["id", "conversations"]
+
+
+@pytest.mark.parametrize(
+    ("method", "columns", "first"),
+    [
+        ("sft", PAIRS, "preference pairs: send config.training.method dpo or orpo"),
+        ("sft", ["Chosen", "Rejected"], "preference pairs: send config.training.method dpo"),
+        ("cpt", PAIRS, "preference pairs: send config.training.method dpo or orpo"),
+        ("rlhf", ["chosen", "rejected"], "preference pairs: send config.training.method dpo"),
+        ("dpo", PC, "prompt/completion: send config.training.method sft or rlhf"),
+        ("orpo", QA, "question/answer: send config.training.method sft or rlhf"),
+        ("dpo", CHAT, "conversations: send config.training.method sft"),
+        ("dpo", ["text"], "text: send config.training.method sft or cpt"),
+        ("rlhf", ["text"], "text: send config.training.method sft or cpt"),
+        ("cpt", ["instruction", "output"], "instruction/output: send config.training.method sft"),
+        ("sft", ["prompt"], "prompts without answers: send config.training.method rlhf"),
+        ("dpo", ["prompt", "id"], "prompts without answers: send config.training.method rlhf"),
+    ],
+)
+def test_data_of_another_method_s_shape_name_that_method_first(
+    tmp_path: Path, method: str, columns: list[str], first: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps(dict.fromkeys(columns, "words")) + "\n") * 2)
+    [part] = open_parts(path, tmp_path / "cache")
+    with pytest.raises(DatasetError) as caught:
+        shape_of(part, DataConfig(), method)
+    assert caught.value.hint.startswith(f"This looks like {first}")
+    [right] = re.findall(r"method (\w+)", caught.value.hint)[:1]
+    assert shape_of(part, DataConfig(), right), "what is named does take it"
+
+
+@pytest.mark.parametrize(
+    ("method", "columns"),
+    [
+        ("sft", ["price", "size"]),
+        ("sft", ["question", "answer", "response"]),
+        ("sft", ["prompt", "chosen"]),
+        ("dpo", ["prompt", "chosen"]),
+        ("orpo", ["prompt", "rejected"]),
+    ],
+)
+def test_data_of_no_other_shape_are_not_sent_to_another_method(
+    method: str, columns: list[str]
+) -> None:
+    recognise = recognise_shape if method == "sft" else recognise_preference
+    with pytest.raises(DatasetError) as caught:
+        recognise(columns, method=method)
+    assert "looks like" not in caught.value.hint
+
+
+def test_columns_told_for_another_method_name_that_method_first() -> None:
+    told = {"chosen": "good", "rejected": "bad"}
+    with pytest.raises(DatasetError, match="'chosen', 'rejected', which make no row") as caught:
+        recognise_shape(["good", "bad"], told=told)
+    assert caught.value.hint.startswith("This looks like preference pairs: send config.training")
 
 
 # ---------------------------------------------------------------- rows
