@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -178,6 +179,13 @@ def best_metric(value: str | None, context: Context) -> str | None:
     return default
 
 
+def _is_installed(name: str) -> bool:
+    """Whether a tracker is there; a folder of its name is none, such as that of its own runs."""
+    spec = importlib.util.find_spec(name)
+    disabled = os.environ.get(f"DISABLE_{name.upper()}_INTEGRATION", "").upper() == "TRUE"
+    return spec is not None and spec.origin is not None and not disabled
+
+
 def report_to(value: list[str] | str | None, context: Context) -> list[str]:
     asked = [value] if isinstance(value, str) else list(value or ())
     if (context.config.tensorboard or {}).get("enabled"):
@@ -188,7 +196,7 @@ def report_to(value: list[str] | str | None, context: Context) -> list[str]:
             continue
         if name not in _REPORTERS:
             context.ignored("training.report_to", f"{name!r} is not one of {', '.join(_REPORTERS)}")
-        elif importlib.util.find_spec(name) is None:
+        elif not _is_installed(name):
             context.ignored("training.report_to", f"{name} is not installed on this worker")
         else:
             kept.append(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import set_seed
 
 from backend_bridge.checkpoint_manifest import Manifest
 from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
-from tasks import models
+from tasks import models, trackers
 from tasks.adaptation import Context
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
@@ -128,15 +127,12 @@ def _train(
         output_dir=str(job_dir / CHECKPOINTS_DIR_NAME / PARTIAL_DIR_NAME),
         eval_on_start=start is None and first_eval_is_cheap(data, config),
     )
-    for said in arguments.notes:
-        logger.warning("%s", said)
-    for reason in arguments.reasons:
-        logger.info("On the GPU: %s", reason)
+    log_choices(arguments)
 
     with phases.phase("load_model"):
         parts = load_parts(spec, folders, tokenizer, config, arguments)
 
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job_dir / "tensorboard")
+    trackers.choose_places(arguments.values["report_to"], job_dir)
     with phases.phase("trainer"):
         trainer = make_trainer(parts, tokenizer, data, arguments, config)
     check_room(
@@ -171,6 +167,7 @@ def _train(
                 trainer.evaluate()
     finally:
         figures.stop()
+        trackers.finish(trainer)
 
     with phases.phase("save_model"):
         result = save_result(
@@ -200,6 +197,7 @@ def listen(
     ranks: Ranks,
 ) -> None:
     """Add what listens to the trainer, in the order in which it is called."""
+    trackers.guard(trainer, pauser.spec.job_id)
     # On a CPU there is no peak to report; rlhf has yet to generate its rows.
     if trainer.args.device.type == "cuda" and config.training.method != "rlhf":
         trainer.add_callback(FitCheck(trainer, channel))
@@ -272,6 +270,14 @@ def log_start(spec: TrainingSpec, request: TrainingRequest) -> None:
         logger.warning("Two spellings of one setting: %s", said)
     for path in request.ignored:
         logger.warning("Ignored: %s", path.encode("unicode_escape").decode())
+
+
+def log_choices(arguments: Arguments) -> None:
+    """Say which settings were adjusted or ignored, and how a GPU is used."""
+    for said in arguments.notes:
+        logger.warning("%s", said)
+    for reason in arguments.reasons:
+        logger.info("On the GPU: %s", reason)
 
 
 def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:

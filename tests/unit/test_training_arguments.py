@@ -265,6 +265,20 @@ def test_reports_go_where_asked_and_where_that_is_installed() -> None:
     assert arguments().values["report_to"] == []
 
 
+def test_a_folder_of_a_trackers_name_is_no_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wandb").mkdir()  # such as that of its own runs, in the working directory
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    found = arguments({"report_to": ["wandb", "mlflow"]})
+    assert found.values["report_to"] == ["mlflow"]
+    assert "wandb is not installed" in str(found.notes[0])
+    monkeypatch.setenv("DISABLE_MLFLOW_INTEGRATION", "TRUE")
+    assert arguments({"report_to": "mlflow"}).values["report_to"] == []
+
+
 def test_what_means_nothing_here_is_named() -> None:
     found = arguments(
         {"beta": 0.1, "max_prompt_length": 5},
