@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend_bridge.checkpoint_manifest import read_manifest
-from backend_bridge.contract import Checkpoint, ErrorKind, JobConfig, Metric
+from backend_bridge.contract import Checkpoint, ErrorKind, JobConfig, Metric, Phase
 from tasks.out_of_memory import smaller
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
@@ -53,6 +53,23 @@ def test_half_the_micro_batch_from_the_last_checkpoint_trains_alike(
     assert [c.step for c in run.of(Checkpoint)] == [2, 4, 6]
     manifest = read_manifest(run.job_dir / "checkpoints" / "checkpoint-6")
     assert (manifest.batch_size, manifest.accumulation) == (2, 4)
+
+
+def test_what_the_fit_check_finds_too_large_trains_in_smaller_pieces(
+    models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    asked = request("checked-whole", {})
+    whole = run_training(home, asked, models=models, preloaded=preloaded)
+    preloaded.rows_that_fit = (-1, 4)
+    run = run_training(home, request("checked", {}), models=models, preloaded=preloaded)
+    preloaded.rows_that_fit = None
+    assert run.outcome.outcome == "completed", run.log
+    assert run.log.count("batch_size 8 → 4 and gradient_accumulation_steps 1 → 2") == 1
+    # The first check raised instead of ending; nothing was trained before the second.
+    assert [phase.name for phase in run.of(Phase)].count("fit_check") == 1
+    assert "Resuming" not in run.log
+    assert [metric.step for metric in run.of(Metric)] == [1, 2, 3, 4, 5, 6]
+    assert losses(run) == pytest.approx(losses(whole), rel=1e-4)
 
 
 def test_a_resume_goes_on_in_the_pieces_that_fitted(

@@ -204,7 +204,8 @@ class Preloaded:
     spoil_at: int | None = None
     """The step whose update leaves a weight that is no number."""
     rows_that_fit: tuple[int, int] | None = None
-    """After which step memory lasts for a micro-batch of how many rows."""
+    """After which step memory lasts for a micro-batch of how many rows; -1: from the fit check on,
+    which is then made on the CPU too."""
     pid = 0
 
     def __enter__(self) -> Preloaded:
@@ -312,6 +313,9 @@ def _run_out_of_memory(after_step: int, rows: int) -> None:
 
     from tasks.exact_trainer import ExactTrainer
 
+    if after_step < 0:
+        _run_out_of_memory_in_the_fit_check(rows)
+        return
     fetch = ExactTrainer.get_batch_samples
 
     def fetch_what_fits(self: Any, *arguments: Any, **more: Any) -> Any:
@@ -320,6 +324,29 @@ def _run_out_of_memory(after_step: int, rows: int) -> None:
         return fetch(self, *arguments, **more)
 
     ExactTrainer.get_batch_samples = fetch_what_fits  # type: ignore[method-assign]  # as above
+
+
+def _run_out_of_memory_in_the_fit_check(rows: int) -> None:
+    import torch
+
+    from tasks import trainer as training
+    from tasks.fit_check import FitCheck
+
+    listen = training.listen
+
+    def listen_and_check(trainer: Any, channel: Any, *more: Any) -> None:
+        step = trainer.training_step
+
+        def step_that_fits(model: Any, batch: Any, *rest: Any) -> Any:
+            if len(batch["input_ids"]) > rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+            return step(model, batch, *rest)
+
+        trainer.training_step = step_that_fits
+        trainer.add_callback(FitCheck(trainer, channel))
+        listen(trainer, channel, *more)
+
+    training.listen = listen_and_check
 
 
 def _events(connection: socket.socket) -> Iterator[Any]:
