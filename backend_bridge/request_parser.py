@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from backend_bridge.contract import (
     JOB_ID_RULE,
@@ -21,6 +21,7 @@ from backend_bridge.contract import (
     RequestInvalid,
     StartRequest,
 )
+from backend_bridge.meant_fields import ignored_fields
 
 _TRAINER_NAMES = {
     "num_train_epochs": "num_epochs",
@@ -213,15 +214,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _extras(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
-    for key in model.model_extra or {}:
-        yield _dotted((*path, key))
-    for key in type(model).model_fields:
-        value = getattr(model, key)
-        if isinstance(value, BaseModel):
-            yield from _extras(value, (*path, key))
-
-
 def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[str, ...]]) -> Any:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
@@ -285,8 +277,7 @@ def parse_request(body: Any) -> StartRequest:
     if problems or request is None:
         raise RequestInvalid(_distinct(problems))
 
-    extras = [p for p in _extras(request, ()) if p.partition(".")[0] not in ("ignored", "notes")]
-    request.ignored = sorted(extras) + copier.dropped
+    request.ignored = ignored_fields(request, [given for given, _ in _SPELLINGS]) + copier.dropped
     request.notes = normaliser.notes
     if not request.dataset_path and not request.dataset_content:
         request.dataset_path = inner_path or ""

@@ -15,8 +15,9 @@ _HEAD = """# Settings of a training
 Made from `tasks/settings_table.py`; a test compares. Every setting of a request's `config` has one
 row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** where
 the machine cannot do it (the job's log names it with the reason), or **ignored** (named in the log
-with the reason). What is in no row is named in the log as ignored. Where the normalised name and
-another spelling differ, the normalised name wins and the log says so.
+with the reason). What is in no row is named in the answer and in the log as ignored, with what may
+be meant. Where the normalised name and another spelling differ, the normalised name wins and the
+log says so.
 
 | `config.` | other spellings | default | becomes | methods | since |
 |---|---|---|---|---|---|

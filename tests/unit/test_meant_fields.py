@@ -1,0 +1,54 @@
+"""Fields that nothing reads are named with what their writer may have meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backend_bridge.request_parser import parse_request
+from tests.support.requests import request_body, start_request
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "meant"),
+    [
+        ("training", "learning_rte", "learning_rate"),
+        ("training", "learningRate", "learning_rate"),
+        ("training", "lr", "learning_rate"),
+        ("training", "num_train_epoch", "num_train_epochs"),
+        ("training", "lora_alpa", "lora_alpha"),
+        ("model", "revison", "revision"),
+        ("data", "max_sample", "max_samples"),
+        ("data", "learning_rate", "config.training.learning_rate"),
+    ],
+)
+def test_a_slip_of_the_hand(section: str, name: str, meant: str) -> None:
+    given: dict[str, Any] = {"name": "m"} if section == "model" else {}
+    request = start_request(**{section: {**given, name: 1}})
+    assert request.ignored == [f"config.{section}.{name} (did you mean {meant}?)"]
+
+
+def test_at_every_level() -> None:
+    training = {"distributed": {"procesess": 2}, "rlhf": {"temprature": 1}}
+    body = request_body(job_id="x", training=training, prioriti=3)
+    body["config"] |= {"sed": 1, "traning": {}, "batch_size": 2}
+    assert parse_request(body).ignored == [
+        "config.batch_size (did you mean config.training.batch_size?)",
+        "config.sed (did you mean seed?)",
+        "config.training.distributed.procesess (did you mean processes?)",
+        "config.training.rlhf.temprature (did you mean temperature?)",
+        "config.traning (did you mean training?)",
+        "prioriti (did you mean priority?)",
+    ]
+
+
+def test_a_job_id_is_called_execution_id() -> None:
+    body = {**request_body(), "job_id": "mine"}
+    assert parse_request(body).ignored == ["job_id (did you mean execution_id?)"]
+
+
+@pytest.mark.parametrize("name", ["neftune", "x", "callback_url", "ignored", "notes", "max"])
+def test_what_resembles_nothing_gets_no_advice(name: str) -> None:
+    ignored = start_request(training={name: 1}).ignored
+    assert ignored == [f"config.training.{name}"]
