@@ -9,6 +9,7 @@ from celery.exceptions import Ignore
 
 from backend_bridge.contract import TASK_TRAIN
 from backend_bridge.settings import settings
+from worker.attempt_end import AttemptFailed
 from worker.signals import claimed
 from worker.slot import job_store, slot, take_out_of_service
 from worker.supervisor import Supervisor
@@ -23,7 +24,8 @@ class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
             raise Ignore(f"{task_id} is not to be run: cancelled, claimed before, or unknown")
 
 
-@shared_task(name=TASK_TRAIN, base=ClaimedTask, bind=True)
+# A job that fails is no defect of the worker: one line of its log, the job's own has the rest.
+@shared_task(name=TASK_TRAIN, base=ClaimedTask, bind=True, throws=(AttemptFailed,))
 def train(self: Task, attempt_id: str) -> dict[str, Any]:
     """Run one attempt to its end; returns its outcome (see ``Supervisor.run``)."""
     job = claimed(attempt_id)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from functools import cache
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.control import control_command
 
 import worker.signals
@@ -74,6 +76,9 @@ def let_go_of_the_lifeline(**_: Any) -> None:
 @signals.worker_ready.connect
 def watch_children(sender: Any, **_: Any) -> None:
     """Start again what has died, from a timer of the main process's own loop."""
+    # Seven lines at each restart of Redis, against what celeryconfig has chosen. Celery shows
+    # such warnings from its start on, so this comes after that.
+    warnings.filterwarnings("ignore", r"\s*In Celery 5.1 we introduced", CPendingDeprecationWarning)
     put_in_service()
     sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
 

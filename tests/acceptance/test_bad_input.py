@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,14 @@ def test_failed_with_a_reason(
         assert word in stored["error"]
     assert stack.backend.statuses(case) == ["running", "failed"]
     assert "Traceback" not in stored["error"]
+
+
+def test_a_failed_job_is_no_traceback_in_the_workers_log(stack: Stack) -> None:
+    stack.submit("plain", dataset="missing.jsonl")
+    stack.wait("plain", "failed")
+    log = stack.home / "worker-0.log"
+    wait_for("the worker says it", lambda: "tasks.train[plain:1] raised" in log.read_text())
+    assert "Traceback" not in log.read_text()
 
 
 def test_the_worker_goes_on_afterwards(stack: Stack) -> None:

@@ -38,6 +38,7 @@ def test_a_training_is_held_while_redis_is_away_and_goes_on(stack: Stack) -> Non
     assert len(list((stack.home / "jobs/held/checkpoints").glob("checkpoint-*"))) == before
     stack.redis_server.start()
     wait_for("it goes on", lambda: "the training goes on" in stack.log("held"))
+    assert "breaking change" not in (stack.home / "worker-0.log").read_text()
     job = stack.wait("held", "completed", "running")
     assert process.is_running()
     assert (job["attempt"], job["restarts"]) == (1, 0)
