@@ -60,11 +60,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def check_free(port: int, service: str, setting: str) -> None:
-    """Raises PortTaken, naming who holds the port."""
+    """Raises PortTaken, naming who holds the port; ``setting`` is what to set instead."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
+        except PermissionError as error:
+            raise PortTaken(
+                f"port {port}, which {service} needs, is below those that this user may take: "
+                f"set {setting}"
+            ) from error
         except OSError as error:
             raise PortTaken(
                 f"port {port}, which {service} needs, is taken by {_holder(port)}: "

@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend_bridge.setting_values import check_host, check_key, check_redis_url, http_url
+
 Port = Annotated[int, Field(ge=1, le=65535)]
+RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
+"""A hundred years, and one: no clock and no timer takes all that a float can hold."""
 Paths = Annotated[tuple[Path, ...], NoDecode]
 
 
@@ -39,8 +42,11 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None, description="The one Redis of broker and job store; unset: an embedded one."
     )
+    dev_backend_port: Port = Field(
+        3000, description="Port of the development backend, where `trainyard up` starts one."
+    )
     backend_url: str = Field(
-        "http://127.0.0.1:3000",
+        default_factory=lambda data: f"http://127.0.0.1:{data['dev_backend_port']}",
         description="Who hears of the jobs; unset: `trainyard up` starts a development backend.",
     )
     bridge_host: str = Field("127.0.0.1", description="Address that the bridge listens on.")
@@ -83,38 +89,38 @@ class Settings(BaseSettings):
     max_restarts: Annotated[int, Field(ge=0)] = Field(
         2, description="How often a job that crashed is started again."
     )
-    lease_seconds: Annotated[float, Field(ge=2)] = Field(
+    lease_seconds: Annotated[float, Field(ge=2, le=86_400)] = Field(
         30, description="A worker without a sign of life for so long has lost its job."
     )
-    cancel_grace_seconds: Annotated[float, Field(ge=0)] = Field(
+    cancel_grace_seconds: Annotated[float, Field(ge=0, le=SECONDS_MAX)] = Field(
         30, description="Time for a training to stop when asked, before it is killed."
     )
-    stop_timeout_seconds: Annotated[float, Field(ge=1)] = Field(
+    stop_timeout_seconds: Annotated[float, Field(ge=1, le=SECONDS_MAX)] = Field(
         120, description="Time for a worker to put its job back when it is told to stop."
     )
-    hang_seconds: Annotated[float, Field(gt=0)] | None = Field(
+    hang_seconds: Annotated[float, Field(gt=0, le=SECONDS_MAX)] | None = Field(
         None,
         description="A training without a step for so long, or before its first without a sign of "
         "life, is restarted; unset: from its median step, before the first half an hour.",
     )
-    park_seconds: Annotated[float, Field(ge=0)] = Field(
+    park_seconds: Annotated[float, Field(ge=0, le=SECONDS_MAX)] = Field(
         3600, description="How long a paused training waits in its process; 0: not at all."
     )
     log_flush_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1, description="A log line waits for at most so long for others to travel with."
     )
-    log_lines_kept: Annotated[int, Field(ge=100)] = Field(
+    log_lines_kept: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
         10_000, description="Newest log lines kept per job; the job's folder has them all."
     )
-    max_request_mb: Annotated[float, Field(gt=0)] = Field(
+    max_request_mb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         64,
         description="Largest request, over HTTP or through Redis, with an inline data set.",
     )
-    retention_days: Annotated[float, Field(gt=0)] = Field(
+    retention_days: Annotated[float, Field(gt=0, le=RETENTION_DAYS_MAX)] = Field(
         30,
         description="Ended jobs, tokens, streams and caches go after so long; trained models stay.",
     )
-    max_download_gb: Annotated[float, Field(gt=0)] = Field(
+    max_download_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         50, description="Largest data set that a job may download, or unpack from an archive."
     )
     allow_private_urls: bool = Field(
@@ -146,22 +152,28 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        text = value.get_secret_value() if value else "redis://"
-        if not text.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("should start with redis://, rediss:// or unix://")
-        try:
-            _ = urlsplit(text).port
-        except ValueError:  # its own text has a piece of the password
-            raise ValueError(
-                "is no URL: percent-encode '/', '#', '?', '@', '[' and ':' within its password"
-            ) from None
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("bridge_host")
+    @classmethod
+    def _host_alone(cls, value: str) -> str:
+        check_host(value)
+        return value
+
+    @field_validator("bridge_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_key(value.get_secret_value())
         return value
 
     @field_validator("flower_basic_auth")
     @classmethod
     def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and ":" not in value.get_secret_value():
+        if value is not None and not all(value.get_secret_value().partition(":")):
             raise ValueError("should be user:password")
         return value
 
@@ -173,10 +185,7 @@ class Settings(BaseSettings):
     @field_validator("backend_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        try:
-            return str(AnyHttpUrl(value)).rstrip("/")
-        except ValidationError:
-            raise ValueError("should be http://host[:port] or https://host[:port]") from None
+        return http_url(value)
 
     @property
     def embedded_redis_url_file(self) -> Path:
@@ -193,11 +202,16 @@ class Settings(BaseSettings):
             return self.redis_url.get_secret_value()
         try:
             return self.embedded_redis_url_file.read_text().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise SettingsError(
                 "no Redis: REDIS_URL is not set and no embedded Redis runs for "
                 f"TRAINYARD_HOME={self.trainyard_home}. Start one with `trainyard up`, "
                 "or set REDIS_URL."
+            ) from None
+        except OSError as error:
+            raise SettingsError(
+                f"{self.embedded_redis_url_file} cannot be read ({error.strerror}): be the user "
+                "who started `trainyard up`, or set REDIS_URL."
             ) from None
 
     @property
@@ -228,11 +242,18 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except UnicodeDecodeError:
-        raise SettingsError("the file .env is no UTF-8 text") from None
+        raise SettingsError(
+            "the file .env is no UTF-8 text: write it again as NAME=value lines"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"the file .env cannot be read ({error.strerror}): mend or remove it"
+        ) from None
     except ValidationError as error:
         lines = (
             f"{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
+            if e["type"] != "default_factory_not_called"  # of an unset one: another is wrong
         )
         raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
 
@@ -256,8 +277,9 @@ def settings() -> Settings:
 def as_markdown() -> str:
     """The table of docs/settings.md: every setting with its default and meaning."""
     rows = ["| setting | default | |", "|---|---|---|"]
+    defaults = Settings.model_construct()
     for name, field in Settings.model_fields.items():
-        default = field.default
+        default = getattr(defaults, name)
         if isinstance(default, tuple):
             default = ":".join(map(str, default))
         shown = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import signal
 import sys
@@ -17,22 +18,26 @@ from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, che
 from backend_bridge.settings import Settings, settings
 
 CHECK_EVERY_S = 0.5
-DEV_BACKEND_PORT = 3000
 
 
 def ports_of(current: Settings) -> Ports:
     """The ports that the settings ask for, all of them free. Raises PortTaken."""
     own_backend = "backend_url" not in current.model_fields_set
+    needed = {"BRIDGE_PORT": current.bridge_port, "FLOWER_PORT": current.flower_port}
+    if own_backend:
+        needed["DEV_BACKEND_PORT"] = current.dev_backend_port
+    for (one, port), (other, same) in itertools.combinations(needed.items(), 2):
+        if port == same:
+            raise PortTaken(f"{one} and {other} are both {port}: set one of them to another port")
     check_free(current.bridge_port, "the bridge", "BRIDGE_PORT")
     check_free(current.flower_port, "Flower", "FLOWER_PORT")
     if own_backend:
-        check_free(DEV_BACKEND_PORT, "the development backend", "BACKEND_URL to your own backend")
-    if current.bridge_port == current.flower_port:
-        raise PortTaken(f"BRIDGE_PORT and FLOWER_PORT are both {current.bridge_port}")
+        mend = "DEV_BACKEND_PORT, or BACKEND_URL to your own backend"
+        check_free(current.dev_backend_port, "the development backend", mend)
     return Ports(
         bridge=current.bridge_port,
         flower=current.flower_port,
-        backend=DEV_BACKEND_PORT if own_backend else None,
+        backend=current.dev_backend_port if own_backend else None,
     )
 
 

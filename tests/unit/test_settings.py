@@ -135,3 +135,70 @@ def test_they_are_read_once_and_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_name_of_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINYARD_HOST", "box")
     assert slot_name(2) == "box-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REDIS_URL", "redis://:s3cr/et@host:6379", "percent-encode"),
+        ("REDIS_URL", "redis://host:99999999", "redis://[user:password@]host[:port]"),
+        ("REDIS_URL", "redis://[::1", "redis://[user:password@]host[:port]"),
+        ("BRIDGE_HOST", "http://box", "without a port"),
+        ("BRIDGE_HOST", "box:8000", "without a port"),
+        ("BRIDGE_API_KEY", "k\u20acy", "ASCII"),
+        ("FLOWER_BASIC_AUTH", ":", "user:password"),
+        ("BACKEND_URL", "http://box/?a=b", "http://host[:port]"),
+        ("TRAINYARD_HOME", "a\0b", "null byte"),
+        ("LEASE_SECONDS", "1e300", "less than"),
+        ("RETENTION_DAYS", "1e300", "less than"),
+    ],
+)
+def test_what_would_only_fail_later_is_refused_by_name(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    (tmp_path / ".env").write_text(f"{name}={value}\n")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert name in str(caught.value)
+    assert said in str(caught.value)
+    assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["::1", "0.0.0.0", "box-1.example.com", "my_box"])
+def test_hosts_that_are_fine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("BRIDGE_HOST", host)
+    assert read_settings().bridge_host == host
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to("/proc/self/mem")  # root may read everything else
+    with pytest.raises(SettingsError, match=r"\.env cannot be read .*mend or remove it"):
+        read_settings()
+
+
+def test_an_embedded_redis_below_a_home_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="no embedded Redis runs"):
+        _ = read_settings(trainyard_home=tmp_path / "file").redis_location
+    location = tmp_path / "redis" / "url"
+    location.mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"url cannot be read .*REDIS_URL"):
+        _ = read_settings(trainyard_home=tmp_path).redis_location
+
+
+def test_the_development_backend_is_looked_for_on_its_own_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEV_BACKEND_PORT", "3100")
+    found = read_settings()
+    assert found.backend_url == "http://127.0.0.1:3100"
+    assert "backend_url" not in found.model_fields_set, "it is ours, not somebody's own"
+    monkeypatch.setenv("BACKEND_URL", "http://box:1")
+    assert read_settings().backend_url == "http://box:1"
+    monkeypatch.delenv("BACKEND_URL")
+    monkeypatch.setenv("DEV_BACKEND_PORT", "x")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
+        "DEV_BACKEND_PORT"
+    ]

@@ -1,0 +1,51 @@
+"""What some settings must look like; each raises ValueError with what would be right."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from pydantic import AnyHttpUrl, ValidationError
+
+
+def http_url(value: str) -> str:
+    """An address without a slash at its end."""
+    try:
+        url = AnyHttpUrl(value)
+    except ValidationError:
+        url = None
+    if url is None or url.query or url.fragment:
+        raise ValueError("should be http://host[:port] or https://host[:port]")
+    return str(url).rstrip("/")
+
+
+def check_redis_url(url: str) -> None:
+    """Of a Redis; the words of the refusal hold no piece of a password."""
+    from redis.connection import parse_url  # noqa: PLC0415  (late: most commands need no Redis)
+
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("should start with redis://, rediss:// or unix://")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise ValueError(
+            "is no URL: percent-encode '/', '#', '?', '@', '[' and ':' within its password "
+            "(redis://[user:password@]host[:port][/database])"
+        ) from None
+
+
+def check_host(value: str) -> None:
+    """Of what something listens on."""
+    if not re.fullmatch(r"[\w.-]+", value, re.ASCII):
+        try:
+            ip_address(value)
+        except ValueError:
+            raise ValueError("should be a host name or an address, without a port") from None
+
+
+def check_key(value: str) -> None:
+    """Of what travels in an Authorization header."""
+    if not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise ValueError(
+            "should be ASCII without spaces around it; `openssl rand -hex 24` makes one"
+        )
