@@ -12,7 +12,7 @@ from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.estimate import estimate_now
 from backend_bridge.event_log import EventLog
-from backend_bridge.job_control import JobControl
+from backend_bridge.job_control import JobControl, no_such_job
 from backend_bridge.job_files import JobFiles
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
@@ -67,5 +67,5 @@ class Bridge:
     def job(self, job_id: str) -> Job:
         job = self.store.get(job_id)
         if job is None:
-            raise HTTPException(404, f"there is no job {job_id!r}")
+            raise HTTPException(404, no_such_job(job_id))
         return job

@@ -28,8 +28,14 @@ def _columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dic
     return {role: column for role, _, column in pairs}
 
 
+def _not_empty(_: click.Context, __: click.Parameter, path: str) -> str:
+    if not path.strip():
+        raise click.BadParameter("it is empty: name a file, a folder or an address")
+    return path
+
+
 @click.command("check-dataset", short_help="Check a data set before a job takes the GPU.")
-@click.argument("path")
+@click.argument("path", callback=_not_empty)
 @click.option("--model", help="A folder or a hub name: whose tokens are counted.")
 @click.option("--method", type=click.Choice(METHODS), default="sft", show_default=True)
 @click.option("--max-length", type=int, help="As config.training.max_length.")
@@ -64,8 +70,7 @@ def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str,
     config = {
         "model": {"name": model or NO_MODEL},
         "training": training,
-        "data": {name: value or None for name, value in options.items()}
-        | {"eval_split": options["eval_split"]},
+        "data": {name: None if value in ("", {}) else value for name, value in options.items()},
     }
     if seed is not None:
         config["seed"] = seed

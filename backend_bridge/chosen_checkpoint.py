@@ -25,6 +25,7 @@ def reason_against(
     if chosen is None:
         return (
             f"{name!r} is no checkpoint of job {job.job_id}: name it as checkpoints/checkpoint-<n>"
+            f"; {_which(job)}"
         )
     folder = files.folder(job)
     if folder is None:
@@ -34,7 +35,7 @@ def reason_against(
 
 def _what_differs(job: Job, folder: Path, hash_up_to: int) -> str | None:
     if not folder.is_dir() or folder.is_symlink():
-        return f"job {job.job_id} has no {folder.name}"
+        return f"job {job.job_id} has no {folder.name}: {_which(job)}"
     try:
         manifest = read_manifest(folder)
         verify(folder, hashes=manifest.size_bytes <= hash_up_to)
@@ -47,3 +48,7 @@ def _what_differs(job: Job, folder: Path, hash_up_to: int) -> str | None:
         if was != is_now:
             return f"{folder.name} is of another {what}: {was}, and the job's is {is_now}"
     return None
+
+
+def _which(job: Job) -> str:
+    return f"`trainyard checkpoints {job.job_id}` lists them"

@@ -183,9 +183,19 @@ def pause(job_id: str, as_json: bool) -> None:
     _print_answer(client().pause(job_id), as_json)
 
 
+def _named(_: click.Context, __: click.Parameter, checkpoint: str | None) -> str | None:
+    if checkpoint is not None and not checkpoint.strip():  # a shell's unset variable, mostly
+        raise click.BadParameter(
+            "it is empty: name one that `trainyard checkpoints` lists, or leave the option out"
+        )
+    return checkpoint
+
+
 @main.command()
 @job_id_argument
-@click.option("--checkpoint", help="Go on from this one (checkpoints/checkpoint-N).")
+@click.option(
+    "--checkpoint", callback=_named, help="Go on from this one (checkpoints/checkpoint-N)."
+)
 @as_json_option
 def resume(job_id: str, checkpoint: str | None, as_json: bool) -> None:
     """Resume a paused job."""

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 
 import click
 
 from backend_bridge.cli_common import EXIT_REFUSED, as_json_option, echo_json, settings
+from backend_bridge.settings import RETENTION_DAYS_MAX
+
+
+def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:
+    if days is not None and math.isnan(days):  # it is in every range
+        raise click.BadParameter("should be a number")
+    return days
 
 
 @click.command()
-@click.option("--days", type=click.FloatRange(min=0), help="Instead of RETENTION_DAYS.")
+@click.option(
+    "--days",
+    type=click.FloatRange(0, RETENTION_DAYS_MAX),
+    callback=_number,
+    help="Instead of RETENTION_DAYS.",
+)
 @click.option("--models", is_flag=True, help="The trained models of such jobs as well.")
 @as_json_option
 def prune(days: float | None, models: bool, as_json: bool) -> None:

@@ -73,14 +73,18 @@ def submit(
         body = read_request(request_file.read(), request_file.name) if request_file else {}
         body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
     except UnicodeDecodeError as error:
-        raise click.ClickException(f"{request_file.name} is no JSON: {error}") from None
+        raise click.ClickException(
+            f"{request_file.name} is no JSON and no YAML: byte {error.start} is no UTF-8 text"
+        ) from None
     except RequestFileError as error:
         raise click.ClickException(str(error)) from None
     if body.get("job_token") is None and "backend_url" not in current.model_fields_set:
         body["job_token"] = secrets.token_urlsafe(32)
     bridge = client()
-    create_at_development_backend(current, body)
+    unknown_there = create_at_development_backend(current, body)
     answer = bridge.start(body)
+    if unknown_there:
+        click.echo(f"the development backend does not know this job: {unknown_there}", err=True)
     if as_json:
         echo_json(answer)
     else:

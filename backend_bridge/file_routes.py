@@ -106,7 +106,11 @@ def _checkpoint(bridge: Bridge, job: Job, name: str) -> Path:
         return folder
     if bridge.files.folder(job) is None and job.home:
         raise _elsewhere(job, path)
-    raise HTTPException(404, f"job {job.job_id} has no checkpoint {path}")
+    raise HTTPException(
+        404,
+        f"job {job.job_id} has no checkpoint {path}: "
+        f"GET /api/training/checkpoints/{job.job_id} lists them",
+    )
 
 
 def _elsewhere(job: Job, what: str) -> HTTPException:

@@ -31,6 +31,11 @@ class Answer:
     queue_position: int | None = None
 
 
+def no_such_job(job_id: str) -> str:
+    """The sentence for whoever asks for a job that is not there."""
+    return f"there is no job {job_id!r}; `trainyard ps` or GET /api/training/jobs lists them"
+
+
 class JobControl:
     """Acts on jobs by name.
 
@@ -88,7 +93,7 @@ class JobControl:
         """
         job = self.store.get(job_id)
         if job is None or job.status is not JobStatus.PAUSED:
-            return self._refused(job_id, "cannot be resumed")
+            return self._refused(job_id, _CANNOT_BE_RESUMED)
         reachable = self.dispatcher.files_are_reachable(job)
         chosen = None
         if checkpoint:
@@ -98,7 +103,7 @@ class JobControl:
                 return Answer(False, f"{reason}; job {job_id} stays paused", job.status)
             chosen = checkpoint_path(checkpoint)
         if self.store.resume(job_id, chosen) is None:
-            return self._refused(job_id, "cannot be resumed")
+            return self._refused(job_id, _CANNOT_BE_RESUMED)
         with _only_a_hint():
             self.dispatcher.send(job_id)
         return self._resumed(job, chosen, reachable)
@@ -127,7 +132,7 @@ class JobControl:
             return self._queued(job, f"job {job_id} runs next")
         again = self.store.restart(job_id, from_start=from_start)
         if job is None or again is None:
-            return self._refused(job_id, "cannot be started")
+            return self._refused(job_id, _CANNOT_BE_STARTED)
         with _only_a_hint():
             self.dispatcher.send(job_id)
         where = "from the beginning" if from_start else "from its last good checkpoint, if any"
@@ -140,10 +145,18 @@ class JobControl:
     def _refused(self, job_id: str, what: str) -> Answer:
         job = self.store.get(job_id)
         if job is None:
-            return Answer(False, f"there is no job {job_id!r}", None)
-        return Answer(False, f"job {job_id} {what}: it is {job.status}", job.status)
+            return Answer(False, no_such_job(job_id), None)
+        mend = _MENDS.get((what, job.status), "").format(job_id)
+        return Answer(False, f"job {job_id} {what}: it is {job.status}{mend}", job.status)
 
 
+_AGAIN = "; `trainyard force-start {}` queues it again"
+_CANNOT_BE_RESUMED, _CANNOT_BE_STARTED = "cannot be resumed", "cannot be started"
+_MENDS = {
+    (_CANNOT_BE_RESUMED, JobStatus.FAILED): _AGAIN,
+    (_CANNOT_BE_RESUMED, JobStatus.CANCELLED): _AGAIN,
+    (_CANNOT_BE_STARTED, JobStatus.PAUSED): "; `trainyard resume {}` goes on with it",
+}
 _HOST_GONE = "the host with its checkpoints is gone"
 
 

@@ -17,6 +17,11 @@ from backend_bridge.error_answers import error_body
 
 OPEN = "/health"
 
+_NO_KEY = (
+    "the bridge's API key is missing or wrong: set BRIDGE_API_KEY to the bridge's own for "
+    "`trainyard`, or send it as `Authorization: Bearer <key>`"
+)
+
 
 class KeyGuard:
     """ASGI middleware; answers 401 with a sentence."""
@@ -27,7 +32,7 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != OPEN and not self._is_given(scope):
-            body = error_body("the bridge's API key is missing or wrong")
+            body = error_body(_NO_KEY)
             await JSONResponse(body, status_code=401)(scope, receive, send)
         else:
             await self.app(scope, receive, send)

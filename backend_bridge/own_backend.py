@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import requests
@@ -10,19 +9,22 @@ import requests
 from backend_bridge.settings import Settings
 
 TIMEOUT_S = 10
-log = logging.getLogger(__name__)
 
 
-def create_at_development_backend(current: Settings, body: Any) -> None:
+def create_at_development_backend(current: Settings, body: Any) -> str | None:
     """Make the job known to the development backend; nothing is done where BACKEND_URL is set.
 
-    A request that is refused there, or a backend that is away, is the bridge's to complain about.
+    Returns why it could not be: a request that is refused there is mostly refused by the bridge
+    too, in better words.
     """
     if "backend_url" not in current.model_fields_set and isinstance(body, dict):
         try:
             create_row(current.backend_url, body)
+        except requests.ConnectionError:
+            return f"it does not answer at {current.backend_url}"
         except requests.RequestException as error:
-            log.warning("the development backend does not know this job: %s", error)
+            return str(error)
+    return None
 
 
 def create_row(backend_url: str, body: dict[str, Any]) -> None:

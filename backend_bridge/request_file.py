@@ -8,6 +8,7 @@ Exceptions:
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,12 +26,11 @@ def read_request(text: str, name: str) -> dict[str, Any]:
         body = json.loads(text)
     except (ValueError, RecursionError) as no_json:
         if name.endswith(".json") or text.lstrip()[:1] in ("{", "["):
-            raise RequestFileError(f"{name} is no JSON: {no_json}") from None
+            raise RequestFileError(f"{name} is no JSON: {_where(no_json)}") from None
         try:
             body = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as no_yaml:
-            sentence = " ".join(str(no_yaml).split())
-            raise RequestFileError(f"{name} is neither JSON nor YAML: {sentence}") from None
+            raise RequestFileError(f"{name} is neither JSON nor YAML: {_where(no_yaml)}") from None
     if not isinstance(body, dict):
         raise RequestFileError(f"{name} holds no request: it should be an object with a 'config'")
     return body
@@ -44,23 +44,52 @@ def with_flags(
     The value of an assignment is read as YAML, so ``3`` is a number and ``true`` a truth value. A
     job id is made where there is none.
     """
-    made = json.loads(json.dumps(body, default=str))
+    made = _as_json(body)
     for path, value in flags.items():
         if value is not None:
             _put(made, path, value)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path:
+        if not equals or not all(path.split(".")):
             raise RequestFileError(f"--set {assignment}: write path=value, config.seed=7 for one")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             value = text
         _put(made, path, value)
+    made = _as_json(made)
     if made.get("execution_id") is None:
         made["execution_id"] = f"job-{secrets.token_hex(4)}"
     request: dict[str, Any] = made
     return request
+
+
+def _where(error: Exception) -> str:
+    """What is wrong, in one sentence; of YAML with its line and column."""
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, RecursionError):
+        return "it is nested too deep, or holds itself"
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
+
+
+def _as_json(body: Mapping[str, Any]) -> Any:
+    """A copy in the values that JSON has; dates become text."""
+    try:
+        _refuse_infinite(body, ())
+        return json.loads(json.dumps(body, default=str))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RequestFileError(f"the request cannot be written as JSON: {_where(error)}") from None
+
+
+def _refuse_infinite(value: Any, path: tuple[str, ...]) -> None:
+    """JSON has neither infinity nor NaN; what would send them names no field."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestFileError(f"{'.'.join(path)}: should be a finite number")
+    inner = enumerate(value) if isinstance(value, list) else ()
+    for key, item in value.items() if isinstance(value, Mapping) else inner:
+        _refuse_infinite(item, (*path, str(key)))
 
 
 def _put(body: dict[str, Any], path: str, value: Any) -> None:

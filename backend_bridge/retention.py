@@ -74,7 +74,7 @@ class Retention:
         """
         pruned = Pruned()
         seconds, micros = self.redis.time()
-        cutoff_ms = int((seconds + micros / 1e6 - days * DAY_S) * 1000)
+        cutoff_ms = max(int((seconds + micros / 1e6 - days * DAY_S) * 1000), 0)
         for job_id in self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms):
             pruned.jobs += int(self._prune(args=[job_id, cutoff_ms]))
         for stream in (REPLIES, REJECTED):

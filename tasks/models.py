@@ -58,7 +58,7 @@ def locate_model(
         if not any(folder.is_relative_to(allowed) for allowed in resolved_roots):
             if looks_local or (root / name).exists():
                 raise ModelError(
-                    f"The model {name!r} lies outside of the folders that jobs may read: {listed}",
+                    f"The model {name!r} lies outside of the folders that jobs may read: {listed}.",
                     "Move it there, or start the worker with its folder in MODEL_ROOTS.",
                 )
         elif folder.is_dir():

@@ -16,7 +16,7 @@ from typing import Any
 import datasets
 from pydantic import BaseModel, ValidationError
 
-from backend_bridge.contract import JobConfig
+from backend_bridge.contract import ERROR_HINTS, ErrorKind, JobConfig
 from tasks.datasets.example import untokenised_example
 from tasks.datasets.locate import Limits, NoSuchPath, locate_dataset
 from tasks.datasets.prepare import ReadData, read_data, tokenise_data
@@ -78,6 +78,8 @@ def check(spec: CheckSpec) -> Report:
             traceback.print_exc()
         if report.error is None:
             report.error, report.hint = found.message, found.hint
+            if found.hint == ERROR_HINTS[ErrorKind.DATASET]:  # it advises what is running
+                report.hint = "Name a file or a folder with rows."
     return report
 
 

@@ -97,7 +97,7 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
     listed = ", ".join(str(root) for root in resolved_roots) or "none"
     if outside:
         raise DatasetError(
-            f"The data set {path!r} lies outside of the folders that jobs may read: {listed}",
+            f"The data set {path!r} lies outside of the folders that jobs may read: {listed}.",
             "Move the file there, or start the worker with its folder in DATASET_ROOTS.",
         )
     raise NoSuchPath(

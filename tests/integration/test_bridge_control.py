@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
+from backend_bridge.job_control import no_such_job
 from tests.support.bridge import Running, refusal
 
 
@@ -69,7 +70,8 @@ def test_an_answer_does_not_depend_on_the_broker(
 
 def test_cancel_of_nobody_and_with_nonsense(bridge: Running) -> None:
     answer = bridge.client.post("/api/training/cancel/nobody")
-    assert (answer.status_code, answer.json()["message"]) == (404, "there is no job 'nobody'")
+    assert (answer.status_code, answer.json()["message"]) == (404, no_such_job("nobody"))
+    assert "`trainyard ps`" in answer.json()["message"]
     refusal(bridge.client.post("/api/training/cancel/nobody", content=b"{"), 400)
 
 
@@ -120,4 +122,22 @@ def test_what_an_ended_job_does_not_do(bridge: Running, path: str) -> None:
     assert (answer.status_code, answer.json()["success"]) == (409, False)
     assert "completed" in answer.json()["message"]
     nobody = bridge.client.post(f"/api/training/{path.replace('job-1', 'nobody')}")
-    assert (nobody.status_code, nobody.json()["message"]) == (404, "there is no job 'nobody'")
+    assert (nobody.status_code, nobody.json()["message"]) == (404, no_such_job("nobody"))
+
+
+def test_a_refusal_says_which_command_does_it(bridge: Running) -> None:
+    bridge.start()
+    bridge.client.post("/api/training/cancel/job-1")
+    refused = bridge.client.post("/api/training/resume/job-1").json()["message"]
+    assert refused.endswith("it is cancelled; `trainyard force-start job-1` queues it again")
+    bridge.start("job-2")
+    bridge.client.post("/api/training/pause/job-2")
+    refused = bridge.client.post("/api/training/job-2/force-start").json()["message"]
+    assert refused.endswith("it is paused; `trainyard resume job-2` goes on with it")
+
+
+def test_a_checkpoint_that_is_none_and_where_they_are_listed(bridge: Running) -> None:
+    paused(bridge)
+    sent = {"checkpoint_path": "nonsense"}
+    message = bridge.client.post("/api/training/resume/job-1", json=sent).json()["message"]
+    assert "; `trainyard checkpoints job-1` lists them; job job-1 stays paused" in message

@@ -50,7 +50,8 @@ def test_every_route_asks_for_the_key_in_the_same_words(
     asked = [*ROUTES, *PAGES, *ELSEWHERE]
     answers = {bridge.client.request(method, path, headers=headers).text for method, path in asked}
     assert len(answers) == 1
-    refusal(bridge.get("jobs", headers=headers), 401)
+    body = refusal(bridge.get("jobs", headers=headers), 401)
+    assert "set BRIDGE_API_KEY" in body["error"], "what to do about it"
     assert KEY not in answers.pop()
 
 

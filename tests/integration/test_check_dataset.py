@@ -84,3 +84,12 @@ def test_whatever_is_wrong_is_one_json_object(
     assert code == 2
     assert said in found["error"]
     assert {"rows", "shape", "splits", "problems"} <= set(found)
+
+
+@pytest.mark.parametrize("name", ["empty.jsonl", "."])
+def test_the_check_does_not_advise_itself(here: Path, name: str) -> None:
+    (here / "empty.jsonl").touch()
+    done = check_dataset(here, name)
+    assert done.returncode == 2
+    assert "check-dataset" not in done.stdout + done.stderr
+    assert "empty" in done.stdout

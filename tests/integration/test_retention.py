@@ -16,7 +16,7 @@ from backend_bridge.consumer import REPLIES
 from backend_bridge.job_store import JobStore
 from backend_bridge.outbox import Outbox
 from backend_bridge.retention import Retention
-from backend_bridge.settings import read_settings
+from backend_bridge.settings import RETENTION_DAYS_MAX, read_settings
 from tasks.datasets.last_use import cached
 from tests.support.requests import TOKEN, start_request
 
@@ -159,6 +159,10 @@ def test_an_entry_is_not_removed_between_a_look_and_a_use(yard: Yard) -> None:
         (rows / "key.used").touch()
     pruning.join()
     assert (rows / "key.arrow").exists()
+
+
+def test_more_days_than_there_were_remove_nothing(yard: Yard) -> None:
+    assert yard.retention.prune(RETENTION_DAYS_MAX).as_dict()["stream_entries"] == 0
 
 
 def test_models_go_where_a_person_asks(yard: Yard) -> None:

@@ -62,7 +62,7 @@ def test_what_is_wrong_with_it_is_said(tmp_path: Path, files: JobFiles) -> None:
         "checkpoint-4": "of another job, k",
         "checkpoint-5": "of another model: large, and the job's is tiny",
         "checkpoint-6": "of another method: dpo",
-        "checkpoint-7": "has no checkpoint-7",
+        "checkpoint-7": "has no checkpoint-7: `trainyard checkpoints j` lists them",
         "checkpoint-9": "has no checkpoint-9",
         "../other/checkpoint-4": "is no checkpoint of job j",
         "/etc": "is no checkpoint of job j",

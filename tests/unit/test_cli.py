@@ -25,6 +25,7 @@ from tests.support.requests import request_body
 def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
     with FakeBridge() as bridge:
         monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
         yield bridge
 
 
@@ -318,3 +319,34 @@ def test_following_says_what_it_missed(bridge: FakeBridge, monkeypatch: pytest.M
     assert printed == sorted(set(printed))
     missed = sum(int(line.split()[1]) for line in done.stderr.splitlines())
     assert len(printed) - 4 + missed == 20  # the first page has the last 4 of 10
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_checkpoint_is_refused_before_anything_is_sent(
+    bridge: FakeBridge, empty: str
+) -> None:
+    done = trainyard("resume", "job-1", "--checkpoint", empty)
+    assert done.exit_code == 2
+    assert "name one that `trainyard checkpoints` lists" in done.stderr
+    assert bridge.calls == []
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "1e308", "-1", "many"])
+def test_prune_after_what_is_no_time(days: str) -> None:
+    done = trainyard("prune", "--days", days)
+    assert done.exit_code == 2
+    assert "Invalid value for '--days'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["  "], "name a file, a folder or an address"),
+        (["a.jsonl", "--max-samples", "0"], "config.data.max_samples: "),
+        (["a.jsonl", "--train-split", "0"], "config.data.train_split: "),
+        (["a.jsonl", "--train-split", "nan"], "config.data.train_split: should be a finite"),
+    ],
+)
+def test_check_dataset_of_what_makes_no_sense(arguments: list[str], said: str) -> None:
+    done = trainyard("check-dataset", *arguments)
+    assert (done.exit_code, said in done.stderr) == (2, True), done.output

@@ -122,11 +122,81 @@ def test_wrong_usage(bridge: FakeBridge, arguments: list[str], code: int, senten
         ("!!python/object/apply:os.system ['true']", "a.yaml", "neither JSON nor YAML"),
         ("- 1", "a.yaml", "holds no request"),
         ("", "a.yaml", "holds no request"),
+        ("[" * 100_000, "a.json", "nested too deep"),
+        ("a: " + "[" * 5_000, "a.yaml", "nested too deep"),
     ],
 )
 def test_files_that_are_no_request(text: str, name: str, sentence: str) -> None:
     with pytest.raises(RequestFileError, match=sentence):
         read_request(text, name)
+
+
+def test_broken_yaml_is_one_sentence_with_its_place() -> None:
+    with pytest.raises(RequestFileError) as caught:
+        read_request("config:\n  model: {name: tiny\n  training: x\n", "a.yaml")
+    assert str(caught.value) == (
+        "a.yaml is neither JSON nor YAML: line 3, column 11: expected ',' or '}', but got ':'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '{"config": {"training": {"num_epochs": NaN}}}',
+            r"^config\.training\.num_epochs: .*finite",
+        ),
+        ("a: [1, .inf]", r"^a\.1: should be a finite number"),
+        ("a: &a\n  b: *a\n", "holds itself"),
+        ("2020-01-01: x", "keys must be str"),
+    ],
+)
+def test_what_json_cannot_hold_is_said_before_anything_is_sent(
+    bridge: FakeBridge, text: str, sentence: str
+) -> None:
+    with pytest.raises(RequestFileError, match=sentence):
+        with_flags(read_request(text, "-"), {}, [])
+    done = trainyard("submit", "-", stdin=text)
+    assert (done.exit_code, bridge.calls) == (1, [])
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--epochs", "nan"], "config.training.num_epochs: should be a finite number"),
+        (["--set", "config.seed=.inf"], "config.seed: should be a finite number"),
+        (["--set", "a..b=1"], "write path=value"),
+        (["--set", ".=1"], "write path=value"),
+    ],
+)
+def test_flags_that_no_request_can_hold(
+    bridge: FakeBridge, arguments: list[str], sentence: str
+) -> None:
+    done = trainyard("submit", "--model", "tiny", *arguments)
+    assert (done.exit_code, sentence in done.stderr, bridge.calls) == (1, True, []), done.output
+
+
+def test_values_of_set_that_yaml_cannot_read_are_text(bridge: FakeBridge) -> None:
+    trainyard("submit", "--set", "a=" + "9" * 6000, "--set", "b=[", "--set", "c=2020-01-01")
+    body = bridge.calls[0].body
+    assert (body["a"], body["b"], body["c"]) == ("9" * 6000, "[", "2020-01-01")
+
+
+def test_a_refused_request_is_complained_about_once(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The development backend refuses it too; its words are for jobs that the bridge takes."""
+    monkeypatch.delenv("BACKEND_URL")
+    monkeypatch.setenv("DEV_BACKEND_PORT", str(bridge.port))
+    settings.cache_clear()
+    bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job"}
+    taken = bridge.answers["POST", "/api/training/execute"]
+    bridge.answers["POST", "/api/training/execute"] = 422, {"error": "config: wrong"}
+    refused = trainyard("submit", "--dataset", "a")
+    assert refused.stderr == "trainyard: config: wrong\n"
+    bridge.answers["POST", "/api/training/execute"] = taken
+    assert "does not know this job: it answers 400" in trainyard("submit", "--dataset", "a").stderr
 
 
 def test_a_file_is_not_changed_by_flags() -> None:
