@@ -16,6 +16,8 @@ def http_url(value: str) -> str:
         url = None
     if url is None or url.query or url.fragment:
         raise ValueError("should be http://host[:port] or https://host[:port]")
+    if url.username is not None or url.password is not None:
+        raise ValueError("should hold no user or password: addresses are shown and logged")
     return str(url).rstrip("/")
 
 

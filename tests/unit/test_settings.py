@@ -202,3 +202,11 @@ def test_the_development_backend_is_looked_for_on_its_own_port(
     assert [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
         "DEV_BACKEND_PORT"
     ]
+
+
+@pytest.mark.parametrize("url", ["http://someone:s3cret@host:3000", "http://:s3cret@host"])
+def test_no_address_holds_a_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKEND_URL", url)
+    with pytest.raises(SettingsError, match="BACKEND_URL: should hold no user or pass") as caught:
+        read_settings()
+    assert "s3cret" not in str(caught.value)
