@@ -154,7 +154,8 @@ class Connections:
         assert self.listener is not None, "the server says how to"
         self.listener.stop_listening()
         for client in list(self._open):
-            await self.end(client, reset=True)
+            if client in self._open:  # it may have left while another was waited for
+                await self.end(client, reset=True)
         await asyncio.sleep(seconds)
         await self.listener.listen_again()
 
