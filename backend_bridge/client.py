@@ -101,12 +101,7 @@ class BackendClient:
     Raises ValueError where ``base_url`` is no plain http(s) address.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        timeout_s: float = 10.0,
-    ) -> None:
+    def __init__(self, base_url: str, *, timeout_s: float = 10.0) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("BACKEND_URL should be http://host[:port] or https://host[:port]")

@@ -74,12 +74,12 @@ class Retention:
         """
         pruned = Pruned()
         seconds, micros = self.redis.time()
-        cutoff_ms = max(int((seconds + micros / 1e6 - days * DAY_S) * 1000), 0)
+        now_ms = seconds * 1000 + micros // 1000
+        cutoff_ms = max(int(now_ms - days * DAY_S * 1000), 0)
         for job_id in self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms):
             pruned.jobs += int(self._prune(args=[job_id, cutoff_ms]))
         for stream in (REPLIES, REJECTED):
             pruned.stream_entries += self.redis.xtrim(stream, minid=cutoff_ms, approximate=False)
-        now_ms = seconds * 1000 + micros // 1000
         self._prune_home(time.time() - days * DAY_S, models, pruned)
         unused_for_s = (now_ms - self._oldest_unfinished(cutoff_ms)) / 1000
         self._prune_caches(time.time() - unused_for_s, pruned)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy
 import torch
 from transformers import TrainerCallback
 
@@ -18,6 +14,7 @@ from backend_bridge.contract import Phase
 from tasks.channel import Channel
 from tasks.disk import OPTIMIZER_BYTES_PER_PARAMETER
 from tasks.loss_sums import LossSums
+from tasks.random_numbers import random_numbers_kept
 from tasks.samplers import row_lengths
 
 _GB = 1e9
@@ -69,22 +66,6 @@ def try_longest_rows(trainer: Any) -> int:
             trainer._metrics["train"].clear()
             sums.restore(trainer)
     return lengths[chosen[0]]
-
-
-@contextmanager
-def random_numbers_kept() -> Iterator[None]:
-    """Whatever the body draws from Python's, numpy's, torch's and CUDA's random numbers, they are
-    afterwards as before."""
-    python, legacy, on_cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        numpy.random.set_state(legacy)
-        torch.set_rng_state(on_cpu)
-        if on_gpus is not None:
-            torch.cuda.set_rng_state_all(on_gpus)
 
 
 def say_peak(trainer: Any, longest: int) -> None:

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from transformers.integrations import MLflowCallback, WandbCallback
 
 from tasks.errors import Paused, Stopped
-from tasks.fit_check import random_numbers_kept
+from tasks.random_numbers import random_numbers_kept
 
 logger = logging.getLogger(__name__)
 

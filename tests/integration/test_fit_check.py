@@ -17,9 +17,10 @@ from trl import DPOConfig, SFTConfig
 
 from backend_bridge.contract import JobConfig, TrainingRequest, TrainingSpec
 from tasks.channel import Channel
-from tasks.fit_check import FitCheck, random_numbers_kept, try_longest_rows
+from tasks.fit_check import FitCheck, try_longest_rows
 from tasks.methods import PreferenceTrainer, SupervisedTrainer
 from tasks.out_of_memory import try_smaller
+from tasks.random_numbers import random_numbers_kept
 from tasks.receipts import rng_sha256
 from tests.support.models import make_tiny_model
 
