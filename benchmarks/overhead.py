@@ -1,55 +1,56 @@
-"""What a training through the worker costs beside the same Trainer in a bare script.
+"""What reporting costs a training, and what the worker costs beside a bare script.
 
-overhead                 steps per second, each on one thread of torch; the tokens of a step are
-                         the same in both
-overhead_chatty          the same, both printing 1,000 lines a second
-overhead_slow_backend    the same, and the backend takes 5 s for each answer
-overhead_dead_backend    the same, and no backend is there
-start                    `queued` with a free slot to the end of the first step, model and data
-                         cached; beside the stock trainer in a fork of a process that has
-                         imported everything, and beside a script from nothing
+overhead                 steps per second of a job through the worker; against the same Trainer in
+                         a bare script
+overhead_chatty          the same, printing 1,000 lines a second; against the same job with
+                         reporting off, printing the same
+overhead_slow_backend    that, and the backend takes 5 s for each answer
+overhead_dead_backend    that, and no backend is there
+
+Torch has one thread on each side, and the tokens of a step are the same. With reporting off the job
+is forked from a slot process of the same kind and runs through the same code (keeper, preparation
+of the data, trainer, checks of a step), but no supervisor, courier or Redis serves it: its reporter
+does nothing, its events go nowhere, and what it prints goes into a file.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
+import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 
-from benchmarks.lifecycle import ROOT, Bench, bench
+from backend_bridge.contract import TrainingSpec, attempt_id
+from benchmarks.lifecycle import Bench, bench
 from benchmarks.measure import Measure, Target
+from benchmarks.plain import (
+    ALL_ROWS,
+    QUIET,
+    SETTINGS,
+    imported,
+    specification,
+    steps_in,
+    train_in_fork,
+)
 from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
+from worker.slot_client import start_attempt, wait_gone
+from worker.slot_host import SlotProcess
 
 _WARM_UP = 10
-_SLICE_S, _SLICES = 0.7, 4
+_SETTLE_S, _SLICE_S, _SLICES = 0.3, 0.7, 4
 _ROUNDS, _ROUNDS_FULL = 16, 60
 _LINES_PER_S = 1000
-_SETTINGS = {"batch_size": 8, "learning_rate": 1e-3, "max_length": 64, "logging_steps": 10}
-_QUIET = {"eval_strategy": "no", "save_strategy": "no"}
-_DATA = {"eval_split": 0.0, "train_split": 1.0}
-_BARE = {
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "per_device_train_batch_size": _SETTINGS["batch_size"],
-    "learning_rate": _SETTINGS["learning_rate"],
-    "max_length": _SETTINGS["max_length"],
-    "logging_steps": _SETTINGS["logging_steps"],
-    "save_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-}
-_SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "plain_training.py")]
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+_END_S = 30.0
+_ROWS = "bench.jsonl"
+
+MakeArm = Callable[[str], AbstractContextManager["Arm"]]
+"""From a job's name to a training that has warmed up and stands still."""
 
 
 def make_model(folder: Path) -> Path:
@@ -66,67 +67,78 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-# ---------------------------------------------------------------- throughput
+# ---------------------------------------------------------------- the rows
 
 
 def overhead(full: bool = False) -> list[Measure]:
-    return _overhead("overhead", full, lines_per_s=0)
+    return _overhead("overhead", full, _bare_script, "the same Trainer in a bare script", 0)
 
 
 def overhead_chatty(full: bool = False) -> list[Measure]:
-    return _overhead("overhead_chatty", full, _LINES_PER_S)
+    return _reporting("overhead_chatty", full)
 
 
 def overhead_slow_backend(full: bool = False) -> list[Measure]:
     def slow(on: Bench) -> None:
         on.stack.backend.add_fault(latency_s=5.0, times=None)
 
-    return _overhead("overhead_slow_backend", full, _LINES_PER_S, slow)
+    return _reporting("overhead_slow_backend", full, slow)
 
 
 def overhead_dead_backend(full: bool = False) -> list[Measure]:
     def dead(on: Bench) -> None:
         on.stack.backend.stop(keep=True)
 
-    return _overhead("overhead_dead_backend", full, _LINES_PER_S, dead)
+    return _reporting("overhead_dead_backend", full, dead)
+
+
+def _reporting(
+    name: str, full: bool, disturb: Callable[[Bench], None] | None = None
+) -> list[Measure]:
+    baseline = "the same job with reporting off, printing the same"
+    return _overhead(name, full, _reporting_off, baseline, _LINES_PER_S, disturb)
 
 
 def _overhead(
-    name: str, full: bool, lines_per_s: int, disturb: Callable[[Bench], None] | None = None
+    name: str,
+    full: bool,
+    baseline: Callable[[Bench, int], AbstractContextManager[MakeArm]],
+    baseline_name: str,
+    lines_per_s: int,
+    disturb: Callable[[Bench], None] | None = None,
 ) -> list[Measure]:
-    """Rounds of a training through the worker and one bare, in slices of 0.7 s, in turns.
+    """Rounds of a training through the worker and one of the baseline, in slices, in turns.
 
     On a shared machine the speed of the same script drifts by a tenth from one ten seconds to the
     next. So both live at once, and one of them is stopped (SIGSTOP) while the other goes on: with
-    the training through the worker all that serves it, Redis too. Which comes first alternates.
-    The memory that a process happens to get makes it faster or slower for all its life, so a
+    the training through the worker all that serves it, Redis too. Which comes first alternates. A
     round, with new processes, is one pair of values.
     """
-    ours, bare = list[float](), list[float]()
+    ours, theirs = list[float](), list[float]()
     rounds = _ROUNDS_FULL if full else _ROUNDS
     settings = {"OMP_NUM_THREADS": "1", "BENCH_LINES_PER_S": str(lines_per_s)}
-    with bench(LEASE_SECONDS="60", **settings) as on, _imported() as fork:
-        model = make_model(on.stack.models / "small")
-        rows = write_rows(on.stack.datasets / "bench.jsonl", 400)
+    with bench(LEASE_SECONDS="60", **settings) as on, baseline(on, lines_per_s) as other:
+        make_model(on.stack.models / "small")
+        write_rows(on.stack.datasets / _ROWS, 400)
         for number in range(rounds):
             on.stack.backend.create_job(f"long-{number}", f"token-of-long-{number}")
         if disturb:
             disturb(on)
         for number in range(rounds):
-            with (
-                _through_the_worker(on, f"long-{number}") as our_arm,
-                _bare(fork, model, rows, lines_per_s) as bare_arm,
-            ):
+            job_id = f"long-{number}"
+            with _through_the_worker(on, job_id) as our_arm, other(job_id) as other_arm:
                 for turn in range(_SLICES):
-                    for arm in (our_arm, bare_arm) if turn % 2 else (bare_arm, our_arm):
+                    for arm in (our_arm, other_arm) if turn % 2 else (other_arm, our_arm):
                         arm.run_for(_SLICE_S)
             ours.append(our_arm.steps_per_s)
-            bare.append(bare_arm.steps_per_s)
-    what = "the same Trainer in a bare script" + (", printing the same" if lines_per_s else "")
-    return [Measure(name, "steps/s", ours, bare, what, Target("ratio", ">=", 0.98))]
+            theirs.append(other_arm.steps_per_s)
+    return [Measure(name, "steps/s", ours, theirs, baseline_name, Target("ratio", ">=", 0.98))]
 
 
-class _Arm:
+# ---------------------------------------------------------------- the arms
+
+
+class Arm:
     """A training that stands still but for its slices."""
 
     def __init__(
@@ -139,9 +151,11 @@ class _Arm:
         self._stop()
 
     def run_for(self, seconds: float) -> None:
-        """One slice: the steps that lie in it whole count."""
-        begin = time.monotonic()
+        """One slice: the steps that lie in it whole count, without those of the first moments, in
+        which whatever waited for the processes is done."""
         self.go_on()
+        time.sleep(_SETTLE_S)
+        begin = time.monotonic()
         time.sleep(seconds)
         self._stop()
         ends = [at for at, _ in self._steps() if at > begin]
@@ -163,20 +177,20 @@ class _Arm:
 
 
 @contextmanager
-def _through_the_worker(on: Bench, job_id: str) -> Iterator[_Arm]:
+def _through_the_worker(on: Bench, job_id: str) -> Iterator[Arm]:
     body = on.stack.body(
         job_id,
         job_token=f"token-of-{job_id}",
         steps=1_000_000,
         model="small",
-        dataset="bench.jsonl",
-        training={**_SETTINGS, **_QUIET},
-        data=_DATA,
+        dataset=_ROWS,
+        training={**SETTINGS, **QUIET},
+        data=ALL_ROWS,
     )
     on.stack.bridge.start(body)
     wait_for("it trains", lambda: on.steps(job_id))
     redis = psutil.Process(on.stack.redis_server.pid)
-    arm = _Arm([*on.stack.processes(), redis], lambda: on.steps(job_id))
+    arm = Arm([*on.stack.processes(), redis], lambda: on.steps(job_id))
     try:
         yield arm
     finally:
@@ -185,117 +199,75 @@ def _through_the_worker(on: Bench, job_id: str) -> Iterator[_Arm]:
 
 
 @contextmanager
-def _bare(fork: subprocess.Popen[str], model: Path, rows: Path, lines_per_s: int) -> Iterator[_Arm]:
-    with _plain_spec(model, rows, 1_000_000, lines_per_s) as (spec, steps):
-        _train_in_fork(fork, spec)
-        wait_for("it trains", lambda: _steps_in(steps))
-        training = psutil.Process(fork.pid).children()
-        try:
-            yield _Arm(training, lambda: _steps_in(steps))
-        finally:
-            for process in training:
-                process.kill()
+def _bare_script(on: Bench, lines_per_s: int) -> Iterator[MakeArm]:
+    with imported() as fork:
+
+        @contextmanager
+        def arm(_: str) -> Iterator[Arm]:
+            model, rows = on.stack.models / "small", on.stack.datasets / _ROWS
+            with specification(model, rows, 1_000_000, lines_per_s) as (spec, steps):
+                train_in_fork(fork, spec)
+                wait_for("it trains", lambda: steps_in(steps))
+                training = psutil.Process(fork.pid).children()
+                try:
+                    yield Arm(training, lambda: steps_in(steps))
+                finally:
+                    for process in training:
+                        process.kill()
+
+        yield arm
 
 
 @contextmanager
-def _plain_spec(
-    model: Path, rows: Path, steps: int, lines_per_s: int = 0
-) -> Iterator[tuple[Path, Path]]:
-    """A specification for the script, and the file into which it writes its steps."""
-    with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as name:
-        folder = Path(name)
-        spec = {
-            "model": str(model),
-            "dataset": str(rows),
-            "output": str(folder / "output"),
-            "steps_file": str(folder / "steps"),
-            "arguments": {**_BARE, "max_steps": steps},
-            "print_lines_per_s": lines_per_s,
-        }
-        (folder / "spec.json").write_text(json.dumps(spec))
-        yield folder / "spec.json", folder / "steps"
+def _reporting_off(on: Bench, _: int) -> Iterator[MakeArm]:
+    """A slot process as the worker's, whose trainings tell nobody anything."""
+    environment = {**os.environ, **on.stack.environment, "BENCH_REPORTING": "off"}
+    del environment["TRAINYARD_HOME"]  # by which the processes of the other arm are found
+    slot = SlotProcess(f"trainyard-bench-{os.getpid()}", env=environment)
+    slot.start()
 
-
-def _steps_in(path: Path) -> list[tuple[float, int]]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(float(at), int(step)) for at, step in map(str.split, lines)]
-
-
-# ---------------------------------------------------------------- start
-
-
-def start(full: bool = False) -> list[Measure]:
-    """To the end of the first step, and where the time goes, by phase."""
-    ours: list[float] = []
-    imported: list[float] = []
-    script: list[float] = []
-    phases: dict[str, list[float]] = {}
-    with bench(**_ONE_THREAD) as on, _imported() as fork:
-        rows = write_rows(on.stack.datasets / "bench.jsonl", 400)
-        model = on.stack.models / "tiny"
-        for number in range(16 if full else 6):
-            job_id = f"start-{number}"
-            asked = time.monotonic()
-            on.stack.submit(
-                job_id,
-                steps=3,
-                dataset=rows.name,
-                training={**_SETTINGS, **_QUIET},
-                data=_DATA,
+    @contextmanager
+    def arm(job_id: str) -> Iterator[Arm]:
+        folder = on.stack.home / "off" / job_id
+        folder.mkdir(parents=True)
+        shutil.copy(on.stack.home / "jobs" / job_id / "request.json", folder)
+        spec = TrainingSpec(
+            job_id=f"off-{job_id}",
+            attempt=1,
+            slot="bench",
+            job_dir=str(folder),
+            cache_dir=str(on.stack.home / "cache"),
+            dataset_roots=[str(on.stack.datasets)],
+            model_roots=[str(on.stack.models)],
+        )
+        attempt = attempt_id(spec.job_id, spec.attempt)
+        with ExitStack() as stack:
+            output = stack.enter_context((folder / "output.txt").open("w"))
+            events, their_events = socket.socketpair()
+            stack.enter_context(events)
+            keeper = stack.enter_context(
+                start_attempt(
+                    slot.socket_name,
+                    attempt,
+                    {"TRAINYARD_JOB_ID": spec.job_id},
+                    output.fileno(),
+                    their_events.fileno(),
+                    timeout_s=_END_S,
+                )
             )
-            took = on.first_step_after(job_id, asked) - asked
-            on.wait_status(job_id, "completed")
-            forked, fresh = _forked(fork, model, rows), _fresh(model, rows)
-            if number:  # the first of each fills the caches
-                ours.append(took)
-                imported.append(forked)
-                script.append(fresh)
-                seconds = on.stack.bridge.status(job_id)["result"]["seconds"]
-                for name, value in seconds.items():
-                    phases.setdefault(name, []).append(value)
-    more = [b - a for a, b in zip(imported, ours, strict=True)]
-    faster, at_most = Target("ratio", ">=", 5), Target("value", "<=", 0.8)
-    return [
-        Measure("start", "s", ours, imported, "imported, then forked", at_most),
-        Measure("start_more", "s more", more, target=Target("value", "<=", 0.5)),
-        Measure("start_vs_script", "s", ours, script, "a fresh script", faster, inverse=True),
-        *(Measure(f"start_{name}", "s", values) for name, values in phases.items()),
-    ]
+            their_events.close()
+            events.sendall(spec.model_dump_json().encode() + b"\n")
+            wait_for("it trains", lambda: on.steps(spec.job_id))
+            processes = psutil.Process(slot.pid).children(recursive=True)
+            training = Arm(processes, lambda: on.steps(spec.job_id))
+            try:
+                yield training
+            finally:
+                training.go_on()
+                keeper.kill()
+        assert wait_gone(slot.socket_name, attempt, _END_S)
 
-
-@contextmanager
-def _imported() -> Iterator[subprocess.Popen[str]]:
-    """A process that has imported everything, and forks for each specification it is told of."""
-    with subprocess.Popen(
-        [*_SCRIPT, "--imported"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **_ONE_THREAD},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "imported\n"
-        yield process
-        process.communicate()
-
-
-def _train_in_fork(fork: subprocess.Popen[str], spec: Path) -> None:
-    assert fork.stdin is not None
-    fork.stdin.write(f"{spec}\n")
-    fork.stdin.flush()
-
-
-def _forked(fork: subprocess.Popen[str], model: Path, rows: Path) -> float:
-    with _plain_spec(model, rows, 3) as (spec, steps):
-        asked = time.monotonic()
-        _train_in_fork(fork, spec)
-        wait_for("it has trained", lambda: len(_steps_in(steps)) == 3)
-        return _steps_in(steps)[0][0] - asked
-
-
-def _fresh(model: Path, rows: Path) -> float:
-    with _plain_spec(model, rows, 3) as (spec, steps):
-        asked = time.monotonic()
-        subprocess.run([*_SCRIPT, str(spec)], check=True, capture_output=True)
-        return _steps_in(steps)[0][0] - asked
+    try:
+        yield arm
+    finally:
+        slot.stop(_END_S)

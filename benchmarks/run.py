@@ -38,11 +38,11 @@ BENCHMARKS: dict[str, str] = {
     "enqueue": "bridge:enqueue",
     "status_10k": "bridge:reads",
     "redis_per_job": "bridge:redis_per_job",
-    "overhead": "training:overhead",
-    "overhead_chatty": "training:overhead_chatty",
-    "overhead_slow_backend": "training:overhead_slow_backend",
-    "overhead_dead_backend": "training:overhead_dead_backend",
-    "start": "training:start",
+    "overhead": "overhead:overhead",
+    "overhead_chatty": "overhead:overhead_chatty",
+    "overhead_slow_backend": "overhead:overhead_slow_backend",
+    "overhead_dead_backend": "overhead:overhead_dead_backend",
+    "start": "start:start",
     "gpu": "gpu:recipes",
 }
 """Name on the command line, and the ``module:function(full)`` that gives its rows."""

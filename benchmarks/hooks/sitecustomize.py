@@ -4,7 +4,8 @@ Python imports this file at its start where the folder is on PYTHONPATH. In a sl
 waits for forks; each end of an optimizer step of a training is one line ``<monotonic s> <step>``
 in ``$BENCH_STEPS/<job>``. A job whose name starts with ``hung`` gets stuck in its third step, in
 native code, deaf to SIGTERM, with children in sessions of their own. With
-``BENCH_LINES_PER_S`` every training prints at that rate, as the baseline's script does.
+``BENCH_LINES_PER_S`` every training prints at that rate, as the baseline's script does. With
+``BENCH_REPORTING=off`` a training's reporter does nothing, and its events go nowhere.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ def _after_fork() -> None:
         return on_step_end(this, args, state, control)
 
     callbacks.CallbackHandler.on_step_end = noted
+    if os.environ.get("BENCH_REPORTING") == "off":
+        _mute(callbacks.TrainerCallback)
+
+
+def _mute(does_nothing: Any) -> None:
+    for name in [name for name in vars(does_nothing) if name.startswith("on_")]:
+        setattr(sys.modules["tasks.reporter"].Reporter, name, getattr(does_nothing, name))
+    sys.modules["tasks.channel"].Channel.send = lambda channel, event: None
 
 
 _LINES_PER_S = float(os.environ.get("BENCH_LINES_PER_S", "0"))
