@@ -111,8 +111,8 @@ class BackendClient:
                 "the job's token"
             )
         self.timeout_s = timeout_s
-        self._base_url = base_url.rstrip("/")
-        self._pool = make_pool()
+        self._base_path = parts.path.rstrip("/")
+        self._pool = make_pool(base_url)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +127,7 @@ class BackendClient:
 
     def close(self) -> None:
         """Close the kept-alive connections."""
-        self._pool.clear()
+        self._pool.close()
 
     def patch_status(
         self, job_id: str, token: SecretStr, key: str, status: str, error: str | None = None
@@ -160,14 +160,14 @@ class BackendClient:
         secret = token.get_secret_value()
         if not _HEADER_SAFE.fullmatch(secret):
             return Refused("the job's token holds characters that no HTTP header can carry", None)
-        url = f"{self._base_url}/api/training/local/{quote(job_id, safe='')}/{endpoint}"
+        path = f"{self._base_path}/api/training/local/{quote(job_id, safe='')}/{endpoint}"
         headers = {**_HEADERS, "Authorization": f"Bearer {secret}", "Idempotency-Key": key}
         content = json.dumps(body, allow_nan=False).encode()
         try:
             with deadline(self.timeout_s):
                 response = self._pool.urlopen(
                     _METHODS[endpoint],
-                    url,
+                    path,
                     body=content,
                     headers=headers,
                     redirect=False,

@@ -96,13 +96,13 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls: Any = _TlsConnection
 
 
-def make_pool() -> PoolManager:
-    """Kept-alive connections for one thread; use them inside :func:`deadline`.
+def make_pool(base_url: str) -> HTTPConnectionPool:
+    """Kept-alive connections to one server for one thread; use them inside :func:`deadline`.
 
     Unlike a session of `requests` they take nothing from the environment (a netrc file would
     replace the Authorization header, a proxy would see it) and keep no cookies (one job's answer
     must not change another's request).
     """
-    pool = PoolManager(ca_certs=certifi.where())
-    pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-    return pool
+    manager = PoolManager(ca_certs=certifi.where())
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+    return manager.connection_from_url(base_url)

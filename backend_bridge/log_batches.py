@@ -46,6 +46,8 @@ def plan_batch(claim: Claim, following: Iterable[Entry]) -> None:
             break
         messages.append(message)
         next_line = message.next_line
+        if lines == LOG_LINES_PER_BATCH:
+            break
     claim.put("batch_to", messages[-1].next_line if len(messages) > 1 else "")
 
 

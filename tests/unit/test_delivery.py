@@ -63,6 +63,7 @@ class FakeClient:
         """An endpoint that always fails."""
         self.then: dict[str, Callable[[], None]] = {}
         """What happens while the request with a key is under way."""
+        self.cut_redis: Callable[[], None] = lambda: None
 
     def _answer(self, endpoint: str, key: str, body: Any) -> Answer:  # noqa: PLR0911 (one each)
         assert key not in self.confirmed, "sent again although it is known that it arrived"
@@ -78,6 +79,8 @@ class FakeClient:
             case "lost":  # it arrived, the answer did not
                 self._take(endpoint, key, body)
                 return TryAgain("no answer")
+            case "cut":  # it arrived, and the sender's connections to Redis broke
+                self.cut_redis()
             case "killed":  # it arrived, and then the sender was killed
                 self._take(endpoint, key, body)
                 raise SystemExit
@@ -125,7 +128,12 @@ class Scene:
         self.job = RunningJob(self.redis, JOB, log_lines_kept=lines_kept)
         self.outbox = Outbox(self.redis, lock_s=60)
         self.client = FakeClient()
+        self.client.cut_redis = self.cut_redis
         self.lines = self.steps = 0
+
+    def cut_redis(self) -> None:
+        """Every connection but the one that asks for it."""
+        self.redis.client_kill_filter(_type="normal", skipme=True)
 
     def log(self, count: int) -> None:
         self.job.log(*(f"line {self.lines + n}" for n in range(count)))
@@ -213,6 +221,16 @@ def test_what_arrives_is_what_was_written_in_order(
     client: Redis, schedule: list[tuple[str, Any]], patience_s: float
 ) -> None:
     assert_all_arrived_in_order(play(client, schedule, patience_s=patience_s))
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedules("taken", "cut", "again", "405"), st.sampled_from([30.0, -1.0]))
+def test_a_broken_connection_to_redis_makes_no_second_message(
+    client: Redis, schedule: list[tuple[str, Any]], patience_s: float
+) -> None:
+    """The double of the client asserts that nothing is sent again that is known to have arrived."""
+    scene = play(client, schedule, patience_s=patience_s, lines_kept=10_000)
+    assert_all_arrived_in_order(scene)
 
 
 @settings(max_examples=60, deadline=None)
@@ -352,7 +370,9 @@ def test_a_status_that_comes_while_the_rest_is_sent_goes_first_too(client: Redis
         scene.metric()
     scene.client.then = {f"{JOB}:1:3": scene.job.complete}
     scene.turn([])
-    assert [body for _, _, body in scene.client.taken] == ["running", 1, 2, "completed", 3, 4, 5]
+    bodies = [body for _, _, body in scene.client.taken]
+    # What Redis says of the statuses is heard one request later.
+    assert bodies == ["running", 1, 2, 3, "completed", 4, 5]
 
 
 def test_while_the_rest_is_young_a_failure_keeps_the_order(client: Redis) -> None:
