@@ -200,7 +200,7 @@ class Turn:
             return self._settle.set_aside(entry, "a status after the attempt's terminal one")
         if not isinstance(message, LogMessage):
             return self._deliver(entry, message, lambda: self._mark(entry))
-        while gap := gap_before(self.claim, message):
+        while gap := gap_before(self.claim, message, self.outbox):
             self.outbox.hold(self.claim)
             after = self._deliver(entry, gap, lambda gap=gap: self._move_on_to(gap))  # type: ignore[misc]
             if after is not After.HANDLED:

@@ -48,11 +48,15 @@ EventKind = Literal["metric", "log", "checkpoint", "prediction", "phase", "recei
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One event to append: its kind, its data as JSON, and how many log lines it holds."""
+    """One event to append: its kind, its data as JSON, and how many log lines it holds.
+
+    ``lines_cut``: for how many lines that were cut its line stands.
+    """
 
     kind: EventKind
     data: str
     lines: int = 0
+    lines_cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -307,7 +311,7 @@ class JobStore:
         """
         args: list[Any] = [job_id, attempt, batch, self.log_lines_kept, json.dumps(fields or {})]
         for event in events:
-            args += [event.kind, event.data, event.lines]
+            args += [event.kind, event.data, event.lines, event.lines_cut]
         return bool(self._append(args=args))
 
     def complete(self, job_id: str, attempt: int, result: Mapping[str, Any]) -> bool:

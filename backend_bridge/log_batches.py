@@ -84,16 +84,18 @@ def _beyond(
             return
 
 
-def gap_before(claim: Claim, message: LogMessage) -> LogMessage | None:
+def gap_before(claim: Claim, message: LogMessage, outbox: Outbox) -> LogMessage | None:
     """The line that says how many log lines were cut before ``message``, where some were.
 
     Where more is cut before the next try, that try repeats this line with this key, and another
     line follows for the rest. So every line is either delivered or counted once.
     """
     if not claim.state.get("gap"):
-        cut = message.first_line - claim.number("next_line")
+        next_line = claim.number("next_line")
+        cut = message.first_line - next_line
         if cut <= 0:
             return None
+        cut += outbox.lines_noted(claim.job_id, next_line, message.first_line)
         gap = {
             "key": f"{message.key}-gap",
             "line": _gap_line(message, cut),

@@ -6,6 +6,7 @@ Keys, below ``trainyard:``
     delivery:{id}        hash: how far its events are delivered (fields: :class:`Claim`)
     delivery-lock:{id}   holder of the job, with a time to live
     status-index:{id}    list: stream ids of its statuses
+    cut-notes:{id}       list: log lines that stand for others, "number lines"
     set-aside            list of JSON: what the backend will never take, newest first
     set-aside-counts     hash: kind → how many were ever set aside
     missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
@@ -189,6 +190,13 @@ class Outbox:
             if entry_position(entry_id) > entry.position:
                 pipe.xrange(f"trainyard:events:{job_id}", entry_id, entry_id)
         return [Entry(*row) for rows in pipe.execute() for row in rows]
+
+    def lines_noted(self, job_id: str, first: int, end: int) -> int:
+        """How many more lines than their own the log lines from ``first`` to before ``end`` stand
+        for: notes about lines that were cut before they came into the stream."""
+        notes: Any = self.redis.lrange(f"trainyard:cut-notes:{job_id}", 0, -1)
+        pairs = (map(int, note.split()) for note in notes)
+        return sum(lines - 1 for number, lines in pairs if first <= number < end)
 
     def hold(self, claim: Claim) -> None:
         """Store the claim's changes and extend its lock. Raises HoldLost."""

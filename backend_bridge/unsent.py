@@ -92,7 +92,7 @@ def cut_note(lines: int) -> StoredEvent:
     """The line at the place of a cut."""
     were = "1 log line was" if lines == 1 else f"{lines} log lines were"
     text = f"... {were} cut here, which came too fast; train.log has all"
-    return StoredEvent("log", json.dumps([stamp(text)]), 1)
+    return StoredEvent("log", json.dumps([stamp(text)]), 1, lines)
 
 
 def _log_events(lines: list[str]) -> Iterator[StoredEvent]:

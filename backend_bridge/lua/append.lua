@@ -1,5 +1,5 @@
 -- Append events of a running attempt. ARGV: id, attempt, batch number, log lines kept, fields to
--- set (JSON), then (kind, data, lines) for each event. Returns 1, or 0 where the attempt is not
+-- set (JSON), then (kind, data, lines, lines that its line stands for) for each event. Returns 1, or 0 where the attempt is not
 -- the one that holds the job: a zombie's writes are refused. A batch that was taken before (its
 -- answer was lost, so it comes again) changes nothing.
 local id, attempt, batch = ARGV[1], ARGV[2], ARGV[3]
@@ -11,7 +11,8 @@ if last and tonumber(last) >= tonumber(batch) then return 1 end
 local now = now_ms()
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
 redis.call('HSET', job, 'updated_at', now, 'batch', batch)
-for i = 6, #ARGV, 3 do
+for i = 6, #ARGV, 4 do
+  if ARGV[i + 3] ~= '0' then note_cut(id, ARGV[i + 3]) end
   append_event(id, attempt, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[4]))
 end
 if #ARGV >= 6 then wake_sender(id, now) end

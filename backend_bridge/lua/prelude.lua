@@ -29,6 +29,13 @@ local function trim_log(id, total, keep)
   end
 end
 
+-- The next log line stands for `lines` that were cut before they came here: should it be cut too, they
+-- count, not it.
+local function note_cut(id, lines)
+  local number = redis.call('HGET', key('job', id), 'log_lines') or 0
+  redis.call('RPUSH', key('cut-notes', id), number .. ' ' .. lines)
+end
+
 -- Append a status; those are found without reading what lies between.
 local function append_status(id, attempt, sequence, data)
   local entry = redis.call('XADD', key('events', id), '*', 'kind', 'status', 'attempt', attempt,

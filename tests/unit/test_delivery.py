@@ -34,6 +34,7 @@ from backend_bridge.delivery import Turn
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.delivery_report import delivery_report
 from backend_bridge.outbox import Outbox
+from backend_bridge.unsent import cut_note
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 
@@ -343,6 +344,33 @@ def test_a_line_about_a_gap_is_the_same_after_its_sender_was_killed(client: Redi
     gaps = [lines for lines in scene.client.of("logs") if "… " in lines[0]]
     assert len(gaps) == 2
     assert scene.line_numbers() == list(range(18))
+
+
+def test_a_note_about_cut_lines_that_is_cut_itself_counts_for_all_of_them(client: Redis) -> None:
+    scene = Scene(client)
+    scene.turn([])
+    scene.log(2)
+    scene.job.append([cut_note(40)])
+    scene.lines += 40
+    for _ in range(4):
+        scene.log(2)
+    scene.to_the_end()
+    assert scene.line_numbers() == list(range(scene.lines))
+    (gap,) = (line for lines in scene.client.of("logs") for line in lines if "… " in line)
+    assert "… 46 log lines were cut" in gap
+
+
+def test_a_note_about_cut_lines_that_arrived_counts_once(client: Redis) -> None:
+    scene = Scene(client)
+    scene.log(2)
+    scene.job.append([cut_note(40)])
+    scene.log(2)
+    scene.turn([])
+    for _ in range(5):
+        scene.log(2)
+    scene.to_the_end()
+    texts = [line for lines in scene.client.of("logs") for line in lines if " cut here" in line]
+    assert [int(n) for text in texts for n in re.findall(r"(\d+) log lines", text)] == [40, 6]
 
 
 def test_statuses_go_first_where_the_rest_has_waited_too_long(client: Redis) -> None:
