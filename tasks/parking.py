@@ -8,10 +8,12 @@ on, and the event channel of the new attempt. The training never writes to this 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tasks.loader_output import LoaderOutput
@@ -45,6 +47,10 @@ class ParkingPlace:
     def keep_loader_output(self) -> None:
         """What loader workers print goes where this process's output goes, now and when woken."""
         self._loader_output = self._loader_output or LoaderOutput()
+
+    def loader_output_held(self) -> AbstractContextManager[None]:
+        """What loader workers have printed has been passed on; what they print inside waits."""
+        return self._loader_output.held() if self._loader_output else contextlib.nullcontext()
 
     def wait(self) -> Wake:
         """Wait until the keeper wakes this process; its output then goes where the keeper says.

@@ -71,9 +71,11 @@ class Pauser:
         self._off_gpu.leave()
         logger.info("Paused at step %d, with a verified checkpoint; waiting in memory", step)
         result = {"checkpoint": checkpoint, "step": step, "parked": True}
-        self._channel.send(Outcome(outcome="paused", result=result))
-        self._channel.close()
-        self._channel.reopen(place.wait().events_fd)
+        with place.loader_output_held():
+            # Whoever hears of it stops to read what is printed here.
+            self._channel.send(Outcome(outcome="paused", result=result))
+            self._channel.close()
+            self._channel.reopen(place.wait().events_fd)
 
     def _go_on(self, checkpoint: str, receipt: Receipt) -> None:
         spec = self._channel.receive_spec()

@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 TIMEOUT_S = 30
 TRAINING = """
-import ctypes, faulthandler, multiprocessing, sys
+import ctypes, faulthandler, multiprocessing, sys, threading
 from tasks.parking import ParkingPlace
 
 def work(orders):
@@ -29,8 +30,10 @@ worker = context.Process(target=work, args=[orders])
 worker.start()
 orders.put("before")
 orders.join()
-print("parks", flush=True)
-place.wait()
+threading.Timer(0.5, orders.put, ["parked"]).start()
+with place.loader_output_held():
+    print("parks", flush=True)
+    place.wait()
 orders.put("after")
 orders.join()
 orders.put("crash")
@@ -40,13 +43,9 @@ place.close()
 """
 
 
-def read_until(descriptor: int, *lines: str) -> None:
-    """Read until all of ``lines`` have come, in whichever order."""
-    text = ""
-    while not all(line in text for line in lines):
-        data = os.read(descriptor, 65_536)
-        assert data, f"ended without {lines}: {text!r}"
-        text += data.decode()
+def read_all(descriptor: int) -> str:
+    with os.fdopen(descriptor) as output:
+        return output.read()
 
 
 def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_moment() -> None:
@@ -64,21 +63,21 @@ def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_mome
         )
     os.close(first_write)
     try:
-        read_until(first, "worker before\n", "parks\n")
-        os.close(first)  # as the supervisor of the attempt that was paused
+        said = read_all(first)  # it ends: the parked process has let go of it
+        assert said.splitlines() == ["worker before", "parks"]
+        time.sleep(1)
         events, other_end = socket.socketpair()
         with events, other_end:
             line = json.dumps({"resume": True, "attempt_id": "job:2"}).encode() + b"\n"
             socket.send_fds(ours, [line], [second_write, events.fileno()])
         os.close(second_write)
         assert training.wait(TIMEOUT_S) == 0
-        with os.fdopen(second) as rest:
-            said = rest.read()
+        said = read_all(second)
     finally:
         training.kill()
         training.wait()
         ours.close()
-    assert "worker after" in said
+    assert said.index("worker parked") < said.index("worker after")
     assert "ended -11" in said
     assert "Segmentation fault" in said
     assert "in work" in said
