@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Event
 
+from backend_bridge.claim import Claim, Entry, entry_position
 from backend_bridge.client import BackendClient, Refused
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.log_batches import batch_of, gap_before, plan_batch
@@ -34,7 +35,7 @@ from backend_bridge.messages import (
     read_entry,
     send,
 )
-from backend_bridge.outbox import Claim, Entry, Outbox, entry_position
+from backend_bridge.outbox import Outbox
 from backend_bridge.settlement import After, Settlement
 
 _LOCK_SPARE_S = 1.0

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from backend_bridge.claim import Claim, Entry
 from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.messages import LogMessage, read_entry
-from backend_bridge.outbox import Claim, Entry, Outbox
+from backend_bridge.outbox import Outbox
 
 BATCH_CHARACTERS_MAX = 65_536
 """Short entries are put together up to this size; a single entry may be larger."""

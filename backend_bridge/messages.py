@@ -8,9 +8,9 @@ from typing import Any, assert_never
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
+from backend_bridge.claim import Entry
 from backend_bridge.client import ROUTES, Answer, BackendClient
 from backend_bridge.contract import BackendStatus, Metric
-from backend_bridge.outbox import Entry
 
 REPORTED_KINDS = ("status", "metric", "log")
 """Kinds of entries that the backend hears; the others are for readers of the stream."""

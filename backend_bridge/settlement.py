@@ -10,6 +10,7 @@ from threading import Event
 
 from redis.exceptions import ConnectionError, TimeoutError
 
+from backend_bridge.claim import Claim, Entry
 from backend_bridge.client import (
     AccessRefused,
     Answer,
@@ -21,7 +22,7 @@ from backend_bridge.client import (
 from backend_bridge.contract import TERMINAL
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import ROUTE_OF_KIND, Message, StatusMessage
-from backend_bridge.outbox import Claim, Entry, Outbox
+from backend_bridge.outbox import Outbox
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from backend_bridge.checkpoint_manifest import Manifest
-from backend_bridge.outbox import entry_position
+from backend_bridge.claim import entry_position
 from tests.support.stack import Stack, kill, wait_for
 
 pytestmark = pytest.mark.slow

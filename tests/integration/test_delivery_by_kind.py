@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from backend_bridge.claim import Entry
 from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.outbox import PAGE_ENTRIES, Entry
+from backend_bridge.outbox import PAGE_ENTRIES
 from tests.support.forwarding import (
     QUICK,
     forwarding,

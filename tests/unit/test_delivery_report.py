@@ -7,8 +7,9 @@ import time
 import pytest
 from redis import Redis
 
+from backend_bridge.claim import Claim
 from backend_bridge.delivery_report import SetAside, delivery_report
-from backend_bridge.outbox import Claim, Outbox
+from backend_bridge.outbox import Outbox
 from tests.support.running_job import RunningJob
 
 

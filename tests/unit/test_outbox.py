@@ -13,15 +13,14 @@ import fakeredis
 import pytest
 from redis import Redis
 
+from backend_bridge.claim import Claim, entry_position
 from backend_bridge.log_lines import LINE_CHARACTERS_MAX
 from backend_bridge.outbox import (
     PAGE_BYTES,
     PAGE_ENTRIES,
     SET_ASIDE_KEPT,
-    Claim,
     HoldLost,
     Outbox,
-    entry_position,
 )
 from backend_bridge.redis_connection import connect
 from tests.support.redis_server import RedisServer
