@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from backend_bridge.early_script import EarlyScript
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -32,14 +30,6 @@ def entry_position(entry_id: str) -> tuple[int, int]:
     """Numbers of a stream id ``ms-n`` that compare in stream order."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number or 0)
-
-
-@dataclass(frozen=True)
-class Storing:
-    """Changes of a claim that were sent to Redis at ``asked`` (time.monotonic())."""
-
-    changed: Mapping[str, str]
-    asked: float
 
 
 @dataclass
@@ -67,9 +57,6 @@ class Claim:
     last_status: str
     """Stream id of the newest status."""
     changed: dict[str, str] = field(default_factory=dict)
-    early: EarlyScript | None = None
-    storing: Storing | None = None
-    """What is on its way into the store over ``early``, see :meth:`Outbox.hold_early`."""
 
     def put(self, name: str, value: str | int) -> None:
         """Set a field of the state; '' stands for absent."""

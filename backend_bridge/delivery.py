@@ -83,12 +83,6 @@ class Turn:
 
     def run(self) -> TurnEnd:
         """Deliver until the turn ends. Raises HoldLost and redis.RedisError."""
-        try:
-            return self._run()
-        finally:
-            self.outbox.forget(self.claim)
-
-    def _run(self) -> TurnEnd:
         while True:
             self._page = deque(self.outbox.read(self.claim.job_id, self._scanned))
             if not self._page and self._give_back():

@@ -31,10 +31,8 @@ from typing import Any
 
 from pydantic import SecretStr
 from redis import Redis
-from redis.exceptions import RedisError
 
-from backend_bridge.claim import Claim, Entry, Storing, entry_position
-from backend_bridge.early_script import EarlyScript
+from backend_bridge.claim import Claim, Entry, entry_position
 
 SET_ASIDE_KEPT = 1000
 """Records of the set-aside list; older ones are dropped, the count goes on."""
@@ -127,30 +125,6 @@ class Outbox:
         """Store the claim's changes and extend its lock. Raises HoldLost."""
         self._store(claim, "", "")
 
-    def hold_early(self, claim: Claim) -> None:
-        """:meth:`hold`, but Redis answers while the sender makes its next request.
-
-        The changes are on their way when this returns. Whether they arrived, and whether the job is
-        still ours, the next call for this claim finds out, and stores again what did not. Until
-        then ``held_until`` is that of the last answer: it alone says whether a request may be made.
-        Where the last changes did not arrive, this is :meth:`hold`. Raises HoldLost.
-        """
-        if not self._confirm(claim):
-            self.hold(claim)
-            return
-        if claim.early is None:
-            claim.early = EarlyScript(self._hold)
-        asked = time.monotonic()
-        claim.early.send(self._hold_arguments(claim, "", ""))
-        claim.storing = Storing(dict(claim.changed), asked)
-        claim.changed.clear()
-
-    def forget(self, claim: Claim) -> None:
-        """Nobody will ask about this claim again."""
-        if claim.early is not None:
-            claim.early.close(answered=claim.storing is None)
-            claim.early = claim.storing = None
-
     def set_aside(
         self, claim: Claim, entry: Entry, reason: str, http_status: int | None = None
     ) -> None:
@@ -202,38 +176,25 @@ class Outbox:
         return int(self.lock_s * 1000)
 
     def _store(self, claim: Claim, kind: str, record: str) -> None:
-        self._confirm(claim)
         asked = time.monotonic()
-        answer = self._hold(args=self._hold_arguments(claim, kind, record))
-        claim.changed.clear()
-        self._held(claim, answer, asked)
-
-    def _hold_arguments(self, claim: Claim, kind: str, record: str) -> list[Any]:
-        lock = [claim.job_id, claim.holder, self._lock_ms]
-        return [*lock, record, kind, SET_ASIDE_KEPT, *_pairs(claim.changed)]
-
-    def _held(self, claim: Claim, answer: Any, asked: float) -> None:
-        now_ms, last_status = answer
+        now_ms, last_status = self._hold(
+            args=[
+                claim.job_id,
+                claim.holder,
+                self._lock_ms,
+                record,
+                kind,
+                SET_ASIDE_KEPT,
+                *_pairs(claim.changed),
+            ]
+        )
         if not now_ms:
             raise HoldLost(claim.job_id)
+        claim.changed.clear()
         claim.now_ms, claim.last_status = now_ms, last_status
         claim.held_until = asked + self.lock_s
 
-    def _confirm(self, claim: Claim) -> bool:
-        """Hear what became of :meth:`hold_early`; False: unknown, and its changes are new again."""
-        storing, claim.storing = claim.storing, None
-        if storing is None or claim.early is None:
-            return True
-        try:
-            answer = claim.early.answer()
-        except RedisError:
-            claim.changed = {**storing.changed, **claim.changed}
-            return False
-        self._held(claim, answer, storing.asked)
-        return True
-
     def _give_back(self, claim: Claim, due_in_ms: str, after: str, soft: str) -> bool:
-        self._confirm(claim)
         done = self._release(
             args=[claim.job_id, claim.holder, due_in_ms, after, soft, *_pairs(claim.changed)]
         )

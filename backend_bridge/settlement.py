@@ -112,10 +112,7 @@ class Settlement:
         if isinstance(message, StatusMessage) and message.status in TERMINAL:
             self.claim.put("ended_attempt", entry.fields["attempt"])
         self._count_done(entry)
-        # A request of several entries is sent when its plan is known to be in the store.
-        early = entry.kind != "status" and not self.claim.state.get("batch_to")
-        store = self.outbox.hold_early if early else self.outbox.hold
-        self._keep_trying(lambda: store(self.claim))
+        self._keep_trying(lambda: self.outbox.hold(self.claim))
         if route_was_missing:
             self.outbox.note_missing_route(ROUTE_OF_KIND[entry.kind], missing=False)
         return After.HANDLED

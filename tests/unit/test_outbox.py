@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 
@@ -22,7 +19,6 @@ from backend_bridge.outbox import (
     HoldLost,
     Outbox,
 )
-from backend_bridge.redis_connection import connect
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
@@ -239,7 +235,6 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
     frozen.put("cursor", entry.entry_id)
     for write in (
         lambda: outbox.hold(frozen),
-        lambda: (outbox.hold_early(frozen), outbox.hold_early(frozen)),
         lambda: outbox.set_aside(frozen, entry, "reason"),
         lambda: outbox.put_back(frozen, due_in_s=0),
         lambda: outbox.put_back_kind(frozen, due_in_s=0, after=entry.entry_id),
@@ -261,102 +256,6 @@ def test_a_hold_keeps_others_away(job: RunningJob, redis: Redis) -> None:
         outbox.hold(claim)
         assert outbox.claim(JOB) is None
         time.sleep(0.05)
-
-
-# ---------------------------------------------------------------- stored early
-
-
-REAL = pytest.mark.parametrize("redis", ["redis"], indirect=True)
-"""The double carries a command out when its answer is read, and has no connection to cut."""
-
-
-def stored(redis: Redis, name: str) -> str | None:
-    value: str | None = redis.hget(f"trainyard:delivery:{JOB}", name)
-    return value
-
-
-@REAL
-def test_an_early_hold_is_stored_though_nobody_waits_for_it(
-    job: RunningJob, outbox: Outbox, redis: Redis
-) -> None:
-    claim = claimed(outbox)
-    held_until = claim.held_until
-    claim.put("cursor", "1-1")
-    outbox.hold_early(claim)
-    wait_until(lambda: stored(redis, "cursor") == "1-1", "it is stored")
-    assert claim.held_until == held_until, "not before Redis has said so"
-    claim.put("cursor", "2-1")
-    outbox.hold_early(claim)
-    assert claim.held_until > held_until
-    outbox.put_back(claim, due_in_s=0)
-    assert stored(redis, "cursor") == "2-1"
-    outbox.forget(claim)
-
-
-def test_early_holds_are_no_older_than_the_calls_that_follow(
-    job: RunningJob, outbox: Outbox, redis: Redis
-) -> None:
-    claim = claimed(outbox)
-    for number in range(50):
-        claim.put("cursor", f"{number}-1")
-        (outbox.hold if number % 3 else outbox.hold_early)(claim)
-    assert outbox.finish(claim) is False, "there are entries beyond"
-    assert stored(redis, "cursor") == "49-1"
-    outbox.forget(claim)
-
-
-@REAL
-@pytest.mark.parametrize("fault", ["cut", "forgotten script"])
-def test_what_an_early_hold_could_not_store_the_next_call_does(
-    job: RunningJob, outbox: Outbox, redis: Redis, fault: str
-) -> None:
-    claim = claimed(outbox)
-    for number in range(3):
-        claim.put("cursor", f"{number}-1")
-        claim.put(f"mark_{number}", "1")
-        with redis.client() as other:  # a connection that this does not cut
-            if fault == "cut":
-                other.client_kill_filter(_type="normal", skipme=True)
-            else:
-                other.script_flush()
-        outbox.hold_early(claim)
-    outbox.put_back(claim, due_in_s=0)
-    assert [stored(redis, f"mark_{number}") for number in range(3)] == ["1", "1", "1"]
-    assert stored(redis, "cursor") == "2-1"
-    outbox.forget(claim)
-
-
-def test_an_early_hold_whose_answer_does_not_come_is_made_again(server: RedisServer) -> None:
-    with server.client() as redis:
-        redis.flushall()
-        RunningJob(redis, JOB)
-        impatient = connect(server.url, retries=20, timeout_s=0.1)
-        outbox = Outbox(impatient, lock_s=LONG_S)
-        claim = claimed(outbox)
-        claim.put("cursor", "1-1")
-        outbox.hold(claim)
-        os.kill(server.pid, signal.SIGSTOP)
-        thawed = threading.Timer(0.5, os.kill, (server.pid, signal.SIGCONT))
-        thawed.start()
-        claim.put("cursor", "2-1")
-        outbox.hold_early(claim)
-        claim.put("done_metric", 1)
-        outbox.hold_early(claim)
-        thawed.join()
-        assert [stored(redis, "cursor"), stored(redis, "done_metric")] == ["2-1", "1"]
-        outbox.forget(claim)
-        impatient.close()
-
-
-def test_a_forgotten_early_hold_leaves_no_answer_behind(
-    job: RunningJob, outbox: Outbox, redis: Redis
-) -> None:
-    claim = claimed(outbox)
-    for _ in range(3):
-        outbox.hold_early(claim)
-        outbox.forget(claim)
-        assert redis.ping()
-        assert redis.echo("an answer of its own") == "an answer of its own"
 
 
 def test_a_lock_that_ran_out_unnoticed_is_taken_again(job: RunningJob, redis: Redis) -> None:
