@@ -196,7 +196,9 @@ def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
     if body is not None and isinstance(body.get("error"), str):
         details = body.get("details")
         told = f"{body['error']} ({details})" if isinstance(details, str) else body["error"]
-        reason = f"{reason}: {told.replace(secret, '[token]')[:_REASON_LIMIT]}"
+        told = told.replace(secret, "[token]")[:_REASON_LIMIT]
+        # JSON can hold half a surrogate pair, which nothing can store.
+        reason = f"{reason}: {told.encode(errors='backslashreplace').decode()}"
     if code in (401, 404):
         return AccessRefused(reason, code)
     if 400 <= code < 500 and code not in _TEMPORARY:
@@ -226,9 +228,9 @@ def _retry_after_s(header: str | None) -> float | None:
         return float(header)
     try:
         when: datetime = parsedate_to_datetime(header)
-    except ValueError:
+        return max(0.0, when.timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - time.time())
 
 
 def _connection_trouble(error: HTTPError, timeout_s: float) -> str:

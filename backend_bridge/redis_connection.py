@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import tenacity
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 SOCKET_TIMEOUT_S = 5.0
+_REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS)\b")
+"""Inside the text of an error of a script too, which redis-py gives no class of its own."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,6 +59,14 @@ def check(redis: Redis) -> list[str]:
     if not info.get("aof_enabled"):
         return ["Redis keeps no append-only file: a restart of it loses jobs (set appendonly yes)"]
     return []
+
+
+def is_passing(error: RedisError) -> bool:
+    """Whether Redis may take the same write later: it is away, or refuses writes for now (memory or
+    disk full, a replica)."""
+    return isinstance(error, ConnectionError | TimeoutError | OutOfMemoryError | ReadOnlyError) or (
+        isinstance(error, ResponseError) and bool(_REFUSES_WRITES.search(str(error)))
+    )
 
 
 def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Event
 
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import RedisError
 
 from backend_bridge.claim import Claim, Entry
 from backend_bridge.client import (
@@ -23,6 +23,7 @@ from backend_bridge.contract import TERMINAL
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import ROUTE_OF_KIND, Message, StatusMessage
 from backend_bridge.outbox import Outbox
+from backend_bridge.redis_connection import is_passing
 
 log = logging.getLogger(__name__)
 
@@ -178,15 +179,15 @@ class Settlement:
         return After.PUT_BACK
 
     def _keep_trying(self, write: Callable[[], None]) -> None:
-        """Write down what the backend has taken, also over an outage of Redis.
+        """Write down what the backend has taken, also while Redis is away or refuses writes.
 
         Forgotten, it would be sent again. Raises the last error where the forwarder stops.
         """
         while True:
             try:
                 write()
-            except (ConnectionError, TimeoutError):
-                if self.stop.wait(self.policy.redis_pause_s):
+            except RedisError as error:
+                if not is_passing(error) or self.stop.wait(self.policy.redis_pause_s):
                     raise
             else:
                 return

@@ -129,7 +129,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _with_traceback(found: ErrorReport, error: BaseException) -> ErrorReport:
     frames = [
         Frame(
-            file=entry.filename, line=entry.lineno or 0, function=entry.name, code=entry.line or ""
+            file=_storable(entry.filename),
+            line=entry.lineno or 0,
+            function=entry.name,
+            code=_storable(entry.line or ""),
         )
         for entry in traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
     ]
@@ -137,8 +140,13 @@ def _with_traceback(found: ErrorReport, error: BaseException) -> ErrorReport:
     return found.model_copy(update={"frames": frames, "exception": _sentence(text)})
 
 
+def _storable(text: str) -> str:
+    """Half of a surrogate pair, of broken data or a file's name, as its escape: JSON takes none."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _sentence(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = " ".join(_storable(text).split())
     if len(flat) <= MESSAGE_CHARACTERS_KEPT:
         return flat
     return flat[: MESSAGE_CHARACTERS_KEPT - 1] + "…"

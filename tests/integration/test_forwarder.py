@@ -465,6 +465,36 @@ def test_redis_restarts_in_the_middle(
     assert max(Counter(request.key for request in backend.received).values()) == 1
 
 
+def test_redis_refuses_writes_for_a_while(
+    redis: Redis, backend: ScriptedBackend, forward: Forward
+) -> None:
+    """What was delivered meanwhile is not sent again, and no key gets another body."""
+    job = RunningJob(redis, "job-1")
+    for number in range(6):
+        job.metric(number + 1)
+        job.log(f"line {number}")
+
+    def full(request: Received) -> Reply:
+        if request.key == "job-1:1:4":
+            redis.config_set("maxmemory", 1)
+        return OK
+
+    backend.answer = full
+    try:
+        with forward(backend.url):
+            wait_until(lambda: "job-1:1:4" in [r.key for r in backend.received], "it has begun")
+            time.sleep(1)
+            assert len(backend.received) == 4
+            redis.config_set("maxmemory", 0)
+            job.complete()
+            wait_delivered(redis)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert steps_of(backend.received) == list(range(1, 7))
+    assert statuses_of(backend.received) == ["running", "completed"]
+    assert max(Counter(request.key for request in backend.received).values()) == 1
+
+
 FORWARDER_PROCESS = """
 import sys, threading
 from backend_bridge.forwarder import Forwarder

@@ -114,6 +114,15 @@ def test_requests_share_one_connection_also_after_errors(
         (Reply(425, b""), TryAgain("HTTP 425")),
         (Reply(429, b"{}", {"Retry-After": "7"}), TryAgain("HTTP 429", 7.0)),
         (Reply(503, b"{}", {"Retry-After": "soon"}), TryAgain("HTTP 503")),
+        (
+            Reply(503, b"{}", {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}),
+            TryAgain("HTTP 503"),
+        ),
+        (
+            Reply(429, b"{}", {"Retry-After": "Mon, 01 Jan 2024 00:00:00 +9999999999999"}),
+            TryAgain("HTTP 429"),
+        ),
+        (Reply(400, b'{"error": "bad \\ud800"}'), Refused("HTTP 400: bad \\ud800", 400)),
         (Reply(500, b'{"error": "boom"}'), TryAgain("HTTP 500: boom")),
         (Reply(502, b"<html>bad gateway</html>"), TryAgain("HTTP 502")),
     ],

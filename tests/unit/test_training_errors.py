@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import pyarrow
 import pytest
@@ -98,6 +99,12 @@ def test_what_was_left_behind_on_purpose_does_not_decide() -> None:
             raise KeyError("x") from None
     except KeyError as error:
         assert report(error).kind is ErrorKind.INTERNAL
+
+
+def test_half_a_surrogate_pair_in_an_error_is_shown_as_its_escape() -> None:
+    found = report(ValueError("bad row: \ud83d"))
+    assert "bad row: \\ud83d" in found.message
+    assert "bad row: \\ud83d" in json.loads(found.model_dump_json())["exception"]
 
 
 def test_a_long_message_is_one_bounded_line() -> None:
