@@ -120,18 +120,23 @@ def _delivery(redis: Redis) -> Iterator[Finding]:
             "delivery",
             "warning",
             f"{count} messages were set aside, the newest of job {newest.job_id}: {newest.reason}",
-            "The backend will not get them. Mend what it refuses; 401 means another job token.",
+            "The backend will not get them. Mend what it refuses; 401 means another job token, "
+            "404 a job that it does not know.",
         )
     for route in report.missing_routes:
         mend = "Add it (examples/nextjs has it); its messages are kept and sent then."
         yield Finding("delivery", "failure", f"The backend lacks {route} (405).", mend)
-    lag_s = report.oldest_age_s
-    if lag_s > LAG_S:
-        job = report.waiting[0]
-        sentence = f"{len(report.waiting)} jobs wait for the backend, the oldest for {lag_s:.0f} s."
+    lag_s, waiting = report.oldest_age_s, len(report.waiting)
+    failing = [job for job in report.waiting if job.last_error]
+    if lag_s > LAG_S or failing:
+        job = (failing or report.waiting)[0]
+        sentence = f"{waiting} jobs wait for the backend, the oldest for {lag_s:.0f} s."
         why = f" The last try failed: {job.last_error}" if job.last_error else ""
         mend = "See that a worker or the bridge runs, and that the backend answers."
         yield Finding("delivery", "warning", sentence + why, mend)
+    elif waiting:
+        sentence = f"Reports of {waiting} jobs are under way, the oldest for {lag_s:.0f} s."
+        yield Finding("delivery", "ok", sentence)
     elif not count and not report.missing_routes:
         yield Finding("delivery", "ok", "The backend has got everything.")
 

@@ -318,8 +318,11 @@ class JobStore:
         fields = {"result": json.dumps(result)}
         return self._change(job_id, attempt, OCCUPYING, JobStatus.COMPLETED, fields=fields)
 
-    def fail(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
-        """End the job as failed, unless its cancelling was under way: then it is cancelled."""
+    def fail(self, job_id: str, attempt: int, error: ErrorReport, line: str = "") -> bool:
+        """End the job as failed, unless its cancelling was under way: then it is cancelled.
+
+        ``line`` goes into the job's log before.
+        """
         return self._change(
             job_id,
             attempt,
@@ -327,6 +330,7 @@ class JobStore:
             JobStatus.FAILED,
             fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
             status_data={"status": JobStatus.FAILED, "error": error.message},
+            line=line,
         ) or self.cancelled(job_id, attempt)
 
     def cancelled(self, job_id: str, attempt: int) -> bool:
@@ -411,7 +415,7 @@ class JobStore:
                 message=f"{reason} The job was started {attempt} times; that was the last.",
                 hint=ERROR_HINTS[kind],
             )
-            if self.fail(job_id, attempt, error):
+            if self.fail(job_id, attempt, error, f"Attempt {attempt} was lost: {error.message}"):
                 job = self.get(job_id)
                 return job.status if job else None
         return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None

@@ -121,6 +121,16 @@ def test_what_the_backend_has_not_got(
     assert "examples/nextjs" in missing.mend
 
 
+def test_reports_under_way_have_not_arrived(yard: SlotRegistry, real_redis: Any) -> None:
+    RunningJob(real_redis, "job-1").metric(1)
+    (waits,) = found("delivery")
+    assert (waits.level, "1 jobs are under way" in waits.sentence) == ("ok", True), waits
+    real_redis.hset("trainyard:delivery:job-1", "last_error", "HTTP 503")
+    (failing,) = found("delivery")
+    assert failing.level == "warning"
+    assert "The last try failed: HTTP 503" in failing.sentence
+
+
 def test_clocks_that_differ(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(time=lambda: 5.0, perf_counter=time.perf_counter)
     monkeypatch.setattr(doctor, "time", clock)
