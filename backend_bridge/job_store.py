@@ -318,11 +318,8 @@ class JobStore:
         fields = {"result": json.dumps(result)}
         return self._change(job_id, attempt, OCCUPYING, JobStatus.COMPLETED, fields=fields)
 
-    def fail(self, job_id: str, attempt: int, error: ErrorReport, line: str = "") -> bool:
-        """End the job as failed, unless its cancelling was under way: then it is cancelled.
-
-        ``line`` goes into the job's log before.
-        """
+    def fail(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
+        """End the job as failed, unless its cancelling was under way: then it is cancelled."""
         return self._change(
             job_id,
             attempt,
@@ -330,7 +327,6 @@ class JobStore:
             JobStatus.FAILED,
             fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
             status_data={"status": JobStatus.FAILED, "error": error.message},
-            line=line,
         ) or self.cancelled(job_id, attempt)
 
     def cancelled(self, job_id: str, attempt: int) -> bool:
@@ -415,7 +411,7 @@ class JobStore:
                 message=f"{reason} The job was started {attempt} times; that was the last.",
                 hint=ERROR_HINTS[kind],
             )
-            if self.fail(job_id, attempt, error, f"Attempt {attempt} was lost: {error.message}"):
+            if self.fail(job_id, attempt, error):
                 job = self.get(job_id)
                 return job.status if job else None
         return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None
