@@ -26,6 +26,7 @@ from threading import Event
 from backend_bridge.claim import Claim, Entry, entry_position
 from backend_bridge.client import BackendClient, Refused
 from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.http_deadline import deadline_at
 from backend_bridge.log_batches import batch_of, gap_before, plan_batch
 from backend_bridge.messages import (
     REPORTED_KINDS,
@@ -226,6 +227,7 @@ class Turn:
         if spare_s < _LOCK_SPARE_S:
             self.outbox.hold(self.claim)
         asked = time.monotonic()
-        answer = send(self.client, self.claim.job_id, self.claim.token, message)
+        with deadline_at(self.claim.held_until):  # this process may be frozen here
+            answer = send(self.client, self.claim.job_id, self.claim.token, message)
         self._slow = self._slow or time.monotonic() - asked > self.policy.slow_s
         return self._settle(entry, message, answer, mark)

@@ -14,7 +14,7 @@ import io
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -28,13 +28,19 @@ _deadline: ContextVar[float] = ContextVar("deadline")
 
 
 @contextmanager
-def deadline(timeout_s: float) -> Iterator[None]:
-    """Bound every exchange of this thread inside the block; past it TimeoutError is raised."""
-    reset = _deadline.set(time.monotonic() + timeout_s)
+def deadline_at(moment: float) -> Iterator[None]:
+    """Bound every exchange of this thread inside the block: past ``moment`` (time.monotonic()), or
+    that of a block around it, TimeoutError is raised and nothing is sent."""
+    reset = _deadline.set(min(moment, _deadline.get(moment)))
     try:
         yield
     finally:
         _deadline.reset(reset)
+
+
+def deadline(timeout_s: float) -> AbstractContextManager[None]:
+    """:func:`deadline_at` the end of ``timeout_s`` from now."""
+    return deadline_at(time.monotonic() + timeout_s)
 
 
 def _remaining_s() -> float:

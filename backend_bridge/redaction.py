@@ -36,6 +36,7 @@ _Form = tuple[Sequence[str], re.Pattern[str]]
 _FORMS: tuple[_Form, ...] = tuple(
     (signs, re.compile(form))
     for signs, form in (
+        (("hf_oauth_", "hf_jwt_"), r"()hf_(?:oauth|jwt)_[A-Za-z0-9._-]{16,}"),
         (("hf_", "api_org_"), r"()(?:hf|api_org)_[A-Za-z0-9]{16,}"),
         (("akia", "asia"), r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
         (
@@ -45,6 +46,8 @@ _FORMS: tuple[_Form, ...] = tuple(
         (("sk-",), r"()\bsk-[A-Za-z0-9_-]{20,}"),
         (("eyj",), r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
         (("://",), r"(://)[^\s/?#'\"]+(?=@)"),
+        # A password with a raw "/" or "?" in it; not a port, behind which an "@" may follow.
+        (("://",), r"(://[^\s/?#@:\['\"]*:)(?!\d{1,5}[/?#])[^\s@'\"]+(?=@)"),
         (
             ("authorization",),
             r"(?i)(authorization['\"]?\s*[:=]\s*(?:b?['\"])?(?:(?:basic|bearer|token|digest)\s+)?)"

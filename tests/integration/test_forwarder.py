@@ -20,8 +20,12 @@ from typing import Any, Protocol
 import pytest
 from redis import Redis
 
+from backend_bridge import delivery
+from backend_bridge.client import BackendClient
 from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.messages import send
+from backend_bridge.outbox import HoldLost, Outbox
 from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
 from tests.support.forwarding import (
@@ -560,6 +564,28 @@ def test_a_frozen_forwarder_sends_nothing_after_another_took_its_job(
         assert len(backend.received) == sent + 1
     assert steps_of(first_tries(backend.received)) == list(range(1, 101))
     assert backend.most_in_flight["job-1"] == 1
+
+
+def test_a_sender_frozen_right_before_its_request_does_not_make_it_after_the_lock(
+    redis: Redis, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunningJob(redis, "job-1")
+    outbox = Outbox(redis, lock_s=1.5)
+    claim = outbox.claim("job-1")
+    assert claim is not None
+
+    def frozen_first(*arguments: Any) -> Any:
+        wait_until(lambda: outbox.claim("job-1"), "another sender has taken the job")
+        return send(*arguments)
+
+    monkeypatch.setattr(delivery, "send", frozen_first)
+    with BackendClient(backend.url, timeout_s=0.2) as client:
+        turn = delivery.Turn(
+            claim, outbox, client, DeliveryPolicy(), threading.Event(), lambda: False
+        )
+        with pytest.raises(HoldLost):
+            turn.run()
+    assert backend.received == []
 
 
 def test_end_to_end_with_the_development_backend(redis: Redis, forward: Forward) -> None:
