@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from backend_bridge.contract import RequestInvalid, attempt_id
 from backend_bridge.job_store import JobStore
-from backend_bridge.method_rules import method_problems
 from backend_bridge.queue import JobQueue
-from backend_bridge.request_parser import parse_request
+from trainyard.contract.method_rules import method_problems
+from trainyard.contract.names import attempt_id
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid
 
 
 class AdmissionRefused(Exception):

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from backend_bridge.contract import ErrorKind, FieldProblem, Frame, JobStatus
+from trainyard.contract.errors import ErrorKind, Frame
+from trainyard.contract.names import JobStatus
+from trainyard.contract.request import FieldProblem
 
 
 class CancelBody(BaseModel):

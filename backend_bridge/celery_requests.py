@@ -19,8 +19,8 @@ from kombu.exceptions import KombuError
 from kombu.serialization import loads
 from redis import Redis
 
-from backend_bridge.contract import QUEUE_REQUESTS, TASK_SUBMIT
 from backend_bridge.queue import keys_of
+from trainyard.contract.names import QUEUE_REQUESTS, TASK_SUBMIT
 
 FIELD = "celery"
 """The stream entry's field that holds a raw message."""

@@ -30,12 +30,12 @@ from redis.exceptions import RedisError, ResponseError
 from backend_bridge import celery_requests
 from backend_bridge.admit import Admission, AdmissionRefused
 from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
-from backend_bridge.contract import JOB_ID_PATTERN, JOB_ID_RULE, RequestInvalid
 from backend_bridge.job_control import Answer, JobControl
 from backend_bridge.refusals import Refusal, Refusals, refusal_of, without_token
 from backend_bridge.request_size import too_large
+from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
+from trainyard.contract.request import RequestInvalid
 
-REQUESTS, REPLIES, REJECTED = "training:requests", "training:replies", "training:rejected"
 GROUP = "bridge"
 ENTRIES_KEPT = 10_000
 """Replies and rejected entries that are kept."""

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from backend_bridge.admit import JobIdTaken, LimitReached
 from backend_bridge.answers import ErrorAnswer
-from backend_bridge.contract import RequestInvalid
+from trainyard.contract.request import RequestInvalid
 
 _SENTENCES = {
     400: "The body is no JSON.",

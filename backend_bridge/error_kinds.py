@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backend_bridge.contract import ERROR_HINTS, ErrorKind
+from trainyard.contract.errors import ERROR_HINTS, ErrorKind
 
 _MEANINGS = {
     ErrorKind.OUT_OF_MEMORY: "The GPU's or the machine's memory was full: an error of CUDA or of "

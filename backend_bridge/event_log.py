@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.contract import Checkpoint, Metric
+from trainyard.contract.events import Checkpoint, Metric
 
 
 @dataclass(frozen=True)

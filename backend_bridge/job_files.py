@@ -5,22 +5,13 @@ The folder may lie on another host: what a path here returns is None then.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from backend_bridge.checkpoint_manifest import MANIFEST_NAME
 from backend_bridge.home import home_id
 from backend_bridge.job_record import Job
 from backend_bridge.settings import Settings
-
-CHECKPOINTS, MODEL, LOG = "checkpoints", "model", "train.log"
-CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
-
-
-def checkpoint_path(name: str) -> str | None:
-    """``checkpoints/checkpoint-N``, relative to a job's folder; None where ``name`` is none."""
-    found = re.fullmatch(CHECKPOINT_PATTERN, name)
-    return f"{CHECKPOINTS}/{found[1]}" if found else None
+from trainyard.contract.checkpoint_manifest import MANIFEST_NAME
+from trainyard.contract.job_folder import LOG, MODEL
 
 
 class JobFiles:

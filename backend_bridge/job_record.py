@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from backend_bridge.contract import AttemptError, ErrorReport, JobStatus, attempt_id
+from trainyard.contract.errors import AttemptError, ErrorReport
+from trainyard.contract.names import JobStatus, attempt_id
 
 
 @dataclass(frozen=True)

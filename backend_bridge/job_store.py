@@ -25,19 +25,12 @@ from typing import Any, Literal
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.contract import (
-    ERROR_HINTS,
-    OCCUPYING,
-    TERMINAL,
-    AttemptError,
-    ErrorKind,
-    ErrorReport,
-    JobStatus,
-    StartRequest,
-)
 from backend_bridge.job_record import Job
 from backend_bridge.log_lines import stamp
 from backend_bridge.settings import Settings
+from trainyard.contract.errors import ERROR_HINTS, AttemptError, ErrorKind, ErrorReport
+from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.contract.request import StartRequest
 
 _LUA = Path(__file__).parent / "lua"
 ATTEMPT_ERRORS_KEPT = 20

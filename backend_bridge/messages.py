@@ -10,7 +10,8 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from backend_bridge.claim import Entry
 from backend_bridge.client import ROUTES, Answer, BackendClient
-from backend_bridge.contract import BackendStatus, Metric
+from trainyard.contract.events import Metric
+from trainyard.contract.names import BackendStatus
 
 REPORTED_KINDS = ("status", "metric", "log")
 """Kinds of entries that the backend hears; the others are for readers of the stream."""

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from backend_bridge.answers import CancelBody, ResumeBody
-from backend_bridge.contract import StartRequest
-from backend_bridge.request_parser import VISIBLE_ASCII
+from trainyard.contract.request import StartRequest
+from trainyard.contract.secret_fields import VISIBLE_ASCII
 
 _REF = "#/components/schemas/{model}"
 _INTERNAL = ("ignored", "notes")

@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from backend_bridge.contract import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.contract.names import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
 
 _PINNED_QUEUES = "trainyard:pinned-queues"
 _SEPARATOR = "\x06\x16"  # kombu's default, see celeryconfig.py

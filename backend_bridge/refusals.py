@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.contract import JOB_ID_PATTERN, JobStatus
+from trainyard.contract.names import JOB_ID_PATTERN, JobStatus
 
 _LUA = Path(__file__).parent / "lua"
 _CONTROLS = ("pause", "resume", "cancel", "force-start")

@@ -19,11 +19,11 @@ from backend_bridge.client import (
     RouteMissing,
     TryAgain,
 )
-from backend_bridge.contract import TERMINAL
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import ROUTE_OF_KIND, Message, StatusMessage
 from backend_bridge.outbox import Outbox
 from backend_bridge.redis_connection import is_passing
+from trainyard.contract.names import TERMINAL
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.contract import TERMINAL
+from trainyard.contract.names import TERMINAL
 
 KEY = "trainyard:totals"
 BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import psutil
 
-from backend_bridge.contract import TrainingSpec, attempt_id
 from benchmarks.lifecycle import Bench, bench
 from benchmarks.measure import Measure, Target
 from benchmarks.plain import (
@@ -39,6 +38,8 @@ from benchmarks.plain import (
 )
 from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
+from trainyard.contract.events import TrainingSpec
+from trainyard.contract.names import attempt_id
 from worker.slot_client import start_attempt, wait_gone
 from worker.slot_host import SlotProcess
 

@@ -25,7 +25,6 @@ import psutil
 import requests
 from redis import Redis
 
-from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.log_lines import stamp
 from benchmarks.measure import Measure, Target, percentile
@@ -35,6 +34,7 @@ from tests.support.requests import start_request
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
 from tests.support.stack import wait_for
+from trainyard.contract.names import LOG_LINES_PER_BATCH
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = "step 1200: loss 2.3412, learning rate 0.00019, 18,432 tokens per second, epoch 0.75"

@@ -118,10 +118,10 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     import datasets
     from transformers import AutoTokenizer
 
-    from backend_bridge.request_parser import parse_request
     from tasks.datasets.locate import Limits, locate_dataset
     from tasks.datasets.prepare import read_data, tokenise_data
     from tasks.datasets.report import Report
+    from trainyard.contract.parser import parse_request
 
     datasets.disable_progress_bars()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"

@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backend_bridge.contract import JobConfig, TrainingConfig
 from tasks.errors import ConfigurationError
 from tasks.machine import Machine
+from trainyard.contract.config import JobConfig, TrainingConfig
 
 CPU_PRECISION = "this machine trains on the CPU, in float32"
 _REPORTERS = ("tensorboard", "wandb", "mlflow")

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from backend_bridge.contract import Command, Event, Held, TrainingSpec
 from tasks.errors import Paused, Stopped
+from trainyard.contract.events import Command, Event, Held, TrainingSpec
 
 CLOSE_TIMEOUT_S = 10.0
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
-from backend_bridge.checkpoint_manifest import Manifest, verify
-from backend_bridge.contract import Checkpoint, Receipt
 from tasks import checkpoints
 from tasks.channel import Channel
 from tasks.control import Control
@@ -21,6 +19,8 @@ from tasks.ranks import Ranks
 from tasks.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
 from tasks.reporter import Reporter
 from tasks.resume import CHECKPOINTS_DIR_NAME, Start
+from trainyard.contract.checkpoint_manifest import Manifest, verify
+from trainyard.contract.events import Checkpoint, Receipt
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """A job's folder of checkpoints: sealed with a manifest, published, listed, pruned.
 
 The Trainer writes a checkpoint's files one by one, and a resume from a half-written one goes on
-silently with a fresh optimizer. So the manifest (``backend_bridge.checkpoint_manifest``) is written
-after the files are on the disk (fsync), by an atomic rename, and the folder gets its name last
-(:func:`publish`).
+silently with a fresh optimizer. So the manifest (``trainyard.contract.checkpoint_manifest``) is
+written after the files are on the disk (fsync), by an atomic rename, and the folder gets its name
+last (:func:`publish`).
 
 Checkpoints are ordered by attempt, then step: where a person goes back to an earlier one, or to
 the start, those of older attempts are a branch that was left, and are not used any more
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from backend_bridge.checkpoint_manifest import (
+from trainyard.contract.checkpoint_manifest import (
     MANIFEST_NAME,
     CheckpointDamaged,
     Manifest,

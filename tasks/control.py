@@ -12,10 +12,10 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from backend_bridge.contract import Divergence
 from tasks.channel import Channel
 from tasks.errors import Diverged, Stopped
 from tasks.reporter import Reporter
+from trainyard.contract.events import Divergence
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from backend_bridge.contract import ErrorKind
 from tasks.errors import TrainingError, report
+from trainyard.contract.errors import ErrorKind
 
 OPTIMIZER_BYTES_PER_PARAMETER = 8
 """AdamW's two moments in float32, the most that the usual optimizers keep."""

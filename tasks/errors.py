@@ -22,7 +22,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 
-from backend_bridge.contract import ERROR_HINTS, ErrorKind, ErrorReport, Frame
+from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport, Frame
 
 FRAMES_KEPT = 50
 MESSAGE_CHARACTERS_KEPT = 1000

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from backend_bridge.contract import Phase
 from tasks.channel import Channel
 from tasks.disk import OPTIMIZER_BYTES_PER_PARAMETER
 from tasks.loss_sums import LossSums
 from tasks.random_numbers import random_numbers_kept
 from tasks.samplers import row_lengths
+from trainyard.contract.events import Phase
 
 _GB = 1e9
 

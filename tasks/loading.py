@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks import models, rewards
 from tasks.errors import ModelError
 from tasks.methods import Parts, needs_reference_model
 from tasks.packing import check_rows_are_apart
 from tasks.training_arguments import Arguments
+from trainyard.contract.config import JobConfig
+from trainyard.contract.events import TrainingSpec
 
 logger = logging.getLogger(__name__)
 

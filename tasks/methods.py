@@ -8,7 +8,6 @@ from typing import Any
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
 
-from backend_bridge.contract import JobConfig
 from tasks import models
 from tasks.aligned_weights import align_trained_weights
 from tasks.datasets.prepare import TrainingData
@@ -17,6 +16,7 @@ from tasks.exact_trainer import ExactTrainer
 from tasks.odds_ratio import OddsRatioTrainer, ORPOConfig
 from tasks.online import GroupRelativeTrainer, LeaveOneOutTrainer
 from tasks.training_arguments import Arguments
+from trainyard.contract.config import JobConfig
 
 
 class SupervisedTrainer(ExactTrainer, SFTTrainer):  # type: ignore[misc]  # trl has no types

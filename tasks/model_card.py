@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from backend_bridge.contract import TrainingRequest
 from tasks.datasets.prepare import TrainingData
+from trainyard.contract.request import TrainingRequest
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _CURVE_ROWS = 20

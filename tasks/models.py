@@ -26,7 +26,6 @@ from huggingface_hub.errors import (
 from peft import LoraConfig as PeftLoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from backend_bridge.contract import JobConfig, LoraConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
 from tasks.model_safety import (
@@ -35,6 +34,7 @@ from tasks.model_safety import (
     names_a_repository,
     runs_code,
 )
+from trainyard.contract.config import JobConfig, LoraConfig
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]

@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 
-from backend_bridge.contract import (
-    ErrorKind,
-    ErrorReport,
-    JobConfig,
-    TrainingRequest,
-    TrainingSpec,
-)
 from tasks.errors import report
+from trainyard.contract.config import JobConfig
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import TrainingSpec
+from trainyard.contract.request import TrainingRequest
 
 logger = logging.getLogger(__name__)
 

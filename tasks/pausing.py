@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backend_bridge.contract import Outcome, Phase, Receipt, TrainingSpec
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError, Paused
 from tasks.gpu_figures import GpuFigures
@@ -15,6 +14,7 @@ from tasks.off_gpu import OffTheGpu, can_leave_the_gpu
 from tasks.parking import ParkingPlace
 from tasks.receipts import compare, log_receipt, take_receipt
 from tasks.reporter import Reporter
+from trainyard.contract.events import Outcome, Phase, Receipt, TrainingSpec
 
 logger = logging.getLogger(__name__)
 

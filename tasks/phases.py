@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backend_bridge.contract import Phase
 from tasks.channel import Channel
+from trainyard.contract.events import Phase
 
 
 class Phases:

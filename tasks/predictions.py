@@ -11,17 +11,14 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from backend_bridge.contract import (
-    PREDICTION_CHARACTERS_MAX,
-    JobConfig,
-    Prediction,
-    PredictionsConfig,
-)
 from tasks.channel import Channel
 from tasks.datasets.format import RowProblem
 from tasks.datasets.prepare import TrainingData
 from tasks.datasets.render import chat_texts
 from tasks.errors import ConfigurationError
+from trainyard.contract.config import JobConfig, PredictionsConfig
+from trainyard.contract.events import Prediction
+from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
 FILE_NAME = "predictions.jsonl"
 _LABEL_IGNORED = -100

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 
-from backend_bridge.contract import Event
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped
 from tasks.ranks import Ranks
+from trainyard.contract.events import Event
 
 logger = logging.getLogger(__name__)
 

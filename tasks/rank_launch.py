@@ -32,13 +32,14 @@ from torch.distributed.elastic.agent.server.api import WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 
-from backend_bridge.contract import ErrorKind, ErrorReport, Outcome
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError
 from tasks.rank_channel import RankChannel
 from tasks.rank_output import RankOutput
 from tasks.rank_rendezvous import OneHost
 from tasks.ranks import Ranks
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import Outcome
 
 RANKS_DIR_NAME = "ranks"
 LOOPBACK = "127.0.0.1"

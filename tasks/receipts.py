@@ -16,8 +16,8 @@ import numpy
 import torch
 from torch.distributed.tensor import DTensor
 
-from backend_bridge.contract import Receipt
 from tasks.errors import ResumeMismatch
+from trainyard.contract.events import Receipt
 
 RECEIPT_NAME = "receipt.json"
 _HASH_BYTES = 64 * 1024 * 1024

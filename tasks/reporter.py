@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback
 
-from backend_bridge.contract import Metric, Progress
 from tasks.channel import Channel
+from trainyard.contract.events import Metric, Progress
 
 PROGRESS_INTERVAL_S = 0.4
 """Between two Progress events of fast steps. A supervisor sees one at least every 0.5 s, or each

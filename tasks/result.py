@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from backend_bridge.contract import JobConfig, TrainingRequest
 from tasks import artifacts, checkpoints
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
@@ -15,6 +14,8 @@ from tasks.ranks import Ranks
 from tasks.reporter import Reporter
 from tasks.summary import summary
 from tasks.training_arguments import Arguments
+from trainyard.contract.config import JobConfig
+from trainyard.contract.request import TrainingRequest
 
 logger = logging.getLogger(__name__)
 

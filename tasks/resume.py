@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend_bridge.checkpoint_manifest import CheckpointDamaged, Manifest, verify
-from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks import checkpoints
 from tasks.errors import ConfigurationError
+from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, verify
+from trainyard.contract.config import JobConfig
+from trainyard.contract.events import TrainingSpec
 
 CHECKPOINTS_DIR_NAME = "checkpoints"
 _OF_NO_CONSEQUENCE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend_bridge.contract import Outcome, Phase, TrainingRequest, TrainingSpec
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped, report
 from tasks.parking import ParkingPlace
+from trainyard.contract.events import Outcome, Phase, TrainingSpec
+from trainyard.contract.request import TrainingRequest
 
 if TYPE_CHECKING:
     from tasks.ranks import Ranks

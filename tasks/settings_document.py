@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from backend_bridge.contract import JobConfig
 from tasks.settings_table import RLHF_ARGUMENTS, TABLE, Setting
+from trainyard.contract.config import JobConfig
 
 _HEAD = """# Settings of a training
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from transformers import set_seed
 
-from backend_bridge.checkpoint_manifest import Manifest
-from backend_bridge.contract import JobConfig, Outcome, TrainingRequest, TrainingSpec
 from tasks import models, trackers
 from tasks.adaptation import Context
 from tasks.channel import Channel
@@ -43,6 +41,10 @@ from tasks.training_arguments import (
     build_arguments,
     choose_max_length,
 )
+from trainyard.contract.checkpoint_manifest import Manifest
+from trainyard.contract.config import JobConfig
+from trainyard.contract.events import Outcome, TrainingSpec
+from trainyard.contract.request import TrainingRequest
 
 FIRST_EVAL_SHARE = 0.1
 """The eval before the training is made where it costs at most this share of the training."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend_bridge.contract import JobConfig
 from tasks.adaptation import CPU_PRECISION, Context, Note
 from tasks.errors import ConfigurationError
 from tasks.gpu_choices import choose_for_gpu
@@ -21,6 +20,7 @@ from tasks.settings_table import (
     RLHF_ARGUMENTS,
     TABLE,
 )
+from trainyard.contract.config import JobConfig
 
 DEFAULT_MAX_LENGTH = 1024
 

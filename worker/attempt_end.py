@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 
-from backend_bridge.contract import ERROR_HINTS, ErrorKind, ErrorReport
+from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
 from worker.slot_client import Gone, Message, Refused
 
 

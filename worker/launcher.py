@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend_bridge.child_process import ChildProcess
-from backend_bridge.contract import QUEUE_GPU
 from backend_bridge.settings import Settings, SettingsError, settings, slot_name
+from trainyard.contract.names import QUEUE_GPU
 from worker.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5

@@ -15,7 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from backend_bridge.contract import (
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import EventKind, JobStore, StoredEvent
+from backend_bridge.unsent import Unsent, cut_note
+from trainyard.contract.events import (
     Checkpoint,
     Divergence,
     Event,
@@ -25,9 +28,6 @@ from backend_bridge.contract import (
     Progress,
     Receipt,
 )
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import EventKind, JobStore, StoredEvent
-from backend_bridge.unsent import Unsent, cut_note
 from worker.job_folder import Record
 
 EVENTS_PER_APPEND = 50

@@ -22,19 +22,18 @@ from celery import signals
 from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
-from backend_bridge.contract import (
-    TASK_TRAIN,
-    ContractError,
-    ErrorKind,
-    ErrorReport,
-    JobStatus,
-    attempt_id,
-    parse_attempt_id,
-)
 from backend_bridge.job_record import Job
 from backend_bridge.redaction import redactor_of
 from backend_bridge.settings import settings
 from backend_bridge.unsent import send_unsent
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.names import (
+    TASK_TRAIN,
+    ContractError,
+    JobStatus,
+    attempt_id,
+    parse_attempt_id,
+)
 from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_client import SlotUnavailable, release_parked, wait_gone

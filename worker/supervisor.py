@@ -16,13 +16,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from backend_bridge.contract import (
+from backend_bridge.job_record import Job
+from backend_bridge.job_store import JobStore, Lease
+from backend_bridge.redaction import redactor_of
+from backend_bridge.settings import Settings
+from backend_bridge.unsent import find_unsent, sizes_of_records
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import (
     Checkpoint,
     Divergence,
-    ErrorKind,
-    ErrorReport,
     Held,
-    JobStatus,
     Metric,
     Outcome,
     Phase,
@@ -30,13 +33,8 @@ from backend_bridge.contract import (
     Progress,
     Receipt,
     TrainingSpec,
-    attempt_id,
 )
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore, Lease
-from backend_bridge.redaction import redactor_of
-from backend_bridge.settings import Settings
-from backend_bridge.unsent import find_unsent, sizes_of_records
+from trainyard.contract.names import JobStatus, attempt_id
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.gpu_release import slot_gpu_use, wait_released

@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from backend_bridge.contract import AnyEvent, Command, TrainingSpec, attempt_id
+from trainyard.contract.events import AnyEvent, Command, TrainingSpec
+from trainyard.contract.names import attempt_id
 from worker.output_lines import LineSplitter
 from worker.slot_client import KeeperHandle, Message, start_attempt
 

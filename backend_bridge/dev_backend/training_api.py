@@ -16,7 +16,9 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse
 
-from ..contract import JOB_ID_PATTERN, BackendStatus, Metric
+from trainyard.contract.events import Metric
+from trainyard.contract.names import JOB_ID_PATTERN, BackendStatus
+
 from .feed import Feed
 from .jobs import Jobs, NewJob
 from .wire import ApiError, bearer_token, parse_object, redact, token_digest

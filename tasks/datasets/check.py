@@ -16,13 +16,14 @@ from typing import Any
 import datasets
 from pydantic import BaseModel, ValidationError
 
-from backend_bridge.contract import ERROR_HINTS, ErrorKind, JobConfig
 from tasks.datasets.example import untokenised_example
 from tasks.datasets.locate import Limits, NoSuchPath, locate_dataset
 from tasks.datasets.prepare import ReadData, read_data, tokenise_data
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.errors import DatasetError
 from tasks.errors import report as explain
+from trainyard.contract.config import JobConfig
+from trainyard.contract.errors import ERROR_HINTS, ErrorKind
 
 WITHOUT_MODEL = (
     "Without --model nothing is tokenised: lengths are in characters, and the chat template, "

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy
 
-from backend_bridge.contract import DataConfig, JobConfig, TrainingRequest, TrainingSpec
 from tasks.datasets.example import example_of
 from tasks.datasets.format import RowProblem
 from tasks.datasets.locate import Limits, Located, locate_dataset
@@ -25,6 +24,9 @@ from tasks.datasets.tokenise import Tokenised, nothing_left, tokenise
 from tasks.datasets.tokenise_preference import tokenise_preferences
 from tasks.datasets.training_rows import StoredRows, placed, store_rows
 from tasks.errors import DatasetError
+from trainyard.contract.config import DataConfig, JobConfig
+from trainyard.contract.events import TrainingSpec
+from trainyard.contract.request import TrainingRequest
 
 _SAY_NOTHING_OF_COLUMNS = ("sft", "cpt", "dpo", "orpo", "rlhf", "json", "jsonl", "csv", "parquet")
 

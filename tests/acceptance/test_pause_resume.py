@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from backend_bridge.bridge_client import BridgeError
-from backend_bridge.checkpoint_manifest import MANIFEST_NAME, Manifest
 from tests.support.stack import Stack, wait_for
+from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 
 STEPS = 60
 

@@ -12,7 +12,6 @@ from celery import Celery
 from redis import Redis
 
 from backend_bridge.admit import Admission
-from backend_bridge.contract import QUEUE_GPU, TASK_TRAIN
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_files import JobFiles
@@ -23,6 +22,7 @@ from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
+from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
 
 
 @pytest.fixture

@@ -11,11 +11,18 @@ import pytest
 from celery import Celery
 
 from backend_bridge import consumer
-from backend_bridge.consumer import GROUP, REJECTED, REPLIES, REQUESTS, StreamConsumer
-from backend_bridge.contract import QUEUE_REQUESTS, TASK_SUBMIT, JobStatus
+from backend_bridge.consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
+from trainyard.contract.names import (
+    QUEUE_REQUESTS,
+    REJECTED,
+    REPLIES,
+    REQUESTS,
+    TASK_SUBMIT,
+    JobStatus,
+)
 
 
 class Sender:

@@ -15,19 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backend_bridge.checkpoint_manifest import verify
-from backend_bridge.contract import (
-    Checkpoint,
-    ErrorKind,
-    Held,
-    Metric,
-    Outcome,
-    Receipt,
-    TrainingSpec,
-)
-from backend_bridge.request_parser import parse_request
 from tests.support.process_tree import slots, wait_until
 from tests.support.training import EVENT, Parking, Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.checkpoint_manifest import verify
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.events import Checkpoint, Held, Metric, Outcome, Receipt, TrainingSpec
+from trainyard.contract.parser import parse_request
 from worker.process_tree import descendants_of, process_stat
 
 ROWS = [

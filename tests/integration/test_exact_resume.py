@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Metric, Receipt
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.events import Metric, Receipt
 
 SUMS = [
     {"question": f"What is {n} plus 1?", "answer": f"{n + 1}" + " and so on" * (n % 7)}

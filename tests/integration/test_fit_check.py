@@ -15,7 +15,6 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import DPOConfig, SFTConfig
 
-from backend_bridge.contract import JobConfig, TrainingRequest, TrainingSpec
 from tasks.channel import Channel
 from tasks.fit_check import FitCheck, try_longest_rows
 from tasks.methods import PreferenceTrainer, SupervisedTrainer
@@ -23,6 +22,9 @@ from tasks.out_of_memory import try_smaller
 from tasks.random_numbers import random_numbers_kept
 from tasks.receipts import rng_sha256
 from tests.support.models import make_tiny_model
+from trainyard.contract.config import JobConfig
+from trainyard.contract.events import TrainingSpec
+from trainyard.contract.request import TrainingRequest
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # within trl
 

@@ -22,7 +22,6 @@ from redis import Redis
 
 from backend_bridge import delivery
 from backend_bridge.client import BackendClient
-from backend_bridge.contract import LOG_LINES_PER_BATCH
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import send
 from backend_bridge.outbox import HoldLost, Outbox
@@ -40,6 +39,7 @@ from tests.support.forwarding import (
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
+from trainyard.contract.names import LOG_LINES_PER_BATCH
 
 
 class Forward(Protocol):

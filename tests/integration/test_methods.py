@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Metric
 from tests.support.models import make_tiny_model, make_tiny_reward_model
 from tests.support.training import Preloaded, run_training, write_jsonl
+from trainyard.contract.events import Metric
 
 SUMS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(24)]
 PAIRS = [

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import read_manifest
-from backend_bridge.contract import Checkpoint, ErrorKind, JobConfig, Metric, Phase
 from tasks.out_of_memory import smaller
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.checkpoint_manifest import read_manifest
+from trainyard.contract.config import JobConfig
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.events import Checkpoint, Metric, Phase
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(30)]
 

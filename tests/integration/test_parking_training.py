@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import Manifest, read_manifest, verify
-from backend_bridge.contract import Checkpoint, ErrorKind, Held, Metric, Phase, Progress, Receipt
 from tasks.checkpoints import seal
 from tasks.receipts import RECEIPT_NAME
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.checkpoint_manifest import Manifest, read_manifest, verify
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.events import Checkpoint, Held, Metric, Phase, Progress, Receipt
 
 Command = Callable[[str], None]
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(40)]

@@ -6,10 +6,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend_bridge.contract import ErrorKind, ErrorReport
 from backend_bridge.prometheus import FIGURES
 from backend_bridge.slots import SlotRegistry
 from tests.support.bridge import Running
+from trainyard.contract.errors import ErrorKind, ErrorReport
 
 
 def scrape(bridge: Running) -> dict[tuple[str, ...], float]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Metric
 from tests.support.models import make_tiny_model
 from tests.support.training import Preloaded, run_training
+from trainyard.contract.events import Metric
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 pytestmark = [

@@ -12,7 +12,6 @@ import pytest
 from redis import Redis
 
 from backend_bridge import courier
-from backend_bridge.contract import PRIORITY_DEFAULT, QUEUE_GPU, ErrorKind, JobStatus
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
@@ -23,6 +22,8 @@ from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU, JobStatus
 
 WAIT_S = 30.0
 LONG_S = 1000.0

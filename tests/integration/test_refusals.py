@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from backend_bridge.consumer import GROUP, REJECTED, REPLIES, REQUESTS, StreamConsumer
-from backend_bridge.contract import QUEUE_REQUESTS, TASK_SUBMIT
+from backend_bridge.consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.forwarding import forwarding, statuses_of, wait_delivered
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from tests.support.scripted_backend import Reply, ScriptedBackend
+from trainyard.contract.names import QUEUE_REQUESTS, REJECTED, REPLIES, REQUESTS, TASK_SUBMIT
 
 BAD = {"training": {"batch_size": "four"}}
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import verify
-from backend_bridge.contract import Checkpoint, ErrorKind, Metric, Prediction
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.checkpoint_manifest import verify
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.events import Checkpoint, Metric, Prediction
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}."} for n in range(40)]
 EVALS = {"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2}

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import MANIFEST_NAME, verify
-from backend_bridge.contract import (
+from tests.support.training import Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, verify
+from trainyard.contract.errors import ErrorKind
+from trainyard.contract.events import (
     Checkpoint,
     Divergence,
-    ErrorKind,
     Metric,
     Outcome,
     Phase,
     Progress,
     Receipt,
 )
-from tests.support.training import Preloaded, Run, run_training, write_jsonl
 
 ROWS = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(60)]
 

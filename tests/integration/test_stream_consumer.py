@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from backend_bridge import consumer
-from backend_bridge.consumer import GROUP, REJECTED, REPLIES, REQUESTS, StreamConsumer
-from backend_bridge.contract import JobStatus
+from backend_bridge.consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.requests import TOKEN, request_body
+from trainyard.contract.names import REJECTED, REPLIES, REQUESTS, JobStatus
 
 
 class Stream:

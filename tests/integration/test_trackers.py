@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Metric
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
+from trainyard.contract.events import Metric
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 DOUBLES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend_bridge.request_parser import other_spellings
 from tasks.settings_document import as_markdown
+from trainyard.contract.spellings import other_spellings
 
 PAGE = Path(__file__).parents[2] / "docs/training-settings.md"
 

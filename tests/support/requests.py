@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend_bridge.contract import StartRequest
-from backend_bridge.request_parser import parse_request
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import StartRequest
 
 TOKEN = "tok-7c1e0b52a9"
 """Looks like nothing else that a test writes, so that a leak can be searched for."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from redis import Redis
 
-from backend_bridge.contract import ErrorKind, ErrorReport, Metric
 from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.log_lines import stamp
-from backend_bridge.request_parser import parse_request
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import Metric
+from trainyard.contract.parser import parse_request
 
 
 class RunningJob:

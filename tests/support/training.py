@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from backend_bridge.contract import AnyEvent, Command, Outcome, TrainingSpec
-from backend_bridge.request_parser import parse_request
+from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
+from trainyard.contract.parser import parse_request
 from worker.process_tree import die_with_parent
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)

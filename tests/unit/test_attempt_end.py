@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend_bridge.contract import ErrorKind, ErrorReport
+from trainyard.contract.errors import ErrorKind, ErrorReport
 from worker import oom_kills
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.slot_client import Gone, KeeperLost, Message, Refused

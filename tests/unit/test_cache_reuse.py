@@ -14,12 +14,12 @@ import datasets
 import pytest
 from transformers import AutoTokenizer
 
-from backend_bridge.contract import TrainingSpec
-from backend_bridge.request_parser import parse_request
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.datasets.prepare import prepare_data
 from tests.support.models import make_tiny_model
 from tests.support.training import REPOSITORY, write_jsonl
+from trainyard.contract.events import TrainingSpec
+from trainyard.contract.parser import parse_request
 
 PAIRS = [
     {"prompt": f"Is {n} odd?", "completion": "Yes.", "chosen": "Yes.", "rejected": "No."}

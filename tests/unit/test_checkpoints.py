@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import (
+from tasks.checkpoints import best, last_good, list_checkpoints, prune, seal
+from trainyard.contract.checkpoint_manifest import (
     MANIFEST_NAME,
     CheckpointDamaged,
     Manifest,
     verify,
 )
-from tasks.checkpoints import best, last_good, list_checkpoints, prune, seal
 
 
 def make_checkpoint(

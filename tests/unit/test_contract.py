@@ -12,18 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from backend_bridge.contract import (
-    AnyEvent,
-    ContractError,
-    Metric,
-    RequestInvalid,
-    StartRequest,
-    TrainingRequest,
-    attempt_id,
-    parse_attempt_id,
-)
-from backend_bridge.request_parser import parse_request
 from tests.support.requests import request_body, start_request
+from trainyard.contract.events import AnyEvent, Metric
+from trainyard.contract.names import ContractError, attempt_id, parse_attempt_id
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid, StartRequest, TrainingRequest
 
 SAMPLES = Path(__file__).parents[2].parent / "shared/contract/requests"
 

@@ -9,12 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.contract import (
-    RequestInvalid,
-    TrainingRequest,
-)
-from backend_bridge.request_parser import parse_request
 from tests.support.requests import TOKEN, request_body, start_request
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid, TrainingRequest
 
 
 def test_the_token_is_kept_nowhere_but_in_its_field() -> None:

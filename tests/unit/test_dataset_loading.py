@@ -10,7 +10,6 @@ from pathlib import Path
 import datasets
 import pytest
 
-from backend_bridge.contract import DataConfig
 from tasks.datasets.format import RowProblem, format_row
 from tasks.datasets.parts import open_parts
 from tasks.datasets.prepare import shape_of
@@ -19,6 +18,7 @@ from tasks.datasets.split import SplitPlan, split_rows
 from tasks.datasets.training_rows import store_rows
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.data_files import write
+from trainyard.contract.config import DataConfig
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import JobConfig
 from tasks import loading, models
 from tasks.adaptation import Context
 from tasks.errors import ModelError
 from tasks.loading import Folders
 from tasks.machine import Machine
 from tasks.training_arguments import Arguments, build_arguments
+from trainyard.contract.config import JobConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
 GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.request_parser import parse_request
 from tests.support.requests import request_body, start_request
+from trainyard.contract.parser import parse_request
 
 
 @pytest.mark.parametrize(

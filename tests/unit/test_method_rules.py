@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 from backend_bridge.admit import Admission
-from backend_bridge.contract import JobConfig, RequestInvalid
-from backend_bridge.method_rules import method_problems
-from backend_bridge.request_parser import parse_request
+from trainyard.contract.config import JobConfig
+from trainyard.contract.method_rules import method_problems
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid
 
 REWARDED = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}
 QLORA = {"use_lora": True, "quantization": {"load_in_4bit": True}}

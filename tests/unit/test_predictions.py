@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import PREDICTION_CHARACTERS_MAX, Event, Prediction
 from tasks import predictions
 from tasks.predictions import Predictions
+from trainyard.contract.events import Event, Prediction
+from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
 
 class Said:

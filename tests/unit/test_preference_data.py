@@ -13,7 +13,6 @@ import pandas
 import pytest
 from transformers import AutoTokenizer
 
-from backend_bridge.contract import DataConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, RowProblem
 from tasks.datasets.parts import open_parts
 from tasks.datasets.preference import format_preference, recognise_preference
@@ -23,6 +22,7 @@ from tasks.datasets.tokenise_preference import tokenise_preferences
 from tasks.datasets.training_rows import store_rows
 from tasks.errors import DatasetError
 from tests.support.models import make_tiny_model
+from trainyard.contract.config import DataConfig
 
 
 def user(text: str) -> dict[str, str]:

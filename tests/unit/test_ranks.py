@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from backend_bridge.contract import JobConfig, RequestInvalid, TrainingConfig
-from backend_bridge.request_parser import parse_request
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError, Paused, Stopped
 from tasks.rank_channel import RankChannel
@@ -18,6 +16,9 @@ from tasks.rank_launch import check_room
 from tasks.rank_output import RankOutput
 from tasks.ranks import ALONE, Ranks
 from tasks.runner import use_one_gpu
+from trainyard.contract.config import JobConfig, TrainingConfig
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid
 
 
 def training(distributed: Any) -> Any:

@@ -10,10 +10,10 @@ from typing import Any
 import datasets
 import pytest
 
-from backend_bridge.contract import JobConfig
 from tasks.datasets.locate import Limits, Located
 from tasks.datasets.prepare import ReadData, read_data
 from tasks.datasets.report import Report
+from trainyard.contract.config import JobConfig
 
 TRAIN = [{"text": f"train {n}"} for n in range(20)]
 HELD_BACK = [{"text": f"held back {n}"} for n in range(7)]

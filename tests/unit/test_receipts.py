@@ -9,9 +9,9 @@ import numpy
 import pytest
 import torch
 
-from backend_bridge.contract import Receipt
 from tasks.errors import ResumeMismatch
 from tasks.receipts import compare, optimizer_sha256, rng_sha256
+from trainyard.contract.events import Receipt
 
 
 def trained(seed: int = 0) -> torch.optim.Optimizer:

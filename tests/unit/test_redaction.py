@@ -8,13 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.contract import (
-    PREDICTION_CHARACTERS_MAX,
-    ErrorKind,
-    ErrorReport,
-    Frame,
-    Prediction,
-)
 from backend_bridge.redaction import (
     KNOWN_CHARACTERS_MIN,
     MASK,
@@ -24,6 +17,9 @@ from backend_bridge.redaction import (
     secrets_in,
 )
 from backend_bridge.settings import read_settings
+from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
+from trainyard.contract.events import Prediction
+from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
 KNOWN = "s3cr3t/V4lue+of=the job"
 HF = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"

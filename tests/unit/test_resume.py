@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.checkpoint_manifest import Manifest
-from backend_bridge.contract import JobConfig, TrainingSpec
 from tasks.checkpoints import PARTIAL_DIR_NAME, last_good, list_checkpoints, prune, seal
 from tasks.checkpoints import publish as publish_checkpoint
 from tasks.errors import ConfigurationError
 from tasks.resume import Start, check_fits, choose_start, fingerprint, settle
+from trainyard.contract.checkpoint_manifest import Manifest
+from trainyard.contract.config import JobConfig
+from trainyard.contract.events import TrainingSpec
 
 
 def write(job_dir: Path, step: int, attempt: int = 1, job_id: str = "j", text: str = "") -> Path:

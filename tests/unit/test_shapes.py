@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from backend_bridge.contract import DataConfig
 from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, EmptyRow, RowProblem, format_row
 from tasks.datasets.parts import open_parts
 from tasks.datasets.preference import recognise_preference
@@ -28,6 +27,7 @@ from tasks.datasets.tokenise import tokenise
 from tasks.datasets.training_rows import ROW_SCHEMA, store_rows
 from tasks.errors import DatasetError
 from tests.support.models import make_tiny_model
+from trainyard.contract.config import DataConfig
 
 
 @pytest.fixture(scope="module")

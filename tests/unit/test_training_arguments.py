@@ -11,7 +11,6 @@ import pytest
 from pydantic import BaseModel
 from trl import SFTConfig
 
-from backend_bridge.contract import JobConfig
 from tasks.adaptation import Context
 from tasks.errors import ConfigurationError
 from tasks.machine import Machine
@@ -23,6 +22,7 @@ from tasks.training_arguments import (
     choose_max_length,
 )
 from tests.support.documents import PAGE, training_settings
+from trainyard.contract.config import JobConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
 GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")

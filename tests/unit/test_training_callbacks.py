@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.contract import Divergence, Event, Metric
 from tasks.channel import Channel
 from tasks.control import Control
 from tasks.errors import Diverged, Paused, Stopped
 from tasks.gpu_figures import GpuFigures, device_handle
 from tasks.reporter import Reporter, perplexity
+from trainyard.contract.events import Divergence, Event, Metric
 
 
 class RecordingChannel:

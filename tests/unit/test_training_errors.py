@@ -11,7 +11,6 @@ import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors import SafetensorError
 
-from backend_bridge.contract import ErrorKind
 from tasks.errors import (
     ConfigurationError,
     DatasetError,
@@ -21,6 +20,7 @@ from tasks.errors import (
     ModelNotFound,
     report,
 )
+from trainyard.contract.errors import ErrorKind
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from backend_bridge.contract import StartRequest
+from trainyard.contract.request import StartRequest
 
 Path = tuple[str, ...]
 _SIMILAR = 0.7

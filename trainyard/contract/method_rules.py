@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backend_bridge.contract import FieldProblem, JobConfig
+from trainyard.contract.config import JobConfig
+from trainyard.contract.request import FieldProblem
 
 
 def method_problems(config: JobConfig, *, gpu: bool | None) -> list[FieldProblem]:

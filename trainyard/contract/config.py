@@ -1,0 +1,246 @@
+"""Configuration of a job: the sections of a request's ``config``, their bounds and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+NOT_BOOL = BeforeValidator(_refuse_bool)
+"""Stands last: what stands after it would be missing in the JSON schema."""
+Count = Annotated[int, Field(ge=1, le=1_000_000_000), NOT_BOOL]
+BatchSize = Annotated[int, Field(ge=1, le=65_536), NOT_BOOL]
+NonNegativeInt = Annotated[int, Field(ge=0), NOT_BOOL]
+NonNegativeFloat = Annotated[float, Field(ge=0), NOT_BOOL]
+Fraction = Annotated[float, Field(ge=0, le=1), NOT_BOOL]
+Strategy = Literal["no", "steps", "epoch"]
+
+
+class Section(BaseModel):
+    """Base of the parts of a request: fields that are not known are kept as extras."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """``config.model``."""
+
+    name: Annotated[str, Field(min_length=1)]
+    trust_remote_code: bool = False
+    torch_dtype: str | None = None
+    device_map: Any = None
+    attn_implementation: str | None = None
+    revision: str | None = None
+
+
+class TokenizerConfig(Section):
+    """``config.tokenizer``; the model's own where ``name`` is absent."""
+
+    name: str | None = None
+    trust_remote_code: bool = False
+    padding_side: Literal["left", "right"] | None = None
+    add_eos_token: bool | None = None
+
+
+class LoraConfig(Section):
+    """``config.lora``; the user interface's ``training.lora_*`` ends here too."""
+
+    r: Count = 16
+    alpha: Annotated[float, Field(gt=0), NOT_BOOL] = 32
+    dropout: Fraction = 0.05
+    target_modules: list[str] | str | None = None
+    bias: Literal["none", "all", "lora_only"] = "none"
+    task_type: str = "CAUSAL_LM"
+
+
+class DistributedConfig(Section):
+    """``config.training.distributed``: one training in several processes of one slot.
+
+    Each process has its own GPU (on a machine without one: a share of the cores) and takes its own
+    micro-batch: the effective batch is ``batch_size * gradient_accumulation_steps * processes``.
+    With ``ddp`` each holds the whole model; with ``fsdp`` a share of it, its gradients and the
+    optimizer's state.
+    """
+
+    processes: Annotated[int, Field(ge=1, le=64), NOT_BOOL] = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+
+    @field_validator("strategy")
+    @classmethod
+    def _something_to_share(cls, value: str, info: ValidationInfo) -> str:
+        if value == "fsdp" and info.data.get("processes") == 1:
+            raise ValueError("fsdp shares a model between processes: send 'processes' of 2 or more")
+        return value
+
+
+Reward = Literal["answer", "format", "brevity"]
+
+
+class RlhfConfig(Section):
+    """``config.training.rlhf``: what the method ``rlhf`` learns from.
+
+    Answers are sampled from the model and scored: by a reward model (one that gives a text one
+    number), by built-in functions, or by both, which are added up.
+    """
+
+    algorithm: Literal["rloo", "grpo"] = "rloo"
+    reward_model: Annotated[str, Field(min_length=1)] | None = None
+    reward_functions: list[Reward] = []
+    num_generations: Annotated[int, Field(ge=2, le=1024), NOT_BOOL] = 4
+    max_completion_length: Annotated[int, Field(ge=1), NOT_BOOL] = 256
+    temperature: Annotated[float, Field(gt=0, le=10), NOT_BOOL] = 1.0
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _no_ppo(cls, value: Any) -> Any:
+        if value == "ppo":
+            raise ValueError("the installed TRL has no PPO any more: send 'rloo' or 'grpo'")
+        return value
+
+
+class TrainingConfig(Section):
+    """``config.training`` in the normalised spelling."""
+
+    method: Literal["sft", "dpo", "orpo", "cpt", "rlhf"] = "sft"
+    num_epochs: Annotated[float, Field(gt=0, le=10_000), NOT_BOOL] = 3
+    max_steps: Count | None = None
+    learning_rate: Annotated[float, Field(gt=0), NOT_BOOL] = 2e-5
+    batch_size: BatchSize = 4
+    eval_batch_size: BatchSize | None = None
+    gradient_accumulation_steps: BatchSize = 1
+    warmup_steps: NonNegativeInt = 0
+    warmup_ratio: Fraction = 0.0
+    lr_scheduler_type: str = "linear"
+    optim: str | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: NonNegativeFloat = 1.0
+    bf16: bool | None = None
+    fp16: bool | None = None
+    gradient_checkpointing: bool | None = None
+    torch_compile: bool = False
+    max_length: Annotated[int, Field(ge=8), NOT_BOOL] | None = None
+    max_prompt_length: Count | None = None
+    packing: bool | None = None
+    completion_only_loss: bool | None = None
+    group_by_length: bool = False
+    beta: Annotated[float, Field(gt=0), NOT_BOOL] | None = None
+    use_lora: bool = False
+    quantization: dict[str, Any] | None = None
+    logging_steps: Count = 10
+    eval_strategy: Strategy | None = None
+    eval_steps: Count | None = None
+    save_strategy: Strategy | None = None
+    save_steps: Count | None = None
+    save_total_limit: Count | None = None
+    metric_for_best_model: str | None = None
+    dataloader_num_workers: NonNegativeInt | None = None
+    dataloader_prefetch_factor: Count | None = None
+    dataloader_pin_memory: bool | None = None
+    pretokenize: bool | None = None
+    stop_on_nan: bool = True
+    distributed: DistributedConfig | None = None
+    rlhf: RlhfConfig | None = None
+    retry_out_of_memory: bool = True
+    early_stopping_patience: Count | None = None
+    epochs_without_improvement: Count | None = None
+    load_best_model_at_end: bool = False
+    merge_adapter: bool = False
+    report_to: list[str] | str | None = None
+
+    @property
+    def answer_length(self) -> int:
+        """Tokens that an answer of the method rlhf may have."""
+        return (self.rlhf or RlhfConfig()).max_completion_length
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together."""
+        return self.distributed.processes if self.distributed else 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a share of the model (FSDP)."""
+        return self.distributed is not None and self.distributed.strategy == "fsdp"
+
+    @field_validator("distributed")
+    @classmethod
+    def _what_can_be_sharded(
+        cls, value: DistributedConfig | None, info: ValidationInfo
+    ) -> DistributedConfig | None:
+        if value is None or value.strategy != "fsdp":
+            return value
+        if info.data.get("method") == "rlhf":
+            raise ValueError("rlhf samples answers, which fsdp does not: send strategy 'ddp'")
+        if any((info.data.get("quantization") or {}).values()):
+            raise ValueError("fsdp shares no quantised model: send strategy 'ddp'")
+        return value
+
+    @field_validator("eval_strategy", "save_strategy", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: Any) -> Any:
+        return "no" if value is False else value
+
+
+class DataConfig(Section):
+    """``config.data``."""
+
+    strategy: str | None = None
+    generation_type: str | None = None
+    dataset_format: str | None = None
+    text_field: str | None = None
+    columns: dict[str, str] | None = None
+    max_samples: Count | None = None
+    train_split: Annotated[float, Field(gt=0, le=1), NOT_BOOL] | None = None
+    eval_split: Annotated[float, Field(ge=0, lt=1), NOT_BOOL] | None = None
+    skip_bad_rows: bool = False
+
+
+class EvaluationConfig(Section):
+    """``config.evaluation``."""
+
+    metrics: list[str] | None = None
+    eval_steps: Count | None = None
+
+
+class PredictionsConfig(Section):
+    """``config.predictions``: what the model says to a few fixed prompts, at each eval.
+
+    Without ``prompts``, those of the first ``count`` eval rows.
+    """
+
+    enabled: bool = True
+    prompts: Annotated[list[str], Field(max_length=20)] | None = None
+    count: Annotated[int, Field(ge=1, le=20), NOT_BOOL] = 3
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096), NOT_BOOL] = 64
+
+
+class JobConfig(Section):
+    """``config`` of a request."""
+
+    model: ModelConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    lora: LoraConfig | None = None
+    data: DataConfig = DataConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tensorboard: dict[str, Any] | None = None
+    predictions: PredictionsConfig | None = None
+    provider: Any = None
+    tools: Any = None
+    seed: Annotated[int, Field(ge=0, lt=2**32), NOT_BOOL] = 42
+    dataset_path: str | None = None
+    output_dir: str | None = None

@@ -1,0 +1,176 @@
+"""Events of a training process, and what its supervisor sends it: one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainyard.contract.errors import ErrorReport
+from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+
+
+class Event(BaseModel):
+    """Base of what a training process reports to its supervisor, one JSON object a line."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Phase(Event):
+    """A phase of the attempt has ended (``imports``, ``load_model``, ``train``, ...)."""
+
+    event: Literal["phase"] = "phase"
+    name: str
+    seconds: float
+
+
+class Progress(Event):
+    """Where the training stands; sent at most a few times a second, and during a long eval too.
+
+    ``activity`` tells what the time since the last one went into.
+    """
+
+    event: Literal["progress"] = "progress"
+    step: int
+    total_steps: int
+    epoch: float
+    total_epochs: float
+    remaining_seconds: float | None = None
+    activity: Literal["train", "evaluate", "checkpoint", "save_model"] = "train"
+
+
+class Metric(Event):
+    """One metric point, with the field names of ``PUT /metrics``.
+
+    ``step`` counts optimizer steps from 1. A value that is not finite is left out.
+    Perplexities are exp(loss). Rates count since the attempt's first step; tokens are real
+    ones, without padding.
+    """
+
+    event: Literal["metric"] = "metric"
+    step: Annotated[int, Field(ge=1)]
+    epoch: float
+    train_loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    train_perplexity: float | None = None
+    perplexity: float | None = None
+    eval_perplexity: float | None = None
+    samples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    gpu_memory_allocated_gb: float | None = None
+    gpu_memory_reserved_gb: float | None = None
+    gpu_utilization_percent: float | None = None
+
+    def to_backend(self) -> dict[str, Any]:
+        """Body of ``PUT /metrics``: known values only, ``epoch`` as the int it asks for."""
+        point = self.model_dump(exclude={"event"}, exclude_none=True)
+        point["epoch"] = int(self.epoch)
+        return point
+
+
+class Checkpoint(Event):
+    """A checkpoint was written and verified. ``path`` is relative to the job folder."""
+
+    event: Literal["checkpoint"] = "checkpoint"
+    path: str
+    step: int
+    epoch: float
+    size_bytes: int
+    train_loss: float | None = None
+    eval_loss: float | None = None
+    is_best: bool = False
+
+
+class Prediction(Event):
+    """What the model says to one of the job's prompts, at the eval of ``step``.
+
+    ``cut`` where a text was longer than PREDICTION_CHARACTERS_MAX: its beginning is here.
+    """
+
+    event: Literal["prediction"] = "prediction"
+    step: Annotated[int, Field(ge=0)]
+    prompt: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+    prediction: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+    cut: bool = False
+
+
+class Held(Event):
+    """The training stands still at a step boundary, as asked, and writes nothing."""
+
+    event: Literal["held"] = "held"
+    step: int
+
+
+class Receipt(Event):
+    """What a resume went on from, to be compared with what the pause left.
+
+    Hashes are SHA-256 in hex; ``data_position`` counts the micro-batches of the epoch that were
+    consumed. ``warm`` where the process was parked meanwhile.
+    """
+
+    event: Literal["receipt"] = "receipt"
+    when: Literal["paused", "resumed"]
+    step: int
+    epoch: float
+    learning_rate: float
+    optimizer_sha256: str
+    rng_sha256: str
+    data_position: int
+    warm: bool = False
+
+
+class Divergence(Event):
+    """A logged number is not finite any more. ``value`` is "nan", "inf" or "-inf"."""
+
+    event: Literal["divergence"] = "divergence"
+    step: int
+    name: str
+    value: Annotated[str, Field(pattern="^(nan|-?inf)$")]
+
+
+class Outcome(Event):
+    """The attempt's end, the last event of a training process.
+
+    ``result`` (only where completed) holds ``model_dir`` (relative to the job folder) and
+    the figures of the summary.
+    """
+
+    event: Literal["outcome"] = "outcome"
+    outcome: Literal["completed", "paused", "cancelled", "failed"]
+    error: ErrorReport | None = None
+    result: dict[str, Any] = {}
+
+
+AnyEvent = Annotated[
+    Phase | Progress | Metric | Checkpoint | Prediction | Held | Receipt | Divergence | Outcome,
+    Field(discriminator="event"),
+]
+
+
+class TrainingSpec(BaseModel):
+    """First line that a supervisor sends to its training process. Holds no secret.
+
+    The request itself lies in ``{job_dir}/request.json``. ``resume_from`` names the checkpoint
+    to go on from (relative to the job folder); the last good one, or the start, where None.
+    """
+
+    job_id: str
+    attempt: int
+    slot: str
+    job_dir: str
+    resume_from: str | None = None
+    from_start: bool = False
+    cache_dir: str
+    dataset_roots: list[str]
+    model_roots: list[str]
+    allow_remote_code: bool = False
+    max_download_gb: float = 50
+    allow_private_urls: bool = False
+
+
+class Command(BaseModel):
+    """What a supervisor asks of its running training, one JSON object a line."""
+
+    command: Literal["cancel", "pause", "hold", "continue"]

@@ -1,0 +1,69 @@
+"""Names of the contract: job ids, states, queues, streams.
+
+Whatever both sides of a process boundary call by name stands here once."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Literal
+
+JOB_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
+JOB_ID_RULE = "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts with no dot"
+LOG_LINES_PER_BATCH = 100
+"""Lines in one log entry of the event stream, and so in one POST to the backend."""
+
+PREDICTION_CHARACTERS_MAX = 2000
+"""Of a prompt, and of what the model says to it, no more goes into the event stream."""
+
+PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
+"""Priorities of a request: 0 runs first."""
+
+TASK_TRAIN = "tasks.train"
+QUEUE_GPU = "gpu"
+TASK_SUBMIT = "tasks.submit"
+QUEUE_REQUESTS = "requests"
+"""Where a Celery client asks for something; see ``celery_requests``."""
+
+
+class ContractError(ValueError):
+    """Base of the errors that the contract raises."""
+
+
+class JobStatus(StrEnum):
+    """State of a job in the job store."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+TERMINAL = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
+"""States that a job does not leave by itself."""
+
+OCCUPYING = frozenset({JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING})
+"""States in which a job may hold a slot."""
+
+BackendStatus = Literal["running", "completed", "failed", "cancelled", "paused"]
+"""What the backend takes in ``PATCH /status``; it knows no ``queued``."""
+
+
+def attempt_id(job_id: str, attempt: int) -> str:
+    """Name of one run of a job; also its Celery task id."""
+    return f"{job_id}:{attempt}"
+
+
+def parse_attempt_id(value: str) -> tuple[str, int]:
+    """Split ``{job_id}:{attempt}``; raises ContractError where it is not one."""
+    job_id, _, number = value.rpartition(":")
+    if not re.fullmatch(JOB_ID_PATTERN, job_id) or not re.fullmatch("[1-9][0-9]{0,8}", number):
+        raise ContractError(f"not an attempt id: {value[:200]!r}")
+    return job_id, int(number)
+
+
+REQUESTS, REPLIES, REJECTED = "training:requests", "training:replies", "training:rejected"

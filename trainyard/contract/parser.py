@@ -1,0 +1,95 @@
+"""Reads a start request in any of its spellings into the contract's models.
+
+Whatever comes in, :func:`parse_request` returns a StartRequest or raises RequestInvalid with every
+wrong field, as the caller spelled it. No secret passes into what is stored or said.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainyard.contract.config import LoraConfig
+from trainyard.contract.names import JOB_ID_RULE
+from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
+from trainyard.contract.secret_fields import VISIBLE_ASCII, Copier, own_secrets
+from trainyard.contract.spellings import SPELLINGS, Normaliser, dotted
+from trainyard.contract.suggestions import ignored_fields
+
+PROBLEMS_MAX = 100
+
+
+def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[str, ...]]) -> Any:
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        loc = tuple(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "model_type":
+            message = "should be an object"
+        if loc[:3] == ("config", "lora", "target_modules"):
+            loc, message = loc[:3], "should be a name or a list of names"
+        if loc[:1] == ("config",) and loc[1:3] in spelled:
+            loc = ("config", *spelled[loc[1:3]], *loc[3:])
+        if loc == ("execution_id",):
+            message = JOB_ID_RULE
+        elif loc == ("job_token",):
+            message = "required: without it no report of this job could reach the backend"
+        yield FieldProblem(path=dotted(loc), message=message[:1].lower() + message[1:])
+
+
+def _distinct(problems: list[FieldProblem]) -> list[FieldProblem]:
+    """The first problem of each field, and no more of them than a person can read."""
+    distinct = list({p.path: p for p in reversed(problems)}.values())[::-1]
+    if len(distinct) > PROBLEMS_MAX:
+        more = f"{len(distinct) - PROBLEMS_MAX} more fields are wrong"
+        distinct[PROBLEMS_MAX:] = [FieldProblem(path="body", message=more)]
+    return distinct
+
+
+def parse_request(body: Any) -> StartRequest:
+    """Read a start request in any of its spellings.
+
+    ``body`` is the decoded JSON of ``POST /api/training/execute``; it is not changed. Where it
+    names no ``execution_id``, one is made. Raises RequestInvalid with every wrong field.
+    """
+    if not isinstance(body, Mapping):
+        raise RequestInvalid([FieldProblem(path="body", message="should be a JSON object")])
+    copier = Copier(own_secrets(body))
+    raw = copier.copy(body)
+    raw.setdefault("config", None)
+    normaliser = Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
+    normaliser.run()
+    raw["ignored"], raw["notes"] = [], []
+    if raw.get("execution_id") is None:
+        raw["execution_id"] = f"job-{secrets.token_hex(8)}"
+    if raw.get("dataset_path") is None:
+        raw["dataset_path"] = ""
+
+    problems = [*copier.problems, *normaliser.problems]
+    request = None
+    try:
+        request = StartRequest.model_validate(raw)
+    except ValidationError as error:
+        problems.extend(_problems(error, normaliser.spelled))
+    token = raw.get("job_token")
+    if isinstance(token, str) and not re.fullmatch(VISIBLE_ASCII, token):
+        message = "should be visible ASCII, without spaces" if token else "should not be empty"
+        problems.append(FieldProblem(path="job_token", message=message))
+    inner_path = raw["config"].get("dataset_path") if isinstance(raw["config"], dict) else None
+    if not raw["dataset_path"] and not raw.get("dataset_content") and not inner_path:
+        problems.append(
+            FieldProblem(path="dataset_path", message="required where there is no dataset_content")
+        )
+    if problems or request is None:
+        raise RequestInvalid(_distinct(problems))
+
+    request.ignored = ignored_fields(request, [given for given, _ in SPELLINGS]) + copier.dropped
+    request.notes = normaliser.notes
+    if not request.dataset_path and not request.dataset_content:
+        request.dataset_path = inner_path or ""
+    if request.config.lora is None and request.config.training.use_lora:
+        request.config.lora = LoraConfig()
+    return request

@@ -1,0 +1,60 @@
+"""Start request: what a job is to do, normalised, with and without its secrets.
+
+Exceptions:
+
+    ContractError (ValueError)
+     └ RequestInvalid       a request with one or more wrong fields, all named at once
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, SecretStr
+
+from trainyard.contract.config import NOT_BOOL, JobConfig, Section
+from trainyard.contract.names import JOB_ID_PATTERN, PRIORITY_DEFAULT, PRIORITY_LAST, ContractError
+
+
+class FieldProblem(BaseModel):
+    """One wrong field: its path as the caller spelled it, and what is wrong with it."""
+
+    path: str
+    message: str
+
+
+class RequestInvalid(ContractError):
+    """A request was refused; ``problems`` names every wrong field."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
+
+
+class TrainingRequest(Section):
+    """What a job is to do: a start request, normalised and without its secrets.
+
+    ``ignored`` names the fields that mean nothing to us, ``notes`` says where two spellings of
+    one setting differed and which won.
+    """
+
+    config: JobConfig
+    dataset_path: str = ""
+    dataset_content: str | None = None
+    execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+    name: str | None = None
+    user_id: str | None = None
+    priority: Annotated[int, Field(ge=0, le=PRIORITY_LAST), NOT_BOOL] = PRIORITY_DEFAULT
+    ignored: list[str] = Field(default=[])
+    notes: list[str] = Field(default=[])
+
+
+class StartRequest(TrainingRequest):
+    """Body of ``POST /api/training/execute``, made by ``parser.parse_request``."""
+
+    job_token: Annotated[SecretStr, Field(exclude=True)]
+    access_token: Annotated[SecretStr | None, Field(exclude=True)] = None
+
+    def without_secrets(self) -> dict[str, Any]:
+        """The TrainingRequest as it lies in the job store and the job folder."""
+        return self.model_dump(mode="json")
