@@ -7,8 +7,8 @@ store's lease brings back.
 
 from __future__ import annotations
 
-from backend_bridge.settings import settings
 from trainyard.contract.names import PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.settings import settings
 
 broker_url = settings().redis_location
 broker_connection_retry_on_startup = True  # the worker may be up before Redis is

@@ -10,8 +10,8 @@ from flower.events import EventsState
 from tornado.options import options
 
 from backend_bridge.loopback import is_loopback
-from backend_bridge.redaction import Redactor
-from backend_bridge.settings import SettingsError, settings
+from trainyard.redaction import Redactor
+from trainyard.settings import SettingsError, settings
 
 try:
     current = settings()

@@ -17,8 +17,8 @@ from backend_bridge.job_files import JobFiles
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
-from backend_bridge.settings import Settings
 from backend_bridge.slots import SlotRegistry, any_gpu, slot_count
+from trainyard.settings import Settings
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""

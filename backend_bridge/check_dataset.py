@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from backend_bridge.child_process import python_module
-from backend_bridge.home import make_folder
-from backend_bridge.settings import SettingsError, settings
+from trainyard.child_process import python_module
+from trainyard.home import make_folder
+from trainyard.settings import SettingsError, settings
 
 EXIT_NOT_USABLE = 2
 EXIT_INTERRUPTED = 130

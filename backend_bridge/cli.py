@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.check_dataset import check_dataset
 from backend_bridge.cli_admin import completion, doctor, prune, selftest
 from backend_bridge.cli_common import (
@@ -26,7 +25,8 @@ from backend_bridge.cli_common import (
     job_id_argument,
 )
 from backend_bridge.cli_submit import ENDED, submit, watch
-from backend_bridge.settings import SettingsError
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.settings import SettingsError
 
 FOLLOW_EVERY_S = 0.5
 FOLLOW_OVERLAP = 1000

@@ -9,7 +9,7 @@ import sys
 import click
 
 from backend_bridge.cli_common import EXIT_REFUSED, as_json_option, echo_json, settings
-from backend_bridge.settings import RETENTION_DAYS_MAX
+from trainyard.settings import RETENTION_DAYS_MAX
 
 
 def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from backend_bridge.bridge_client import BridgeClient, BridgeError
-from backend_bridge.settings import SettingsError, settings
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.settings import SettingsError, settings
 
 EXIT_REFUSED, EXIT_SETTINGS = 1, 2
 EXIT_CODES = """\b

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from backend_bridge.bridge_client import BridgeClient
 from backend_bridge.cli_common import as_json_option, client, echo_json, settings
+from trainyard.client import BridgeClient
 
 FOLLOW_EVERY_S = 0.5
 ENDED = ("completed", "failed", "cancelled")

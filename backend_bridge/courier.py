@@ -23,7 +23,6 @@ from backend_bridge.admit import Admission
 from backend_bridge.consumer import StreamConsumer
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
-from backend_bridge.home import home_id
 from backend_bridge.job_control import JobControl
 from backend_bridge.job_files import JobFiles
 from backend_bridge.job_record import Job
@@ -32,9 +31,10 @@ from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
 from backend_bridge.redis_connection import connect
 from backend_bridge.retention import Retention
-from backend_bridge.settings import Settings, SettingsError, settings
 from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
 from backend_bridge.unsent import send_unsent
+from trainyard.home import home_id
+from trainyard.settings import Settings, SettingsError, settings
 
 log = logging.getLogger(__name__)
 

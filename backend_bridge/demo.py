@@ -18,9 +18,7 @@ import requests
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.demo_view import summary
-from backend_bridge.home import make_folder
 from backend_bridge.own_backend import create_row
 from backend_bridge.private_yard import (
     EXAMPLES,
@@ -33,7 +31,9 @@ from backend_bridge.private_yard import (
 from backend_bridge.progress_view import ProgressView
 from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import PortTaken, ServiceDied, Services
-from backend_bridge.settings import settings
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.home import make_folder
+from trainyard.settings import settings
 
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0

@@ -24,8 +24,8 @@ from redis.exceptions import RedisError
 
 from backend_bridge.delivery_report import delivery_report
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
-from backend_bridge.settings import Settings, SettingsError
 from backend_bridge.slots import SlotRegistry
+from trainyard.settings import Settings, SettingsError
 
 CLOCK_SKEW_S = 2.0
 LAG_S = 60.0

@@ -26,11 +26,11 @@ from pydantic import SecretStr
 from redis import Redis
 
 from backend_bridge.job_record import Job
-from backend_bridge.log_lines import stamp
-from backend_bridge.settings import Settings
 from trainyard.contract.errors import ERROR_HINTS, AttemptError, ErrorKind, ErrorReport
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
 from trainyard.contract.request import StartRequest
+from trainyard.log_lines import stamp
+from trainyard.settings import Settings
 
 _LUA = Path(__file__).parent / "lua"
 ATTEMPT_ERRORS_KEPT = 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from backend_bridge.settings import Settings
+from trainyard.settings import Settings
 
 TIMEOUT_S = 10
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from backend_bridge.services import Ports, free_ports
-from backend_bridge.settings import settings
+from trainyard.settings import settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

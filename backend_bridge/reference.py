@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backend_bridge import cli_reference, error_kinds, event_reference, metrics_reference
 from backend_bridge.server import make_app
-from backend_bridge.settings import read_settings
+from trainyard.settings import read_settings
 
 ROOT = Path(__file__).parents[1]
 

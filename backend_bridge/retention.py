@@ -19,9 +19,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from backend_bridge.cache_entries import last_used, prune_entries, remove
-from backend_bridge.settings import Settings
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.names import REJECTED, REPLIES, TERMINAL
+from trainyard.settings import Settings
 
 EVERY_S = 3600.0
 DAY_S = 24 * 3600.0

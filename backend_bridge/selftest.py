@@ -22,7 +22,6 @@ from typing import Any
 import psutil
 import requests
 
-from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.own_backend import create_row
 from backend_bridge.private_yard import (
     api_key,
@@ -31,7 +30,8 @@ from backend_bridge.private_yard import (
     run_example,
 )
 from backend_bridge.services import Services
-from backend_bridge.settings import settings
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.settings import settings
 
 STEPS, SAVE_EVERY = 60, 10
 ROWS = 240

@@ -26,7 +26,6 @@ from swagger_ui_bundle import swagger_ui_path
 
 from backend_bridge import openapi
 from backend_bridge.bridge import Bridge
-from backend_bridge.child_process import ChildProcess, python_module
 from backend_bridge.control_routes import add_control
 from backend_bridge.error_answers import add_error_answers
 from backend_bridge.file_routes import add_files
@@ -36,7 +35,8 @@ from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add
 from backend_bridge.key_guard import KeyGuard
 from backend_bridge.loopback import is_loopback
 from backend_bridge.redis_connection import UnsuitableRedis, check, connect
-from backend_bridge.settings import Settings, SettingsError, settings
+from trainyard.child_process import ChildProcess, python_module
+from trainyard.settings import Settings, SettingsError, settings
 
 COURIER_STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.settings import Settings
+from trainyard.settings import Settings
 
 ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from backend_bridge.log_lines import clean
+from trainyard.log_lines import clean
 
 PIPE_COLUMNS = 400
 _COLOURS = {

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore, StoredEvent
-from backend_bridge.log_lines import stamp
 from trainyard.contract.events import Metric
 from trainyard.contract.names import LOG_LINES_PER_BATCH, OCCUPYING
+from trainyard.log_lines import stamp
 
 TRAIN_LOG = "train.log"
 METRICS = "metrics.jsonl"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, check_free
-from backend_bridge.settings import Settings, settings
+from trainyard.settings import Settings, settings
 
 CHECK_EVERY_S = 0.5
 

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from backend_bridge.redaction import Redactor
 from benchmarks.measure import Measure, Target
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
+from trainyard.redaction import Redactor
 from worker.job_folder import open_records
 from worker.log_handler import BatchingLogHandler
 from worker.output_lines import LineSplitter

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.checkpoints import PICKLED_ARGUMENTS_NAME, sync
+from tasks.checkpoints import PICKLED_ARGUMENTS_NAME
 from tasks.disk import full_disk
+from trainyard.durable_files import sync
 
 MODEL_DIR_NAME = "model"
 MERGED_DIR_NAME = "merged"

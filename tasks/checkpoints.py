@@ -34,6 +34,7 @@ from trainyard.contract.checkpoint_manifest import (
     sha256_of,
     verify,
 )
+from trainyard.durable_files import sync, write_durably
 
 BRANCH_NAME = "branch.json"
 PARTIAL_DIR_NAME = ".partial"
@@ -198,26 +199,6 @@ def _oldest_first(checkpoints_dir: Path) -> list[Path]:
         return (branch.holds(path.name, manifest), manifest.attempt)
 
     return sorted(list_checkpoints(checkpoints_dir), key=age)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write ``content`` so that after a crash ``path`` holds all of it or what it held before."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import Ignore
 
-from backend_bridge.settings import settings
 from trainyard.contract.names import TASK_TRAIN
+from trainyard.settings import settings
 from worker.attempt_end import AttemptFailed
 from worker.signals import claimed
 from worker.slot import job_store, slot, take_out_of_service

@@ -18,9 +18,9 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.control import control_command
 
 import worker.signals
-from backend_bridge.child_process import ChildProcess, python_module
-from backend_bridge.redaction import RedactedFormatter, redactor_of
-from backend_bridge.settings import settings, without_our_secrets
+from trainyard.child_process import ChildProcess, python_module
+from trainyard.redaction import RedactedFormatter, redactor_of
+from trainyard.settings import settings, without_our_secrets
 from worker.gpu import list_gpus
 from worker.slot import put_in_service, slot
 from worker.slot_host import SlotProcess

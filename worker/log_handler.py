@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from backend_bridge.log_lines import stamp_all
-from backend_bridge.redaction import Redactor
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.log_lines import stamp_all
+from trainyard.redaction import Redactor
 from worker.job_folder import Record
 
 BATCH_CHARACTERS_MAX = 250_000

@@ -23,8 +23,6 @@ from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
 from backend_bridge.job_record import Job
-from backend_bridge.redaction import redactor_of
-from backend_bridge.settings import settings
 from backend_bridge.unsent import send_unsent
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import (
@@ -34,6 +32,8 @@ from trainyard.contract.names import (
     attempt_id,
     parse_attempt_id,
 )
+from trainyard.redaction import redactor_of
+from trainyard.settings import settings
 from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_client import SlotUnavailable, release_parked, wait_gone

@@ -18,8 +18,6 @@ from pydantic import ValidationError
 
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore, Lease
-from backend_bridge.redaction import redactor_of
-from backend_bridge.settings import Settings
 from backend_bridge.unsent import find_unsent, sizes_of_records
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import (
@@ -35,6 +33,8 @@ from trainyard.contract.events import (
     TrainingSpec,
 )
 from trainyard.contract.names import JobStatus, attempt_id
+from trainyard.redaction import redactor_of
+from trainyard.settings import Settings
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.gpu_release import slot_gpu_use, wait_released

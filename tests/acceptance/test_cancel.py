@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery
 
-from backend_bridge.bridge_client import BridgeError
 from tests.support.stack import TERMINAL, Stack, wait_for
+from trainyard.client import BridgeError
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from backend_bridge.bridge_client import BridgeError
 from tests.support.compose import COMPOSE_CHECK, Compose
 from tests.support.stack import wait_for
+from trainyard.client import BridgeError
 
 pytestmark = [
     pytest.mark.compose,

@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from backend_bridge.child_process import ChildProcess, python_module
 from tests.support.stack import Stack, kill, wait_for
+from trainyard.child_process import ChildProcess, python_module
 
 pytestmark = pytest.mark.slow
 

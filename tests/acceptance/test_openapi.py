@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backend_bridge.bridge_client import BridgeClient, BridgeError
-from backend_bridge.child_process import ChildProcess, python_module
 from tests.support.dev_backend import DevBackend
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.stack import wait_for
+from trainyard.child_process import ChildProcess, python_module
+from trainyard.client import BridgeClient, BridgeError
 
 ROOT = Path(__file__).parents[2]
 BRIDGE_CONFIG = ROOT / "schemathesis.toml"

@@ -11,9 +11,9 @@ import pytest
 import requests
 from celery import Celery
 
-from backend_bridge.child_process import ChildProcess
 from tests.support.flower import PASSWORD, Flower, celery_command
 from tests.support.stack import Stack, wait_for
+from trainyard.child_process import ChildProcess
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backend_bridge.bridge_client import BridgeError
 from tests.support.stack import Stack, wait_for
+from trainyard.client import BridgeError
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 
 STEPS = 60

@@ -13,13 +13,13 @@ from fastapi.testclient import TestClient
 
 from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.server import make_app
-from backend_bridge.settings import read_settings, settings
 from tests.support.bridge import LINES, Running
 from tests.support.celery_app import bridge_celery
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
 from tests.support.training import Preloaded
 from trainyard.contract.events import Metric
+from trainyard.settings import read_settings, settings
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.settings import SettingsError
 from tests.support.bridge import Running, refusal
 from tests.support.redis_server import free_port
+from trainyard.settings import SettingsError
 
 KEY = "bridge-k3y"
 

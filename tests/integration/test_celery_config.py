@@ -17,12 +17,12 @@ from backend_bridge.job_control import JobControl
 from backend_bridge.job_files import JobFiles
 from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue, keys_of
-from backend_bridge.settings import read_settings
 from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
+from trainyard.settings import read_settings
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.child_process import python_module
 from backend_bridge.delivery_report import delivery_report
 from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
@@ -25,6 +24,7 @@ from tests.support.forwarding import wait_delivered
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
+from trainyard.child_process import python_module
 
 COURIER = """
 import sys, threading

@@ -15,10 +15,10 @@ from backend_bridge import retention
 from backend_bridge.job_store import JobStore
 from backend_bridge.outbox import Outbox
 from backend_bridge.retention import Retention
-from backend_bridge.settings import RETENTION_DAYS_MAX, read_settings
 from tasks.datasets.last_use import cached
 from tests.support.requests import TOKEN, start_request
 from trainyard.contract.names import REPLIES
+from trainyard.settings import RETENTION_DAYS_MAX, read_settings
 
 
 class Yard:

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from backend_bridge.job_store import JobStore
-from backend_bridge.log_lines import stamp
 from tests.support.requests import TOKEN, request_body
+from trainyard.log_lines import stamp
 
 LINES = [stamp(f"line {n}", at=0) for n in range(5)]
 

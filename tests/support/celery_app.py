@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu import pools
 
-from backend_bridge.settings import settings
+from trainyard.settings import settings
 
 
 @contextmanager

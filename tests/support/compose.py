@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import requests
 
-from backend_bridge.bridge_client import BridgeClient
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import free_port
 from tests.support.stack import wait_for, write_rows
+from trainyard.client import BridgeClient
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_CHECK = Path(os.environ.get("COMPOSE_CHECK") or ROOT.parent / "shared/bin/compose-check")

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import requests
 
-from backend_bridge.child_process import ChildProcess
 from tests.support.redis_server import free_port
 from tests.support.stack import Stack, wait_for
+from trainyard.child_process import ChildProcess
 
 USER, PASSWORD = "operator", "flower-password"
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from redis import Redis
 
 from backend_bridge.job_store import JobStore, StoredEvent
-from backend_bridge.log_lines import stamp
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
 from trainyard.contract.parser import parse_request
+from trainyard.log_lines import stamp
 
 
 class RunningJob:

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from backend_bridge.chosen_checkpoint import reason_against
-from backend_bridge.home import home_id
 from backend_bridge.job_files import JobFiles
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
-from backend_bridge.settings import read_settings
 from tasks.checkpoints import seal
 from tests.support.store_calls import JOB, admit, claim, events, statuses
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
+from trainyard.home import home_id
+from trainyard.settings import read_settings
 
 
 @pytest.fixture

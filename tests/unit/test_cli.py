@@ -11,15 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli
-from backend_bridge.bridge_client import BridgeClient, BridgeError
 from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
-from backend_bridge.settings import settings
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
 from tests.support.requests import request_body
+from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
+from trainyard.settings import settings
 
 
 @pytest.fixture

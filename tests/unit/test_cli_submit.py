@@ -18,11 +18,11 @@ from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
 from backend_bridge.own_backend import create_row
 from backend_bridge.request_file import RequestFileError, read_request, with_flags
-from backend_bridge.settings import settings
 from tests.support.fake_bridge import FakeBridge
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
+from trainyard.settings import settings
 
 ROOT = Path(__file__).parents[2]
 YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from backend_bridge.settings import Settings
+from trainyard.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FIXED_BY_THE_IMAGE = {"TRAINYARD_HOME", "DATASET_ROOTS", "MODEL_ROOTS", "BRIDGE_PORT"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backend_bridge import reference
-from backend_bridge.settings import as_markdown
 from trainyard.contract.parser import parse_request
+from trainyard.settings import as_markdown
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from backend_bridge.settings import Settings, SettingsError, read_settings
+from trainyard.settings import Settings, SettingsError, read_settings
 from worker import launcher
 from worker.gpu import Gpu
 

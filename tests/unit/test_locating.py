@@ -12,12 +12,12 @@ from typing import Any
 import datasets
 import pytest
 
-from backend_bridge.settings import read_settings
 from tasks.datasets.locate import Limits, locate_dataset, resolve_beneath
 from tasks.datasets.parts import open_parts
 from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
+from trainyard.settings import read_settings
 from worker.supervisor import Supervisor
 
 

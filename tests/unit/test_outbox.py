@@ -11,7 +11,6 @@ import pytest
 from redis import Redis
 
 from backend_bridge.claim import Claim, entry_position
-from backend_bridge.log_lines import LINE_CHARACTERS_MAX
 from backend_bridge.outbox import (
     PAGE_BYTES,
     PAGE_ENTRIES,
@@ -22,6 +21,7 @@ from backend_bridge.outbox import (
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
+from trainyard.log_lines import LINE_CHARACTERS_MAX
 
 JOB = "job-1"
 LONG_S = 60.0

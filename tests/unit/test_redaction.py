@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.redaction import (
+from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
+from trainyard.contract.events import Prediction
+from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.redaction import (
     KNOWN_CHARACTERS_MIN,
     MASK,
     PIECE_CHARACTERS_MIN,
@@ -16,10 +19,7 @@ from backend_bridge.redaction import (
     redactor_of,
     secrets_in,
 )
-from backend_bridge.settings import read_settings
-from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
-from trainyard.contract.events import Prediction
-from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.settings import read_settings
 
 KNOWN = "s3cr3t/V4lue+of=the job"
 HF = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.log_lines import stamp_all
-from backend_bridge.redaction import PIECE_CHARACTERS_MIN, Redactor
+from trainyard.log_lines import stamp_all
+from trainyard.redaction import PIECE_CHARACTERS_MIN, Redactor
 from worker.output_lines import LINE_BYTES_MAX, LineSplitter
 
 KNOWN = "kn0wn/V4lue-of+the=job"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from backend_bridge.settings import SettingsError, read_settings, settings, slot_name
+from trainyard.settings import SettingsError, read_settings, settings, slot_name
 
 
 @pytest.fixture(autouse=True)

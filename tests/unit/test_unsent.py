@@ -12,10 +12,10 @@ import pytest
 
 from backend_bridge.job_record import Job
 from backend_bridge.job_store import JobStore
-from backend_bridge.log_lines import stamp
 from backend_bridge.unsent import find_unsent, send_unsent, sizes_of_records
 from tests.support.store_calls import JOB, admit, claim, events
 from trainyard.contract.events import Metric
+from trainyard.log_lines import stamp
 from worker.job_folder import open_records
 from worker.reporter import Reporter
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from backend_bridge.services import PortTaken, free_ports
-from backend_bridge.settings import Settings, read_settings
 from backend_bridge.up import ports_of
+from trainyard.settings import Settings, read_settings
 
 SERVICES = ("bridge_port", "flower_port", "dev_backend_port")
 

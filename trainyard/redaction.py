@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
-from backend_bridge.settings import Settings
 from trainyard.contract.errors import ErrorReport, Frame
 from trainyard.contract.events import Prediction
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.settings import Settings
 
 MASK = "[redacted]"
 KNOWN_CHARACTERS_MIN = 8

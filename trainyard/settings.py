@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backend_bridge.setting_values import check_host, check_key, check_redis_url, http_url
+from trainyard.setting_values import check_host, check_key, check_redis_url, http_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from backend_bridge.redaction import Redactor
+from trainyard.redaction import Redactor
 
 LINE_CHARACTERS_MAX = 8_192
 """A longer line is cut, and says so; the backend stores lines in one array."""

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from backend_bridge.settings import SettingsError
+from trainyard.settings import SettingsError
 
 
 def make_folder(home: Path) -> None:
