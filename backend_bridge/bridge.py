@@ -11,14 +11,14 @@ from redis.retry import Retry
 from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.estimate import estimate_now
-from backend_bridge.event_log import EventLog
 from backend_bridge.job_control import JobControl, no_such_job
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.slots import SlotRegistry, any_gpu, slot_count
 from trainyard.settings import Settings
+from trainyard.store.event_log import EventLog
+from trainyard.store.job import Job
+from trainyard.store.job_files import JobFiles
+from trainyard.store.job_store import open_job_store
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""

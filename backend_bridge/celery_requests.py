@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kombu.exceptions import KombuError
@@ -21,6 +20,7 @@ from redis import Redis
 
 from backend_bridge.queue import keys_of
 from trainyard.contract.names import QUEUE_REQUESTS, TASK_SUBMIT
+from trainyard.store.scripts import script
 
 FIELD = "celery"
 """The stream entry's field that holds a raw message."""
@@ -30,7 +30,6 @@ _TAKEN_AT_ONCE = 100
 _TASK_ID = re.compile(r'"correlation_id": ?"([^"\\]{1,200})"')
 _ENVELOPE = 10_000
 """Characters behind the body of a message, at most."""
-_LUA = Path(__file__).parent / "lua"
 
 
 class NotUnderstood(Exception):
@@ -50,7 +49,7 @@ class CeleryRequests:
 
     def __init__(self, redis: Redis, stream: str) -> None:
         self._keys = [stream, *keys_of(QUEUE_REQUESTS)]
-        self._take = redis.register_script((_LUA / "take_celery_requests.lua").read_text())
+        self._take = script(redis, "take_celery_requests", prelude=False)
 
     def take(self) -> int:
         """Move what waits to the stream, first by priority; returns how many."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_record import Job
 from trainyard.contract.checkpoint_manifest import CheckpointDamaged, read_manifest, verify
 from trainyard.contract.job_folder import checkpoint_path
+from trainyard.store.job import Job
+from trainyard.store.job_files import JobFiles
 
 HASHED_AT_ONCE_BYTES = 2 * 1024**3
 """Up to this size the contents are hashed before a resume is answered (a few seconds); of a larger

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a job's event stream; ``fields`` are as the job store wrote them."""
-
-    entry_id: str
-    fields: Mapping[str, str]
-
-    @property
-    def kind(self) -> str:
-        """``status``, ``metric``, ``log``, or one that is not for the backend."""
-        return self.fields.get("kind", "")
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """The id as numbers that compare in stream order."""
-        return entry_position(self.entry_id)
-
-
-def entry_position(entry_id: str) -> tuple[int, int]:
-    """Numbers of a stream id ``ms-n`` that compare in stream order."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number or 0)
+from trainyard.store.event_log import entry_position
 
 
 @dataclass

@@ -34,8 +34,8 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
     """
     from redis.exceptions import RedisError  # noqa: PLC0415
 
-    from backend_bridge.redis_connection import connect  # noqa: PLC0415
-    from backend_bridge.retention import Retention  # noqa: PLC0415
+    from trainyard.store.connection import connect  # noqa: PLC0415
+    from trainyard.store.retention import Retention  # noqa: PLC0415
 
     current = settings()
     try:
@@ -88,9 +88,9 @@ def selftest(as_json: bool) -> None:
 
     from backend_bridge import selftest as trial  # noqa: PLC0415
     from backend_bridge.private_yard import ExampleFailed  # noqa: PLC0415
-    from backend_bridge.redis_connection import UnsuitableRedis  # noqa: PLC0415
     from backend_bridge.services import ServiceDied  # noqa: PLC0415
     from backend_bridge.terminal import verdict_line  # noqa: PLC0415
+    from trainyard.store.connection import UnsuitableRedis  # noqa: PLC0415
 
     logging.basicConfig(level=logging.ERROR)  # a service that was killed on purpose is no news
     console = Console(stderr=as_json)

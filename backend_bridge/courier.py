@@ -24,17 +24,17 @@ from backend_bridge.consumer import StreamConsumer
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
 from backend_bridge.job_control import JobControl
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import open_job_store
 from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
-from backend_bridge.redis_connection import connect
-from backend_bridge.retention import Retention
 from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
-from backend_bridge.unsent import send_unsent
 from trainyard.home import home_id
 from trainyard.settings import Settings, SettingsError, settings
+from trainyard.store.connection import connect
+from trainyard.store.job import Job
+from trainyard.store.job_files import JobFiles
+from trainyard.store.job_store import open_job_store
+from trainyard.store.retention import Retention
+from trainyard.store.unsent_records import send_unsent
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Event
 
-from backend_bridge.claim import Claim, Entry, entry_position
+from backend_bridge.claim import Claim
 from backend_bridge.client import BackendClient, Refused
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.http_deadline import deadline_at
@@ -38,6 +38,7 @@ from backend_bridge.messages import (
 )
 from backend_bridge.outbox import Outbox
 from backend_bridge.settlement import After, Settlement
+from trainyard.store.event_log import Entry, entry_position
 
 _LOCK_SPARE_S = 1.0
 

@@ -29,11 +29,11 @@ from backend_bridge.private_yard import (
     run_example,
 )
 from backend_bridge.progress_view import ProgressView
-from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import PortTaken, ServiceDied, Services
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.home import make_folder
 from trainyard.settings import settings
+from trainyard.store.connection import UnsuitableRedis
 
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0

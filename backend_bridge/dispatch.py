@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
 from backend_bridge.slots import Slot, SlotRegistry
 from trainyard.contract.names import JobStatus
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore
 
 
 class Dispatcher:

@@ -22,10 +22,10 @@ from packaging.requirements import Requirement
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend_bridge.delivery_report import delivery_report
-from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from backend_bridge.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
+from trainyard.store.connection import UnsuitableRedis, check, connect
+from trainyard.store.delivery_report import delivery_report
 
 CLOCK_SKEW_S = 2.0
 LAG_S = 60.0

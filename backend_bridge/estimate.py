@@ -7,7 +7,7 @@ import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from backend_bridge.job_store import JobStore
+from trainyard.store.job_store import JobStore
 
 
 class StartEstimate:

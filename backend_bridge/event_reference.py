@@ -6,10 +6,10 @@ import inspect
 import json
 from typing import Any, get_args
 
-from backend_bridge.job_store import EventKind
 from backend_bridge.messages import REPORTED_KINDS
 from trainyard.contract.events import AnyEvent, Event
 from trainyard.contract.names import BackendStatus
+from trainyard.store.job_store import EventKind
 
 _HEAD = """# Events of a job
 

@@ -13,10 +13,10 @@ from backend_bridge.answers import CheckpointsAnswer
 from backend_bridge.archive import FolderArchive
 from backend_bridge.bridge import Bridge
 from backend_bridge.error_answers import refusals
-from backend_bridge.event_log import StoredCheckpoint
-from backend_bridge.job_record import Job
 from backend_bridge.job_view import checkpoints_view
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
+from trainyard.store.event_log import StoredCheckpoint
+from trainyard.store.job import Job
 
 _TAR, _TEXT = "application/x-tar", "text/plain; charset=utf-8"
 _LINES_PER_PAGE = 1000

@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 
 from backend_bridge.chosen_checkpoint import reason_against
 from backend_bridge.dispatch import Dispatcher
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
 from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import OCCUPYING, JobStatus, attempt_id
+from trainyard.store.job import Job
+from trainyard.store.job_files import JobFiles
+from trainyard.store.job_store import JobStore
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from backend_bridge.event_log import StoredCheckpoint
-from backend_bridge.job_record import Job
 from trainyard.contract.errors import ErrorReport
 from trainyard.contract.names import OCCUPYING, JobStatus
+from trainyard.store.event_log import StoredCheckpoint
+from trainyard.store.job import Job
 
 _POINT_FIELDS = (
     "eval_loss",

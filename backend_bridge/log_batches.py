@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from backend_bridge.claim import Claim, Entry
+from backend_bridge.claim import Claim
 from backend_bridge.messages import LogMessage, read_entry
 from backend_bridge.outbox import Outbox
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.store.event_log import Entry
 
 BATCH_CHARACTERS_MAX = 65_536
 """Short entries are put together up to this size; a single entry may be larger."""

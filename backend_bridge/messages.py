@@ -8,10 +8,10 @@ from typing import Any, assert_never
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from backend_bridge.claim import Entry
 from backend_bridge.client import ROUTES, Answer, BackendClient
 from trainyard.contract.events import Metric
 from trainyard.contract.names import BackendStatus
+from trainyard.store.event_log import Entry
 
 REPORTED_KINDS = ("status", "metric", "log")
 """Kinds of entries that the backend hears; the others are for readers of the stream."""

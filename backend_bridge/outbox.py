@@ -26,18 +26,18 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.claim import Claim, Entry, entry_position
+from backend_bridge.claim import Claim
+from trainyard.store.event_log import Entry, entry_position
+from trainyard.store.scripts import script
 
 SET_ASIDE_KEPT = 1000
 """Records of the set-aside list; older ones are dropped, the count goes on."""
 
-_LUA = Path(__file__).parent / "lua"
 _DATA_LIMIT = 2000
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
@@ -63,10 +63,8 @@ class Outbox:
     def __init__(self, redis: Redis, *, lock_s: float) -> None:
         self.redis = redis
         self.lock_s = lock_s
-        prelude = (_LUA / "prelude.lua").read_text()
         self._due, self._claim, self._read, self._hold, self._release = (
-            redis.register_script(prelude + (_LUA / f"outbox_{name}.lua").read_text())
-            for name in ("due", "claim", "read", "hold", "release")
+            script(redis, f"outbox_{name}") for name in ("due", "claim", "read", "hold", "release")
         )
 
     def due(self, limit: int) -> tuple[list[str], float | None]:

@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from backend_bridge.bridge import Bridge
-from backend_bridge.delivery_report import delivery_report
-from backend_bridge.totals import Durations, read_totals
 from trainyard.contract.names import JobStatus
+from trainyard.store.counters import Durations, read_totals
+from trainyard.store.delivery_report import delivery_report
 
 GB = 1e9
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from backend_bridge.dispatch import Dispatcher
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue
 from trainyard.contract.names import JobStatus
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore
 
 EVERY_S = 1.0
 log = logging.getLogger(__name__)

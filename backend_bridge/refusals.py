@@ -12,15 +12,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 from redis import Redis
 
 from trainyard.contract.names import JOB_ID_PATTERN, JobStatus
+from trainyard.store.scripts import script
 
-_LUA = Path(__file__).parent / "lua"
 _CONTROLS = ("pause", "resume", "cancel", "force-start")
 """A refusal of one of these says nothing about the state of its job."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -63,9 +62,7 @@ class Refusals:
     """The writer of refusals. ``redis`` must decode responses to str."""
 
     def __init__(self, redis: Redis) -> None:
-        self._refuse = redis.register_script(
-            (_LUA / "prelude.lua").read_text() + (_LUA / "refuse.lua").read_text()
-        )
+        self._refuse = script(redis, "refuse")
 
     def tell(self, refusal: Refusal, client: Any) -> None:
         """Have the backend told, by ``client``: a Redis, or a pipeline of one.

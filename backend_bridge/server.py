@@ -34,9 +34,9 @@ from backend_bridge.http_protocol import RequestDeadline
 from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add_start
 from backend_bridge.key_guard import KeyGuard
 from backend_bridge.loopback import is_loopback
-from backend_bridge.redis_connection import UnsuitableRedis, check, connect
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.settings import Settings, SettingsError, settings
+from trainyard.store.connection import UnsuitableRedis, check, connect
 
 COURIER_STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)

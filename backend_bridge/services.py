@@ -20,10 +20,10 @@ from typing import Self
 import psutil
 import requests
 
-from backend_bridge.redis_connection import check, connect
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.home import make_folder
 from trainyard.settings import Settings, read_settings
+from trainyard.store.connection import check, connect
 
 START_TIMEOUT_S = 90.0
 LOOPBACK = "127.0.0.1"

@@ -10,7 +10,7 @@ from threading import Event
 
 from redis.exceptions import RedisError
 
-from backend_bridge.claim import Claim, Entry
+from backend_bridge.claim import Claim
 from backend_bridge.client import (
     AccessRefused,
     Answer,
@@ -22,8 +22,9 @@ from backend_bridge.client import (
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import ROUTE_OF_KIND, Message, StatusMessage
 from backend_bridge.outbox import Outbox
-from backend_bridge.redis_connection import is_passing
 from trainyard.contract.names import TERMINAL
+from trainyard.store.connection import is_passing
+from trainyard.store.event_log import Entry
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from backend_bridge.redis_connection import UnsuitableRedis
 from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, check_free
 from trainyard.settings import Settings, settings
+from trainyard.store.connection import UnsuitableRedis
 
 CHECK_EVERY_S = 0.5
 

@@ -25,7 +25,6 @@ import psutil
 import requests
 from redis import Redis
 
-from backend_bridge.job_store import JobStore, StoredEvent
 from benchmarks.measure import Measure, Target, percentile
 from tests.support.dev_backend import DevBackend, free_port
 from tests.support.redis_server import RedisServer
@@ -35,6 +34,7 @@ from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
 from tests.support.stack import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import stamp
+from trainyard.store.job_store import JobStore, StoredEvent
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = "step 1200: loss 2.3412, learning rate 0.00019, 18,432 tokens per second, epoch 0.75"

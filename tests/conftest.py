@@ -9,9 +9,9 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
-from backend_bridge.job_store import JobStore
 from tests.support.redis_server import RedisServer, redis_executable
 from trainyard import settings as settings_module
+from trainyard.store.job_store import JobStore
 
 
 def missing(what: str) -> NoReturn:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backend_bridge.unsent import METRICS, TRAIN_LOG
 from trainyard.durable_files import write_atomically
+from trainyard.store.unsent_records import METRICS, TRAIN_LOG
 
 log = logging.getLogger(__name__)
 

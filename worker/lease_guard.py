@@ -9,8 +9,8 @@ from typing import Literal
 
 from redis.exceptions import RedisError
 
-from backend_bridge.job_store import JobStore, Lease
 from trainyard.contract.events import Held
+from trainyard.store.job_store import JobStore, Lease
 from worker.training_link import TrainingLink
 
 KEEPER_SHARE = 0.9

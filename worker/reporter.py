@@ -15,9 +15,6 @@ from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import EventKind, JobStore, StoredEvent
-from backend_bridge.unsent import Unsent, cut_note
 from trainyard.contract.events import (
     Checkpoint,
     Divergence,
@@ -28,6 +25,9 @@ from trainyard.contract.events import (
     Progress,
     Receipt,
 )
+from trainyard.store.job import Job
+from trainyard.store.job_store import EventKind, JobStore, StoredEvent
+from trainyard.store.unsent_records import Unsent, cut_note
 from worker.job_folder import Record
 
 EVENTS_PER_APPEND = 50

@@ -22,8 +22,6 @@ from celery import signals
 from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
-from backend_bridge.job_record import Job
-from backend_bridge.unsent import send_unsent
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import (
     TASK_TRAIN,
@@ -34,6 +32,8 @@ from trainyard.contract.names import (
 )
 from trainyard.redaction import redactor_of
 from trainyard.settings import settings
+from trainyard.store.job import Job
+from trainyard.store.unsent_records import send_unsent
 from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_client import SlotUnavailable, release_parked, wait_gone

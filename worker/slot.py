@@ -17,13 +17,13 @@ from typing import TypeVar
 from celery import current_app
 
 from backend_bridge.dispatch import Dispatcher
-from backend_bridge.job_store import JobStore, open_job_store
 from backend_bridge.queue import JobQueue, slot_queue
-from backend_bridge.redis_connection import connect, patiently
 from backend_bridge.slots import SlotRegistry
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import home_id
 from trainyard.settings import settings, slot_name
+from trainyard.store.connection import connect, patiently
+from trainyard.store.job_store import JobStore, open_job_store
 
 STORE_TIMEOUT_S = 2.0
 T = TypeVar("T")

@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore, Lease
-from backend_bridge.unsent import find_unsent, sizes_of_records
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import (
     Checkpoint,
@@ -35,6 +32,9 @@ from trainyard.contract.events import (
 from trainyard.contract.names import JobStatus, attempt_id
 from trainyard.redaction import redactor_of
 from trainyard.settings import Settings
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore, Lease
+from trainyard.store.unsent_records import find_unsent, sizes_of_records
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.gpu_release import slot_gpu_use, wait_released

@@ -1,4 +1,4 @@
-"""When an entry of the cache was used last: what retention goes by (``backend_bridge.retention``).
+"""When an entry of the cache was used last: what retention goes by (``trainyard.store.retention``).
 
 An entry is what lies in one folder of the cache under one name, up to its first dot. Its own times
 do not tell: a mapped or memoised file is not read again, many disks keep no time of reading, and

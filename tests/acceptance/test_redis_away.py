@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend_bridge.claim import entry_position
 from tests.support.stack import Stack, kill, wait_for
 from trainyard.contract.checkpoint_manifest import Manifest
+from trainyard.store.event_log import entry_position
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backend_bridge.job_record import Job
 from tests.chaos.soak import WARM
 from tests.support.stack import Stack
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.store.job import Job
 from worker.slot_client import parked_attempts
 
 _REPORTED = ("status", "metric", "log")

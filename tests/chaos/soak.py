@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 from redis.exceptions import RedisError
 
-from backend_bridge.job_record import Job
 from tests.chaos.plan import draw_plan
 from tests.support.stack import Stack, wait_for
 from trainyard.client import BridgeError
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.store.job import Job
 
 WARM = "(parked before, goes on)"
 STEPS = (60, 120, 240)

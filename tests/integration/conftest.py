@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from backend_bridge.job_store import JobStore, StoredEvent
 from backend_bridge.server import make_app
 from tests.support.bridge import LINES, Running
 from tests.support.celery_app import bridge_celery
@@ -20,6 +19,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.training import Preloaded
 from trainyard.contract.events import Metric
 from trainyard.settings import read_settings, settings
+from trainyard.store.job_store import JobStore, StoredEvent
 
 
 @pytest.fixture

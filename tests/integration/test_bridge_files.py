@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.job_store import StoredEvent
 from tests.support.bridge import LINES, Running, refusal
 from trainyard.contract.events import Checkpoint
 from trainyard.home import home_id
+from trainyard.store.job_store import StoredEvent
 
 FIELDS = {
     *("path", "epoch", "step", "eval_loss", "train_loss", "size_bytes", "created_at"),

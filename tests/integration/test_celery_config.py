@@ -14,8 +14,6 @@ from redis import Redis
 from backend_bridge.admit import Admission
 from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_control import JobControl
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_store import JobStore
 from backend_bridge.queue import JobQueue, keys_of
 from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
@@ -23,6 +21,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
 from trainyard.settings import read_settings
+from trainyard.store.job_files import JobFiles
+from trainyard.store.job_store import JobStore
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from backend_bridge.claim import Entry
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.outbox import PAGE_ENTRIES
 from tests.support.forwarding import (
@@ -25,6 +24,7 @@ from tests.support.forwarding import (
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.store.event_log import Entry
 
 IMPATIENT = replace(QUICK, patience_s=0.1)
 

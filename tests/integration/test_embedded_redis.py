@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
-from backend_bridge.redis_connection import check
 from backend_bridge.services import Ports, Services
+from trainyard.store.connection import check
 
 WAIT_S = 30.0
 

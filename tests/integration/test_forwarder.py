@@ -25,7 +25,6 @@ from backend_bridge.client import BackendClient
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.messages import send
 from backend_bridge.outbox import HoldLost, Outbox
-from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
 from tests.support.forwarding import (
     endpoints,
@@ -40,6 +39,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.store.connection import connect
 
 
 class Forward(Protocol):
@@ -101,7 +101,7 @@ def test_events_arrive_once_and_in_order(
 def test_what_is_not_for_the_backend_is_passed_over(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
-    from backend_bridge.job_store import StoredEvent
+    from trainyard.store.job_store import StoredEvent
 
     with forward(backend.url):
         job = RunningJob(redis, "job-1")
@@ -502,7 +502,7 @@ def test_redis_refuses_writes_for_a_while(
 FORWARDER_PROCESS = """
 import sys, threading
 from backend_bridge.forwarder import Forwarder
-from backend_bridge.redis_connection import connect
+from trainyard.store.connection import connect
 from backend_bridge.delivery_policy import DeliveryPolicy
 policy = DeliveryPolicy(lock_margin_s=1.5)
 forwarder = Forwarder(connect(sys.argv[1]), sys.argv[2], request_timeout_s=1.0, policy=policy)

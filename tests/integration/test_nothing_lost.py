@@ -17,20 +17,20 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.delivery_report import delivery_report
-from backend_bridge.redis_connection import connect
 from tests.support.dev_backend import DevBackend
 from tests.support.forwarding import wait_delivered
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
 from trainyard.child_process import python_module
+from trainyard.store.connection import connect
+from trainyard.store.delivery_report import delivery_report
 
 COURIER = """
 import sys, threading
 from backend_bridge.delivery_policy import DeliveryPolicy
 from backend_bridge.forwarder import Forwarder
-from backend_bridge.redis_connection import connect
+from trainyard.store.connection import connect
 policy = DeliveryPolicy(backoff_base_s=0.02, backoff_cap_s=0.1, redis_pause_s=0.05, poll_s=0.1,
                         access_delays_s=(0.2, 0.2), missing_route_delay_s=0.3, lock_margin_s=1.1,
                         patience_s=float(sys.argv[3]))

@@ -8,9 +8,9 @@ import pytest
 from redis.exceptions import RedisError
 
 from backend_bridge.queue import JobQueue
-from backend_bridge.redis_connection import connect
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
+from trainyard.store.connection import connect
 
 
 @pytest.mark.parametrize(

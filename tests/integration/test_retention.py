@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from backend_bridge import retention
-from backend_bridge.job_store import JobStore
 from backend_bridge.outbox import Outbox
-from backend_bridge.retention import Retention
 from tasks.datasets.last_use import cached
 from tests.support.requests import TOKEN, start_request
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings
+from trainyard.store import retention
+from trainyard.store.job_store import JobStore
+from trainyard.store.retention import Retention
 
 
 class Yard:

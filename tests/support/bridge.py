@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from backend_bridge.job_store import JobStore
 from tests.support.requests import TOKEN, request_body
 from trainyard.log_lines import stamp
+from trainyard.store.job_store import JobStore
 
 LINES = [stamp(f"line {n}", at=0) for n in range(5)]
 

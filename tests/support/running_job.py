@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from redis import Redis
 
-from backend_bridge.job_store import JobStore, StoredEvent
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
 from trainyard.contract.parser import parse_request
 from trainyard.log_lines import stamp
+from trainyard.store.job_store import JobStore, StoredEvent
 
 
 class RunningJob:

@@ -17,13 +17,13 @@ from typing import Any, Self
 import psutil
 from redis import Redis
 
-from backend_bridge.job_store import JobStore
 from tests.support.dev_backend import DevBackend, free_port
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
 from tests.support.tcp_proxy import TcpProxy
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient
+from trainyard.store.job_store import JobStore
 
 WAIT_S = 90.0
 TERMINAL = ("completed", "failed", "cancelled")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from backend_bridge.job_store import JobStore, StoredEvent
 from tests.support.requests import start_request
+from trainyard.store.job_store import JobStore, StoredEvent
 
 JOB = "job-1"
 METRIC = StoredEvent("metric", '{"step": 1, "epoch": 0}')

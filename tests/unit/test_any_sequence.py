@@ -11,10 +11,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backend_bridge.job_store import JobStore, StoredEvent
 from tests.support.store_calls import METRIC, admit, events
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.store.job_store import JobStore, StoredEvent
 
 Q, CD = JobStatus.QUEUED, JobStatus.CANCELLED
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")

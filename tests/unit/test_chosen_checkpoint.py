@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 
 from backend_bridge.chosen_checkpoint import reason_against
-from backend_bridge.job_files import JobFiles
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore
 from tasks.checkpoints import seal
 from tests.support.store_calls import JOB, admit, claim, events, statuses
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
@@ -18,6 +15,9 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.home import home_id
 from trainyard.settings import read_settings
+from trainyard.store.job import Job
+from trainyard.store.job_files import JobFiles
+from trainyard.store.job_store import JobStore
 
 
 @pytest.fixture

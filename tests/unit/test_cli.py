@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli
-from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
@@ -20,6 +19,7 @@ from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.settings import settings
+from trainyard.store.job import Job
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import requests
 from click.testing import CliRunner, Result
 
 from backend_bridge import cli, cli_submit, progress_view
-from backend_bridge.job_record import Job
 from backend_bridge.job_view import status_view
 from backend_bridge.own_backend import create_row
 from backend_bridge.request_file import RequestFileError, read_request, with_flags
@@ -23,6 +22,7 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
 from trainyard.settings import settings
+from trainyard.store.job import Job
 
 ROOT = Path(__file__).parents[2]
 YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"

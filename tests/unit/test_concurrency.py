@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 from backend_bridge.admit import Admission, JobIdTaken, LimitReached
-from backend_bridge.job_store import JobStore
 from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body, start_request
 from trainyard.contract.request import RequestInvalid
+from trainyard.store.job_store import JobStore
 
 THREADS = 20
 

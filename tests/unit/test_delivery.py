@@ -32,11 +32,11 @@ from backend_bridge.client import (
 )
 from backend_bridge.delivery import Turn
 from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.delivery_report import delivery_report
 from backend_bridge.outbox import Outbox
-from backend_bridge.unsent import cut_note
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
+from trainyard.store.delivery_report import delivery_report
+from trainyard.store.unsent_records import cut_note
 
 JOB = "job-1"
 POLICY = DeliveryPolicy(backoff_base_s=0, access_delays_s=(0, 0), missing_route_delay_s=60)

@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 
 from backend_bridge.claim import Claim
-from backend_bridge.delivery_report import SetAside, delivery_report
 from backend_bridge.outbox import Outbox
 from tests.support.running_job import RunningJob
+from trainyard.store.delivery_report import SetAside, delivery_report
 
 
 def claimed(outbox: Outbox, job_id: str) -> Claim:

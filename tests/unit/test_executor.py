@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from backend_bridge.job_store import JobStore
 from tests.support.requests import TOKEN, start_request
 from tests.support.store_calls import JOB, METRIC, admit, claim, events, statuses
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
+from trainyard.store.job_store import JobStore
 
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
 

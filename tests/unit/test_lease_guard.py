@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from backend_bridge.job_store import Lease
+from trainyard.store.job_store import Lease
 from worker.lease_guard import LeaseGuard
 
 

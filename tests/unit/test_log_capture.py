@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from backend_bridge.job_store import JobStore
 from tests.support.requests import start_request
 from trainyard.contract.events import Metric, Phase, Prediction, Progress
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from trainyard.redaction import Redactor
+from trainyard.store.job_store import JobStore
 from worker.job_folder import Record
 from worker.log_handler import BATCH_CHARACTERS_MAX, BatchingLogHandler
 from worker.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter

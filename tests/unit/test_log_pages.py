@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from backend_bridge.event_log import EventLog
-from backend_bridge.job_store import JobStore, StoredEvent
 from tests.support.requests import start_request
+from trainyard.store.event_log import EventLog
+from trainyard.store.job_store import JobStore, StoredEvent
 
 JOB = "job-1"
 

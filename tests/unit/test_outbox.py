@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from backend_bridge.claim import Claim, entry_position
+from backend_bridge.claim import Claim
 from backend_bridge.outbox import (
     PAGE_BYTES,
     PAGE_ENTRIES,
@@ -22,6 +22,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
 from trainyard.log_lines import LINE_CHARACTERS_MAX
+from trainyard.store.event_log import entry_position
 
 JOB = "job-1"
 LONG_S = 60.0

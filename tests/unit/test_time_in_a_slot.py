@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from backend_bridge.job_store import JobStore
 from backend_bridge.job_view import status_view
 from tests.support.store_calls import JOB, admit, claim
+from trainyard.store.job_store import JobStore
 
 
 def elapsed(store: JobStore) -> float:

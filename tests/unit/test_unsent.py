@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore
-from backend_bridge.unsent import find_unsent, send_unsent, sizes_of_records
 from tests.support.store_calls import JOB, admit, claim, events
 from trainyard.contract.events import Metric
 from trainyard.log_lines import stamp
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore
+from trainyard.store.unsent_records import find_unsent, send_unsent, sizes_of_records
 from worker.job_folder import open_records
 from worker.reporter import Reporter
 
@@ -169,7 +169,7 @@ def test_another_hosts_folder_is_gone_on_from_where_it_is(tmp_path: Path) -> Non
 def test_a_stamped_line_of_the_store_goes_into_the_log_as_it_is(
     store: JobStore, tmp_path: Path, files: ExitStack, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("backend_bridge.job_store.stamp", lambda text: stamp(text, at=0))
+    monkeypatch.setattr("trainyard.store.job_store.stamp", lambda text: stamp(text, at=0))
     store.put_back(JOB, 1, "its worker stopped.")
     assert claim(store, 2)
     Attempt(store, tmp_path, files).reporter.flush()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend_bridge.job_record import Job
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME
 from trainyard.contract.job_folder import LOG, MODEL
 from trainyard.home import home_id
 from trainyard.settings import Settings
+from trainyard.store.job import Job
 
 
 class JobFiles:

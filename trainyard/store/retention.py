@@ -8,9 +8,15 @@ ended was made: that job may be reading it, or go on from it.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import shutil
 import threading
 import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +24,13 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend_bridge.cache_entries import last_used, prune_entries, remove
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.names import REJECTED, REPLIES, TERMINAL
 from trainyard.settings import Settings
+from trainyard.store.scripts import script
 
 EVERY_S = 3600.0
 DAY_S = 24 * 3600.0
-_LUA = Path(__file__).parent / "lua"
 log = logging.getLogger(__name__)
 
 
@@ -52,8 +57,7 @@ class Retention:
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
         self.home = settings.trainyard_home
         self.days = settings.retention_days
-        script = (_LUA / "prelude.lua").read_text() + (_LUA / "prune.lua").read_text()
-        self._prune = redis.register_script(script)
+        self._prune = script(redis, "prune")
 
     def run(self, stop: threading.Event) -> None:
         """Prune once an hour until ``stop`` is set."""
@@ -120,3 +124,41 @@ def _old(folder: Path, cutoff: float) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in sorted(folder.iterdir()) if last_used(path) < cutoff]
+
+
+def prune_entries(folder: Path, cutoff: float) -> Iterator[int]:
+    """Remove the entries of ``folder`` that were not used since ``cutoff``; yields their bytes."""
+    entries: dict[str, set[Path]] = defaultdict(set)
+    for path in folder.iterdir():
+        entries[path.name.partition(".")[0]].add(path)
+    entries.pop("", None)  # the lock
+    for name, paths in entries.items():
+        size = None
+        with (folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            paths.add(folder / f"{name}.used")  # it may be new
+            there = [path for path in paths if os.path.lexists(path)]
+            if there and max(last_used(path) for path in there) < cutoff:
+                # Rows go before their facts: without these they cannot be read.
+                size = sum(remove(path) for path in sorted(there))
+        if size is not None:
+            yield size
+
+
+def last_used(path: Path) -> float:
+    """A folder's own times say when it was listed: its files' count, and when it changed."""
+    inside = [p.lstat() for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else []
+    times = [max(status.st_mtime, status.st_atime) for status in inside]
+    return max([path.lstat().st_mtime, *times])
+
+
+def remove(path: Path) -> int:
+    """Delete a file or a folder, which is never seen in part; returns its bytes."""
+    if path.is_dir() and not path.is_symlink():
+        size = sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
+        leaving = path.rename(path.with_name(f"pruned-{uuid.uuid4().hex}"))
+        shutil.rmtree(leaving)
+        return size
+    size = path.lstat().st_size
+    path.unlink()
+    return size

@@ -19,20 +19,19 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.job_record import Job
 from trainyard.contract.errors import ERROR_HINTS, AttemptError, ErrorKind, ErrorReport
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
 from trainyard.contract.request import StartRequest
 from trainyard.log_lines import stamp
 from trainyard.settings import Settings
+from trainyard.store.job import Job
+from trainyard.store.scripts import script
 
-_LUA = Path(__file__).parent / "lua"
 ATTEMPT_ERRORS_KEPT = 20
 _ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
 
@@ -92,10 +91,8 @@ class JobStore:
         self.lease_ms = int(lease_s * 1000)
         self.log_lines_kept = log_lines_kept
         self.max_restarts = max_restarts
-        prelude = (_LUA / "prelude.lua").read_text()
         self._admit, self._transition, self._append, self._renew, self._to_head = (
-            redis.register_script(prelude + (_LUA / f"{name}.lua").read_text())
-            for name in ("admit", "transition", "append", "renew", "to_head")
+            script(redis, name) for name in ("admit", "transition", "append", "renew", "to_head")
         )
 
     # ------------------------------------------------------------ reads

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.claim import entry_position
+from trainyard.store.event_log import entry_position
 
 JOBS_LOOKED_AT = 1000
 """Of more waiting jobs than this the longest due are counted."""

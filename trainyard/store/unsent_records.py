@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backend_bridge.job_record import Job
-from backend_bridge.job_store import JobStore, StoredEvent
 from trainyard.contract.events import Metric
 from trainyard.contract.names import LOG_LINES_PER_BATCH, OCCUPYING
 from trainyard.log_lines import stamp
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore, StoredEvent
 
 TRAIN_LOG = "train.log"
 METRICS = "metrics.jsonl"

@@ -74,7 +74,7 @@ local function wait_score(priority, order)
   return tonumber(priority) * 1e12 + tonumber(order)
 end
 
--- Count for good, beside the jobs, which are pruned one day (backend_bridge/totals.py reads it).
+-- Count for good, beside the jobs, which are pruned one day (trainyard/store/counters.py reads it).
 local TOTALS = 'trainyard:totals'
 local BUCKETS_S = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
 
