@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from backend_bridge.queue import JobQueue
 from trainyard.contract.method_rules import method_problems
 from trainyard.contract.names import attempt_id
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
+from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job_store import JobStore
 
 

@@ -9,11 +9,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backend_bridge.admit import Admission
-from backend_bridge.dispatch import Dispatcher
-from backend_bridge.estimate import estimate_now
 from backend_bridge.job_control import JobControl, no_such_job
-from backend_bridge.queue import JobQueue
-from backend_bridge.slots import SlotRegistry, any_gpu, slot_count
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.estimate import estimate_now
+from trainyard.scheduling.queue import JobQueue
+from trainyard.scheduling.slots import SlotRegistry, any_gpu, slot_count
 from trainyard.settings import Settings
 from trainyard.store.event_log import EventLog
 from trainyard.store.job import Job

@@ -18,8 +18,8 @@ from kombu.exceptions import KombuError
 from kombu.serialization import loads
 from redis import Redis
 
-from backend_bridge.queue import keys_of
 from trainyard.contract.names import QUEUE_REQUESTS, TASK_SUBMIT
+from trainyard.scheduling.queue import keys_of
 from trainyard.store.scripts import script
 
 FIELD = "celery"

@@ -21,13 +21,13 @@ from redis.exceptions import RedisError
 
 from backend_bridge.admit import Admission
 from backend_bridge.consumer import StreamConsumer
-from backend_bridge.dispatch import Dispatcher
 from backend_bridge.forwarder import Forwarder
 from backend_bridge.job_control import JobControl
-from backend_bridge.queue import JobQueue
 from backend_bridge.reaper import Reaper
-from backend_bridge.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
 from trainyard.home import home_id
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue
+from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.store.connection import connect
 from trainyard.store.job import Job

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend_bridge.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import UnsuitableRedis, check, connect
 from trainyard.store.delivery_report import delivery_report

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from backend_bridge.chosen_checkpoint import reason_against
-from backend_bridge.dispatch import Dispatcher
-from backend_bridge.queue import JobQueue
 from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import OCCUPYING, JobStatus, attempt_id
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
 from trainyard.store.job_store import JobStore

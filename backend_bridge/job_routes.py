@@ -22,11 +22,11 @@ from backend_bridge.answers import (
 )
 from backend_bridge.bridge import Bridge
 from backend_bridge.error_answers import refusals
-from backend_bridge.estimate import estimate_now
 from backend_bridge.job_view import errors_view, status_view
 from backend_bridge.openapi import START_BODY
 from backend_bridge.prometheus import exposition
 from backend_bridge.request_body import json_body
+from trainyard.scheduling.estimate import estimate_now
 
 LOG_LINES_MAX = 100_000
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
-from backend_bridge.dispatch import Dispatcher
-from backend_bridge.queue import JobQueue
 from trainyard.contract.names import JobStatus
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import requests
 
 from backend_bridge.admit import Admission
-from backend_bridge.queue import JobQueue
 from benchmarks.measure import Measure, Target, percentile
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.requests import request_body
 from tests.support.stack import wait_for
 from trainyard.child_process import ChildProcess, python_module
+from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job_store import JobStore
 
 WAITING = 10_000

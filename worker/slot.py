@@ -16,11 +16,11 @@ from typing import TypeVar
 
 from celery import current_app
 
-from backend_bridge.dispatch import Dispatcher
-from backend_bridge.queue import JobQueue, slot_queue
-from backend_bridge.slots import SlotRegistry
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import home_id
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue, slot_queue
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import settings, slot_name
 from trainyard.store.connection import connect, patiently
 from trainyard.store.job_store import JobStore, open_job_store

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.slots import SlotRegistry
 from tests.support.bridge import LINES, Running, refusal
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport, Frame
+from trainyard.scheduling.slots import SlotRegistry
 
 # ---------------------------------------------------------------- starting a job
 

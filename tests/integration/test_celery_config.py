@@ -12,14 +12,14 @@ from celery import Celery
 from redis import Redis
 
 from backend_bridge.admit import Admission
-from backend_bridge.dispatch import Dispatcher
 from backend_bridge.job_control import JobControl
-from backend_bridge.queue import JobQueue, keys_of
-from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue, keys_of
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings
 from trainyard.store.job_files import JobFiles
 from trainyard.store.job_store import JobStore

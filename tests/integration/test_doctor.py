@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from backend_bridge import cli, doctor
 from backend_bridge.doctor import Finding, examine
 from backend_bridge.outbox import Outbox
-from backend_bridge.slots import SlotRegistry
 from tests.support.fake_bridge import FakeBridge
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_job import RunningJob
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings, settings
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend_bridge.prometheus import FIGURES
-from backend_bridge.slots import SlotRegistry
 from tests.support.bridge import Running
 from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.scheduling.slots import SlotRegistry
 
 
 def scrape(bridge: Running) -> dict[tuple[str, ...], float]:

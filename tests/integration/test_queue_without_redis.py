@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import RedisError
 
-from backend_bridge.queue import JobQueue
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
+from trainyard.scheduling.queue import JobQueue
 from trainyard.store.connection import connect
 
 

@@ -12,15 +12,15 @@ import pytest
 from redis import Redis
 
 from backend_bridge import courier
-from backend_bridge.dispatch import Dispatcher
-from backend_bridge.queue import JobQueue, _key, keys_of, slot_queue
 from backend_bridge.reaper import Reaper
-from backend_bridge.slots import SlotRegistry
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU, JobStatus
+from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.queue import JobQueue, _key, keys_of, slot_queue
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_bridge.estimate import StartEstimate
+from trainyard.scheduling.estimate import StartEstimate
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from backend_bridge.queue import JobQueue
-from backend_bridge.slots import Slot, SlotRegistry
 from trainyard.contract.names import JobStatus
+from trainyard.scheduling.queue import JobQueue
+from trainyard.scheduling.slots import Slot, SlotRegistry
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 
