@@ -61,7 +61,7 @@ def doctor(as_json: bool) -> None:
     Redis, slots, versions, disk, GPU and driver, backend, bridge, clocks, and what the backend has
     not got. Exit code 1 where something fails; a warning alone is no failure.
     """
-    from backend_bridge.doctor import examine  # noqa: PLC0415
+    from trainyard.local.doctor import examine  # noqa: PLC0415
 
     findings = examine(settings())
     failed = any(finding.level == "failure" for finding in findings)
@@ -86,10 +86,10 @@ def selftest(as_json: bool) -> None:
     from redis.exceptions import RedisError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from backend_bridge import selftest as trial  # noqa: PLC0415
-    from backend_bridge.private_yard import ExampleFailed  # noqa: PLC0415
-    from backend_bridge.services import ServiceDied  # noqa: PLC0415
     from backend_bridge.terminal import verdict_line  # noqa: PLC0415
+    from trainyard.local import selftest as trial  # noqa: PLC0415
+    from trainyard.local.services import ServiceDied  # noqa: PLC0415
+    from trainyard.local.throwaway import ExampleFailed  # noqa: PLC0415
     from trainyard.store.connection import UnsuitableRedis  # noqa: PLC0415
 
     logging.basicConfig(level=logging.ERROR)  # a service that was killed on purpose is no news

@@ -59,12 +59,12 @@ def submit(
     With the development backend its row is made there first, as a backend of your own does; a
     backend of your own makes the token too. With --follow the exit code tells how the job ended.
     """
-    from backend_bridge.own_backend import create_at_development_backend  # noqa: PLC0415
     from backend_bridge.request_file import (  # noqa: PLC0415
         RequestFileError,
         read_request,
         with_flags,
     )
+    from trainyard.local.backend_row import create_at_development_backend  # noqa: PLC0415
 
     if request_file is None and not any(flags.values()) and not assignments:
         raise click.UsageError("give a request file, or --model and --dataset")

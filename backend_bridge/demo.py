@@ -19,8 +19,12 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from backend_bridge.demo_view import summary
-from backend_bridge.own_backend import create_row
-from backend_bridge.private_yard import (
+from backend_bridge.progress_view import ProgressView
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.home import make_folder
+from trainyard.local.backend_row import create_row
+from trainyard.local.services import PortTaken, ServiceDied, Services
+from trainyard.local.throwaway import (
     EXAMPLES,
     ExampleFailed,
     api_key,
@@ -28,10 +32,6 @@ from backend_bridge.private_yard import (
     private_environment,
     run_example,
 )
-from backend_bridge.progress_view import ProgressView
-from backend_bridge.services import PortTaken, ServiceDied, Services
-from trainyard.client import BridgeClient, BridgeError
-from trainyard.home import make_folder
 from trainyard.settings import settings
 from trainyard.store.connection import UnsuitableRedis
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from backend_bridge.services import Ports, PortTaken, ServiceDied, Services, check_free
+from trainyard.local.services import Ports, PortTaken, ServiceDied, Services, check_free
 from trainyard.settings import Settings, settings
 from trainyard.store.connection import UnsuitableRedis
 

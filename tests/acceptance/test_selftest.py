@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from backend_bridge import cli, selftest
-from backend_bridge.selftest import PromiseBroken, Trial, Verdict
+from backend_bridge import cli
+from trainyard.local import selftest
+from trainyard.local.selftest import PromiseBroken, Trial, Verdict
 
 
 @pytest.mark.slow

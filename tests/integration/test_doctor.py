@@ -13,12 +13,13 @@ import pynvml
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge import cli, doctor
-from backend_bridge.doctor import Finding, examine
+from backend_bridge import cli
 from backend_bridge.outbox import Outbox
 from tests.support.fake_bridge import FakeBridge
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_job import RunningJob
+from trainyard.local import doctor
+from trainyard.local.doctor import Finding, examine
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings, settings
 

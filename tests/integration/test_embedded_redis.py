@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
-from backend_bridge.services import Ports, Services
+from trainyard.local.services import Ports, Services
 from trainyard.store.connection import check
 
 WAIT_S = 30.0
@@ -35,7 +35,7 @@ def wait_for(what: str, condition: Callable[[], Any]) -> Any:
 
 
 class Embedded:
-    """``python -m worker.embedded_redis`` over one folder, started and ended by the test."""
+    """``python -m trainyard.local.embedded_redis`` over one folder, for one test."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -45,7 +45,7 @@ class Embedded:
 
     def launch(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.embedded_redis"],
+            [sys.executable, "-m", "trainyard.local.embedded_redis"],
             env={**os.environ, "TRAINYARD_HOME": str(self.home)},
             cwd=self.home,
             stdout=subprocess.DEVNULL,

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 
 from backend_bridge import cli, cli_submit, progress_view
 from backend_bridge.job_view import status_view
-from backend_bridge.own_backend import create_row
 from backend_bridge.request_file import RequestFileError, read_request, with_flags
 from tests.support.fake_bridge import FakeBridge
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
+from trainyard.local.backend_row import create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
@@ -88,7 +88,9 @@ def test_a_token_is_made_for_the_development_backend_alone(
     assert "job_token" not in bridge.calls[0].body
     monkeypatch.delenv("BACKEND_URL")
     settings.cache_clear()
-    monkeypatch.setattr("backend_bridge.own_backend.create_at_development_backend", lambda *_: None)
+    monkeypatch.setattr(
+        "trainyard.local.backend_row.create_at_development_backend", lambda *_: None
+    )
     trainyard("submit", "--model", "tiny", "--dataset", "a")
     assert len(bridge.calls[-1].body["job_token"]) > 20
 

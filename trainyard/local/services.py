@@ -163,7 +163,7 @@ class Services:
         if self.settings.redis_url is None:
             url_file = self.settings.embedded_redis_url_file
             before = _written_at(url_file)  # a crash may have left one behind
-            redis = self._launch("redis", python_module("worker.embedded_redis"))
+            redis = self._launch("redis", python_module("trainyard.local.embedded_redis"))
             self._wait(redis, lambda: _written_at(url_file) not in (None, before))
         for warning in check(connect(self.settings.redis_location)):
             log.warning(warning)
@@ -217,7 +217,7 @@ class Services:
         celery = Path(sys.executable).with_name("celery")
         command = [sys.executable, str(celery), "-A", "worker.app", "flower"]
         # It reads our settings itself: `ps` shows command lines, and it needs a password.
-        command.append(f"--conf={Path(__file__).parents[1] / 'flowerconfig.py'}")
+        command.append(f"--conf={Path(__file__).parents[2] / 'flowerconfig.py'}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
 
 
