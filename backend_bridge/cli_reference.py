@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from backend_bridge.cli import main
+from trainyard.cli.main import main
 
 _WIDTH = 92
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from backend_bridge import cli
+from trainyard.cli import main
 from trainyard.local import selftest
 from trainyard.local.selftest import PromiseBroken, Trial, Verdict
 
@@ -59,7 +59,7 @@ def test_a_broken_promise_is_told_and_is_exit_code_1(monkeypatch: pytest.MonkeyP
         return Broken().verdicts()
 
     monkeypatch.setattr(selftest, "run", run)
-    done = CliRunner().invoke(cli.main, ["selftest"])
+    done = CliRunner().invoke(main.main, ["selftest"])
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
     assert lines[0].startswith("pass  It completes")

@@ -26,7 +26,7 @@ def here(tmp_path: Path) -> Path:
 
 def check_dataset(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "backend_bridge.cli", "check-dataset", *arguments],
+        [sys.executable, "-m", "trainyard.cli.main", "check-dataset", *arguments],
         cwd=here,
         env={
             **os.environ,

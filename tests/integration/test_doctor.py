@@ -13,11 +13,11 @@ import pynvml
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge import cli
 from backend_bridge.outbox import Outbox
 from tests.support.fake_bridge import FakeBridge
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_job import RunningJob
+from trainyard.cli import main
 from trainyard.local import doctor
 from trainyard.local.doctor import Finding, examine
 from trainyard.scheduling.slots import SlotRegistry
@@ -51,7 +51,7 @@ def found(check: str, level: str = "") -> list[Finding]:
 
 def trainyard(*arguments: str) -> Result:
     settings.cache_clear()
-    return CliRunner().invoke(cli.main, arguments, env={"COLUMNS": "200"})
+    return CliRunner().invoke(main.main, arguments, env={"COLUMNS": "200"})
 
 
 def test_a_yard_that_is_well(yard: SlotRegistry) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge import cli
 from backend_bridge.job_view import status_view
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
 from tests.support.requests import request_body
+from trainyard.cli import main
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
@@ -31,7 +31,7 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
 
 
 def trainyard(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli.main, arguments, input=stdin, env={"COLUMNS": "200"})
+    return CliRunner().invoke(main.main, arguments, input=stdin, env={"COLUMNS": "200"})
 
 
 def a_job(**fields: Any) -> dict[str, Any]:
@@ -301,7 +301,7 @@ class GrowingLog:
 def test_following_prints_every_line_once_though_old_ones_are_cut(
     bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(cli, "FOLLOW_EVERY_S", 0)
+    monkeypatch.setattr(main, "FOLLOW_EVERY_S", 0)
     log = GrowingLog(kept=kept, growth=5, end=100)
     bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
     bridge.answers["GET", "/api/training/status/job-1"] = log.status
@@ -311,7 +311,7 @@ def test_following_prints_every_line_once_though_old_ones_are_cut(
 
 
 def test_following_says_what_it_missed(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "FOLLOW_EVERY_S", 0)
+    monkeypatch.setattr(main, "FOLLOW_EVERY_S", 0)
     log = GrowingLog(kept=4, growth=10, end=30)
     bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
     bridge.answers["GET", "/api/training/status/job-1"] = log.status

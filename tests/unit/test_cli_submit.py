@@ -13,10 +13,10 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from backend_bridge import cli, cli_submit, progress_view
 from backend_bridge.job_view import status_view
-from backend_bridge.request_file import RequestFileError, read_request, with_flags
 from tests.support.fake_bridge import FakeBridge
+from trainyard.cli import main, progress, submit
+from trainyard.cli.request_file import RequestFileError, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
@@ -33,15 +33,15 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
     with FakeBridge() as bridge:
         monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
         monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
-        monkeypatch.setattr(cli_submit, "FOLLOW_EVERY_S", 0)
-        monkeypatch.setattr(progress_view, "LINE_EVERY_S", -1)
+        monkeypatch.setattr(submit, "FOLLOW_EVERY_S", 0)
+        monkeypatch.setattr(progress, "LINE_EVERY_S", -1)
         answer = {"job_id": "j", "status": "queued", "queue_position": 1, "ignored": []}
         bridge.answers["POST", "/api/training/execute"] = 200, answer
         yield bridge
 
 
 def trainyard(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli.main, arguments, input=stdin, env={"COLUMNS": "200"})
+    return CliRunner().invoke(main.main, arguments, input=stdin, env={"COLUMNS": "200"})
 
 
 def job(status: JobStatus, **fields: Any) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(bridge: FakeBridge) -> None:
 
     bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.RUNNING)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_submit.time, "sleep", interrupted)
+        patch.setattr(submit.time, "sleep", interrupted)
         done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--follow")
     assert done.exit_code == 0
     assert "trainyard status -f j" in done.stderr
@@ -260,7 +260,7 @@ def test_following_for_programs_prints_json_alone(bridge: FakeBridge) -> None:
 
 
 def commands() -> dict[str, click.Command]:
-    return dict(cli.main.commands)
+    return dict(main.main.commands)
 
 
 NO_FIGURES = {"up", "demo", "completion"}
@@ -299,7 +299,7 @@ def test_job_ids_are_completed_and_errors_are_not_shown(bridge: FakeBridge) -> N
     def completed() -> str:
         words = {"_TRAINYARD_COMPLETE": "bash_complete", "COMP_WORDS": "trainyard status mat"}
         done = CliRunner().invoke(
-            cli.main, [], env={**words, "COMP_CWORD": "2"}, prog_name="trainyard"
+            main.main, [], env={**words, "COMP_CWORD": "2"}, prog_name="trainyard"
         )
         return done.stdout.strip()
 

@@ -120,7 +120,7 @@ def loaded(code: str) -> set[str]:
 
 
 HELP = """
-from backend_bridge.cli import main
+from trainyard.cli.main import main
 try:
     main(["--help"])
 except SystemExit as end:
@@ -130,7 +130,7 @@ ENTRIES = {
     "trainyard --help": (HELP, HEAVY | SERVICE | {"worker", "tasks", "numpy"}),
     "bridge": ("import backend_bridge.server", HEAVY | {"worker", "tasks", "numpy"}),
     "courier": ("import backend_bridge.courier", HEAVY | {"fastapi", "worker", "tasks", "numpy"}),
-    "up": ("import backend_bridge.up", HEAVY | {"celery", "fastapi", "worker", "tasks", "numpy"}),
+    "up": ("import trainyard.cli.up", HEAVY | {"celery", "fastapi", "worker", "tasks", "numpy"}),
     "celery worker": ("import worker.app, tasks.train", HEAVY | {"fastapi", "rich", "numpy"}),
     "launcher": ("import worker.launcher", HEAVY | SERVICE | {"numpy"}),
     "slot process": ("import worker.slot_process", HEAVY | SERVICE | {"requests", "numpy"}),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend_bridge.up import ports_of
+from trainyard.cli.up import ports_of
 from trainyard.local.services import PortTaken, free_ports
 from trainyard.settings import Settings, read_settings
 

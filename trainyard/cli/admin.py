@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from backend_bridge.cli_common import EXIT_REFUSED, as_json_option, echo_json, settings
+from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json, settings
 from trainyard.settings import RETENTION_DAYS_MAX
 
 
@@ -32,10 +32,10 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
 
     Couriers do this by themselves once an hour. Trained models stay, unless --models is given.
     """
-    from redis.exceptions import RedisError  # noqa: PLC0415
+    from redis.exceptions import RedisError
 
-    from trainyard.store.connection import connect  # noqa: PLC0415
-    from trainyard.store.retention import Retention  # noqa: PLC0415
+    from trainyard.store.connection import connect
+    from trainyard.store.retention import Retention
 
     current = settings()
     try:
@@ -61,14 +61,14 @@ def doctor(as_json: bool) -> None:
     Redis, slots, versions, disk, GPU and driver, backend, bridge, clocks, and what the backend has
     not got. Exit code 1 where something fails; a warning alone is no failure.
     """
-    from trainyard.local.doctor import examine  # noqa: PLC0415
+    from trainyard.local.doctor import examine
 
     findings = examine(settings())
     failed = any(finding.level == "failure" for finding in findings)
     if as_json:
         echo_json({"ok": not failed, "findings": [finding.as_dict() for finding in findings]})
     else:
-        from backend_bridge.terminal import finding_table, show  # noqa: PLC0415
+        from trainyard.cli.tables import finding_table, show
 
         show(finding_table(findings))
     sys.exit(EXIT_REFUSED if failed else 0)
@@ -82,15 +82,15 @@ def selftest(as_json: bool) -> None:
     It really pauses, resumes, kills and cancels trainings and takes the backend away. Takes a
     minute or two. Exit code 1 where a promise does not hold.
     """
-    import requests  # noqa: PLC0415
-    from redis.exceptions import RedisError  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
+    import requests
+    from redis.exceptions import RedisError
+    from rich.console import Console
 
-    from backend_bridge.terminal import verdict_line  # noqa: PLC0415
-    from trainyard.local import selftest as trial  # noqa: PLC0415
-    from trainyard.local.services import ServiceDied  # noqa: PLC0415
-    from trainyard.local.throwaway import ExampleFailed  # noqa: PLC0415
-    from trainyard.store.connection import UnsuitableRedis  # noqa: PLC0415
+    from trainyard.cli.tables import verdict_line
+    from trainyard.local import selftest as trial
+    from trainyard.local.services import ServiceDied
+    from trainyard.local.throwaway import ExampleFailed
+    from trainyard.store.connection import UnsuitableRedis
 
     logging.basicConfig(level=logging.ERROR)  # a service that was killed on purpose is no news
     console = Console(stderr=as_json)
@@ -127,7 +127,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     \b
     trainyard completion bash >> ~/.bashrc
     """
-    from click.shell_completion import get_completion_class  # noqa: PLC0415
+    from click.shell_completion import get_completion_class
 
     made = get_completion_class(shell)
     assert made is not None, "the choice names shells that click knows"

@@ -38,7 +38,7 @@ def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[
 
 def _job_id(_: click.Context, __: click.Parameter, value: str) -> str:
     # Late: pydantic's models take a while, and every command imports this file.
-    from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE  # noqa: PLC0415
+    from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE
 
     if not re.fullmatch(JOB_ID_PATTERN, value):
         raise click.BadParameter(JOB_ID_RULE)

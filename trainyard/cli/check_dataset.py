@@ -79,8 +79,8 @@ def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str,
 
 def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> int:
     # Late: pydantic's models take a while, and every command imports this file.
-    from trainyard.contract.parser import parse_request  # noqa: PLC0415
-    from trainyard.contract.request import RequestInvalid  # noqa: PLC0415
+    from trainyard.contract.parser import parse_request
+    from trainyard.contract.request import RequestInvalid
 
     try:
         config = parse_request(body).config

@@ -10,7 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from backend_bridge.terminal import duration, number
+from trainyard.cli.tables import duration, number
 
 LINE_EVERY_S = 5.0
 """Where there is no terminal, a line in this time stands for the bar."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from backend_bridge.cli_common import as_json_option, client, echo_json, settings
+from trainyard.cli.common import as_json_option, client, echo_json, settings
 from trainyard.client import BridgeClient
 
 FOLLOW_EVERY_S = 0.5
@@ -59,12 +59,8 @@ def submit(
     With the development backend its row is made there first, as a backend of your own does; a
     backend of your own makes the token too. With --follow the exit code tells how the job ended.
     """
-    from backend_bridge.request_file import (  # noqa: PLC0415
-        RequestFileError,
-        read_request,
-        with_flags,
-    )
-    from trainyard.local.backend_row import create_at_development_backend  # noqa: PLC0415
+    from trainyard.cli.request_file import RequestFileError, read_request, with_flags
+    from trainyard.local.backend_row import create_at_development_backend
 
     if request_file is None and not any(flags.values()) and not assignments:
         raise click.UsageError("give a request file, or --model and --dataset")
@@ -98,9 +94,9 @@ def submit(
 
 def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
     """Show a job until it has ended. 0 where it completed or a person detached, else 1."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from backend_bridge.progress_view import ProgressView  # noqa: PLC0415
+    from trainyard.cli.progress import ProgressView
 
     console = Console(stderr=as_json)
     try:

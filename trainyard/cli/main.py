@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from backend_bridge.check_dataset import check_dataset
-from backend_bridge.cli_admin import completion, doctor, prune, selftest
-from backend_bridge.cli_common import (
+from trainyard.cli.admin import completion, doctor, prune, selftest
+from trainyard.cli.check_dataset import check_dataset
+from trainyard.cli.common import (
     EXIT_CODES,
     EXIT_REFUSED,
     EXIT_SETTINGS,
@@ -24,7 +24,7 @@ from backend_bridge.cli_common import (
     echo_json,
     job_id_argument,
 )
-from backend_bridge.cli_submit import ENDED, submit, watch
+from trainyard.cli.submit import ENDED, submit, watch
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.settings import SettingsError
 
@@ -66,7 +66,7 @@ def up() -> None:
     They are Redis (unless REDIS_URL is set), one worker per slot, the bridge, the development
     backend (unless BACKEND_URL is set) and Flower.
     """
-    from backend_bridge.up import run
+    from trainyard.cli.up import run
 
     sys.exit(run())
 
@@ -82,7 +82,7 @@ def up() -> None:
 @click.option("--prompt", help="What the base and the trained model continue at the end.")
 def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> None:
     """Run one whole job on this machine, on free ports, and stop everything again."""
-    from backend_bridge.demo import run
+    from trainyard.cli.demo import run
 
     sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
 
@@ -95,7 +95,7 @@ def ps(as_json: bool) -> None:
     if as_json:
         echo_json(jobs)
         return
-    from backend_bridge.terminal import job_table, show
+    from trainyard.cli.tables import job_table, show
 
     show(job_table(jobs))
 
@@ -115,7 +115,7 @@ def status(job_id: str, follow: bool, as_json: bool) -> None:
     if as_json:
         echo_json(job)
         return
-    from backend_bridge.terminal import job_details, show
+    from trainyard.cli.tables import job_details, show
 
     show(job_details(job))
 
@@ -156,7 +156,7 @@ def metrics(job_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(points)
         return
-    from backend_bridge.terminal import metric_table, show
+    from trainyard.cli.tables import metric_table, show
 
     show(metric_table(points))
 
@@ -170,7 +170,7 @@ def checkpoints(job_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(answer)
         return
-    from backend_bridge.terminal import checkpoint_table, show
+    from trainyard.cli.tables import checkpoint_table, show
 
     show(checkpoint_table(answer["checkpoints"]))
 
