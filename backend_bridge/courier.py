@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from backend_bridge.admit import Admission
 from backend_bridge.consumer import StreamConsumer
-from backend_bridge.forwarder import Forwarder
+from backend_bridge.delivery.forwarder import Forwarder
 from backend_bridge.job_control import JobControl
 from backend_bridge.reaper import Reaper
 from trainyard.home import home_id

@@ -6,7 +6,7 @@ import inspect
 import json
 from typing import Any, get_args
 
-from backend_bridge.messages import REPORTED_KINDS
+from backend_bridge.delivery.messages import REPORTED_KINDS
 from trainyard.contract.events import AnyEvent, Event
 from trainyard.contract.names import BackendStatus
 from trainyard.store.job_store import EventKind

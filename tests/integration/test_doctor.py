@@ -13,7 +13,7 @@ import pynvml
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.outbox import Outbox
 from tests.support.fake_bridge import FakeBridge
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_job import RunningJob

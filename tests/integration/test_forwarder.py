@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import pytest
 from redis import Redis
 
-from backend_bridge import delivery
-from backend_bridge.client import BackendClient
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.messages import send
-from backend_bridge.outbox import HoldLost, Outbox
+from backend_bridge.delivery import sender
+from backend_bridge.delivery.backend_client import BackendClient
+from backend_bridge.delivery.messages import send
+from backend_bridge.delivery.outbox import HoldLost, Outbox
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from tests.support.dev_backend import DevBackend
 from tests.support.forwarding import (
     endpoints,
@@ -501,9 +501,9 @@ def test_redis_refuses_writes_for_a_while(
 
 FORWARDER_PROCESS = """
 import sys, threading
-from backend_bridge.forwarder import Forwarder
+from backend_bridge.delivery.forwarder import Forwarder
 from trainyard.store.connection import connect
-from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
 policy = DeliveryPolicy(lock_margin_s=1.5)
 forwarder = Forwarder(connect(sys.argv[1]), sys.argv[2], request_timeout_s=1.0, policy=policy)
 forwarder.run(threading.Event())
@@ -578,9 +578,9 @@ def test_a_sender_frozen_right_before_its_request_does_not_make_it_after_the_loc
         wait_until(lambda: outbox.claim("job-1"), "another sender has taken the job")
         return send(*arguments)
 
-    monkeypatch.setattr(delivery, "send", frozen_first)
+    monkeypatch.setattr(sender, "send", frozen_first)
     with BackendClient(backend.url, timeout_s=0.2) as client:
-        turn = delivery.Turn(
+        turn = sender.Turn(
             claim, outbox, client, DeliveryPolicy(), threading.Event(), lambda: False
         )
         with pytest.raises(HoldLost):

@@ -28,8 +28,8 @@ from trainyard.store.delivery_report import delivery_report
 
 COURIER = """
 import sys, threading
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.forwarder import Forwarder
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.forwarder import Forwarder
 from trainyard.store.connection import connect
 policy = DeliveryPolicy(backoff_base_s=0.02, backoff_cap_s=0.1, redis_pause_s=0.05, poll_s=0.1,
                         access_delays_s=(0.2, 0.2), missing_route_delay_s=0.3, lock_margin_s=1.1,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.outbox import Outbox
 from tasks.datasets.last_use import cached
 from tests.support.requests import TOKEN, start_request
 from trainyard.contract.names import REPLIES

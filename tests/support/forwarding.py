@@ -10,8 +10,8 @@ from typing import Any
 
 from redis import Redis
 
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.forwarder import Forwarder
+from backend_bridge.delivery.forwarder import Forwarder
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from tests.support.scripted_backend import Received, wait_until
 
 QUICK = DeliveryPolicy(

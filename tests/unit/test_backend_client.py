@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from backend_bridge.client import (
+from backend_bridge.delivery.backend_client import (
     AccessRefused,
     Answer,
     BackendClient,

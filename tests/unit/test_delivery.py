@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.client import (
+from backend_bridge.delivery.backend_client import (
     ROUTES,
     AccessRefused,
     Answer,
@@ -30,9 +30,9 @@ from backend_bridge.client import (
     RouteMissing,
     TryAgain,
 )
-from backend_bridge.delivery import Turn
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.sender import Turn
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.store.delivery_report import delivery_report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend_bridge.delivery_policy import DeliveryPolicy
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
 
 
 def test_the_backoff_doubles_up_to_its_cap() -> None:

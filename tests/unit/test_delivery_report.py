@@ -7,8 +7,8 @@ import time
 import pytest
 from redis import Redis
 
-from backend_bridge.claim import Claim
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.cursor import Claim
+from backend_bridge.delivery.outbox import Outbox
 from tests.support.running_job import RunningJob
 from trainyard.store.delivery_report import SetAside, delivery_report
 

@@ -10,8 +10,8 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from backend_bridge.claim import Claim
-from backend_bridge.outbox import (
+from backend_bridge.delivery.cursor import Claim
+from backend_bridge.delivery.outbox import (
     PAGE_BYTES,
     PAGE_ENTRIES,
     SET_ASIDE_KEPT,

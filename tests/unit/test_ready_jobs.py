@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from backend_bridge.ready_jobs import ReadyJob, ReadyJobs
+from backend_bridge.delivery.ready_jobs import ReadyJob, ReadyJobs
 
 A, B, C = (ReadyJob(name, woken=False) for name in "abc")
 

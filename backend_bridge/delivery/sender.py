@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Event
 
-from backend_bridge.claim import Claim
-from backend_bridge.client import BackendClient, Refused
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.http_deadline import deadline_at
-from backend_bridge.log_batches import batch_of, gap_before, plan_batch
-from backend_bridge.messages import (
+from backend_bridge.delivery.acknowledge import After, Settlement
+from backend_bridge.delivery.backend_client import BackendClient, Refused
+from backend_bridge.delivery.cursor import Claim
+from backend_bridge.delivery.log_batches import batch_of, gap_before, plan_batch
+from backend_bridge.delivery.messages import (
     REPORTED_KINDS,
     LogMessage,
     Message,
@@ -36,8 +35,9 @@ from backend_bridge.messages import (
     read_entry,
     send,
 )
-from backend_bridge.outbox import Outbox
-from backend_bridge.settlement import After, Settlement
+from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.total_timeout import deadline_at
 from trainyard.store.event_log import Entry, entry_position
 
 _LOCK_SPARE_S = 1.0

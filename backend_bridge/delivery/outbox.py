@@ -31,7 +31,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.claim import Claim
+from backend_bridge.delivery.cursor import Claim
 from trainyard.store.event_log import Entry, entry_position
 from trainyard.store.scripts import script
 

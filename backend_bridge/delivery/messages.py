@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from backend_bridge.client import ROUTES, Answer, BackendClient
+from backend_bridge.delivery.backend_client import ROUTES, Answer, BackendClient
 from trainyard.contract.events import Metric
 from trainyard.contract.names import BackendStatus
 from trainyard.store.event_log import Entry

@@ -32,7 +32,7 @@ from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, ProtocolError
 
-from backend_bridge.http_deadline import deadline, make_pool
+from backend_bridge.delivery.total_timeout import deadline, make_pool
 
 BODY_LIMIT_BYTES = 65536
 """What is read of an answer; the contract's answers are far smaller."""

@@ -10,8 +10,7 @@ from threading import Event
 
 from redis.exceptions import RedisError
 
-from backend_bridge.claim import Claim
-from backend_bridge.client import (
+from backend_bridge.delivery.backend_client import (
     AccessRefused,
     Answer,
     Delivered,
@@ -19,9 +18,10 @@ from backend_bridge.client import (
     RouteMissing,
     TryAgain,
 )
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.messages import ROUTE_OF_KIND, Message, StatusMessage
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.cursor import Claim
+from backend_bridge.delivery.messages import ROUTE_OF_KIND, Message, StatusMessage
+from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from trainyard.contract.names import TERMINAL
 from trainyard.store.connection import is_passing
 from trainyard.store.event_log import Entry

@@ -15,11 +15,11 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend_bridge.client import BackendClient
-from backend_bridge.delivery import Turn, TurnEnd
-from backend_bridge.delivery_policy import DeliveryPolicy
-from backend_bridge.outbox import HoldLost, Outbox
-from backend_bridge.ready_jobs import ReadyJob, ReadyJobs
+from backend_bridge.delivery.backend_client import BackendClient
+from backend_bridge.delivery.outbox import HoldLost, Outbox
+from backend_bridge.delivery.ready_jobs import ReadyJob, ReadyJobs
+from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.sender import Turn, TurnEnd
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from backend_bridge.claim import Claim
-from backend_bridge.messages import LogMessage, read_entry
-from backend_bridge.outbox import Outbox
+from backend_bridge.delivery.cursor import Claim
+from backend_bridge.delivery.messages import LogMessage, read_entry
+from backend_bridge.delivery.outbox import Outbox
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.store.event_log import Entry
 
