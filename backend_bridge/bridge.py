@@ -8,8 +8,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from backend_bridge.admit import Admission
-from backend_bridge.job_control import JobControl, no_such_job
+from backend_bridge.intake.admission import Admission
+from backend_bridge.intake.job_control import JobControl, no_such_job
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.estimate import estimate_now
 from trainyard.scheduling.queue import JobQueue

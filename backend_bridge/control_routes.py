@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from backend_bridge.answers import CancelBody, ControlAnswer, ControlRefusal, ResumeBody
 from backend_bridge.bridge import Bridge
 from backend_bridge.error_answers import error_body, refusals
-from backend_bridge.job_control import Answer
+from backend_bridge.intake.job_control import Answer
 from backend_bridge.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.request_body import json_body
 

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from celery import Celery
 from redis.exceptions import RedisError
 
-from backend_bridge.admit import Admission
-from backend_bridge.consumer import StreamConsumer
 from backend_bridge.delivery.forwarder import Forwarder
-from backend_bridge.job_control import JobControl
+from backend_bridge.intake.admission import Admission
+from backend_bridge.intake.job_control import JobControl
+from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
 from trainyard.home import home_id
 from trainyard.scheduling.dispatch import Dispatcher

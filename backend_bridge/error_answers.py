@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from backend_bridge.admit import JobIdTaken, LimitReached
 from backend_bridge.answers import ErrorAnswer
+from backend_bridge.intake.admission import JobIdTaken, LimitReached
 from trainyard.contract.request import RequestInvalid
 
 _SENTENCES = {

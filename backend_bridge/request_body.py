@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from backend_bridge.request_size import too_large
+from backend_bridge.intake.admission import too_large
 
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:

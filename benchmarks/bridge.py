@@ -18,7 +18,7 @@ from pathlib import Path
 
 import requests
 
-from backend_bridge.admit import Admission
+from backend_bridge.intake.admission import Admission
 from benchmarks.measure import Measure, Target, percentile
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer, free_port

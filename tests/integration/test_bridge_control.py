@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from backend_bridge.job_control import no_such_job
+from backend_bridge.intake.job_control import no_such_job
 from tests.support.bridge import Running, refusal
 
 

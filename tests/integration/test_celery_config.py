@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from backend_bridge.admit import Admission
-from backend_bridge.job_control import JobControl
+from backend_bridge.intake.admission import Admission
+from backend_bridge.intake.job_control import JobControl
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from backend_bridge import consumer
-from backend_bridge.consumer import GROUP, StreamConsumer
+from backend_bridge.intake import stream_consumer
+from backend_bridge.intake.stream_consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
@@ -163,6 +163,6 @@ def test_what_a_crashed_consumer_had_taken_is_taken_over(
     crashed.celery.take()
     sender.redis.xreadgroup(GROUP, crashed.name, {REQUESTS: ">"})
     assert sender.redis.llen(QUEUE_REQUESTS) == 0
-    monkeypatch.setattr(consumer, "TAKE_OVER_AFTER_MS", 0)
+    monkeypatch.setattr(stream_consumer, "TAKE_OVER_AFTER_MS", 0)
     assert sender.replies()[task_id]["success"] == "true"
     assert sender.status() is JobStatus.QUEUED

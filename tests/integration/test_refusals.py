@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from backend_bridge.consumer import GROUP, StreamConsumer
+from backend_bridge.intake.stream_consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.forwarding import forwarding, statuses_of, wait_delivered
 from tests.support.redis_server import RedisServer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from backend_bridge import consumer
-from backend_bridge.consumer import GROUP, StreamConsumer
+from backend_bridge.intake import stream_consumer
+from backend_bridge.intake.stream_consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.names import REJECTED, REPLIES, REQUESTS, JobStatus
@@ -136,7 +136,7 @@ def test_what_a_crashed_consumer_left_is_taken_over_once(
     stream.redis.xreadgroup(GROUP, crashed.name, {REQUESTS: ">"})
     stream.consumer("two").consume(block_ms=1)
     assert stream.bridge.store.get("job-1") is None, "it may still be at work"
-    monkeypatch.setattr(consumer, "TAKE_OVER_AFTER_MS", 0)
+    monkeypatch.setattr(stream_consumer, "TAKE_OVER_AFTER_MS", 0)
     stream.consumer("two").consume(block_ms=1)
     assert stream.status() is JobStatus.QUEUED
     stream.consumer("three").consume(block_ms=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend_bridge.chosen_checkpoint import reason_against
+from backend_bridge.intake.chosen_checkpoint import reason_against
 from tasks.checkpoints import seal
 from tests.support.store_calls import JOB, admit, claim, events, statuses
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest

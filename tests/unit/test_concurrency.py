@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from backend_bridge.admit import Admission, JobIdTaken, LimitReached
+from backend_bridge.intake.admission import Admission, JobIdTaken, LimitReached
 from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body, start_request
 from trainyard.contract.request import RequestInvalid

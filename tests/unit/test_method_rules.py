@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from backend_bridge.admit import Admission
+from backend_bridge.intake.admission import Admission
 from trainyard.contract.config import JobConfig
 from trainyard.contract.method_rules import method_problems
 from trainyard.contract.parser import parse_request

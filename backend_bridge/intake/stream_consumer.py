@@ -27,12 +27,11 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from backend_bridge import celery_requests
-from backend_bridge.admit import Admission, AdmissionRefused
-from backend_bridge.celery_requests import CeleryRequests, NotUnderstood
-from backend_bridge.job_control import Answer, JobControl
-from backend_bridge.refusals import Refusal, Refusals, refusal_of, without_token
-from backend_bridge.request_size import too_large
+from backend_bridge.intake import celery_requests
+from backend_bridge.intake.admission import Admission, AdmissionRefused, too_large
+from backend_bridge.intake.celery_requests import CeleryRequests, NotUnderstood
+from backend_bridge.intake.job_control import Answer, JobControl
+from backend_bridge.intake.refusals import Refusal, Refusals, refusal_of, without_token
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
 

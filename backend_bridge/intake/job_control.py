@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from backend_bridge.chosen_checkpoint import reason_against
+from backend_bridge.intake.chosen_checkpoint import reason_against
 from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import OCCUPYING, JobStatus, attempt_id
 from trainyard.scheduling.dispatch import Dispatcher

@@ -86,3 +86,8 @@ class Admission:
         job = self.store.get(job_id)
         assert job is not None, "a job that was just admitted is there"
         return Admitted(job_id, job.status, self.store.queue_position(job_id), request.ignored)
+
+
+def too_large(limit_mb: float) -> str:
+    """The sentence for a request beyond the limit."""
+    return f"the request is larger than {limit_mb:g} MB (MAX_REQUEST_MB)"
