@@ -9,7 +9,7 @@ from typing import Any
 from flower.events import EventsState
 from tornado.options import options
 
-from backend_bridge.loopback import is_loopback
+from backend_bridge.api.guards import is_loopback
 from trainyard.redaction import Redactor
 from trainyard.settings import SettingsError, settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 
-from backend_bridge.prometheus import FIGURES, Figure
+from backend_bridge.api.metrics import FIGURES, Figure
 from trainyard.store.counters import BUCKETS_S
 
 _HEAD = """# Metrics for Prometheus

@@ -24,16 +24,14 @@ from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from swagger_ui_bundle import swagger_ui_path
 
-from backend_bridge import openapi
-from backend_bridge.bridge import Bridge
-from backend_bridge.control_routes import add_control
-from backend_bridge.error_answers import add_error_answers
-from backend_bridge.file_routes import add_files
-from backend_bridge.host_guard import HostGuard
-from backend_bridge.http_protocol import RequestDeadline
-from backend_bridge.job_routes import add_health, add_prometheus, add_reads, add_start
-from backend_bridge.key_guard import KeyGuard
-from backend_bridge.loopback import is_loopback
+from backend_bridge.api import openapi
+from backend_bridge.api.context import Bridge
+from backend_bridge.api.control_routes import add_control
+from backend_bridge.api.error_responses import add_error_answers
+from backend_bridge.api.file_routes import add_files
+from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
+from backend_bridge.api.job_routes import add_health, add_prometheus, add_reads, add_start
+from backend_bridge.api.slow_clients import RequestDeadline
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.store.connection import UnsuitableRedis, check, connect

@@ -12,7 +12,7 @@ from types import FrameType
 
 import uvicorn
 
-from backend_bridge.loopback import is_loopback
+from backend_bridge.api.guards import is_loopback
 
 from .app import create_app
 from .bridge_link import BridgeLink

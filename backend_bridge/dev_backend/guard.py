@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend_bridge.loopback import is_loopback, is_short_name
+from backend_bridge.api.guards import is_loopback, is_short_name
 
 from .wire import ApiError
 

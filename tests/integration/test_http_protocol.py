@@ -13,9 +13,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 
-from backend_bridge import http_protocol
-from backend_bridge.http_protocol import RequestDeadline
-from backend_bridge.request_body import json_body
+from backend_bridge.api import slow_clients
+from backend_bridge.api.request_body import json_body
+from backend_bridge.api.slow_clients import RequestDeadline
 from tests.support.redis_server import free_port
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
@@ -31,9 +31,9 @@ def port() -> Iterator[int]:
         return await json_body(request, 1)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(http_protocol, "HEADERS_S", 0.3)
-    patch.setattr(http_protocol, "BODY_PAUSE_S", 0.3)
-    patch.setattr(http_protocol, "REQUEST_S", 0.8)
+    patch.setattr(slow_clients, "HEADERS_S", 0.3)
+    patch.setattr(slow_clients, "BODY_PAUSE_S", 0.3)
+    patch.setattr(slow_clients, "REQUEST_S", 0.8)
     port = free_port()
     config = uvicorn.Config(app, port=port, http=RequestDeadline, ws="none", log_level="critical")
     server = uvicorn.Server(config)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend_bridge.prometheus import FIGURES
+from backend_bridge.api.metrics import FIGURES
 from tests.support.bridge import Running
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.scheduling.slots import SlotRegistry

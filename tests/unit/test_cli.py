@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge.job_view import status_view
+from backend_bridge.api.responses import status_view
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
 from tests.support.requests import request_body

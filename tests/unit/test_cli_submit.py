@@ -13,7 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from backend_bridge.job_view import status_view
+from backend_bridge.api.responses import status_view
 from tests.support.fake_bridge import FakeBridge
 from trainyard.cli import main, progress, submit
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags

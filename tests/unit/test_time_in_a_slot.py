@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from backend_bridge.job_view import status_view
+from backend_bridge.api.responses import status_view
 from tests.support.store_calls import JOB, admit, claim
 from trainyard.store.job_store import JobStore
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from backend_bridge.answers import ErrorAnswer
+from backend_bridge.api.responses import ErrorAnswer
 from backend_bridge.intake.admission import JobIdTaken, LimitReached
 from trainyard.contract.request import RequestInvalid
 

@@ -12,7 +12,7 @@ import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from backend_bridge.error_answers import error_body
+from backend_bridge.api.error_responses import error_body
 
 HEADERS_S = 10.0
 """From the connection, or a request's first byte, to the end of its headers."""

@@ -11,12 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
-from backend_bridge.answers import CancelBody, ControlAnswer, ControlRefusal, ResumeBody
-from backend_bridge.bridge import Bridge
-from backend_bridge.error_answers import error_body, refusals
+from backend_bridge.api.context import Bridge
+from backend_bridge.api.error_responses import error_body, refusals
+from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
+from backend_bridge.api.request_body import json_body
+from backend_bridge.api.responses import CancelBody, ControlAnswer, ControlRefusal, ResumeBody
 from backend_bridge.intake.job_control import Answer
-from backend_bridge.openapi import CANCEL_BODY, RESUME_BODY
-from backend_bridge.request_body import json_body
 
 _BODY_MB = 1.0
 Body = TypeVar("Body", bound=BaseModel)

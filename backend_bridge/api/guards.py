@@ -8,14 +8,17 @@ good: no public name server answers for them.
 
 from __future__ import annotations
 
+import hmac
+import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from backend_bridge.error_answers import error_body
-from backend_bridge.loopback import is_short_name
+from backend_bridge.api.error_responses import error_body
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
 
@@ -47,3 +50,45 @@ class HostGuard:
         if foreign:
             return "without BRIDGE_API_KEY the bridge takes no requests from other web pages"
         return None
+
+
+OPEN = "/health"
+
+_NO_KEY = (
+    "the bridge's API key is missing or wrong: set BRIDGE_API_KEY to the bridge's own for "
+    "`trainyard`, or send it as `Authorization: Bearer <key>`"
+)
+
+
+class KeyGuard:
+    """ASGI middleware; answers 401 with a sentence."""
+
+    def __init__(self, app: ASGIApp, key: SecretStr) -> None:
+        self.app = app
+        self.expected = f"Bearer {key.get_secret_value()}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != OPEN and not self._is_given(scope):
+            body = error_body(_NO_KEY)
+            await JSONResponse(body, status_code=401)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_given(self, scope: Scope) -> bool:
+        given = Headers(scope=scope).get("authorization", "")
+        return hmac.compare_digest(given.encode(), self.expected)
+
+
+def is_loopback(host: str) -> bool:
+    """Of a host name or an address that something listens on or is asked by."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_short_name(host: str) -> bool:
+    """Of a name without a dot, as containers call each other: no public name server knows it."""
+    return re.fullmatch("[a-z0-9_-]+", host) is not None

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from backend_bridge.answers import CheckpointsAnswer
-from backend_bridge.archive import FolderArchive
-from backend_bridge.bridge import Bridge
-from backend_bridge.error_answers import refusals
-from backend_bridge.job_view import checkpoints_view
+from backend_bridge.api.context import Bridge
+from backend_bridge.api.error_responses import refusals
+from backend_bridge.api.responses import CheckpointsAnswer, checkpoints_view
+from backend_bridge.api.tar_stream import FolderArchive
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
 from trainyard.store.event_log import StoredCheckpoint
 from trainyard.store.job import Job

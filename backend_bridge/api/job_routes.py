@@ -10,7 +10,12 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic_core import to_json
 
-from backend_bridge.answers import (
+from backend_bridge.api.context import Bridge
+from backend_bridge.api.error_responses import refusals
+from backend_bridge.api.metrics import exposition
+from backend_bridge.api.openapi import START_BODY
+from backend_bridge.api.request_body import json_body
+from backend_bridge.api.responses import (
     ErrorsAnswer,
     HealthAnswer,
     JobAnswer,
@@ -19,13 +24,9 @@ from backend_bridge.answers import (
     MetricsAnswer,
     QueueAnswer,
     StartAnswer,
+    errors_view,
+    status_view,
 )
-from backend_bridge.bridge import Bridge
-from backend_bridge.error_answers import refusals
-from backend_bridge.job_view import errors_view, status_view
-from backend_bridge.openapi import START_BODY
-from backend_bridge.prometheus import exposition
-from backend_bridge.request_body import json_body
 from trainyard.scheduling.estimate import estimate_now
 
 LOG_LINES_MAX = 100_000
