@@ -21,7 +21,7 @@ import worker.signals
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.settings import settings, without_our_secrets
-from worker.gpu import list_gpus
+from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
 from worker.slot_host import SlotProcess
 

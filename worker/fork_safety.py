@@ -16,7 +16,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.process_tree import open_fds
+from worker.machine.process_tree import open_fds
 
 
 class ForkSafety:

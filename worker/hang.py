@@ -6,7 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Callable
 
-from worker.cpu_time import cpu_time_s
+from worker.machine.process_tree import cpu_time_s
 
 STEPS_NEEDED = 5
 MEDIANS = 50

@@ -35,10 +35,8 @@ from collections.abc import Collection
 from typing import Any, NoReturn
 
 from worker.lifeline import Lifeline
-from worker.parking import ControlSocket, ParkedTime, ParkingSocket, Resume
-from worker.process_tree import (
+from worker.machine.process_tree import (
     Exit,
-    SignalWakeup,
     become_subreaper,
     close_fds_except,
     descendants_of,
@@ -48,6 +46,8 @@ from worker.process_tree import (
     reap,
     set_process_name,
 )
+from worker.machine.signal_fds import SignalWakeup
+from worker.parking import ControlSocket, ParkedTime, ParkingSocket, Resume
 from worker.training_process import TrainingStart, run_training
 
 _STUCK_AFTER_S = 5.0

@@ -11,10 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from worker.keeper import run_keeper
-from worker.process_tree import children_of, kill_descendants, reap
+from worker.machine.process_tree import children_of, kill_descendants, reap
+from worker.machine.unix_socket import LineReader, encode_line
 from worker.slot_requests import Request, StartRequest
 from worker.training_process import TrainingStart
-from worker.unix_socket import LineReader, encode_line
 
 _TAKE_OVER_S = 2.0
 """How long a keeper may take to answer a resume (it takes a millisecond) before it is killed."""

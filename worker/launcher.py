@@ -17,7 +17,7 @@ from pathlib import Path
 from trainyard.child_process import ChildProcess
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.settings import Settings, SettingsError, settings, slot_name
-from worker.gpu import Gpu, list_gpus
+from worker.machine.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import socket
 import time
 from typing import Any
 
-from worker.unix_socket import LineReader, check_peer, encode_line
+from worker.machine.unix_socket import LineReader, check_peer, encode_line
 
 
 class Lifeline:

@@ -21,8 +21,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from worker import memory
-from worker.unix_socket import LineReader, encode_line, receive_fds
+from worker.machine import memory
+from worker.machine.unix_socket import LineReader, encode_line, receive_fds
 
 _MEMORY_CHECK_S = 1.0
 _MAX_FDS = 3

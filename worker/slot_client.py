@@ -23,7 +23,7 @@ from worker.keeper_messages import (
     StillAlive,
     parse_message,
 )
-from worker.unix_socket import LineReader, connect, encode_line
+from worker.machine.unix_socket import LineReader, connect, encode_line
 
 __all__ = [
     "Gone",

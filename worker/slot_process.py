@@ -37,14 +37,15 @@ from typing import Any
 
 from worker.fork_safety import Preload, preload
 from worker.keeper_processes import KeeperProcesses
-from worker.process_tree import (
-    SignalWakeup,
+from worker.machine.process_tree import (
     become_subreaper,
     die_with_parent,
     has_children,
     kill_descendants,
     set_process_name,
 )
+from worker.machine.signal_fds import SignalWakeup
+from worker.machine.unix_socket import PeerRefused, check_peer, encode_line, listen
 from worker.slot_requests import (
     AnyRequest,
     BadRequest,
@@ -56,7 +57,6 @@ from worker.slot_requests import (
     WaitGoneRequest,
 )
 from worker.training_process import TrainingStart
-from worker.unix_socket import PeerRefused, check_peer, encode_line, listen
 
 _KEEPERS_MAY_TAKE_S = 0.3
 """At the slot process's own end: how long keepers have to end their trees and say so."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from worker.unix_socket import Peer, receive_fds
+from worker.machine.unix_socket import Peer, receive_fds
 
 _MAX_FDS = 2
 _MAX_REQUEST_BYTES = 1 << 20

@@ -37,14 +37,14 @@ from trainyard.store.job_store import JobStore, Lease
 from trainyard.store.unsent_records import find_unsent, sizes_of_records
 from worker import job_folder
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
-from worker.gpu_release import slot_gpu_use, wait_released
 from worker.hang import HangWatch
 from worker.job_folder import Record
 from worker.lease_guard import LeaseGuard
 from worker.log_handler import BatchingLogHandler
-from worker.oom_kills import oom_kills
+from worker.machine.gpu import slot_gpu_use, wait_released
+from worker.machine.memory import oom_kills
+from worker.machine.signal_fds import sigterm_as_fd
 from worker.reporter import Reporter
-from worker.sigterm import sigterm_as_fd
 from worker.slot import Slot, until_redis_answers
 from worker.slot_client import (
     Gone,

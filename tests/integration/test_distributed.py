@@ -21,7 +21,7 @@ from trainyard.contract.checkpoint_manifest import verify
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.events import Checkpoint, Held, Metric, Outcome, Receipt, TrainingSpec
 from trainyard.contract.parser import parse_request
-from worker.process_tree import descendants_of, process_stat
+from worker.machine.process_tree import descendants_of, process_stat
 
 ROWS = [
     {"question": f"What is {n} plus 1?", "answer": f"{n + 1}" + " and so on" * (n % 7)}

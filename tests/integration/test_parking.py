@@ -23,8 +23,8 @@ from tests.support.process_tree import (
     slots,
     wait_until,
 )
-from worker import memory
-from worker.process_tree import process_stat
+from worker.machine import memory
+from worker.machine.process_tree import process_stat
 from worker.slot_client import (
     Gone,
     Parked,

@@ -28,7 +28,7 @@ from tests.support.process_tree import (
     slots,
     wait_until,
 )
-from worker.process_tree import children_of, descendants_of, process_stat
+from worker.machine.process_tree import children_of, descendants_of, process_stat
 from worker.slot_client import (
     Gone,
     KeeperLost,

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from worker.process_tree import descendants_of, process_stat
+from worker.machine.process_tree import descendants_of, process_stat
 from worker.slot_client import Gone, KeeperHandle, Message, Started, start_attempt, wait_gone
 from worker.slot_host import SlotProcess
 

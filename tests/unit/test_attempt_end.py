@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from worker import oom_kills
 from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
+from worker.machine import memory
 from worker.slot_client import Gone, KeeperLost, Message, Refused
 
 KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
@@ -53,6 +53,6 @@ def test_a_failure_without_a_report_still_has_a_sentence() -> None:
 def test_the_kernels_counter_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("pgfault 12\noom_kill 3\n")
-    monkeypatch.setattr(oom_kills, "_VMSTAT", vmstat)
-    monkeypatch.setattr(oom_kills, "_CGROUP", tmp_path / "missing")
-    assert oom_kills.oom_kills() == 3
+    monkeypatch.setattr(memory, "_VMSTAT", vmstat)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "missing")
+    assert memory.oom_kills() == 3

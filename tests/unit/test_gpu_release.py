@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.gpu_release import GpuUse, wait_released
+from worker.machine.gpu import GpuUse, wait_released
 
 GB = 10**9
 BEFORE = GpuUse(frozenset({7}), GB)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from worker.cpu_time import cpu_time_s
 from worker.hang import FLOOR_S, MEDIANS, START_S, STEPS_NEEDED, STIRRING_CPU_S, HangWatch
+from worker.machine.process_tree import cpu_time_s
 
 
 def stepping(watch: HangWatch, seconds: float, count: int) -> float:

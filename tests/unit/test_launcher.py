@@ -8,7 +8,7 @@ import pytest
 
 from trainyard.settings import Settings, SettingsError, read_settings
 from worker import launcher
-from worker.gpu import Gpu
+from worker.machine.gpu import Gpu
 
 
 def gpus(count: int) -> list[Gpu]:

@@ -236,34 +236,21 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-class SignalWakeup:
-    """Turns signals into a readable file descriptor, for a single-threaded select loop.
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-    ``seen`` holds the signals that came since the last :meth:`take`.
+
+def cpu_time_s(pid: int) -> float:
+    """Seconds of user and system time of ``pid``, its descendants, and children it has reaped.
+
+    A snapshot: what a descendant has used is missing between its end and its reaping.
+    Source: proc_pid_stat(5), utime to cstime.
     """
-
-    def __init__(self, signals: Iterable[signal.Signals]) -> None:
-        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for signum in signals:
-            signal.signal(signum, _wake_only)
-
-    def fileno(self) -> int:
-        """The descriptor that becomes readable when a signal has come."""
-        return self._read_fd
-
-    def take(self) -> set[int]:
-        """The signals that have come since the last call; does not wait."""
-        try:
-            return set(os.read(self._read_fd, 4096))
-        except BlockingIOError:
-            return set()
-
-    def close(self) -> None:
-        """Close both ends. The caller must have unset the wakeup descriptor."""
-        os.close(self._read_fd)
-        os.close(self._write_fd)
+    return sum(map(_ticks, (pid, *descendants_of(pid)))) / _TICKS_PER_S
 
 
-def _wake_only(signum: int, frame: object) -> None:
-    """The handler of a signal that :class:`SignalWakeup` reports."""
+def _ticks(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, text.rpartition(")")[2].split()[11:15]))
