@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.measure import Measure, Target
 from tests.support.models import make_tiny_model
 from tests.support.stack import Stack, kill, wait_for, write_rows
-from worker.slot_client import parked_attempts
+from worker.slot_process.client import parked_attempts
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL_S = 0.002

@@ -40,8 +40,8 @@ from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.names import attempt_id
-from worker.slot_client import start_attempt, wait_gone
-from worker.slot_host import SlotProcess
+from worker.slot_process.client import start_attempt, wait_gone
+from worker.slot_process.host import SlotProcess
 
 _WARM_UP = 10
 _SETTLE_S, _SLICE_S, _SLICES = 0.3, 0.7, 4

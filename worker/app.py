@@ -23,7 +23,7 @@ from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.settings import settings, without_our_secrets
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
-from worker.slot_host import SlotProcess
+from worker.slot_process.host import SlotProcess
 
 CHECK_CHILDREN_EVERY_S = 1.0
 

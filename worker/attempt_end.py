@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
-from worker.slot_client import Gone, Message, Refused
+from worker.slot_process.client import Gone, Message, Refused
 
 
 class AttemptFailed(Exception):

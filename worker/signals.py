@@ -36,7 +36,7 @@ from trainyard.store.job import Job
 from trainyard.store.unsent_records import send_unsent
 from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
-from worker.slot_client import SlotUnavailable, release_parked, wait_gone
+from worker.slot_process.client import SlotUnavailable, release_parked, wait_gone
 
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""

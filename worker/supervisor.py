@@ -46,7 +46,7 @@ from worker.machine.memory import oom_kills
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.reporter import Reporter
 from worker.slot import Slot, until_redis_answers
-from worker.slot_client import (
+from worker.slot_process.client import (
     Gone,
     KeeperLost,
     Message,

@@ -14,7 +14,7 @@ from tests.chaos.soak import WARM
 from tests.support.stack import Stack
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job import Job
-from worker.slot_client import parked_attempts
+from worker.slot_process.client import parked_attempts
 
 _REPORTED = ("status", "metric", "log")
 _ENDED = {status.value for status in TERMINAL}

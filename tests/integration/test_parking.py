@@ -25,7 +25,7 @@ from tests.support.process_tree import (
 )
 from worker.machine import memory
 from worker.machine.process_tree import process_stat
-from worker.slot_client import (
+from worker.slot_process.client import (
     Gone,
     Parked,
     SlotUnavailable,
@@ -136,7 +136,7 @@ def test_the_lifeline_of_a_parked_training_is_closed_and_no_message_follows(slot
 
 PARKING_SUPERVISOR = """
 import os, select, socket, sys, time
-from worker.slot_client import Parked, start_attempt
+from worker.slot_process.client import Parked, start_attempt
 events, theirs = socket.socketpair()
 out = os.open(os.devnull, os.O_WRONLY)
 handle = start_attempt(sys.argv[1], "job:1", {}, out, theirs.fileno(), timeout_s=20)
@@ -235,7 +235,7 @@ def test_a_resumed_training_dies_with_its_new_supervisor(slot):
 
 RESUMING_SUPERVISOR = """
 import os, select, socket, sys, time
-from worker.slot_client import start_attempt
+from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
 out = os.open(os.devnull, os.O_WRONLY)
 handle = start_attempt(
@@ -477,7 +477,7 @@ def test_the_slot_process_killed(slot):
 
 MAIN_PROCESS = """
 import signal, sys, time
-from worker.slot_host import SlotProcess
+from worker.slot_process.host import SlotProcess
 slot = SlotProcess(sys.argv[1], extra_arguments=(
     "--entry", "parking_training:main", "--preload-module", "json"))
 slot.start()
@@ -559,7 +559,7 @@ def test_neither_lease_nor_parking_time_follow_a_resumed_training(slot):
 
 LEASING_SUPERVISOR = """
 import os, socket, sys, time
-from worker.slot_client import start_attempt
+from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
 out = int(sys.argv[2])
 handle = start_attempt(sys.argv[1], "job:1", {}, out, theirs.fileno(), timeout_s=20)

@@ -29,7 +29,7 @@ from tests.support.process_tree import (
     wait_until,
 )
 from worker.machine.process_tree import children_of, descendants_of, process_stat
-from worker.slot_client import (
+from worker.slot_process.client import (
     Gone,
     KeeperLost,
     Refused,
@@ -39,7 +39,7 @@ from worker.slot_client import (
     start_attempt,
     wait_gone,
 )
-from worker.slot_host import SlotProcess
+from worker.slot_process.host import SlotProcess
 
 FAMILY_SIZE = 5
 """Processes that ``stubborn_training._start_family`` leaves running."""
@@ -170,7 +170,7 @@ def test_supervisor_lets_go_and_everything_ends(slot):
 
 SUPERVISOR = """
 import os, socket, sys, time
-from worker.slot_client import start_attempt
+from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
 env = {"BEHAVIOUR": "spin_with_family"}
 handle = start_attempt(sys.argv[1], "job:1", env, int(sys.argv[2]), theirs.fileno(), timeout_s=20)
@@ -213,7 +213,7 @@ def test_slot_process_killed_and_everything_ends(slot):
 
 MAIN_PROCESS = """
 import os, sys, time
-from worker.slot_host import SlotProcess
+from worker.slot_process.host import SlotProcess
 slot = SlotProcess(sys.argv[1], extra_arguments=(
     "--entry", "stubborn_training:main", "--preload-module", "json"))
 slot.start()
@@ -434,7 +434,7 @@ def test_a_thread_that_the_preload_did_not_leave_forbids_forking():
     script = """
 import _thread, os
 from tests.support.process_tree import wait_until
-from worker.fork_safety import ForkSafety
+from worker.slot_process.fork_safety import ForkSafety
 
 safety = ForkSafety()
 assert safety.objection() is None, safety.objection()

@@ -21,8 +21,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.machine.process_tree import descendants_of, process_stat
-from worker.slot_client import Gone, KeeperHandle, Message, Started, start_attempt, wait_gone
-from worker.slot_host import SlotProcess
+from worker.slot_process.client import (
+    Gone,
+    KeeperHandle,
+    Message,
+    Started,
+    start_attempt,
+    wait_gone,
+)
+from worker.slot_process.host import SlotProcess
 
 DEADLINE_S = 20.0
 TRAININGS = Path(__file__).parents[1] / "integration"

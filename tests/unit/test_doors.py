@@ -134,7 +134,10 @@ ENTRIES = {
     "celery worker": ("import worker.app, tasks.train", HEAVY | {"fastapi", "rich", "numpy"}),
     "launcher": ("import worker.launcher", HEAVY | SERVICE | {"numpy"}),
     "slot process": ("import worker.slot_process", HEAVY | SERVICE | {"requests", "numpy"}),
-    "keeper": ("import worker.keeper", HEAVY | SERVICE | {"backend_bridge", "pydantic"}),
+    "keeper": (
+        "import worker.slot_process.keeper",
+        HEAVY | SERVICE | {"backend_bridge", "pydantic"},
+    ),
     "runner": ("import tasks.runner", HEAVY | SERVICE | {"worker", "numpy", "requests"}),
     "embedded Redis": (
         "import trainyard.local.embedded_redis",

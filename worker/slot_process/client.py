@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from worker.keeper_messages import (
+from worker.machine.unix_socket import LineReader, connect, encode_line
+from worker.slot_process.protocol import (
     Gone,
     KeeperLost,
     Message,
@@ -23,7 +24,6 @@ from worker.keeper_messages import (
     StillAlive,
     parse_message,
 )
-from worker.machine.unix_socket import LineReader, connect, encode_line
 
 __all__ = [
     "Gone",

@@ -11,8 +11,8 @@ Requests, one JSON line on a connection of their own:
 
     {"op": "start", "attempt_id": s, "env": {...}, "preload": bool, "parked": s | null}
         + 2 descriptors [output, events]. The connection becomes the keeper's lifeline (see
-        worker.keeper); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
-        parked here the new one goes on in its process (see worker.parking), else it starts cold.
+        worker.slot_process.keeper); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
+        parked here the new one goes on in its process (see worker.slot_process.parking), else it starts cold.
     {"op": "wait_gone", "attempt_id": s, "timeout_s": n}
         Answered by {"gone": bool}: whether no process of that attempt is left.
     {"op": "release", "attempt_id": s, "timeout_s": n}
@@ -35,8 +35,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from worker.fork_safety import Preload, preload
-from worker.keeper_processes import KeeperProcesses
 from worker.machine.process_tree import (
     become_subreaper,
     die_with_parent,
@@ -46,7 +44,9 @@ from worker.machine.process_tree import (
 )
 from worker.machine.signal_fds import SignalWakeup
 from worker.machine.unix_socket import PeerRefused, check_peer, encode_line, listen
-from worker.slot_requests import (
+from worker.slot_process.fork_safety import Preload, preload
+from worker.slot_process.keepers import KeeperProcesses
+from worker.slot_process.protocol import (
     AnyRequest,
     BadRequest,
     Closed,
@@ -56,7 +56,7 @@ from worker.slot_requests import (
     StartRequest,
     WaitGoneRequest,
 )
-from worker.training_process import TrainingStart
+from worker.slot_process.training_start import TrainingStart
 
 _KEEPERS_MAY_TAKE_S = 0.3
 """At the slot process's own end: how long keepers have to end their trees and say so."""

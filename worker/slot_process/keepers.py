@@ -10,11 +10,11 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from worker.keeper import run_keeper
 from worker.machine.process_tree import children_of, kill_descendants, reap
 from worker.machine.unix_socket import LineReader, encode_line
-from worker.slot_requests import Request, StartRequest
-from worker.training_process import TrainingStart
+from worker.slot_process.keeper import run_keeper
+from worker.slot_process.protocol import Request, StartRequest
+from worker.slot_process.training_start import TrainingStart
 
 _TAKE_OVER_S = 2.0
 """How long a keeper may take to answer a resume (it takes a millisecond) before it is killed."""
