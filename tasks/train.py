@@ -9,10 +9,10 @@ from celery.exceptions import Ignore
 
 from trainyard.contract.names import TASK_TRAIN
 from trainyard.settings import settings
-from worker.attempt_end import AttemptFailed
 from worker.signals import claimed
 from worker.slot import job_store, slot, take_out_of_service
-from worker.supervisor import Supervisor
+from worker.supervisor.attempt_end import AttemptFailed
+from worker.supervisor.supervisor import Supervisor
 
 
 class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types

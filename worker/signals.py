@@ -34,9 +34,9 @@ from trainyard.redaction import redactor_of
 from trainyard.settings import settings
 from trainyard.store.job import Job
 from trainyard.store.unsent_records import send_unsent
-from worker.attempt_end import AttemptFailed, AttemptLost
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_process.client import SlotUnavailable, release_parked, wait_gone
+from worker.supervisor.attempt_end import AttemptFailed, AttemptLost
 
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""

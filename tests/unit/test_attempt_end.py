@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.machine import memory
 from worker.slot_process.client import Gone, KeeperLost, Message, Refused
+from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, how_it_died
 
 KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
 

@@ -68,7 +68,7 @@ def test_the_files_were_found() -> None:
     assert {"trainyard.contract.config", "worker.app", "tasks.runner", "tasks.datasets"} <= set(
         FILES
     )
-    assert of_ours("tasks.train") >= {"worker.supervisor", "trainyard.contract.names"}
+    assert of_ours("tasks.train") >= {"worker.supervisor.supervisor", "trainyard.contract.names"}
 
 
 @pytest.mark.parametrize("module", sorted(CONTRACT))

@@ -5,8 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from worker.hang import FLOOR_S, MEDIANS, START_S, STEPS_NEEDED, STIRRING_CPU_S, HangWatch
 from worker.machine.process_tree import cpu_time_s
+from worker.supervisor.hang_watch import (
+    FLOOR_S,
+    MEDIANS,
+    START_S,
+    STEPS_NEEDED,
+    STIRRING_CPU_S,
+    HangWatch,
+)
 
 
 def stepping(watch: HangWatch, seconds: float, count: int) -> float:

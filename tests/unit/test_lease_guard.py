@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from trainyard.store.job_store import Lease
-from worker.lease_guard import LeaseGuard
+from worker.supervisor.lease import LeaseGuard
 
 
 class Store:

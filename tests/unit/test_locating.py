@@ -18,7 +18,7 @@ from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
 from trainyard.settings import read_settings
-from worker.supervisor import Supervisor
+from worker.supervisor.supervisor import Supervisor
 
 
 def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from trainyard.redaction import Redactor
 from trainyard.store.job_store import JobStore
-from worker.job_folder import Record
-from worker.log_handler import BATCH_CHARACTERS_MAX, BatchingLogHandler
-from worker.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter
-from worker.reporter import EVENTS_PER_APPEND, PENDING_CHARACTERS_MAX, Reporter
+from worker.supervisor.event_buffer import EVENTS_PER_APPEND, PENDING_CHARACTERS_MAX, Reporter
+from worker.supervisor.job_folder import Record
+from worker.supervisor.log_handler import BATCH_CHARACTERS_MAX, BatchingLogHandler
+from worker.supervisor.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter
 
 JOB = "job-1"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.runner import LevelOnEveryLine
-from worker.supervisor import Supervisor
+from worker.supervisor.supervisor import Supervisor
 
 RECORDS = """
 import logging, warnings

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trainyard.log_lines import stamp_all
 from trainyard.redaction import PIECE_CHARACTERS_MIN, Redactor
-from worker.output_lines import LINE_BYTES_MAX, LineSplitter
+from worker.supervisor.output_lines import LINE_BYTES_MAX, LineSplitter
 
 KNOWN = "kn0wn/V4lue-of+the=job"
 PRINTED = {

@@ -16,8 +16,8 @@ from trainyard.log_lines import stamp
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from trainyard.store.unsent_records import find_unsent, send_unsent, sizes_of_records
-from worker.job_folder import open_records
-from worker.reporter import Reporter
+from worker.supervisor.event_buffer import Reporter
+from worker.supervisor.job_folder import open_records
 
 
 @pytest.fixture

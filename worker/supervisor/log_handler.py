@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import stamp_all
 from trainyard.redaction import Redactor
-from worker.job_folder import Record
+from worker.supervisor.job_folder import Record
 
 BATCH_CHARACTERS_MAX = 250_000
 """Of long lines a batch holds fewer."""

@@ -28,7 +28,7 @@ from trainyard.contract.events import (
 from trainyard.store.job import Job
 from trainyard.store.job_store import EventKind, JobStore, StoredEvent
 from trainyard.store.unsent_records import Unsent, cut_note
-from worker.job_folder import Record
+from worker.supervisor.job_folder import Record
 
 EVENTS_PER_APPEND = 50
 APPEND_CHARACTERS_MAX = 1_000_000

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainyard.contract.events import AnyEvent, Command, TrainingSpec
 from trainyard.contract.names import attempt_id
-from worker.output_lines import LineSplitter
 from worker.slot_process.client import KeeperHandle, Message, start_attempt
+from worker.supervisor.output_lines import LineSplitter
 
 SLOT_START_TIMEOUT_S = 120.0
 PIPE_BYTES = 1 << 20

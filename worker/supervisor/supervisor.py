@@ -35,16 +35,9 @@ from trainyard.settings import Settings
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore, Lease
 from trainyard.store.unsent_records import find_unsent, sizes_of_records
-from worker import job_folder
-from worker.attempt_end import AttemptFailed, AttemptLost, how_it_died
-from worker.hang import HangWatch
-from worker.job_folder import Record
-from worker.lease_guard import LeaseGuard
-from worker.log_handler import BatchingLogHandler
 from worker.machine.gpu import slot_gpu_use, wait_released
 from worker.machine.memory import oom_kills
 from worker.machine.signal_fds import sigterm_as_fd
-from worker.reporter import Reporter
 from worker.slot import Slot, until_redis_answers
 from worker.slot_process.client import (
     Gone,
@@ -56,7 +49,14 @@ from worker.slot_process.client import (
     StillAlive,
     wait_gone,
 )
-from worker.training_link import TrainingLink
+from worker.supervisor import job_folder
+from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, how_it_died
+from worker.supervisor.event_buffer import Reporter
+from worker.supervisor.hang_watch import HangWatch
+from worker.supervisor.job_folder import Record
+from worker.supervisor.lease import LeaseGuard
+from worker.supervisor.log_handler import BatchingLogHandler
+from worker.supervisor.training_link import TrainingLink
 
 POLL_S = 0.25
 """How often the store is asked whether the job is still ours and what people want of it."""

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.events import Held
 from trainyard.store.job_store import JobStore, Lease
-from worker.training_link import TrainingLink
+from worker.supervisor.training_link import TrainingLink
 
 KEEPER_SHARE = 0.9
 """The keeper's lease ends before the store's, so that two attempts never write side by side."""
