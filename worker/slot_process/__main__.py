@@ -11,8 +11,8 @@ Requests, one JSON line on a connection of their own:
 
     {"op": "start", "attempt_id": s, "env": {...}, "preload": bool, "parked": s | null}
         + 2 descriptors [output, events]. The connection becomes the keeper's lifeline (see
-        worker.slot_process.keeper); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
-        parked here the new one goes on in its process (see worker.slot_process.parking), else it starts cold.
+        ``keeper``); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
+        parked here the new one goes on in its process (see ``parking``), else it starts cold.
     {"op": "wait_gone", "attempt_id": s, "timeout_s": n}
         Answered by {"gone": bool}: whether no process of that attempt is left.
     {"op": "release", "attempt_id": s, "timeout_s": n}

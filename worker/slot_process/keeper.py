@@ -7,7 +7,7 @@ However an attempt ends, the keeper leaves no process behind:
     ``{"signal": "KILL"}``          the training and every descendant are killed
     the lifeline closes             the same: the supervisor is gone
     the lease runs out              the same: the supervisor hangs, or is frozen
-    parked for too long             the same, also where memory is short (see worker.slot_process.parking)
+    parked for too long             the same, also where memory is short (see ``parking``)
     SIGTERM                         the same: the slot process is gone (parent-death signal)
 
 Then it reports ``gone``, and exits. As a subreaper it adopts every orphan below it, so "no child
@@ -68,7 +68,7 @@ def run_keeper(
     """Turn this forked child of the slot process into a keeper, and serve until all is gone.
 
     Called with signals blocked, so that the slot process's handlers never run in here.
-    ``control`` is this end of a socket pair with the slot process (see worker.slot_process.parking).
+    ``control`` is this end of a socket pair with the slot process (see ``parking``).
     ``library_fds``: descriptors that imported libraries hold, and that stay open for the training.
     Never returns: exit code 0 when no descendant is left.
     """
