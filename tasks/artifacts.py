@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.checkpoints import PICKLED_ARGUMENTS_NAME
-from tasks.disk import full_disk
+from tasks.checkpoints.disk import full_disk
+from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME
 from trainyard.durable_files import sync
 
 MODEL_DIR_NAME = "model"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.disk import full_disk
+from tasks.checkpoints.disk import full_disk
 from tasks.samplers import LengthGroupedSampler, row_lengths
 from tasks.sharding import ShardedTrainer
 

@@ -11,8 +11,8 @@ import torch
 from transformers import TrainerCallback
 
 from tasks.channel import Channel
-from tasks.disk import OPTIMIZER_BYTES_PER_PARAMETER
-from tasks.loss_sums import LossSums
+from tasks.checkpoints.disk import OPTIMIZER_BYTES_PER_PARAMETER
+from tasks.checkpoints.loss_sums import LossSums
 from tasks.random_numbers import random_numbers_kept
 from tasks.samplers import row_lengths
 from trainyard.contract.events import Phase

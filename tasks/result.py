@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tasks import artifacts, checkpoints
+from tasks import artifacts
+from tasks.checkpoints import folder as checkpoints
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
 from tasks.phases import Phases

@@ -167,7 +167,7 @@ FIXED: Mapping[str, Any] = {
     "remove_unused_columns": True,
     "push_to_hub": False,
     "save_only_model": False,
-    # Pruned by tasks.checkpoints once the newest is sealed; the Trainer would do it before.
+    # Pruned by tasks.checkpoints.folder once the newest is sealed; the Trainer would do it before.
     "save_total_limit": None,
     "load_best_model_at_end": False,
 }

@@ -13,10 +13,18 @@ from tasks import models, trackers
 from tasks.adaptation import Context
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
-from tasks.checkpoints import PARTIAL_DIR_NAME
+from tasks.checkpoints.disk import check_room
+from tasks.checkpoints.folder import PARTIAL_DIR_NAME
+from tasks.checkpoints.resume import (
+    CHECKPOINTS_DIR_NAME,
+    Start,
+    check_fits,
+    choose_start,
+    fingerprint,
+    settle,
+)
 from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
-from tasks.disk import check_room
 from tasks.errors import Paused
 from tasks.finite_weights import has_finite_weights
 from tasks.fit_check import FitCheck
@@ -35,7 +43,6 @@ from tasks.predictions import add_predictions
 from tasks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
 from tasks.result import save_result
-from tasks.resume import CHECKPOINTS_DIR_NAME, Start, check_fits, choose_start, fingerprint, settle
 from tasks.training_arguments import (
     Arguments,
     build_arguments,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.checkpoints import seal
-from tasks.receipts import RECEIPT_NAME
+from tasks.checkpoints.folder import seal
+from tasks.checkpoints.receipts import RECEIPT_NAME
 from tests.support.training import Parking, Preloaded, Run, run_training, write_jsonl
 from trainyard.contract.checkpoint_manifest import Manifest, read_manifest, verify
 from trainyard.contract.errors import ErrorKind

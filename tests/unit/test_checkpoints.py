@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.checkpoints import best, last_good, list_checkpoints, prune, seal
+from tasks.checkpoints.folder import best, last_good, list_checkpoints, prune, seal
 from trainyard.contract.checkpoint_manifest import (
     MANIFEST_NAME,
     CheckpointDamaged,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend_bridge.intake.chosen_checkpoint import reason_against
-from tasks.checkpoints import seal
+from tasks.checkpoints.folder import seal
 from tests.support.store_calls import JOB, admit, claim, events, statuses
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 from trainyard.contract.errors import ErrorKind, ErrorReport

@@ -9,8 +9,8 @@ import numpy
 import pytest
 import torch
 
+from tasks.checkpoints.receipts import compare, optimizer_sha256, rng_sha256
 from tasks.errors import ResumeMismatch
-from tasks.receipts import compare, optimizer_sha256, rng_sha256
 from trainyard.contract.events import Receipt
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tasks.checkpoints import PARTIAL_DIR_NAME, last_good, list_checkpoints, prune, seal
-from tasks.checkpoints import publish as publish_checkpoint
+from tasks.checkpoints.folder import PARTIAL_DIR_NAME, last_good, list_checkpoints, prune, seal
+from tasks.checkpoints.folder import publish as publish_checkpoint
+from tasks.checkpoints.resume import Start, check_fits, choose_start, fingerprint, settle
 from tasks.errors import ConfigurationError
-from tasks.resume import Start, check_fits, choose_start, fingerprint, settle
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec

@@ -30,9 +30,9 @@ class Manifest(BaseModel):
     """What makes a folder a checkpoint. ``files`` maps relative paths.
 
     ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
-    ``tasks.resume``; ``model`` and ``method`` are as the request names them). ``batch_size`` and
-    ``accumulation``: the micro-batch and how many make a step; ``metric``: the value that the best
-    checkpoint is chosen by, where it was evaluated.
+    ``tasks.checkpoints.resume``; ``model`` and ``method`` are as the request names them).
+    ``batch_size`` and ``accumulation``: the micro-batch and how many make a step; ``metric``: the
+    value that the best checkpoint is chosen by, where it was evaluated.
     """
 
     job_id: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import checkpoints
+from tasks.checkpoints import folder as checkpoints
 from tasks.errors import ConfigurationError
 from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, verify
 from trainyard.contract.config import JobConfig
