@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks import models, rewards
+from tasks.arguments.build import Arguments
 from tasks.errors import ModelError
 from tasks.methods import Parts, needs_reference_model
 from tasks.packing import check_rows_are_apart
-from tasks.training_arguments import Arguments
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
 

@@ -10,12 +10,12 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTra
 
 from tasks import models
 from tasks.aligned_weights import align_trained_weights
+from tasks.arguments.build import Arguments
 from tasks.datasets.prepare import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.exact_trainer import ExactTrainer
 from tasks.odds_ratio import OddsRatioTrainer, ORPOConfig
 from tasks.online import GroupRelativeTrainer, LeaveOneOutTrainer
-from tasks.training_arguments import Arguments
 from trainyard.contract.config import JobConfig
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
+from tasks.arguments.build import Arguments
 from tasks.checkpoints import folder as checkpoints
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
@@ -14,7 +15,6 @@ from tasks.phases import Phases
 from tasks.ranks import Ranks
 from tasks.reporter import Reporter
 from tasks.summary import summary
-from tasks.training_arguments import Arguments
 from trainyard.contract.config import JobConfig
 from trainyard.contract.request import TrainingRequest
 

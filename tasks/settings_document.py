@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.settings_table import RLHF_ARGUMENTS, TABLE, Setting
+from tasks.arguments.table import RLHF_ARGUMENTS, TABLE, Setting
 from trainyard.contract.config import JobConfig
 
 _HEAD = """# Settings of a training
 
-Made from `tasks/settings_table.py`; a test compares. Every setting of a request's `config` has one
+Made from `tasks/arguments/table.py`; a test compares. Every setting of a request's `config` has one
 row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** where
 the machine cannot do it (the job's log names it with the reason), or **ignored** (named in the log
 with the reason). What is in no row is named in the answer and in the log as ignored, with what may

@@ -10,7 +10,9 @@ from typing import Any
 from transformers import set_seed
 
 from tasks import models, trackers
-from tasks.adaptation import Context
+from tasks.arguments.adaptation import Context
+from tasks.arguments.build import Arguments, build_arguments, choose_max_length
+from tasks.arguments.machine import Machine
 from tasks.channel import Channel
 from tasks.checkpoint_keeper import CheckpointKeeper
 from tasks.checkpoints.disk import check_room
@@ -31,7 +33,6 @@ from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
 from tasks.library_logs import quiet_libraries
 from tasks.loading import load_parts, locate
-from tasks.machine import Machine
 from tasks.method_figures import MethodFigures
 from tasks.methods import make_trainer, method_of
 from tasks.out_of_memory import free_memory, like, try_smaller
@@ -43,11 +44,6 @@ from tasks.predictions import add_predictions
 from tasks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
 from tasks.result import save_result
-from tasks.training_arguments import (
-    Arguments,
-    build_arguments,
-    choose_max_length,
-)
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import Outcome, TrainingSpec

@@ -106,7 +106,7 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
     from tasks import models  # noqa: PLC0415
-    from tasks.training_arguments import choose_max_length  # noqa: PLC0415
+    from tasks.arguments.build import choose_max_length  # noqa: PLC0415
 
     transformers_logging.disable_progress_bar()
     config = spec.config

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tasks import loading, models
-from tasks.adaptation import Context
+from tasks.arguments.adaptation import Context
+from tasks.arguments.build import Arguments, build_arguments
+from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.loading import Folders
-from tasks.machine import Machine
-from tasks.training_arguments import Arguments, build_arguments
 from trainyard.contract.config import JobConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")

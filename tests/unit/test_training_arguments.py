@@ -11,16 +11,12 @@ import pytest
 from pydantic import BaseModel
 from trl import SFTConfig
 
-from tasks.adaptation import Context
+from tasks.arguments.adaptation import Context
+from tasks.arguments.build import Arguments, build_arguments, choose_max_length
+from tasks.arguments.machine import Machine
+from tasks.arguments.table import FIXED, FIXED_BY_METHOD, RLHF_ARGUMENTS, TABLE
 from tasks.errors import ConfigurationError
-from tasks.machine import Machine
 from tasks.methods import METHODS
-from tasks.settings_table import FIXED, FIXED_BY_METHOD, RLHF_ARGUMENTS, TABLE
-from tasks.training_arguments import (
-    Arguments,
-    build_arguments,
-    choose_max_length,
-)
 from tests.support.documents import PAGE, training_settings
 from trainyard.contract.config import JobConfig
 

@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tasks.arguments.machine import Machine
 from tasks.errors import ConfigurationError
-from tasks.machine import Machine
 from trainyard.contract.config import JobConfig, TrainingConfig
 
 CPU_PRECISION = "this machine trains on the CPU, in float32"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.adaptation import Context
+from tasks.arguments.adaptation import Context
 
 FLASH_ATTENTION = "flash_attention_2"
 ROWS_OF_ONE = ("sft", "cpt")

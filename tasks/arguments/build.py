@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.adaptation import CPU_PRECISION, Context, Note
-from tasks.errors import ConfigurationError
-from tasks.gpu_choices import choose_for_gpu
-from tasks.settings_table import (
+from tasks.arguments.adaptation import CPU_PRECISION, Context, Note
+from tasks.arguments.gpu_choices import choose_for_gpu
+from tasks.arguments.table import (
     DEFAULT_CHECKPOINTS_KEPT,
     FIXED,
     FIXED_BY_METHOD,
     RLHF_ARGUMENTS,
     TABLE,
 )
+from tasks.errors import ConfigurationError
 from trainyard.contract.config import JobConfig
 
 DEFAULT_MAX_LENGTH = 1024

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks import adaptation
-from tasks.adaptation import Context
+from tasks.arguments import adaptation
+from tasks.arguments.adaptation import Context
 
 DEFAULT_SAVE_STEPS = 500
 DEFAULT_CHECKPOINTS_KEPT = 3
