@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import models, rewards
+from tasks import rewards
 from tasks.arguments.build import Arguments
 from tasks.errors import ModelError
 from tasks.methods import Parts, needs_reference_model
-from tasks.packing import check_rows_are_apart
+from tasks.models import load as models
+from tasks.models.packing import check_rows_are_apart
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
 

@@ -8,12 +8,12 @@ from typing import Any
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
 
-from tasks import models
-from tasks.aligned_weights import align_trained_weights
 from tasks.arguments.build import Arguments
 from tasks.datasets.prepare import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.exact_trainer import ExactTrainer
+from tasks.models import load as models
+from tasks.models.weights import align_trained_weights
 from tasks.odds_ratio import OddsRatioTrainer, ORPOConfig
 from tasks.online import GroupRelativeTrainer, LeaveOneOutTrainer
 from trainyard.contract.config import JobConfig

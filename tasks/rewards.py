@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.errors import ModelError
-from tasks.model_safety import check_model_files, check_tokenizer_files
+from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
+from tasks.models.safety import check_model_files, check_tokenizer_files
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _MARKED = re.compile(r"####\s*(.+)")

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from tasks import models, trackers
+from tasks import trackers
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
@@ -28,13 +28,14 @@ from tasks.checkpoints.resume import (
 from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.errors import Paused
-from tasks.finite_weights import has_finite_weights
 from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
 from tasks.library_logs import quiet_libraries
 from tasks.loading import load_parts, locate
 from tasks.method_figures import MethodFigures
 from tasks.methods import make_trainer, method_of
+from tasks.models import load as models
+from tasks.models.weights import has_finite_weights
 from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.parking import ParkingPlace
 from tasks.patience import Patience

@@ -47,7 +47,7 @@ class CheckSpec(BaseModel):
 def main() -> int:
     """Check what stdin names; returns the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "tasks.models"):
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "tasks.models.load"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     datasets.disable_progress_bars()
     # Only encoding is parallel, and nothing is forked after it.
@@ -105,8 +105,8 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
     # Late: torch takes seconds to import, and a check without a model does without.
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-    from tasks import models  # noqa: PLC0415
     from tasks.arguments.build import choose_max_length  # noqa: PLC0415
+    from tasks.models import load as models  # noqa: PLC0415
 
     transformers_logging.disable_progress_bar()
     config = spec.config

@@ -15,17 +15,6 @@ from typing import Any
 from tasks.datasets.rows import Row
 from tasks.datasets.shape import Shape
 
-SIMPLE_CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] == 'system' -%}{{ message['content'] + '\n\n' }}"
-    "{%- elif message['role'] == 'assistant' -%}"
-    "{{ '### Response:\n' + message['content'] + eos_token + '\n\n' }}"
-    "{%- else -%}{{ '### Instruction:\n' + message['content'] + '\n\n' }}"
-    "{%- endif -%}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '### Response:\n' }}{%- endif -%}"
-)
-"""What a tokenizer without a chat template of its own gets (in Alpaca's manner)."""
-
 _ROLES = {
     **dict.fromkeys(("system", "user", "assistant", "tool", "developer", "function"), None),
     **dict.fromkeys(("human", "prompter"), "user"),

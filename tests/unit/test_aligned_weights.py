@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from tasks.aligned_weights import ALIGNMENT_BYTES, align_trained_weights
+from tasks.models.weights import ALIGNMENT_BYTES, align_trained_weights
 from tests.support.models import make_tiny_model
 
 

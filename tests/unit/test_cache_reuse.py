@@ -14,8 +14,8 @@ import datasets
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.datasets.prepare import prepare_data
+from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model
 from tests.support.training import REPOSITORY, write_jsonl
 from trainyard.contract.events import TrainingSpec

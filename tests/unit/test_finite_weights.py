@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tasks.finite_weights import has_finite_weights
+from tasks.models.weights import has_finite_weights
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tasks import loading, models
+from tasks import loading
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments
 from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.loading import Folders
+from tasks.models import load as models
 from trainyard.contract.config import JobConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tasks.errors import ConfigurationError
-from tasks.packing import check_rows_are_apart, leak
+from tasks.models.packing import check_rows_are_apart, leak
 from tests.support.models import make_tiny_model
 
 

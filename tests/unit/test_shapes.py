@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE, EmptyRow, RowProblem, format_row
+from tasks.datasets.format import EmptyRow, RowProblem, format_row
 from tasks.datasets.parts import open_parts
 from tasks.datasets.preference import recognise_preference
 from tasks.datasets.prepare import shape_of
@@ -26,6 +26,7 @@ from tasks.datasets.shape import recognise_shape
 from tasks.datasets.tokenise import tokenise
 from tasks.datasets.training_rows import ROW_SCHEMA, store_rows
 from tasks.errors import DatasetError
+from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model
 from trainyard.contract.config import DataConfig
 

@@ -12,9 +12,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.datasets import tokenise as tokenise_module
-from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised, tokenise
 from tasks.datasets.training_rows import ROW_SCHEMA
+from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 ALIGNMENT_BYTES = 64
 """A cache line; the alignment of torch's own allocations on a CPU."""
@@ -31,3 +32,14 @@ def align_trained_weights(model: Any) -> int:
         for weight in badly_placed:
             weight.data = weight.data.clone()
     return len(badly_placed)
+
+
+def has_finite_weights(model: torch.nn.Module) -> bool:
+    """False where a trained weight is NaN or infinite; of a sharded model this process's share.
+
+    Reads each weight once and makes no copy, since a GPU may have no room for one.
+    """
+    trained = (parameter.detach() for parameter in model.parameters() if parameter.requires_grad)
+    local = (value.to_local() if isinstance(value, DTensor) else value for value in trained)
+    ends = [end for value in local if value.numel() for end in torch.aminmax(value)]
+    return all(bool(torch.isfinite(end)) for end in ends)

@@ -26,9 +26,9 @@ from huggingface_hub.errors import (
 from peft import LoraConfig as PeftLoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from tasks.datasets.format import SIMPLE_CHAT_TEMPLATE
 from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
-from tasks.model_safety import (
+from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
+from tasks.models.safety import (
     check_model_files,
     check_tokenizer_files,
     names_a_repository,
