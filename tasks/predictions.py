@@ -12,9 +12,9 @@ import torch
 from transformers import TrainerCallback
 
 from tasks.channel import Channel
-from tasks.datasets.format import RowProblem
 from tasks.datasets.prepare import TrainingData
-from tasks.datasets.render import chat_texts
+from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.tokens.render import chat_texts
 from tasks.errors import ConfigurationError
 from trainyard.contract.config import JobConfig, PredictionsConfig
 from trainyard.contract.events import Prediction

@@ -17,9 +17,9 @@ import datasets
 from pydantic import BaseModel, ValidationError
 
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.locate import Limits, NoSuchPath, locate_dataset
 from tasks.datasets.prepare import ReadData, read_data, tokenise_data
 from tasks.datasets.report import NOT_USABLE, Report
+from tasks.datasets.sources.locate import Limits, NoSuchPath, locate_dataset
 from tasks.errors import DatasetError
 from tasks.errors import report as explain
 from trainyard.contract.config import JobConfig

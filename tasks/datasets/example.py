@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.datasets.report import Example, Segments
-from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised
+from tasks.datasets.tokens.spans import IGNORED_LABEL
+from tasks.datasets.tokens.tokenise import Tokenised
 
 
 def example_of(data: Tokenised, tokenizer: Any) -> Example | None:

@@ -16,15 +16,14 @@ from typing import Any
 
 import pyarrow
 
-from tasks.datasets.columns import LINE_COLUMN, rows_of
-from tasks.datasets.content import content_of
-from tasks.datasets.folder import DataFile, data_files
-from tasks.datasets.last_use import cached
-from tasks.datasets.problems import ReadProblem, UnreadableRows
-from tasks.datasets.read import SourceFile, write_rows
-from tasks.datasets.rows import NumberedRow
-from tasks.datasets.store import key_of
-from tasks.datasets.unpack import Unpacker
+from tasks.datasets.cache import cached, key_of
+from tasks.datasets.readers.arrow_writer import LINE_COLUMN, rows_of
+from tasks.datasets.readers.problems import ReadProblem, UnreadableRows
+from tasks.datasets.readers.read import SourceFile, write_rows
+from tasks.datasets.readers.rows import NumberedRow
+from tasks.datasets.sources.content import content_of
+from tasks.datasets.sources.folder import DataFile, data_files
+from tasks.datasets.sources.unpack import Unpacker
 
 LAYOUT = 1
 """Raise when reading changes what it makes of a file."""

@@ -11,18 +11,26 @@ from typing import Any
 import numpy
 
 from tasks.datasets.example import example_of
-from tasks.datasets.format import RowProblem
-from tasks.datasets.locate import Limits, Located, locate_dataset
 from tasks.datasets.parts import Part, open_parts
-from tasks.datasets.preference import recognise_preference
-from tasks.datasets.problems import UnreadableRows
-from tasks.datasets.prompts import collect_prompts, recognise_prompts
+from tasks.datasets.readers.problems import UnreadableRows
 from tasks.datasets.report import Report
-from tasks.datasets.shape import Shape, looks_like, needs, recognise_shape, samples, told_format
+from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.preference import recognise_preference
+from tasks.datasets.shapes.prompts import recognise_prompts
+from tasks.datasets.shapes.shape import (
+    Shape,
+    looks_like,
+    needs,
+    recognise_shape,
+    samples,
+    told_format,
+)
+from tasks.datasets.shapes.training_rows import StoredRows, placed, store_rows
+from tasks.datasets.sources.locate import Limits, Located, locate_dataset
 from tasks.datasets.split import Indices, SplitPlan, split_rows
-from tasks.datasets.tokenise import Tokenised, nothing_left, tokenise
-from tasks.datasets.tokenise_preference import tokenise_preferences
-from tasks.datasets.training_rows import StoredRows, placed, store_rows
+from tasks.datasets.tokens.tokenise import Tokenised, nothing_left, tokenise
+from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
+from tasks.datasets.tokens.tokenise_prompts import collect_prompts
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig, JobConfig
 from trainyard.contract.events import TrainingSpec

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from tasks.datasets.problems import PROBLEMS_KEPT, ReadProblem
+from tasks.datasets.readers.problems import PROBLEMS_KEPT, ReadProblem
 
 USABLE, USABLE_WITH_WARNINGS, NOT_USABLE = 0, 1, 2
 """Exit codes."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend_bridge.delivery.outbox import Outbox
-from tasks.datasets.last_use import cached
+from tasks.datasets.cache import cached
 from tests.support.requests import TOKEN, start_request
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets.check import CheckSpec, check
-from tasks.datasets.problems import ReadProblem
+from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
 from tests.support.file_server import FileServer
 from tests.support.models import make_tiny_model

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.datasets import content
-from tasks.datasets.content import content_of
+from tasks.datasets.sources import content
+from tasks.datasets.sources.content import content_of
 
 
 @pytest.fixture

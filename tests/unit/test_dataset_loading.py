@@ -10,12 +10,12 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tasks.datasets.format import RowProblem, format_row
 from tasks.datasets.parts import open_parts
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.shape import recognise_shape
+from tasks.datasets.shapes.format import RowProblem, format_row
+from tasks.datasets.shapes.shape import recognise_shape
+from tasks.datasets.shapes.training_rows import store_rows
 from tasks.datasets.split import SplitPlan, split_rows
-from tasks.datasets.training_rows import store_rows
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.data_files import write
 from trainyard.contract.config import DataConfig

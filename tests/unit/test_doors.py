@@ -85,7 +85,7 @@ def test_backend_bridge_imports_neither_worker_nor_tasks(module: str) -> None:
 def test_the_training_side_knows_the_contract_and_nothing_else_outside(module: str) -> None:
     outside = {name for name in of_ours(module) if not name.startswith("tasks")}
     assert outside <= CONTRACT | {"trainyard.durable_files"}
-    http = set() if module.startswith("tasks.datasets.remote.") else {"requests", "urllib3"}
+    http = set() if module.startswith("tasks.datasets.sources.remote.") else {"requests", "urllib3"}
     assert not tops(module) & (SERVICE | http | {"httpx", "worker"})
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from tasks.datasets.remote import addresses, http, progress
-from tasks.datasets.remote.addresses import is_public
-from tasks.datasets.remote.fetch import fetch
-from tasks.datasets.remote.http import Limits
+from tasks.datasets.sources.remote import addresses, http, progress
+from tasks.datasets.sources.remote.addresses import is_public
+from tasks.datasets.sources.remote.fetch import fetch
+from tasks.datasets.sources.remote.http import Limits
 from tasks.errors import DatasetError
 from tests.support.certificates import write_certificate
 from tests.support.file_server import FileServer, Handler, in_turn

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tasks.datasets.locate import Limits as DataLimits
-from tasks.datasets.locate import locate_dataset
 from tasks.datasets.parts import open_parts
-from tasks.datasets.remote import http
-from tasks.datasets.remote.fetch import fetch
-from tasks.datasets.remote.http import Limits
-from tasks.datasets.remote.hub import HubReference, reference_of
+from tasks.datasets.sources.locate import Limits as DataLimits
+from tasks.datasets.sources.locate import locate_dataset
+from tasks.datasets.sources.remote import http
+from tasks.datasets.sources.remote.fetch import fetch
+from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.hub import HubReference, reference_of
 from tasks.errors import DatasetError
 from tests.support.file_server import FileServer, Handler
 

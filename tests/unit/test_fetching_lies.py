@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tasks.datasets.problems import UnreadableRows
-from tasks.datasets.remote import addresses, http
-from tasks.datasets.remote.fetch import fetch
-from tasks.datasets.remote.http import Limits
+from tasks.datasets.readers.problems import UnreadableRows
+from tasks.datasets.sources.remote import addresses, http
+from tasks.datasets.sources.remote.fetch import fetch
+from tasks.datasets.sources.remote.http import Limits
 from tasks.errors import DatasetError
 from tests.support.certificates import write_certificate
 from tests.support.data_files import read_rows

@@ -12,9 +12,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.remote import s3
-from tasks.datasets.remote.fetch import fetch
-from tasks.datasets.remote.http import Limits
+from tasks.datasets.sources.remote import s3
+from tasks.datasets.sources.remote.fetch import fetch
+from tasks.datasets.sources.remote.http import Limits
 from tasks.errors import DatasetError
 
 LIMITS = Limits(max_bytes=100_000, connect_timeout_s=0.5, read_timeout_s=2)

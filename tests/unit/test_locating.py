@@ -12,8 +12,8 @@ from typing import Any
 import datasets
 import pytest
 
-from tasks.datasets.locate import Limits, locate_dataset, resolve_beneath
 from tasks.datasets.parts import open_parts
+from tasks.datasets.sources.locate import Limits, locate_dataset, resolve_beneath
 from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer

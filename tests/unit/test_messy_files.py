@@ -16,8 +16,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tasks.datasets import columns, csv_lines, read_csv, read_json, window
 from tasks.datasets.parts import open_parts
+from tasks.datasets.readers import arrow_writer, csv_quotes, csv_rows, json_lines, json_window
 from tasks.errors import DatasetError
 
 EXAMPLES = settings(
@@ -44,11 +44,11 @@ ROWS = st.lists(
 def tiny_blocks() -> Any:
     """Blocks of a few bytes, so that every boundary is met."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(read_json, "BLOCK_BYTES", 24)
-        patch.setattr(csv_lines, "BLOCK_BYTES", 7)
-        patch.setattr(window, "WINDOW_CHARACTERS", 16)
-        patch.setattr(columns, "ROWS_PER_BATCH", 3)
-        patch.setattr(read_csv, "ROWS_PER_BATCH", 2)
+        patch.setattr(json_lines, "BLOCK_BYTES", 24)
+        patch.setattr(csv_quotes, "BLOCK_BYTES", 7)
+        patch.setattr(json_window, "WINDOW_CHARACTERS", 16)
+        patch.setattr(arrow_writer, "ROWS_PER_BATCH", 3)
+        patch.setattr(csv_rows, "ROWS_PER_BATCH", 2)
         yield
 
 

@@ -13,13 +13,13 @@ import pandas
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets.format import RowProblem
 from tasks.datasets.parts import open_parts
-from tasks.datasets.preference import format_preference, recognise_preference
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.tokenise import Tokenised
-from tasks.datasets.tokenise_preference import tokenise_preferences
-from tasks.datasets.training_rows import store_rows
+from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.preference import format_preference, recognise_preference
+from tasks.datasets.shapes.training_rows import store_rows
+from tasks.datasets.tokens.tokenise import Tokenised
+from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model

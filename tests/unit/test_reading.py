@@ -18,8 +18,8 @@ import pyarrow.feather
 import pytest
 
 from tasks.datasets.parts import Part, open_parts
-from tasks.datasets.problems import UnreadableRows
-from tasks.datasets.recognise import Format, recognise_format
+from tasks.datasets.readers.problems import UnreadableRows
+from tasks.datasets.readers.recognise import Format, recognise_format
 from tasks.errors import DatasetError
 from tests.support.data_files import read_rows, write
 
@@ -482,7 +482,7 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, suffix: str) -> Non
 def test_an_archive_of_too_many_files_is_refused(
     tmp_path: Path, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.datasets.unpack.MOST_FILES", 3)
+    monkeypatch.setattr("tasks.datasets.sources.unpack.MOST_FILES", 3)
     path = zipped(tmp_path / "a.zip", {f"{n}.jsonl": b'{"a": 1}' for n in range(4)})
     with pytest.raises(DatasetError, match="holds 4 files; 3 are allowed"):
         read(path)

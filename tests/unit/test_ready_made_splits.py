@@ -10,9 +10,9 @@ from typing import Any
 import datasets
 import pytest
 
-from tasks.datasets.locate import Limits, Located
 from tasks.datasets.prepare import ReadData, read_data
 from tasks.datasets.report import Report
+from tasks.datasets.sources.locate import Limits, Located
 from trainyard.contract.config import JobConfig
 
 TRAIN = [{"text": f"train {n}"} for n in range(20)]

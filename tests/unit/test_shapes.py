@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tasks.datasets.format import EmptyRow, RowProblem, format_row
 from tasks.datasets.parts import open_parts
-from tasks.datasets.preference import recognise_preference
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.render import Rendered, render
-from tasks.datasets.shape import recognise_shape
-from tasks.datasets.tokenise import tokenise
-from tasks.datasets.training_rows import ROW_SCHEMA, store_rows
+from tasks.datasets.shapes.format import EmptyRow, RowProblem, format_row
+from tasks.datasets.shapes.preference import recognise_preference
+from tasks.datasets.shapes.shape import recognise_shape
+from tasks.datasets.shapes.training_rows import ROW_SCHEMA, store_rows
+from tasks.datasets.tokens.render import Rendered, render
+from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model

@@ -17,7 +17,7 @@ from tokenizers import (
     trainers,
 )
 
-from tasks.datasets.tokenise import token_span
+from tasks.datasets.tokens.spans import token_span
 
 PIECES = st.sampled_from(
     ["a", "ab ", "  ", "\n", "é", "你好", "🙂", "👩‍👩‍👧", "x1", "<eos>", "\u00a0"]

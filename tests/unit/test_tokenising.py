@@ -11,9 +11,10 @@ import numpy
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets import tokenise as tokenise_module
-from tasks.datasets.tokenise import IGNORED_LABEL, Tokenised, tokenise
-from tasks.datasets.training_rows import ROW_SCHEMA
+from tasks.datasets.shapes.training_rows import ROW_SCHEMA
+from tasks.datasets.tokens import tokenise as tokenise_module
+from tasks.datasets.tokens.spans import IGNORED_LABEL
+from tasks.datasets.tokens.tokenise import Tokenised, tokenise
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model
 

@@ -1,0 +1,56 @@
+"""Batches of Parquet, of Arrow streams, and of Arrow files (Feather)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from tasks.datasets.readers.problems import Problems
+from tasks.datasets.readers.rows import Batch
+from tasks.errors import DatasetError
+
+ROWS_PER_BATCH = 2000
+_DAMAGED = (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError)
+
+
+def read_parquet(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[Batch]:
+    """Yield the batches. Raises DatasetError where the file is damaged."""
+    try:
+        # Buffered, or all bytes of a row group, which may be all of the file, would be held.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
+                yield Batch(batch)
+    except _DAMAGED as error:
+        raise _damaged("Parquet", name, error) from error
+
+
+def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[Batch]:
+    """Yield the batches of a stream or a file. Raises DatasetError where it is damaged."""
+    try:
+        with pyarrow.memory_map(str(path)) as file:
+            if file.read(6) == b"ARROW1":
+                with pyarrow.ipc.open_file(file) as batches:
+                    for index in range(batches.num_record_batches):
+                        yield from _cut(batches.get_batch(index))
+            else:
+                file.seek(0)
+                with pyarrow.ipc.open_stream(file) as stream:
+                    for batch in stream:
+                        yield from _cut(batch)
+    except _DAMAGED as error:
+        raise _damaged("Arrow", name, error) from error
+
+
+def _cut(batch: pyarrow.RecordBatch) -> Iterator[Batch]:
+    for start in range(0, len(batch), ROWS_PER_BATCH):
+        yield Batch(batch.slice(start, ROWS_PER_BATCH))
+
+
+def _damaged(what: str, name: str, error: BaseException) -> DatasetError:
+    reason = " ".join(str(error).split())
+    return DatasetError(
+        f"The data set {name!r} is damaged {what}: {reason}", "Write or copy it again."
+    )

@@ -1,0 +1,237 @@
+"""Rows of any kind → one Arrow file, read back memory-mapped.
+
+A column is *text* (strings and nulls), *json* (anything else that came as Python values, each kept
+as JSON, so that 3 stays 3 beside 3.5 and no key of one row shows in another) or *native* (a type of
+Arrow's own, from Parquet and Arrow). A column that turns out to be another than it began as starts
+a new segment; in the end all segments become one file of the last schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow
+import pyarrow.compute
+
+from tasks.datasets.readers.rows import Batch, Chunk, Lines, Row
+from tasks.errors import DatasetError
+
+LINE_COLUMN = "__line__"
+"""Where each row starts in its file; null where that was not counted."""
+
+MOST_COLUMNS = 2000
+ROWS_PER_BATCH = 2000
+_JSON_MARK = {b"trainyard": b"json"}
+_LINE_FIELD = pyarrow.field(LINE_COLUMN, pyarrow.int64())
+_STRING_LIKE = (
+    pyarrow.types.is_string,
+    pyarrow.types.is_large_string,
+    pyarrow.types.is_string_view,
+)
+
+
+def is_json(field: pyarrow.Field) -> bool:
+    """Whether the column holds JSON in the place of values."""
+    return bool(field.metadata and field.metadata.get(b"trainyard") == b"json")
+
+
+def _text(name: str) -> pyarrow.Field:
+    return pyarrow.field(name, pyarrow.string())
+
+
+def _json(name: str) -> pyarrow.Field:
+    return pyarrow.field(name, pyarrow.string(), metadata=_JSON_MARK)
+
+
+class ColumnsWriter:
+    """Writes chunks to ``path``. Use as a context manager; :meth:`finish` at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._fields: dict[str, pyarrow.Field] = {}
+        self._segments: list[Path] = []
+        self._writer: Any = None
+
+    def __enter__(self) -> ColumnsWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        for segment in self._segments:
+            segment.unlink(missing_ok=True)
+
+    def write(self, chunk: Chunk) -> None:
+        """Append ``chunk``. Raises DatasetError where a column cannot be kept."""
+        if isinstance(chunk, Batch):
+            batch = chunk.batch
+            _refuse_repeated(batch.schema.names)
+            fields = [_kept_field(field) for field in batch.schema]
+            arrays = dict(
+                zip(batch.schema.names, zip(fields, batch.columns, strict=True), strict=True)
+            )
+            if len(batch):
+                self._append(arrays, chunk.lines, len(batch))
+            return
+        for start in range(0, len(chunk.rows), ROWS_PER_BATCH):
+            rows = chunk.rows[start : start + ROWS_PER_BATCH]
+            lines = None if chunk.lines is None else chunk.lines[start : start + ROWS_PER_BATCH]
+            self._append(_arrays_of(rows), lines, len(rows))
+
+    def _append(
+        self,
+        arrays: dict[str, tuple[pyarrow.Field, pyarrow.Array]],
+        lines: Lines,
+        count: int,
+    ) -> None:
+        fields = {
+            name: _merged(self._fields.get(name), field) for name, (field, _) in arrays.items()
+        }
+        if self._writer is None or any(
+            name not in self._fields or not field.equals(self._fields[name], check_metadata=True)
+            for name, field in fields.items()
+        ):
+            self._fields |= fields
+            if LINE_COLUMN in self._fields:
+                raise DatasetError(f"A column cannot be named {LINE_COLUMN}.", "Rename it.")
+            if len(self._fields) > MOST_COLUMNS:
+                raise DatasetError(
+                    f"The rows of the data set have more than {MOST_COLUMNS} different columns.",
+                    "Write rows that share their columns.",
+                )
+            self._start_segment()
+        columns = [
+            pyarrow.nulls(count, pyarrow.int64())
+            if lines is None
+            else pyarrow.array(lines, pyarrow.int64())
+        ]
+        for name, field in self._fields.items():
+            if name in arrays:
+                columns.append(_converted(arrays[name][1], arrays[name][0], field))
+            else:
+                columns.append(pyarrow.nulls(count, field.type))
+        self._writer.write_batch(pyarrow.record_batch(columns, schema=self._schema()))
+        self.rows += count
+
+    def _schema(self) -> pyarrow.Schema:
+        return pyarrow.schema([_LINE_FIELD, *self._fields.values()])
+
+    def _start_segment(self) -> None:
+        self._close()
+        segment = self.path.with_suffix(f"{self.path.suffix}.{len(self._segments)}")
+        self._segments.append(segment)
+        self._writer = pyarrow.ipc.new_stream(pyarrow.OSFile(str(segment), "wb"), self._schema())
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def finish(self) -> None:
+        """Put the whole under its name."""
+        if not self._segments:
+            self._start_segment()
+        self._close()
+        if len(self._segments) == 1:
+            self._segments.pop().replace(self.path)
+            return
+        schema = self._schema()
+        with pyarrow.ipc.new_stream(pyarrow.OSFile(str(self.path), "wb"), schema) as writer:
+            for segment in self._segments:
+                with pyarrow.ipc.open_stream(pyarrow.memory_map(str(segment))) as batches:
+                    for batch in batches:
+                        writer.write_batch(_with_schema(batch, schema))
+
+
+def _arrays_of(rows: Sequence[Row]) -> dict[str, tuple[pyarrow.Field, pyarrow.Array]]:
+    arrays = {}
+    for name in dict.fromkeys(chain.from_iterable(rows)):
+        values = [row.get(name) for row in rows]
+        if {*map(type, values)} <= {str, type(None)}:
+            arrays[name] = (_text(name), pyarrow.array(values, pyarrow.string()))
+        else:
+            texts = [None if value is None else _as_json(value) for value in values]
+            arrays[name] = (_json(name), pyarrow.array(texts, pyarrow.string()))
+    return arrays
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DatasetError(
+            f"The data set names a column more than once: {', '.join(repeated)}.",
+            "Give every column a name of its own.",
+        )
+
+
+def _as_json(value: Any) -> bytes | str:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer beyond 64 bits
+        return json.dumps(value, ensure_ascii=False)
+
+
+def _kept_field(field: pyarrow.Field) -> pyarrow.Field:
+    kind = field.type.value_type if pyarrow.types.is_dictionary(field.type) else field.type
+    if any(is_it(kind) for is_it in _STRING_LIKE):
+        return _text(field.name)
+    return pyarrow.field(field.name, field.type)
+
+
+def _merged(old: pyarrow.Field | None, new: pyarrow.Field) -> pyarrow.Field:
+    """The field that holds both; ``json`` is what everything can become."""
+    if old is None or pyarrow.types.is_null(old.type) or old.equals(new, check_metadata=True):
+        return new
+    if pyarrow.types.is_null(new.type):
+        return old
+    return _json(new.name)
+
+
+def _converted(array: pyarrow.Array, field: pyarrow.Field, wanted: pyarrow.Field) -> pyarrow.Array:
+    if is_json(wanted) and not is_json(field):
+        try:
+            texts = [
+                None if v is None else json.dumps(v, ensure_ascii=False) for v in array.to_pylist()
+            ]
+        except TypeError as error:
+            raise DatasetError(
+                f"The column {wanted.name!r} is of another type in one file than in the next, and "
+                f"cannot be kept as both: {error}.",
+                "Write all files with the same columns.",
+            ) from error
+        return pyarrow.array(texts, pyarrow.string())
+    return array if array.type == wanted.type else array.cast(wanted.type)
+
+
+def _with_schema(batch: pyarrow.RecordBatch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    columns = []
+    for wanted in schema:
+        index = batch.schema.get_field_index(wanted.name)
+        columns.append(
+            pyarrow.nulls(len(batch), wanted.type)
+            if index < 0
+            else _converted(batch.column(index), batch.schema.field(index), wanted)
+        )
+    return pyarrow.record_batch(columns, schema=schema)
+
+
+def rows_of(batch: pyarrow.RecordBatch) -> Iterator[Row]:
+    """The rows of a batch that was written here, as Python values."""
+    names: list[str] = []
+    columns: list[list[Any]] = []
+    for field, array in zip(batch.schema, batch.columns, strict=True):
+        if field.name == LINE_COLUMN:
+            continue
+        values = array.to_pylist()
+        names.append(field.name)
+        # Not orjson, which makes floats of integers beyond 64 bits.
+        columns.append(
+            [v if v is None else json.loads(v) for v in values] if is_json(field) else values
+        )
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))

@@ -1,0 +1,150 @@
+"""Rows of one JSON document: an array, an object with one list inside, or objects in a row.
+
+The text passes through a window. The array is cut into stretches of whole elements: one that
+parses as an array of its own ends where an element ends, since brackets pair in one way alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tasks.datasets.readers.encoding import NotUtf8
+from tasks.datasets.readers.json_lines import BadRow, checked_row, has_long_number
+from tasks.datasets.readers.json_window import Window
+from tasks.datasets.readers.problems import Problems, ReadProblem
+from tasks.datasets.readers.rows import Row, Rows
+from tasks.errors import DatasetError
+
+ROWS_PER_BATCH = 1000
+_TRIES = 4
+_CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "completion", "tools")
+"""Lists of objects that are one row's, not the rows."""
+
+
+def read_json(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
+    """Yield the rows of a JSON document; see :func:`json_lines.read_jsonl`."""
+    with path.open("rb") as file:
+        window = Window(file, name, errors="surrogateescape" if damaged else "strict")
+        try:
+            first = window.peek()
+            if first not in ("[", "{"):
+                raise window.broken("it is neither an array nor an object")
+            read = _array if first == "[" else _objects
+            yield from read(window, problems, name)
+            if window.peek():
+                raise window.broken("there is more after the end of the JSON document")
+        except UnicodeDecodeError as error:
+            raise NotUtf8 from error
+
+
+def _objects(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
+    """The top-level object's own list of rows; else it, and any after it, are rows themselves."""
+    rows: list[Row] = []
+    lines: list[int] = []
+    while window.peek() == "{":
+        lines.append(window.line)
+        row: Row = {}
+        lists: list[str] = []
+        for key in _keys(window):
+            if key.lower() not in _CONVERSATIONS and _starts_list_of_objects(window):
+                lists.append(key)
+                if len(lists) > 1:
+                    raise DatasetError(
+                        f"The data set {name!r} is one JSON object with several lists of rows: "
+                        f"{lists}.",
+                        "Put the rows into one array, or one object a line.",
+                    )
+                if rows:
+                    raise window.broken("a list of rows stands in an object after other rows")
+                yield from _array(window, problems, name)
+            else:
+                row[key] = window.value()
+        if lists:
+            return
+        try:
+            rows.append(checked_row(row))
+        except BadRow as bad:
+            problems.add(ReadProblem(name, lines.pop(), bad.reason, bad.fix))
+        if len(rows) == ROWS_PER_BATCH:
+            yield Rows(rows, lines)
+            rows, lines = [], []
+    yield Rows(rows, lines)
+
+
+def _keys(window: Window) -> Iterator[str]:
+    """The keys of the object that starts here; the caller reads each value."""
+    window.expect("{")
+    if window.peek() == "}":
+        window.expect("}")
+        return
+    while True:
+        key = window.value() if window.peek() == '"' else None
+        if key is None:
+            raise window.broken("a key in quotes is missing")
+        window.expect(":")
+        yield key
+        if window.peek() == "}":
+            break
+        window.expect(",")
+    window.expect("}")
+
+
+def _starts_list_of_objects(window: Window) -> bool:
+    return window.peek() == "[" and window.peek_after("[") == "{"
+
+
+def _array(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
+    window.expect("[")
+    if window.peek() == "]":
+        window.expect("]")
+        return
+    number = 0
+    between = ""
+    tried_in = -1
+    while True:
+        if between and window.fills != tried_in:
+            stretch = _stretch(window, between)
+            if stretch is None:
+                tried_in = window.fills
+            else:
+                number += len(stretch)
+                yield Rows(stretch)
+        line = window.line
+        number += 1
+        try:
+            yield Rows([checked_row(window.value())], [line])
+        except BadRow as bad:
+            problems.add(ReadProblem(name, line, bad.reason, bad.fix, row=number))
+        if window.peek() == "]":
+            break
+        between = window.between_elements()
+        window.expect(",")
+        window.peek()
+    window.expect("]")
+
+
+def _stretch(window: Window, between: str) -> list[Row] | None:
+    """The elements from here up to the last place in the window that looks like ``between``.
+
+    None where that cannot be told quickly: the caller goes through this window by element.
+    """
+    window.fill()
+    data, end = window.data, len(window.data)
+    for _ in range(_TRIES):
+        end = data.rfind(between, window.position, end)
+        if end < 0:
+            return None
+        text = "[" + data[window.position : end + 1] + "]"
+        try:
+            rows: list[Any] = orjson.loads(text)
+        except (orjson.JSONDecodeError, TypeError):
+            continue
+        if set(map(type, rows)) != {dict} or has_long_number(text.encode()):
+            return None
+        window.advance(end + between.index("{"))
+        return rows
+    return None

@@ -1,0 +1,142 @@
+"""One part's training rows as a memory-mapped data set, with what is wrong with the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy
+import pyarrow
+
+from tasks.datasets.cache import Columns, Facts, batched, cached_with_facts, key_of
+from tasks.datasets.parts import Part
+from tasks.datasets.readers.problems import ReadProblem
+from tasks.datasets.readers.rows import Row
+from tasks.datasets.shapes.format import EmptyRow, RowProblem, format_paragraph, format_row
+from tasks.datasets.shapes.preference import format_preference
+from tasks.datasets.shapes.prompts import format_prompt
+from tasks.datasets.shapes.shape import Shape
+
+PROBLEMS_KEPT = 20
+ROWS_PER_BATCH = 1000
+_FORMATTED_BY_METHOD = ("cpt", "rlhf")
+_TEXTS = ("text", "prompt", "completion", "chosen", "rejected", "messages", "tools")
+_JSON = ("chosen", "rejected", "messages", "tools")
+
+ROW_SCHEMA = pyarrow.schema(
+    [("row", pyarrow.int64()), *((name, pyarrow.large_string()) for name in _TEXTS)]
+)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The rows of one part that can be trained on, and a count of all.
+
+    ``bad`` rows lack what the method needs; ``empty`` are those of them that hold nothing;
+    ``problems`` names the first. ``duplicates`` are rows that repeat an earlier one. ``characters``
+    counts the rows by their length, to the next power of two. ``key`` names the content.
+    """
+
+    dataset: datasets.Dataset
+    key: str
+    total: int
+    bad: int
+    empty: int
+    duplicates: int
+    characters: dict[int, int]
+    problems: tuple[ReadProblem, ...]
+
+
+def store_rows(part: Part, shape: Shape, cache_dir: Path, method: str = "sft") -> StoredRows:
+    """Read a part's rows once; then they come from the cache. Raises DatasetError."""
+    made = [part.key, shape.name, dict(shape.columns)]
+    key = key_of(*made, method) if method in _FORMATTED_BY_METHOD else key_of(*made)
+
+    def batches(facts: Facts) -> Iterator[Columns]:
+        tally = _Tally()
+        yield from batched(_training_rows(part, shape, method, tally), ROWS_PER_BATCH)
+        facts.update(tally.as_facts())
+
+    path = cache_dir / "rows" / f"{key}.arrow"
+    dataset, facts = cached_with_facts(path, ROW_SCHEMA, batches)
+    problems = tuple(ReadProblem(**problem) for problem in facts.pop("problems"))
+    characters = dict(facts.pop("characters"))
+    return StoredRows(dataset, key, problems=problems, characters=characters, **facts)
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.total = self.bad = self.empty = 0
+        self.characters: Counter[int] = Counter()
+        self.problems: list[ReadProblem] = []
+        self._digests = array("Q")
+
+    def add(self, row: dict[str, str]) -> None:
+        texts = [row.get(name) or "" for name in _TEXTS]
+        self.characters[1 << (_characters(row) - 1).bit_length()] += 1
+        digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8)
+        self._digests.append(int.from_bytes(digest.digest(), "little"))
+
+    def refuse(self, problem: ReadProblem, empty: bool) -> None:
+        self.bad += 1
+        self.empty += empty
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(problem)
+
+    def as_facts(self) -> Facts:
+        distinct = len(numpy.unique(numpy.frombuffer(self._digests, dtype=numpy.uint64)))
+        return {
+            "total": self.total,
+            "bad": self.bad,
+            "empty": self.empty,
+            "duplicates": len(self._digests) - distinct,
+            "characters": sorted(self.characters.items()),
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def _characters(row: dict[str, str]) -> int:
+    """Of what a row says, without the JSON that it may stand in."""
+    count = 0
+    for name, text in row.items():
+        value = json.loads(text) if name in _JSON or text.startswith('[{"role"') else text
+        for part in value if isinstance(value, list) else [value]:
+            count += len(part if isinstance(part, str) else str(part.get("content", part)))
+    return count
+
+
+def _training_rows(
+    part: Part, shape: Shape, method: str, tally: _Tally
+) -> Iterator[dict[str, Any]]:
+    formatted = _formatter(part, shape, method)
+    empty = dict.fromkeys(_TEXTS)
+    for number, row in part.rows():
+        tally.total += 1
+        try:
+            training_row = formatted(row, shape)
+        except RowProblem as problem:
+            tally.refuse(placed(part, number, problem), isinstance(problem, EmptyRow))
+            continue
+        tally.add(training_row)
+        yield {"row": number, **empty, **training_row}
+
+
+def placed(part: Part, number: int, problem: RowProblem) -> ReadProblem:
+    """A problem of row ``number`` of a part, with its file and line."""
+    file, line, row = part.place(number)
+    return ReadProblem(file, line, str(problem), problem.fix, None if line else row)
+
+
+def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:
+    if method == "rlhf":
+        return format_prompt
+    if shape.name == "preference":
+        return format_preference
+    return format_paragraph if method == "cpt" and part.continuous else format_row

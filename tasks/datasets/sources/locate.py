@@ -1,0 +1,131 @@
+"""Find the data set that a request names: below the roots that jobs may read, or elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.datasets.cache import cached
+from tasks.datasets.sources.folder import is_data_file
+from tasks.errors import DatasetError
+
+_HUB_NAME = re.compile(
+    r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?(@[^/\s]+)?", re.ASCII
+)
+
+
+@dataclass(frozen=True)
+class Located:
+    """What to read: a file or folder, and what people call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``MAX_DOWNLOAD_GB`` in bytes, for what is fetched and what archives unpack to, and whether
+    URLs may lead to private addresses."""
+
+    max_bytes: int = 50 * 10**9
+    allow_private_urls: bool = False
+
+
+def locate_dataset(
+    dataset_path: str,
+    dataset_content: str | None,
+    roots: Sequence[str],
+    cache_dir: Path,
+    limits: Limits = Limits(),
+) -> Located:
+    """Return the file or folder to read, with symbolic links resolved, fetched where it is remote.
+
+    ``dataset_content`` (JSONL text out of the request) wins over ``dataset_path`` and is written
+    to the cache under its hash. A relative path that none of ``roots`` has, but that reads as a
+    name at the hub (``owner/name``), is looked for there. Raises DatasetError.
+    """
+    if dataset_content:
+        return Located(_store_inline(dataset_content, cache_dir), "dataset_content")
+    if "://" in dataset_path:
+        return _fetched(dataset_path, cache_dir, limits)
+    try:
+        path = resolve_beneath(dataset_path, roots)
+    except NoSuchPath as error:
+        if not _HUB_NAME.fullmatch(dataset_path) or is_data_file(Path(dataset_path)):
+            raise
+        try:
+            return _fetched(dataset_path, cache_dir, limits)
+        except DatasetError as at_the_hub:
+            raise DatasetError(f"{error} At the hub: {at_the_hub}", at_the_hub.hint) from at_the_hub
+    return Located(path, path.name)
+
+
+def _fetched(reference: str, cache_dir: Path, limits: Limits) -> Located:
+    # Only a job with a remote data set pays for boto3 and what else this imports.
+    from tasks.datasets.sources.remote import fetch, http  # noqa: PLC0415
+
+    allowed = http.Limits(limits.max_bytes, limits.allow_private_urls)
+    found = fetch.fetch(reference, cache_dir, allowed)
+    return Located(found.path, found.name)
+
+
+class NoSuchPath(DatasetError):
+    """Nothing of that name is below any of the roots."""
+
+
+def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
+    """Resolve ``path`` beneath one of ``roots``; a relative one is looked up in each in turn.
+
+    Raises DatasetError where nothing is there, or where it lies outside of every root once
+    symbolic links and ``..`` are resolved.
+    """
+    if "\0" in path:
+        raise DatasetError("The path of the data set holds a NUL byte.")
+    resolved_roots = [Path(root).resolve() for root in roots]
+    outside = False
+    for root in resolved_roots:
+        candidate = (root / path).resolve()
+        if not any(candidate.is_relative_to(allowed) for allowed in resolved_roots):
+            outside = True
+        elif candidate.exists():
+            _refuse_what_is_no_data(candidate, resolved_roots)
+            return candidate
+    listed = ", ".join(str(root) for root in resolved_roots) or "none"
+    if outside:
+        raise DatasetError(
+            f"The data set {path!r} lies outside of the folders that jobs may read: {listed}.",
+            "Move the file there, or start the worker with its folder in DATASET_ROOTS.",
+        )
+    raise NoSuchPath(
+        f"No such data set: {path!r} (looked in {listed}).",
+        "Check dataset_path; a relative path is looked up in each of DATASET_ROOTS.",
+    )
+
+
+def _refuse_what_is_no_data(found: Path, roots: Sequence[Path]) -> None:
+    """A pipe or device never ends; links in a folder may point out of the roots."""
+    if not (found.is_file() or found.is_dir()):
+        raise DatasetError(f"The data set {found.name!r} is neither a file nor a folder.")
+    for path in found.rglob("*") if found.is_dir() else ():
+        if not any(path.resolve().is_relative_to(root) for root in roots):
+            raise DatasetError(
+                f"The data set folder {found.name!r} refers to a file outside of the folders "
+                f"that jobs may read ({path.name}).",
+                "Put the file itself there.",
+            )
+
+
+def _store_inline(content: str, cache_dir: Path) -> Path:
+    payload = content.encode("utf-8", "surrogatepass")
+    folder = cache_dir / "inline"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(payload).hexdigest()}.jsonl"
+    if not cached(path):
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(payload)
+        partial.replace(path)
+    return path
