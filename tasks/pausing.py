@@ -11,8 +11,8 @@ from tasks.channel import Channel
 from tasks.checkpoints.receipts import compare, log_receipt, take_receipt
 from tasks.errors import ConfigurationError, Paused
 from tasks.gpu_figures import GpuFigures
-from tasks.off_gpu import OffTheGpu, can_leave_the_gpu
-from tasks.parking import ParkingPlace
+from tasks.parking.off_gpu import OffTheGpu, can_leave_the_gpu
+from tasks.parking.place import ParkingPlace
 from tasks.reporter import Reporter
 from trainyard.contract.events import Outcome, Phase, Receipt, TrainingSpec
 

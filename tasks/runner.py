@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped, report
-from tasks.parking import ParkingPlace
+from tasks.parking.place import ParkingPlace
 from trainyard.contract.events import Outcome, Phase, TrainingSpec
 from trainyard.contract.request import TrainingRequest
 

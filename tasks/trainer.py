@@ -37,7 +37,7 @@ from tasks.methods import make_trainer, method_of
 from tasks.models import load as models
 from tasks.models.weights import has_finite_weights
 from tasks.out_of_memory import free_memory, like, try_smaller
-from tasks.parking import ParkingPlace
+from tasks.parking.place import ParkingPlace
 from tasks.patience import Patience
 from tasks.pausing import Pauser
 from tasks.phases import Phases

@@ -13,7 +13,7 @@ from pathlib import Path
 TIMEOUT_S = 30
 TRAINING = """
 import ctypes, faulthandler, multiprocessing, sys, threading
-from tasks.parking import ParkingPlace
+from tasks.parking.place import ParkingPlace
 
 def work(orders):
     while (word := orders.get(timeout=30)) != "crash":

@@ -16,7 +16,7 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tasks.loader_output import LoaderOutput
+from tasks.parking.loader_output import LoaderOutput
 
 FD_VARIABLE = "TRAINYARD_PARKING_FD"
 _LINE_BYTES_MAX = 4096
