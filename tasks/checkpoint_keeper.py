@@ -17,7 +17,7 @@ from tasks.checkpoints.receipts import RECEIPT_NAME, compare, log_receipt, take_
 from tasks.checkpoints.resume import CHECKPOINTS_DIR_NAME, Start
 from tasks.control import Control
 from tasks.pausing import Pauser
-from tasks.ranks import Ranks
+from tasks.ranks.ranks import Ranks
 from tasks.reporter import Reporter
 from trainyard.contract.checkpoint_manifest import Manifest, verify
 from trainyard.contract.events import Checkpoint, Receipt

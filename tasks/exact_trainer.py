@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.checkpoints.disk import full_disk
+from tasks.ranks.sharding import ShardedTrainer
 from tasks.samplers import LengthGroupedSampler, row_lengths
-from tasks.sharding import ShardedTrainer
 
 
 class ExactTrainer(ShardedTrainer):

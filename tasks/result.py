@@ -12,7 +12,7 @@ from tasks.checkpoints import folder as checkpoints
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
 from tasks.phases import Phases
-from tasks.ranks import Ranks
+from tasks.ranks.ranks import Ranks
 from tasks.reporter import Reporter
 from tasks.summary import summary
 from trainyard.contract.config import JobConfig

@@ -26,7 +26,7 @@ from trainyard.contract.events import Outcome, Phase, TrainingSpec
 from trainyard.contract.request import TrainingRequest
 
 if TYPE_CHECKING:
-    from tasks.ranks import Ranks
+    from tasks.ranks.ranks import Ranks
 
 _STDERR_FD = 2
 """As a number: a parked training's output is put elsewhere under the same one."""
@@ -102,7 +102,7 @@ def _train_in_ranks(
     """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
     from tasks.out_of_memory import try_smaller  # noqa: PLC0415 (as above)
     from tasks.preload import train  # noqa: PLC0415 (as above)
-    from tasks.rank_launch import run_ranks  # noqa: PLC0415 (as above)
+    from tasks.ranks.launch import run_ranks  # noqa: PLC0415 (as above)
 
     def attempt(channel: Channel, ranks: Ranks) -> Outcome:
         channel.send(Phase(name="imports", seconds=seconds["imports"]))

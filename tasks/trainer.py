@@ -42,7 +42,7 @@ from tasks.patience import Patience
 from tasks.pausing import Pauser
 from tasks.phases import Phases
 from tasks.predictions import add_predictions
-from tasks.ranks import ALONE, Ranks
+from tasks.ranks.ranks import ALONE, Ranks
 from tasks.reporter import Reporter
 from tasks.result import save_result
 from trainyard.contract.checkpoint_manifest import Manifest

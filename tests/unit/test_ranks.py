@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError, Paused, Stopped
-from tasks.rank_channel import RankChannel
-from tasks.rank_launch import check_room
-from tasks.rank_output import RankOutput
-from tasks.ranks import ALONE, Ranks
+from tasks.ranks.channel import RankChannel
+from tasks.ranks.launch import check_room
+from tasks.ranks.output import RankOutput
+from tasks.ranks.ranks import ALONE, Ranks
 from tasks.runner import use_one_gpu
 from trainyard.contract.config import JobConfig, TrainingConfig
 from trainyard.contract.parser import parse_request

@@ -34,10 +34,10 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 
 from tasks.channel import Channel
 from tasks.errors import ConfigurationError
-from tasks.rank_channel import RankChannel
-from tasks.rank_output import RankOutput
-from tasks.rank_rendezvous import OneHost
-from tasks.ranks import Ranks
+from tasks.ranks.channel import RankChannel
+from tasks.ranks.output import RankOutput
+from tasks.ranks.ranks import Ranks
+from tasks.ranks.rendezvous import OneHost
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Outcome
 

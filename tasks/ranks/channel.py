@@ -12,7 +12,7 @@ import threading
 
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped
-from tasks.ranks import Ranks
+from tasks.ranks.ranks import Ranks
 from trainyard.contract.events import Event
 
 logger = logging.getLogger(__name__)
