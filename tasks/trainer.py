@@ -31,9 +31,9 @@ from tasks.errors import Paused
 from tasks.fit_check import FitCheck
 from tasks.gpu_figures import GpuFigures
 from tasks.library_logs import quiet_libraries
-from tasks.loading import load_parts, locate
 from tasks.method_figures import MethodFigures
-from tasks.methods import make_trainer, method_of
+from tasks.methods.parts import load_parts, locate
+from tasks.methods.registry import make_trainer, method_of
 from tasks.models import load as models
 from tasks.models.weights import has_finite_weights
 from tasks.out_of_memory import free_memory, like, try_smaller

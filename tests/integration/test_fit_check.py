@@ -18,7 +18,7 @@ from trl import DPOConfig, SFTConfig
 from tasks.channel import Channel
 from tasks.checkpoints.receipts import rng_sha256
 from tasks.fit_check import FitCheck, try_longest_rows
-from tasks.methods import PreferenceTrainer, SupervisedTrainer
+from tasks.methods.registry import PreferenceTrainer, SupervisedTrainer
 from tasks.out_of_memory import try_smaller
 from tasks.random_numbers import random_numbers_kept
 from tests.support.models import make_tiny_model

@@ -311,7 +311,7 @@ def _change_step_ends(
 def _run_out_of_memory(after_step: int, rows: int) -> None:
     import torch
 
-    from tasks.exact_trainer import ExactTrainer
+    from tasks.methods.exact_trainer import ExactTrainer
 
     if after_step < 0:
         _run_out_of_memory_in_the_fit_check(rows)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tasks import loading
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments
 from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
-from tasks.loading import Folders
+from tasks.methods import parts
+from tasks.methods.parts import Folders
 from tasks.models import load as models
 from trainyard.contract.config import JobConfig
 
@@ -114,8 +114,8 @@ def test_a_model_without_the_chosen_attention_loads_with_its_own(
     monkeypatch.setattr(models, "load_model", load_model)
     folders = Folders(Path("m"), Path("m"), remote_code=False)
     config = JobConfig.model_validate({"model": {"name": "m"}})
-    assert loading.load(folders, config, arguments(FLASH)) == "model"
+    assert parts.load(folders, config, arguments(FLASH)) == "model"
     assert tried == ["flash_attention_2", None]
     asked = {"model": {"name": "m", "attn_implementation": "flash_attention_2"}}
     with pytest.raises(ModelError):
-        loading.load(folders, JobConfig.model_validate(asked), arguments(FLASH, asked["model"]))
+        parts.load(folders, JobConfig.model_validate(asked), arguments(FLASH, asked["model"]))

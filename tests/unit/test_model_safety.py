@@ -13,9 +13,9 @@ import pytest
 from transformers.integrations import hub_kernels
 
 from tasks.errors import ModelError
+from tasks.methods.rewards import load_reward_model
 from tasks.models.load import load_config, load_model, load_tokenizer
 from tasks.models.safety import check_model_files, check_tokenizer_files, forbid_hub_kernels
-from tasks.rewards import load_reward_model
 from tests.support.models import make_tiny_model
 from trainyard.contract.config import JobConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 import torch
 
-from tasks.samplers import LengthGroupedSampler, row_lengths
+from tasks.methods.samplers import LengthGroupedSampler, row_lengths
 
 LENGTHS = [(n * 7) % 50 + 1 for n in range(200)]
 

@@ -16,7 +16,7 @@ from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
 from tasks.arguments.table import FIXED, FIXED_BY_METHOD, RLHF_ARGUMENTS, TABLE
 from tasks.errors import ConfigurationError
-from tasks.methods import METHODS
+from tasks.methods.registry import METHODS
 from tests.support.documents import PAGE, training_settings
 from trainyard.contract.config import JobConfig
 

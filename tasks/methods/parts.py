@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import rewards
 from tasks.arguments.build import Arguments
 from tasks.errors import ModelError
-from tasks.methods import Parts, needs_reference_model
+from tasks.methods import rewards
+from tasks.methods.registry import Parts, needs_reference_model
 from tasks.models import load as models
 from tasks.models.packing import check_rows_are_apart
 from trainyard.contract.config import JobConfig

@@ -11,11 +11,11 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTra
 from tasks.arguments.build import Arguments
 from tasks.datasets.prepare import TrainingData
 from tasks.errors import ConfigurationError
-from tasks.exact_trainer import ExactTrainer
+from tasks.methods.exact_trainer import ExactTrainer
+from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
+from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
 from tasks.models import load as models
 from tasks.models.weights import align_trained_weights
-from tasks.odds_ratio import OddsRatioTrainer, ORPOConfig
-from tasks.online import GroupRelativeTrainer, LeaveOneOutTrainer
 from trainyard.contract.config import JobConfig
 
 

@@ -12,7 +12,7 @@ import torch
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from tasks.exact_trainer import ExactTrainer
+from tasks.methods.exact_trainer import ExactTrainer
 
 
 class RepeatedPrompts(RepeatSampler):  # type: ignore[misc]  # trl has no types

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.checkpoints.disk import full_disk
+from tasks.methods.samplers import LengthGroupedSampler, row_lengths
 from tasks.ranks.sharding import ShardedTrainer
-from tasks.samplers import LengthGroupedSampler, row_lengths
 
 
 class ExactTrainer(ShardedTrainer):

@@ -13,7 +13,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import pad
 
-from tasks.exact_trainer import ExactTrainer
+from tasks.methods.exact_trainer import ExactTrainer
 
 __all__ = ["ORPOConfig", "OddsRatioTrainer"]
 
