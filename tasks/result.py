@@ -8,12 +8,12 @@ from typing import Any
 
 from tasks import artifacts
 from tasks.arguments.build import Arguments
+from tasks.callbacks.metrics import Reporter
 from tasks.checkpoints import folder as checkpoints
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
 from tasks.phases import Phases
 from tasks.ranks.ranks import Ranks
-from tasks.reporter import Reporter
 from tasks.summary import summary
 from trainyard.contract.config import JobConfig
 from trainyard.contract.request import TrainingRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tasks.callbacks.metrics import Reporter
 from tasks.datasets.prepare import TrainingData
-from tasks.reporter import Reporter
 
 
 def summary(

@@ -9,12 +9,19 @@ from typing import Any
 
 from transformers import set_seed
 
-from tasks import trackers
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
+from tasks.callbacks import trackers
+from tasks.callbacks.checkpointing import CheckpointKeeper
+from tasks.callbacks.commands import Control
+from tasks.callbacks.early_stopping import Patience
+from tasks.callbacks.fit_check import FitCheck
+from tasks.callbacks.gpu_figures import GpuFigures
+from tasks.callbacks.metrics import MethodFigures, Reporter
+from tasks.callbacks.pauser import Pauser
+from tasks.callbacks.predictions import add_predictions
 from tasks.channel import Channel
-from tasks.checkpoint_keeper import CheckpointKeeper
 from tasks.checkpoints.disk import check_room
 from tasks.checkpoints.folder import PARTIAL_DIR_NAME
 from tasks.checkpoints.resume import (
@@ -25,25 +32,17 @@ from tasks.checkpoints.resume import (
     fingerprint,
     settle,
 )
-from tasks.control import Control
 from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.errors import Paused
-from tasks.fit_check import FitCheck
-from tasks.gpu_figures import GpuFigures
 from tasks.library_logs import quiet_libraries
-from tasks.method_figures import MethodFigures
 from tasks.methods.parts import load_parts, locate
 from tasks.methods.registry import make_trainer, method_of
 from tasks.models import load as models
 from tasks.models.weights import has_finite_weights
 from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.parking.place import ParkingPlace
-from tasks.patience import Patience
-from tasks.pausing import Pauser
 from tasks.phases import Phases
-from tasks.predictions import add_predictions
 from tasks.ranks.ranks import ALONE, Ranks
-from tasks.reporter import Reporter
 from tasks.result import save_result
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig

@@ -15,12 +15,12 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import DPOConfig, SFTConfig
 
+from tasks.callbacks.fit_check import FitCheck, try_longest_rows
+from tasks.callbacks.random_numbers import random_numbers_kept
 from tasks.channel import Channel
 from tasks.checkpoints.receipts import rng_sha256
-from tasks.fit_check import FitCheck, try_longest_rows
 from tasks.methods.registry import PreferenceTrainer, SupervisedTrainer
 from tasks.out_of_memory import try_smaller
-from tasks.random_numbers import random_numbers_kept
 from tests.support.models import make_tiny_model
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec

@@ -292,7 +292,7 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
 def _change_step_ends(
     pause_at: Sequence[int], fail_at: list[int] | None, spoil_at: int | None
 ) -> None:
-    from tasks.control import Control
+    from tasks.callbacks.commands import Control
 
     on_step_end = Control.on_step_end
 
@@ -330,7 +330,7 @@ def _run_out_of_memory_in_the_fit_check(rows: int) -> None:
     import torch
 
     from tasks import trainer as training
-    from tasks.fit_check import FitCheck
+    from tasks.callbacks.fit_check import FitCheck
 
     listen = training.listen
 

@@ -9,8 +9,8 @@ import pynvml
 import pytest
 import torch
 
-from tasks import gpu_figures
-from tasks.gpu_figures import GpuFigures
+from tasks.callbacks import gpu_figures
+from tasks.callbacks.gpu_figures import GpuFigures
 
 SAMPLES = 3
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.patience import Patience
+from tasks.callbacks.early_stopping import Patience
 
 ARGUMENTS = SimpleNamespace(greater_is_better=False, save_strategy="steps")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks import predictions
-from tasks.predictions import Predictions
+from tasks.callbacks import predictions
+from tasks.callbacks.predictions import Predictions
 from trainyard.contract.events import Event, Prediction
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 

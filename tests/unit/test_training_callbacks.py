@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tasks.callbacks.commands import Control
+from tasks.callbacks.gpu_figures import GpuFigures, device_handle
+from tasks.callbacks.metrics import Reporter, perplexity
 from tasks.channel import Channel
-from tasks.control import Control
 from tasks.errors import Diverged, Paused, Stopped
-from tasks.gpu_figures import GpuFigures, device_handle
-from tasks.reporter import Reporter, perplexity
 from trainyard.contract.events import Divergence, Event, Metric
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
+from tasks.callbacks.commands import Control
+from tasks.callbacks.metrics import Reporter
+from tasks.callbacks.pauser import Pauser
 from tasks.channel import Channel
 from tasks.checkpoints import folder as checkpoints
 from tasks.checkpoints.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.checkpoints.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
 from tasks.checkpoints.resume import CHECKPOINTS_DIR_NAME, Start
-from tasks.control import Control
-from tasks.pausing import Pauser
 from tasks.ranks.ranks import Ranks
-from tasks.reporter import Reporter
 from trainyard.contract.checkpoint_manifest import Manifest, verify
 from trainyard.contract.events import Checkpoint, Receipt
 

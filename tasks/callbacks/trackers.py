@@ -14,8 +14,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.integrations import MLflowCallback, WandbCallback
 
+from tasks.callbacks.random_numbers import random_numbers_kept
 from tasks.errors import Paused, Stopped
-from tasks.random_numbers import random_numbers_kept
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from tasks.callbacks.metrics import Reporter
 from tasks.channel import Channel
 from tasks.errors import Diverged, Stopped
-from tasks.reporter import Reporter
 from trainyard.contract.events import Divergence
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tasks.callbacks.gpu_figures import GpuFigures
+from tasks.callbacks.metrics import Reporter
 from tasks.channel import Channel
 from tasks.checkpoints.receipts import compare, log_receipt, take_receipt
 from tasks.errors import ConfigurationError, Paused
-from tasks.gpu_figures import GpuFigures
 from tasks.parking.off_gpu import OffTheGpu, can_leave_the_gpu
 from tasks.parking.place import ParkingPlace
-from tasks.reporter import Reporter
 from trainyard.contract.events import Outcome, Phase, Receipt, TrainingSpec
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from tasks.callbacks.random_numbers import random_numbers_kept
 from tasks.channel import Channel
 from tasks.checkpoints.disk import OPTIMIZER_BYTES_PER_PARAMETER
 from tasks.checkpoints.loss_sums import LossSums
 from tasks.methods.samplers import row_lengths
-from tasks.random_numbers import random_numbers_kept
 from trainyard.contract.events import Phase
 
 _GB = 1e9
