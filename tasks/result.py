@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks import artifacts
+from tasks import result
 from tasks.arguments.build import Arguments
 from tasks.callbacks.metrics import Reporter
 from tasks.checkpoints import folder as checkpoints
+from tasks.checkpoints.disk import full_disk
+from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
 from tasks.phases import Phases
 from tasks.ranks.ranks import Ranks
-from tasks.summary import summary
 from trainyard.contract.config import JobConfig
 from trainyard.contract.request import TrainingRequest
+from trainyard.durable_files import sync
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ def save_result(
     history = trainer.state.log_history
     trained = request.model_copy(update={"config": config})
     card = model_card(trained, data, arguments.values, figures, history, energy_j)
-    folder = artifacts.save_model(trainer, checkpoints_dir.parent, card, merge=can_merge(config))
+    folder = result.save_model(trainer, checkpoints_dir.parent, card, merge=can_merge(config))
     return {"model_dir": folder.name, **figures}
 
 
@@ -72,3 +76,77 @@ def can_merge(config: JobConfig) -> bool:
         logger.warning("Ignored: config.training.merge_adapter: %s", why)
         return False
     return True
+
+
+def summary(
+    trainer: Any, reporter: Reporter, data: TrainingData, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The figures of a completed attempt, none of them NaN or infinite."""
+    figures: dict[str, Any] = {
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "train_loss": reporter.train_loss,
+        "first_eval_loss": reporter.first_eval_loss,
+        "last_eval_loss": reporter.last_eval_loss,
+        "perplexity": reporter.perplexity(reporter.last_eval_loss),
+        "train_runtime": seconds["train"],
+        "tokens_per_second": reporter.tokens_per_second,
+        "total_tokens": reporter.tokens,
+        "train_rows": len(data.train.dataset),
+        "eval_rows": len(data.eval.dataset) if data.eval else 0,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "seconds": dict(seconds),
+    }
+    return {
+        name: value
+        for name, value in figures.items()
+        if not (isinstance(value, float) and not math.isfinite(value)) and value is not None
+    }
+
+
+MODEL_DIR_NAME = "model"
+MERGED_DIR_NAME = "merged"
+CARD_NAME = "README.md"
+
+logger = logging.getLogger(__name__)
+
+
+def save_model(trainer: Any, job_dir: Path, card: str, *, merge: bool = False) -> Path:
+    """Write the trained model (or PEFT adapter), its tokenizer and its ``card`` to ``model/``.
+
+    ``AutoModelForCausalLM.from_pretrained`` loads it. With ``merge`` the adapter's sum with its
+    base model lies in ``model/merged``. Written beside its place and renamed when all of it is on
+    the disk. Returns the folder. Raises DiskTooSmall.
+    """
+    target = job_dir / MODEL_DIR_NAME
+    partial = job_dir / f"{MODEL_DIR_NAME}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        _write(trainer, partial, card, merge)
+    except Exception as error:
+        full = full_disk(error, partial)
+        shutil.rmtree(partial, ignore_errors=True)
+        if full is None:
+            raise
+        raise full from error
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+    sync(job_dir)
+    logger.info("The model is saved: %s", target)
+    return target
+
+
+def _write(trainer: Any, folder: Path, card: str, merge: bool) -> None:
+    trainer.model.config.use_cache = True  # training switches the key-value cache off
+    trainer.save_model(str(folder))
+    (folder / PICKLED_ARGUMENTS_NAME).unlink(missing_ok=True)
+    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    if merge:
+        model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+        model.save_pretrained(folder / MERGED_DIR_NAME)
+        trainer.processing_class.save_pretrained(folder / MERGED_DIR_NAME)
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
