@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.settings_document import as_markdown
+from docs.reference.training_settings import as_markdown
 from trainyard.contract.spellings import other_spellings
 
 PAGE = Path(__file__).parents[2] / "docs/training-settings.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend_bridge import reference
+from docs.reference import __main__
 from trainyard.contract.parser import parse_request
 from trainyard.settings import as_markdown
 
@@ -19,10 +19,10 @@ def test_the_table_of_settings_is_the_code_s() -> None:
     assert as_markdown() in (ROOT / "docs/settings.md").read_text()
 
 
-@pytest.mark.parametrize("path", reference.DOCUMENTS)
+@pytest.mark.parametrize("path", __main__.DOCUMENTS)
 def test_the_reference_is_made_from_the_code(path: str) -> None:
-    """Where it differs: python -m backend_bridge.reference."""
-    assert reference.DOCUMENTS[path]() == (ROOT / path).read_text()
+    """Where it differs: python -m docs.reference.__main__."""
+    assert __main__.DOCUMENTS[path]() == (ROOT / path).read_text()
 
 
 def test_every_test_that_the_documents_name_exists() -> None:

@@ -1,6 +1,6 @@
 """The reference documents that are made from code.
 
-python -m backend_bridge.reference      writes them; a test compares
+python -m docs.reference.__main__      writes them; a test compares
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backend_bridge import cli_reference, error_kinds, event_reference, metrics_reference
 from backend_bridge.server import make_app
+from docs.reference import commands, errors, events, metrics
 from trainyard.settings import read_settings
 
 ROOT = Path(__file__).parents[1]
@@ -23,10 +23,10 @@ def openapi() -> str:
 
 DOCUMENTS = {
     "docs/openapi/bridge.json": openapi,
-    "docs/errors.md": error_kinds.as_markdown,
-    "docs/commands.md": cli_reference.as_markdown,
-    "docs/events.md": event_reference.as_markdown,
-    "docs/metrics.md": metrics_reference.as_markdown,
+    "docs/errors.md": errors.as_markdown,
+    "docs/commands.md": commands.as_markdown,
+    "docs/events.md": events.as_markdown,
+    "docs/metrics.md": metrics.as_markdown,
 }
 
 
