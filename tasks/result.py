@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks import result
 from tasks.arguments.build import Arguments
 from tasks.callbacks.metrics import Reporter
 from tasks.checkpoints import folder as checkpoints
@@ -50,7 +49,7 @@ def save_result(
     history = trainer.state.log_history
     trained = request.model_copy(update={"config": config})
     card = model_card(trained, data, arguments.values, figures, history, energy_j)
-    folder = result.save_model(trainer, checkpoints_dir.parent, card, merge=can_merge(config))
+    folder = save_model(trainer, checkpoints_dir.parent, card, merge=can_merge(config))
     return {"model_dir": folder.name, **figures}
 
 

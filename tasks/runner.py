@@ -6,21 +6,18 @@ event. Everything that it prints is the job's log.
 
 from __future__ import annotations
 
-import faulthandler
-import io
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.channel import Channel
 from tasks.errors import Paused, Stopped, report
+from tasks.output import set_up_output
 from tasks.parking.place import ParkingPlace
 from trainyard.contract.events import Outcome, Phase, TrainingSpec
 from trainyard.contract.request import TrainingRequest
@@ -28,8 +25,6 @@ from trainyard.contract.request import TrainingRequest
 if TYPE_CHECKING:
     from tasks.ranks.ranks import Ranks
 
-_STDERR_FD = 2
-"""As a number: a parked training's output is put elsewhere under the same one."""
 
 logger = logging.getLogger("trainyard")
 
@@ -133,47 +128,6 @@ def use_one_gpu() -> None:
 def read_request(job_dir: Path) -> TrainingRequest:
     """The request as admitted, without its secrets."""
     return TrainingRequest.model_validate_json((job_dir / "request.json").read_bytes())
-
-
-def set_up_output() -> None:
-    """Lines as they are made, the level in each of a record, and stacks where they are needed.
-
-    Where native code crashes, and at SIGUSR1, which a supervisor sends to a training that makes no
-    step: written by the signal handler itself, so that code that never returns does not delay it.
-    """
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=_STDERR_FD, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    records = logging.StreamHandler(sys.stderr)
-    records.setFormatter(LevelOnEveryLine())
-    logging.basicConfig(level=logging.INFO, handlers=[records], force=True)
-    logging.captureWarnings(True)
-    warnings.formatwarning = _one_line
-    for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-class LevelOnEveryLine(logging.Formatter):
-    """A record as lines that each begin with its level, those of its traceback as well.
-
-    The log is taken, cut and searched by lines.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).splitlines() or [""]
-        return "\n".join(f"{record.levelname} {line}" for line in lines)
-
-
-def _one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    return f"{category.__name__}: {message} ({filename}:{lineno})"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The reference documents that are made from code.
 
-python -m docs.reference.__main__      writes them; a test compares
+python -m docs.reference      writes them; a test compares
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from backend_bridge.server import make_app
 from docs.reference import commands, errors, events, metrics
 from trainyard.settings import read_settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def openapi() -> str:

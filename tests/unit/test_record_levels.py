@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.runner import LevelOnEveryLine
+from tasks.output import LevelOnEveryLine
 from worker.supervisor.supervisor import Supervisor
 
 RECORDS = """
