@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measure, Target
+from trainyard.contract.units import KIB, MB
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_MEMORY_MB = {"csv": 800, "jsonl": 800, "parquet": 800, "json": 1200}
@@ -168,7 +169,7 @@ def _read_pandas(path: Path, _: Path) -> Callable[[], Any]:
 
 def _memory_mb(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith(field))
+    return next(int(line.split()[1]) * KIB / MB for line in lines if line.startswith(field))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.measure import Measure, Target
+from trainyard.contract.units import GB
 
 LENGTH = 1024
 _STEPS, _WARM_UP = 20, 5
@@ -126,7 +127,7 @@ def run_recipe(name: str) -> dict[str, Any]:
         "device": device,
         "tokens_per_second": rate,
         "share_of_bf16_peak": rate * flops_per_token(parameters) / peak if peak else None,
-        "peak_memory_gb": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_memory_gb": torch.cuda.max_memory_allocated() / GB,
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }

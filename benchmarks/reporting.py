@@ -33,6 +33,7 @@ from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
 from tests.support.stack import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.contract.units import MB
 from trainyard.log_lines import stamp
 from trainyard.store.job_store import JobStore, StoredEvent
 
@@ -177,8 +178,8 @@ def forwarder_memory(full: bool = False) -> list[Measure]:
             for job in running:
                 job.append(_log_events(1000))
             most = max(most, watched.memory_full_info().uss)
-        grown_mb = (most - before) / 2**20
-    note = f"{lines:,} lines, {jobs} jobs; {before / 2**20:.0f} MB before"
+        grown_mb = (most - before) / MB
+    note = f"{lines:,} lines, {jobs} jobs; {before / MB:.0f} MB before"
     return [
         Measure("forwarder_memory", "MB", [grown_mb], target=Target("value", "<=", 50), note=note)
     ]

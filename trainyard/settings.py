@@ -114,14 +114,17 @@ class Settings(BaseSettings):
     )
     max_request_mb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         64,
-        description="Largest request, over HTTP or through Redis, with an inline data set.",
+        description="Largest request, over HTTP or through Redis, with an inline data set; "
+        "1 MB is 10^6 bytes.",
     )
     retention_days: Annotated[float, Field(gt=0, le=RETENTION_DAYS_MAX)] = Field(
         30,
         description="Ended jobs, tokens, streams and caches go after so long; trained models stay.",
     )
     max_download_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
-        50, description="Largest data set that a job may download, or unpack from an archive."
+        50,
+        description="Largest data set that a job may download, or unpack from an archive; "
+        "1 GB is 10^9 bytes.",
     )
     allow_private_urls: bool = Field(
         False,

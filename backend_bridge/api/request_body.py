@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from backend_bridge.intake.admission import too_large
+from trainyard.contract.units import MB
 
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
@@ -20,7 +21,7 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise HTTPException(400, f"the request body is encoded ({encoding[:40]}): send it plain")
-    limit = int(limit_mb * 1_000_000)
+    limit = int(limit_mb * MB)
     body = bytearray()
     try:
         async for chunk in request.stream():

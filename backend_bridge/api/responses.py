@@ -47,7 +47,8 @@ class ErrorAnswer(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """``slots_out_of_service``: slots that take no jobs, each with its reason."""
+    """``slots_out_of_service``: slots that take no jobs, each with its reason. 1 GB of
+    ``gpu_info`` is 10^9 bytes."""
 
     status: str
     gpu_available: bool
@@ -70,7 +71,8 @@ class StartAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """Everything that is known of a job; null where it is not known. Times in seconds."""
+    """Everything that is known of a job; null where it is not known. Times in seconds; 1 GB is
+    10^9 bytes."""
 
     job_id: str
     name: str | None

@@ -13,6 +13,7 @@ import json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from backend_bridge.api.error_responses import error_body
+from trainyard.contract.units import KIB
 
 HEADERS_S = 10.0
 """From the connection, or a request's first byte, to the end of its headers."""
@@ -20,7 +21,7 @@ BODY_PAUSE_S = 15.0
 """Between two pieces of a body."""
 REQUEST_S = 300.0
 """The whole request."""
-HEAD_BYTES_MAX = 64 * 1024
+HEAD_BYTES_MAX = 64 * KIB
 """Of the request line and the headers, beyond the first read of the socket."""
 
 _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
@@ -50,7 +51,7 @@ class RequestDeadline(HttpToolsProtocol):
         if not (self._in_body or self._head_began or self.transport.is_closing()):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
-                kib = HEAD_BYTES_MAX // 1024
+                kib = HEAD_BYTES_MAX // KIB
                 self._refuse(431, f"the request's headers are larger than {kib} KiB")
 
     def on_message_begin(self) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from trainyard.contract.checkpoint_manifest import CheckpointDamaged, read_manifest, verify
 from trainyard.contract.job_folder import checkpoint_path
+from trainyard.contract.units import GIB
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
 
-HASHED_AT_ONCE_BYTES = 2 * 1024**3
+HASHED_AT_ONCE_BYTES = 2 * GIB
 """Up to this size the contents are hashed before a resume is answered (a few seconds); of a larger
 one names and sizes are looked at, and the training hashes it before it uses it."""
 

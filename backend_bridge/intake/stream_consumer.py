@@ -34,6 +34,7 @@ from backend_bridge.intake.job_control import Answer, JobControl
 from backend_bridge.intake.refusals import Refusal, Refusals, refusal_of, without_token
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
+from trainyard.contract.units import MB
 
 GROUP = "bridge"
 ENTRIES_KEPT = 10_000
@@ -128,7 +129,7 @@ class StreamConsumer:
         return {**reply, "success": success, "message": answer.message}, None
 
     def _is_too_large(self, fields: Mapping[str, str]) -> bool:
-        limit = self.max_request_mb * 1_000_000
+        limit = self.max_request_mb * MB
         if celery_requests.FIELD in fields:
             limit *= celery_requests.BASE64
         size = sum(map(len, fields.values()))  # characters: at most as many as there are bytes

@@ -16,8 +16,7 @@ from tasks.checkpoints.disk import OPTIMIZER_BYTES_PER_PARAMETER
 from tasks.checkpoints.loss_sums import LossSums
 from tasks.methods.samplers import row_lengths
 from trainyard.contract.events import Phase
-
-_GB = 1e9
+from trainyard.contract.units import GB
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def say_peak(trainer: Any, longest: int) -> None:
         "%.2f GB more; the GPU has %.2f GB",
         trainer.args.train_batch_size,
         longest,
-        peak / _GB,
-        to_come / _GB,
-        total / _GB,
+        peak / GB,
+        to_come / GB,
+        total / GB,
     )

@@ -11,8 +11,9 @@ from typing import Any
 import pynvml
 import torch
 
+from trainyard.contract.units import GB
+
 SAMPLE_INTERVAL_S = 2.0
-_BYTES_PER_GB = 1024**3
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ def nvml_sampler(visible_devices: str) -> Callable[[], Figures] | None:
 
     def sample() -> Figures:
         return {
-            "gpu_memory_allocated_gb": torch.cuda.memory_allocated() / _BYTES_PER_GB,
-            "gpu_memory_reserved_gb": torch.cuda.memory_reserved() / _BYTES_PER_GB,
+            "gpu_memory_allocated_gb": torch.cuda.memory_allocated() / GB,
+            "gpu_memory_reserved_gb": torch.cuda.memory_reserved() / GB,
             "gpu_utilization_percent": float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         }
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from tasks.errors import TrainingError, report
 from trainyard.contract.errors import ErrorKind
+from trainyard.contract.units import GB, MIB
 
 OPTIMIZER_BYTES_PER_PARAMETER = 8
 """AdamW's two moments in float32, the most that the usual optimizers keep."""
-_GB = 1e9
-_FULL_BYTES = 1024 * 1024
+_FULL_BYTES = MIB
 """A disk with less room than this when a write failed counts as full."""
 
 logger = logging.getLogger(__name__)
@@ -48,11 +48,11 @@ def check_room(job_dir: Path, model: Any, *, kept: int, saves: bool, merged: boo
     needed = max((kept + 1) * one - lies_there, one) if saves else 0
     needed += one + (whole if merged else 0)
     free = shutil.disk_usage(job_dir).free
-    logger.info("Disk: %.2f GB are needed at most, %.2f GB are free", needed / _GB, free / _GB)
+    logger.info("Disk: %.2f GB are needed at most, %.2f GB are free", needed / GB, free / GB)
     if needed > free:
         raise DiskTooSmall(
-            f"The disk has {free / _GB:.2f} GB free, and this job writes up to {needed / _GB:.2f} "
-            f"GB (a checkpoint has {one / _GB:.2f} GB, {kept} are kept).",
+            f"The disk has {free / GB:.2f} GB free, and this job writes up to {needed / GB:.2f} "
+            f"GB (a checkpoint has {one / GB:.2f} GB, {kept} are kept).",
             "Free space under TRAINYARD_HOME, lower training.save_total_limit, or train with LoRA.",
         )
 
@@ -66,7 +66,7 @@ def full_disk(error: Exception, folder: Path) -> DiskTooSmall | None:
     if report(error).kind is not ErrorKind.DISK_FULL and free >= _FULL_BYTES:
         return None
     return DiskTooSmall(
-        f"The disk became full while {folder.name} was written ({free / _GB:.3f} GB are free).",
+        f"The disk became full while {folder.name} was written ({free / GB:.3f} GB are free).",
         "Free space under TRAINYARD_HOME, or lower training.save_total_limit, and start the job "
         "again: earlier checkpoints are intact.",
     )

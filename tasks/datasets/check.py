@@ -24,6 +24,7 @@ from tasks.errors import DatasetError
 from tasks.errors import report as explain
 from trainyard.contract.config import JobConfig
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind
+from trainyard.contract.units import GB
 
 WITHOUT_MODEL = (
     "Without --model nothing is tokenised: lengths are in characters, and the chat template, "
@@ -88,7 +89,7 @@ def _check(spec: CheckSpec, report: Report) -> None:
     cache_dir = Path(spec.cache_dir) / "datasets"
     here = Path(spec.path).expanduser()
     # A person reads what they may read; the roots are for jobs that others send.
-    limits = Limits(int(spec.max_download_gb * 10**9), spec.allow_private_urls)
+    limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
     path = str(here.absolute()) if here.exists() else spec.path
     try:
         found = locate_dataset(path, None, ["/"], cache_dir, limits)

@@ -24,11 +24,12 @@ from tasks.datasets.readers.rows import NumberedRow
 from tasks.datasets.sources.content import content_of
 from tasks.datasets.sources.folder import DataFile, data_files
 from tasks.datasets.sources.unpack import Unpacker
+from trainyard.contract.units import GB
 
 LAYOUT = 1
 """Raise when reading changes what it makes of a file."""
 
-DEFAULT_MAX_BYTES = 50 * 10**9
+DEFAULT_MAX_BYTES = 50 * GB
 
 logger = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig, JobConfig
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.request import TrainingRequest
+from trainyard.contract.units import GB
 
 _SAY_NOTHING_OF_COLUMNS = ("sft", "cpt", "dpo", "orpo", "rlhf", "json", "jsonl", "csv", "parquet")
 
@@ -75,7 +76,7 @@ def prepare_data(
     Raises DatasetError, ConfigurationError.
     """
     config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
-    limits = Limits(int(spec.max_download_gb * 10**9), spec.allow_private_urls)
+    limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
     found = locate_dataset(
         request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir, limits
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from trainyard.contract.units import MB
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +40,7 @@ class OffTheGpu:
         gc.collect()
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
-        logger.info("Off the GPU: %.0f MB are left there", torch.cuda.memory_reserved() / 2**20)
+        logger.info("Off the GPU: %.0f MB are left there", torch.cuda.memory_reserved() / MB)
 
     def come_back(self) -> None:
         """Move everything back, bit for bit."""

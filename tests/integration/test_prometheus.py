@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pynvml
+import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend_bridge.api.metrics import FIGURES
+from tasks.callbacks.gpu_figures import nvml_sampler
+from tasks.callbacks.metrics import Reporter as TrainingReporter
 from tests.support.bridge import Running
 from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import Metric
 from trainyard.scheduling.slots import SlotRegistry
+from worker.machine.gpu import list_gpus
+from worker.supervisor.event_buffer import Reporter as AttemptReporter
+from worker.supervisor.job_folder import Record
 
 
 def scrape(bridge: Running) -> dict[tuple[str, ...], float]:
@@ -71,13 +83,50 @@ def test_a_pause_ends_a_run_once(bridge: Running) -> None:
     assert found["jobs_ended_total", "cancelled"] == 1
 
 
-def test_gpus_of_slots_and_of_running_jobs(busy: Running) -> None:
-    gpu = {"uuid": "GPU-1", "name": "H200", "memory_total_gb": 150.0}
-    SlotRegistry(busy.store.redis).beat("s", {"gpus": [gpu]})
-    point = '{"gpu_memory_allocated_gb": 2.5, "gpu_utilization_percent": 50}'
-    assert busy.store.append("job-1", 1, 2, [], {"point": point})
-    found = scrape(busy)
+ALLOCATED, RESERVED, TOTAL = 5_368_709_121, 6_442_450_945, 150_754_820_096
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU as its driver and torch tell of it: in bytes."""
+    for name, answer in {
+        "nvmlInit": None,
+        "nvmlShutdown": None,
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetHandleByIndex": "the first",
+        "nvmlDeviceGetUUID": "GPU-1",
+        "nvmlDeviceGetName": "H200",
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=TOTAL),
+        "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=50),
+    }.items():
+        monkeypatch.setattr(pynvml, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: ALLOCATED)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: RESERVED)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_bytes_of_a_gpu_are_the_same_bytes_at_the_scrape(bridge: Running, tmp_path: Path) -> None:
+    """Through the training's event, the supervisor and Redis, where they are called GB."""
+    bridge.start()
+    assert bridge.store.claim("job-1", 1, slot="s", worker="w")
+    SlotRegistry(bridge.store.redis).beat("s", {"gpus": [gpu.as_dict() for gpu in list_gpus()]})
+    sent: list[str] = []
+    channel: Any = SimpleNamespace(send=lambda event: sent.append(event.model_dump_json()))
+    figures = nvml_sampler("0")
+    assert figures
+    training: Any = TrainingReporter(channel, 8, figures)
+    state = SimpleNamespace(global_step=3, max_steps=10, epoch=0.5, log_history=[])
+    training.on_log(None, state, None, {"loss": 1.0})
+    [line] = sent
+    job = bridge.store.get("job-1")
+    assert job
+    with closing(Record(tmp_path / "metrics.jsonl")) as record:
+        attempt = AttemptReporter(bridge.store, job, record)
+        attempt.metric(Metric.model_validate_json(line))
+        assert attempt.flush()
+    found = scrape(bridge)
     assert found["slots",] == 1
-    assert found["gpu_memory_total_bytes", "GPU-1", "s"] == 150e9
-    assert found["gpu_memory_allocated_bytes", "s"] == 2.5e9
+    assert found["gpu_memory_total_bytes", "GPU-1", "s"] == pytest.approx(TOTAL, abs=1)
+    assert found["gpu_memory_allocated_bytes", "s"] == pytest.approx(ALLOCATED, abs=1)
+    assert found["gpu_memory_reserved_bytes", "s"] == pytest.approx(RESERVED, abs=1)
     assert found["gpu_utilization_ratio", "s"] == 0.5

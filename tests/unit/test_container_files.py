@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from trainyard.settings import Settings
 from tests.conftest import missing
+from trainyard.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 MAIN = "docker-compose.yml"

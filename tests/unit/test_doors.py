@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -98,6 +99,22 @@ def test_nothing_heavy_outside_the_training_side(module: str) -> None:
 def test_worker_imports_no_task_by_name(module: str) -> None:
     """Celery finds `tasks.train`, the slot process forks `tasks.runner`: both by name, late."""
     assert "tasks" not in tops(module)
+
+
+BY_HAND = re.compile(
+    r"(?<!micros / )\b1e[69]\b|\b10 ?\*\* ?[69]\b|\b1024 ?\*\*|\b2 ?\*\* ?[23]0\b|>> ?[123]0\b"
+    r"|[*/] ?1_000_000"
+)
+"""A conversion of bytes that its file makes up by itself. Redis and the file system count time."""
+MAY_CONVERT = {"trainyard.contract.units", "worker.machine.memory"}
+"""The second is the keeper's, which loads no other package."""
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - MAY_CONVERT))
+def test_bytes_are_counted_in_the_units_of_one_place(module: str) -> None:
+    lines = FILES[module].read_text().splitlines()
+    found = [line for line in lines if BY_HAND.search(line) and "st_ctime_ns" not in line]
+    assert not found
 
 
 def test_there_is_no_import_cycle() -> None:

@@ -50,8 +50,8 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> TwoGpus:
     }.items():
         monkeypatch.setattr(pynvml, name, function)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2 * 1024**3)
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 3 * 1024**3)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2 * 10**9)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 3 * 10**9)
     monkeypatch.setattr(gpu_figures, "SAMPLE_INTERVAL_S", 0.01)
     return gpus
 

@@ -9,6 +9,7 @@ import sys
 import click
 
 from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json, settings
+from trainyard.contract.units import MB
 from trainyard.settings import RETENTION_DAYS_MAX
 
 
@@ -49,7 +50,7 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
         return
     click.echo(
         f"{pruned.jobs} jobs forgotten, {pruned.folders} job folders and {pruned.caches} caches "
-        f"removed ({pruned.bytes / 1e6:,.1f} MB), {pruned.stream_entries} old replies"
+        f"removed ({pruned.bytes / MB:,.1f} MB), {pruned.stream_entries} old replies"
     )
 
 

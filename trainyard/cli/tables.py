@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from trainyard.contract.units import MB
 from trainyard.log_lines import clean
 
 PIPE_COLUMNS = 400
@@ -101,7 +102,7 @@ def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
             number(item["epoch"]),
             number(item["train_loss"]),
             number(item["eval_loss"]),
-            f"{item['size_bytes'] / 1e6:,.1f} MB",
+            f"{item['size_bytes'] / MB:,.1f} MB",
             item["created_at"][:19].replace("T", " "),
             ", ".join(marks),
         )

@@ -44,7 +44,7 @@ class Metric(Event):
 
     ``step`` counts optimizer steps from 1. A value that is not finite is left out.
     Perplexities are exp(loss). Rates count since the attempt's first step; tokens are real
-    ones, without padding.
+    ones, without padding. 1 GB is 10^9 bytes.
     """
 
     event: Literal["metric"] = "metric"

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from redis import Redis
 from redis.exceptions import RedisError
 
+from trainyard.contract.units import GB
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import UnsuitableRedis, check, connect
@@ -203,7 +204,7 @@ def _gpu(number: int, driver: str) -> Finding:
     handle = pynvml.nvmlDeviceGetHandleByIndex(number)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     name = pynvml.nvmlDeviceGetName(handle)
-    free_gb, total_gb = int(memory.free) / 1e9, int(memory.total) / 1e9
+    free_gb, total_gb = int(memory.free) / GB, int(memory.total) / GB
     sentence = f"{name}, driver {driver}: {free_gb:.1f} of {total_gb:.1f} GB free."
     return Finding("gpu", "ok", sentence)
 
@@ -217,7 +218,7 @@ def _has_nvidia_hardware() -> bool:
 def _disk(settings: Settings) -> Iterator[Finding]:
     home = settings.trainyard_home
     place = next(path for path in (home, *home.parents) if path.exists())
-    free_gb = shutil.disk_usage(place).free / 1e9
+    free_gb = shutil.disk_usage(place).free / GB
     sentence = f"{free_gb:.1f} GB are free for {home}."
     mend = "Make room: `trainyard prune`, save_total_limit in requests, or another TRAINYARD_HOME."
     if free_gb < DISK_FULL_GB:
@@ -228,7 +229,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "ok", sentence)
     memory = psutil.virtual_memory()
     yield Finding(
-        "memory", "ok", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free."
+        "memory", "ok", f"{memory.available / GB:.1f} of {memory.total / GB:.1f} GB are free."
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pynvml
 
+from trainyard.contract.units import GB, MIB
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -35,7 +37,7 @@ def list_gpus() -> list[Gpu]:
             Gpu(
                 uuid=pynvml.nvmlDeviceGetUUID(handle),
                 name=pynvml.nvmlDeviceGetName(handle),
-                memory_total_gb=round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e9, 1),
+                memory_total_gb=pynvml.nvmlDeviceGetMemoryInfo(handle).total / GB,
             )
             for handle in handles
         ]
@@ -44,7 +46,7 @@ def list_gpus() -> list[Gpu]:
 
 
 RELEASE_TIMEOUT_S = 10.0
-MEMORY_TOLERANCE_BYTES = 256 * 1024**2
+MEMORY_TOLERANCE_BYTES = 256 * MIB
 """The driver's own bookkeeping moves by this much."""
 _CHECK_EVERY_S = 0.1
 
@@ -112,4 +114,4 @@ def wait_released(
             return None
         sleep(_CHECK_EVERY_S)
     who = f"processes {sorted(new)} are still on it" if new else "no process is on it"
-    return f"{too_much / 1e9:.1f} GB of the GPU's memory did not come back; {who}"
+    return f"{too_much / GB:.1f} GB of the GPU's memory did not come back; {who}"

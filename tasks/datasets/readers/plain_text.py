@@ -27,7 +27,8 @@ def read_text(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[
         for line, text in _paragraphs(path, by_paragraph):
             if len(text) > LONGEST_ROW:
                 raise DatasetError(
-                    f"The paragraph at line {line} of {name!r} is longer than 256 MB.",
+                    f"The paragraph at line {line} of {name!r} is longer than "
+                    f"{LONGEST_ROW:,} characters.",
                     "Part it with blank lines.",
                 )
             rows.append({"text": text})

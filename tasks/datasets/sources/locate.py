@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.datasets.cache import cached
 from tasks.datasets.sources.folder import is_data_file
 from tasks.errors import DatasetError
+from trainyard.contract.units import GB
 
 _HUB_NAME = re.compile(
     r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?(@[^/\s]+)?", re.ASCII
@@ -31,7 +32,7 @@ class Limits:
     """``MAX_DOWNLOAD_GB`` in bytes, for what is fetched and what archives unpack to, and whether
     URLs may lead to private addresses."""
 
-    max_bytes: int = 50 * 10**9
+    max_bytes: int = 50 * GB
     allow_private_urls: bool = False
 
 

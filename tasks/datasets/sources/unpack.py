@@ -14,6 +14,7 @@ from typing import IO, Any
 import pyarrow
 
 from tasks.errors import DatasetError
+from trainyard.contract.units import GB
 
 MOST_FILES = 10_000
 _BLOCK_BYTES = 1024 * 1024
@@ -105,8 +106,7 @@ class Unpacker:
                 self._left -= len(block)
                 if self._left < 0:
                     raise DatasetError(
-                        f"The data set {name!r} unpacks to more than "
-                        f"{self._max_bytes / 10**9:g} GB.",
+                        f"The data set {name!r} unpacks to more than {self._max_bytes / GB:g} GB.",
                         "Raise MAX_DOWNLOAD_GB where the worker is started, if it should.",
                     )
                 out.write(block)

@@ -7,6 +7,7 @@ from requests.exceptions import InvalidSchema, InvalidURL, SSLError, Timeout
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
 from tasks.errors import DatasetError
+from trainyard.contract.units import GB
 
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Statuses that another try may mend."""
@@ -46,9 +47,9 @@ def looks_like_a_web_page(head: bytes) -> bool:
 
 def too_large(shown: str, size: int | None, limit: int) -> DatasetError:
     """The error for more bytes than may be downloaded."""
-    what = f"is {size / 1e9:.3g} GB" if size else "is larger than was said"
+    what = f"is {size / GB:.3g} GB" if size else "is larger than was said"
     return DatasetError(
-        f"{shown} {what}; at most {limit / 1e9:g} GB may be downloaded.",
+        f"{shown} {what}; at most {limit / GB:g} GB may be downloaded.",
         "Use a smaller file, or raise MAX_DOWNLOAD_GB where the worker is started.",
     )
 

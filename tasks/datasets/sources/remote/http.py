@@ -38,6 +38,7 @@ from tasks.datasets.sources.remote.failures import (
 from tasks.datasets.sources.remote.lengths import MoreThanStated
 from tasks.datasets.sources.remote.progress import Progress
 from tasks.errors import DatasetError
+from trainyard.contract.units import GB
 
 MOST_REDIRECTS = 10
 MOST_TRIES = 5
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 class Limits:
     """What a download may take. ``patience_s``: how long it may be slower than 1 kB/s."""
 
-    max_bytes: int = 50 * 10**9
+    max_bytes: int = 50 * GB
     allow_private: bool = False
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 30.0

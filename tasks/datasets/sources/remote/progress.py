@@ -6,6 +6,7 @@ import logging
 import time
 
 from tasks.datasets.sources.remote.failures import Unreachable
+from trainyard.contract.units import MB
 
 SECONDS_BETWEEN_PROGRESS_LINES = 5.0
 SLOWEST_BYTES_PER_SECOND = 1000
@@ -32,11 +33,9 @@ class Progress:
             self._window_at, self._window_size = now, size
         seconds = now - self._line_at
         if seconds > SECONDS_BETWEEN_PROGRESS_LINES:
-            of = (
-                f" of {self._total / 1e6:,.0f} MB ({size / self._total:.0%})" if self._total else ""
-            )
-            speed = (size - self._size) / seconds / 1e6
+            of = f" of {self._total / MB:,.0f} MB ({size / self._total:.0%})" if self._total else ""
+            speed = (size - self._size) / seconds / MB
             logger.info(
-                "Downloaded %s MB%s of %s, %.1f MB/s", f"{size / 1e6:,.0f}", of, self._shown, speed
+                "Downloaded %s MB%s of %s, %.1f MB/s", f"{size / MB:,.0f}", of, self._shown, speed
             )
             self._line_at, self._size = now, size
