@@ -25,84 +25,17 @@ def free_port() -> int:
         return port
 
 
-class DevBackend:
-    """A development backend of one's own: starts at once, ``stop()`` ends it and cleans up.
+class DevBackendClient:
+    """The calls of a test to a development backend that runs at ``url``."""
 
-    ``stop(keep=True)`` and ``start()`` make a backend that is down for a while: port and
-    database stay the same. Also a context manager.
-    """
-
-    def __init__(self, bridge_url: str | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dev-backend-")
-        self.folder = Path(self._folder.name)
-        self.database = self.folder / "backend.sqlite3"
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._bridge_url = bridge_url
-        self.process: subprocess.Popen[bytes] | None = None
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._session = requests.Session()
         self._session.trust_env = False
-        self.start()
 
-    def __enter__(self) -> DevBackend:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start the process and wait until it answers."""
-        command = [sys.executable, "-m", "backend_bridge.dev_backend", "--port", str(self.port)]
-        command += ["--host", "127.0.0.1", "--database", str(self.database)]
-        if self._bridge_url is not None:
-            command += ["--bridge-url", self._bridge_url]
-        with (self.folder / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=Path(__file__).parents[2],
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                output_text = self.output()
-                self.stop()
-                raise RuntimeError(f"the development backend did not start: {output_text}")
-            time.sleep(0.02)
-
-    def _answers(self) -> bool:
-        try:
-            return self._session.get(f"{self.url}/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    def stop(self, *, keep: bool = False) -> int | None:
-        """End the process with SIGTERM; its exit code. Without ``keep`` its files go as well."""
-        exit_code = None
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                exit_code = self.process.wait(STOP_TIMEOUT_S)
-            finally:
-                if self.process.poll() is None:
-                    self.process.kill()
-                    self.process.wait()
-            self.process = None
-        if not keep:
-            self._session.close()
-            self._folder.cleanup()
-        return exit_code
-
-    def output(self) -> str:
-        """What the process has printed."""
-        return (self.folder / "output.txt").read_text()
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One request on a path; the decoded answer. Raises HTTPError for 4xx and 5xx."""
@@ -181,3 +114,81 @@ class DevBackend:
     def clear_faults(self) -> None:
         """Behave well again."""
         self.call("DELETE", "/api/dev/faults")
+
+
+class DevBackend(DevBackendClient):
+    """A development backend of one's own: starts at once, ``stop()`` ends it and cleans up.
+
+    ``stop(keep=True)`` and ``start()`` make a backend that is down for a while: port and
+    database stay the same. Also a context manager.
+    """
+
+    def __init__(self, bridge_url: str | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="dev-backend-")
+        self.folder = Path(self._folder.name)
+        self.database = self.folder / "backend.sqlite3"
+        self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}")
+        self._bridge_url = bridge_url
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def __enter__(self) -> DevBackend:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        command = [sys.executable, "-m", "backend_bridge.dev_backend", "--port", str(self.port)]
+        command += ["--host", "127.0.0.1", "--database", str(self.database)]
+        if self._bridge_url is not None:
+            command += ["--bridge-url", self._bridge_url]
+        with (self.folder / "output.txt").open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).parents[2],
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                output_text = self.output()
+                self.stop()
+                raise RuntimeError(f"the development backend did not start: {output_text}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            return self._session.get(f"{self.url}/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self, *, keep: bool = False) -> int | None:
+        """End the process with SIGTERM; its exit code. Without ``keep`` its files go as well."""
+        exit_code = None
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                exit_code = self.process.wait(STOP_TIMEOUT_S)
+            finally:
+                if self.process.poll() is None:
+                    self.process.kill()
+                    self.process.wait()
+            self.process = None
+        if not keep:
+            self.close()
+            self._folder.cleanup()
+        return exit_code
+
+    def output(self) -> str:
+        """What the process has printed."""
+        return (self.folder / "output.txt").read_text()
