@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import REPOSITORY
 from tests.support.stack import Stack
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "node"
+EXAMPLES = REPOSITORY / "examples" / "node"
 pytestmark = [
     pytest.mark.node,
     pytest.mark.skipif(not shutil.which("npm"), reason="Node with npm is not installed"),

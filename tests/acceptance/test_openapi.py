@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.dev_backend import DevBackend
+from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.stack import wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient, BridgeError
 
-ROOT = Path(__file__).parents[2]
-BRIDGE_CONFIG = ROOT / "schemathesis.toml"
-BACKEND_CONFIG = ROOT / "tests/support/schemathesis_backend.toml"
+BRIDGE_CONFIG = REPOSITORY / "schemathesis.toml"
+BACKEND_CONFIG = REPOSITORY / "tests/support/schemathesis_backend.toml"
 pytestmark = pytest.mark.slow
 
 
@@ -24,7 +24,7 @@ def schemathesis(document: str, url: str, config: Path, folder: Path, *options: 
     """Every check of every phase; the bound is on the examples of each operation."""
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(config), "run"]
-    command += [str(ROOT / "docs/openapi" / document), "--url", url, "--no-color", *options]
+    command += [str(REPOSITORY / "docs/openapi" / document), "--url", url, "--no-color", *options]
     command += ["--max-examples", "15", "--seed", "1", "--continue-on-failure"]
     done = subprocess.run(
         command,

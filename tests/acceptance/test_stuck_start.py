@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import REPOSITORY
 from tests.support.stack import Stack, wait_for, write_rows
 
-HOOK = Path(__file__).parents[1] / "support" / "stuck_start"
+HOOK = REPOSITORY / "tests/support/stuck_start"
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pytest
 from tests.chaos.evidence import Evidence
 from tests.chaos.plan import KILLS
 from tests.chaos.soak import Soak
+from tests.support.paths import REPOSITORY
 from tests.support.stack import Stack, wait_for
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
@@ -25,7 +26,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
 """Rounds with the next seeds are run until so many seconds are over; at least one is run."""
 
 WITNESS = Path(__file__).parent / "witness"
-KEPT = Path(__file__).parents[2] / "build" / "chaos"
+KEPT = REPOSITORY / "build" / "chaos"
 """Where a round that failed leaves its logs, job folders and history."""
 
 

@@ -13,12 +13,14 @@ from typing import Any, Self
 import requests
 
 from tests.support.models import make_tiny_model
+from tests.support.paths import REPOSITORY
 from tests.support.redis_server import free_port
 from tests.support.stack import wait_for, write_rows
 from trainyard.client import BridgeClient
 
-ROOT = Path(__file__).parents[2]
-COMPOSE_CHECK = Path(os.environ.get("COMPOSE_CHECK") or ROOT.parent / "shared/bin/compose-check")
+COMPOSE_CHECK = Path(
+    os.environ.get("COMPOSE_CHECK") or REPOSITORY.parent / "shared/bin/compose-check"
+)
 BUILD_TIMEOUT_S = 1800
 STARTED_AND_ENDED = ("queued", "running", "completed")
 
@@ -75,7 +77,7 @@ class Compose:
 
     def _check(self, command: str, *arguments: str, timeout_s: float = 300) -> str:
         done = subprocess.run(
-            [str(COMPOSE_CHECK), command, str(ROOT), *arguments],
+            [str(COMPOSE_CHECK), command, str(REPOSITORY), *arguments],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -13,6 +13,8 @@ from typing import Any
 
 import requests
 
+from tests.support.paths import REPOSITORY
+
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
@@ -156,7 +158,7 @@ class DevBackend(DevBackendClient):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=Path(__file__).parents[2],
+                cwd=REPOSITORY,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():

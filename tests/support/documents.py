@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from docs.reference.training_settings import as_markdown
+from tests.support.paths import REPOSITORY
 from trainyard.contract.spellings import other_spellings
 
-PAGE = Path(__file__).parents[2] / "docs/training-settings.md"
+PAGE = REPOSITORY / "docs/training-settings.md"
 
 
 def training_settings() -> str:

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.support.paths import REPOSITORY
 from worker.machine.process_tree import descendants_of, process_stat
 from worker.slot_process.client import (
     Gone,
@@ -32,7 +33,7 @@ from worker.slot_process.client import (
 from worker.slot_process.host import SlotProcess
 
 DEADLINE_S = 20.0
-TRAININGS = Path(__file__).parents[1] / "integration"
+TRAININGS = REPOSITORY / "tests/integration/worker"
 """The folder of the small trainings."""
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tests.support.paths import REPOSITORY
 from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
 from trainyard.contract.parser import parse_request
 from worker.machine.process_tree import die_with_parent
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 TIMEOUT_S = 100
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass

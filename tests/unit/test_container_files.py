@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests.conftest import missing
+from tests.support.paths import REPOSITORY
 from trainyard.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 MAIN = "docker-compose.yml"
 FIXED_BY_THE_IMAGE = {"TRAINYARD_HOME", "DATASET_ROOTS", "MODEL_ROOTS", "BRIDGE_PORT"}
 FIXED_BY_THE_IMAGE |= {"FLOWER_PORT", "DEV_BACKEND_PORT"}
@@ -25,7 +25,7 @@ FIXED_BY_THE_IMAGE |= {"FLOWER_PORT", "DEV_BACKEND_PORT"}
 
 def services(name: str = MAIN) -> dict[str, Any]:
     """The services of a compose file."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())["services"]
+    found: dict[str, Any] = yaml.safe_load((REPOSITORY / name).read_text())["services"]
     return found
 
 
@@ -43,9 +43,9 @@ def compose() -> Path:
 def compose_files() -> Iterator[tuple[str, str]]:
     """Every file of the repository that is for Compose, and every one that a page quotes."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.check_output([*listed, "*.yml", "*.yaml", "*.md"], cwd=ROOT, text=True)
+    names = subprocess.check_output([*listed, "*.yml", "*.yaml", "*.md"], cwd=REPOSITORY, text=True)
     for name in names.splitlines():
-        text = (ROOT / name).read_text()
+        text = (REPOSITORY / name).read_text()
         if not name.endswith(".md"):
             yield name, text
             continue
@@ -59,7 +59,7 @@ def test_compose_takes_every_file_and_every_quoted_one(compose: Path, tmp_path: 
     found = {n: text for n, text in compose_files() if re.search("^services:", text, re.MULTILINE)}
     pages = {name.partition(":")[0] for name in found}
     assert pages >= {MAIN, "docker-compose.gpu.yml", "docs/how-to/several-hosts.md"}
-    command = [compose, "--env-file", "/dev/null", "--profile", "*", "-f", ROOT / MAIN]
+    command = [compose, "--env-file", "/dev/null", "--profile", "*", "-f", REPOSITORY / MAIN]
     for name, text in found.items():
         beside = tmp_path / "beside.yml"
         beside.write_text(text)
@@ -111,9 +111,9 @@ def test_the_gpu_file_adds_the_gpus_and_their_torch_to_the_worker_alone() -> Non
 
 
 def test_the_parts_of_the_requirements_are_what_the_images_install() -> None:
-    headings = re.findall(r"sed -n '/\^(# \w+)/", (ROOT / "Dockerfile").read_text())
+    headings = re.findall(r"sed -n '/\^(# \w+)/", (REPOSITORY / "Dockerfile").read_text())
     assert headings == ["# Services", "# Training"]
-    parts = dict(map(part_of, (ROOT / "requirements.txt").read_text().split("\n\n")))
+    parts = dict(map(part_of, (REPOSITORY / "requirements.txt").read_text().split("\n\n")))
     assert parts["# Training"] >= {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}
     assert not parts["# Services"] & parts["# Training"]
     assert {"celery", "redis", "flower", "fastapi"} <= parts["# Services"]
@@ -127,8 +127,8 @@ def part_of(text: str) -> tuple[str, set[str]]:
 
 
 def test_the_sample_of_settings_names_what_the_compose_files_read() -> None:
-    sample = (ROOT / ".env.example").read_text()
-    text = (ROOT / MAIN).read_text()
+    sample = (REPOSITORY / ".env.example").read_text()
+    text = (REPOSITORY / MAIN).read_text()
     named = set(re.findall(r"^#(\w+)=", sample, re.MULTILINE))
     read = set(re.findall(r"\$\{(\w+)", text))
     passed = {n for s in services().values() for n, v in s.get("environment", {}).items() if not v}

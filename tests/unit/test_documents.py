@@ -4,42 +4,40 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from docs.reference import __main__
+from tests.support.paths import REPOSITORY
 from trainyard.contract.parser import parse_request
 from trainyard.settings import as_markdown
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_the_table_of_settings_is_the_code_s() -> None:
-    assert as_markdown() in (ROOT / "docs/settings.md").read_text()
+    assert as_markdown() in (REPOSITORY / "docs/settings.md").read_text()
 
 
 @pytest.mark.parametrize("path", __main__.DOCUMENTS)
 def test_the_reference_is_made_from_the_code(path: str) -> None:
     """Where it differs: python -m docs.reference.__main__."""
-    assert __main__.DOCUMENTS[path]() == (ROOT / path).read_text()
+    assert __main__.DOCUMENTS[path]() == (REPOSITORY / path).read_text()
 
 
 def test_every_test_that_the_documents_name_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/README.md").read_text())
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (REPOSITORY / "docs/README.md").read_text())
     assert len(named) >= 10
     for path, function in named:
-        assert f"def {function}(" in (ROOT / path).read_text(), f"{path}::{function}"
+        assert f"def {function}(" in (REPOSITORY / path).read_text(), f"{path}::{function}"
 
 
 def test_the_sample_request_is_a_request() -> None:
-    body = json.loads((ROOT / "examples/request.json").read_text())
+    body = json.loads((REPOSITORY / "examples/request.json").read_text())
     assert parse_request(body).ignored == []
-    assert (ROOT / "examples" / body["dataset_path"]).exists()
+    assert (REPOSITORY / "examples" / body["dataset_path"]).exists()
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
-    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    documents = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
     for document in documents:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
+
 ROOMS = ("trainyard", "backend_bridge", "worker", "tasks")
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "pandas", "pyarrow"}
 """Seconds to import: for the training side alone."""
@@ -22,12 +23,12 @@ SERVICE = {"celery", "kombu", "redis", "fastapi", "uvicorn", "starlette", "rich"
 
 
 def _name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = {_name(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
-FILES["celeryconfig"] = ROOT / "celeryconfig.py"
+FILES = {_name(path): path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))}
+FILES["celeryconfig"] = REPOSITORY / "celeryconfig.py"
 
 
 @cache
@@ -126,7 +127,7 @@ def loaded(code: str) -> set[str]:
     program = f"import json, sys\n{code}\nprint('\\n' + json.dumps(list(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=100,

@@ -18,9 +18,8 @@ from tasks.datasets.shapes.training_rows import store_rows
 from tasks.datasets.split import SplitPlan, split_rows
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.data_files import write
+from tests.support.paths import SHARED_DATA
 from trainyard.contract.config import DataConfig
-
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.output import LevelOnEveryLine
+from tests.support.paths import REPOSITORY
 from worker.supervisor.supervisor import Supervisor
 
 RECORDS = """
@@ -32,7 +32,7 @@ except IndexError:
 def test_every_line_of_a_record_has_its_level_and_none_is_there_twice() -> None:
     done = subprocess.run(
         [sys.executable, "-c", RECORDS],
-        cwd=Path(__file__).parents[2],
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=100,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.models import make_tiny_model
+from tests.support.paths import SHARED_DATA
 from tests.support.training import Preloaded, run_training
 from trainyard.contract.events import Metric
 
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data is not here"),

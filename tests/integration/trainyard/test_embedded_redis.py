@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
+from tests.support.paths import REPOSITORY
 from trainyard.local.services import Ports, Services
 from trainyard.store.connection import check
 
@@ -104,7 +105,7 @@ class Embedded:
 
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     embedded = Embedded(tmp_path / 'home with "a space')
     embedded.home.mkdir()
     yield embedded

@@ -13,10 +13,10 @@ from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
 from tests.support.file_server import FileServer
 from tests.support.models import make_tiny_model
+from tests.support.paths import SHARED_DATA
 from tests.support.training import write_jsonl
 from trainyard.contract.parser import parse_request
 
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 real = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data sets are not here")
 
 

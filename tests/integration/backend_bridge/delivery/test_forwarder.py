@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -35,6 +34,7 @@ from tests.support.forwarding import (
     steps_of,
     wait_delivered,
 )
+from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
@@ -513,7 +513,7 @@ forwarder.run(threading.Event())
 @contextmanager
 def forwarder_process(server: RedisServer, url: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", FORWARDER_PROCESS, server.url, url], cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", FORWARDER_PROCESS, server.url, url], cwd=REPOSITORY
     )
     try:
         yield process

@@ -24,7 +24,6 @@ from trainyard.local.backend_row import create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
-ROOT = Path(__file__).parents[2]
 YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"
 
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.support.paths import REPOSITORY
 from tests.support.process_tree import (
     DEADLINE_S,
     Attempt,
@@ -444,7 +445,7 @@ wait_until(lambda: "1 thread(s) started after" in (safety.objection() or ""))
 os.write(write, b"x")
 wait_until(lambda: safety.objection() is None)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=REPOSITORY)
 
 
 def test_no_preload_imports_nothing_and_starts_fresh_interpreters(open_slot):

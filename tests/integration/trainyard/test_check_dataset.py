@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import REPOSITORY
 from tests.support.training import write_jsonl
 
-REPOSITORY = Path(__file__).parents[2]
 QA = [{"question": f"What is {n} plus 1?", "answer": f"{n + 1}"} for n in range(9)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from tests.support.paths import SHARED
 from tests.support.requests import request_body, start_request
 from trainyard.contract.events import AnyEvent, Metric
 from trainyard.contract.names import ContractError, attempt_id, parse_attempt_id
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid, StartRequest, TrainingRequest
 
-SAMPLES = Path(__file__).parents[2].parent / "shared/contract/requests"
+SAMPLES = SHARED / "contract/requests"
 
 
 def problems(body: Any) -> dict[str, str]:

@@ -78,7 +78,7 @@ IN_ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
 from tasks.datasets import parts, store
-from tests.unit.test_cache_reuse import prepare
+from tests.unit.tasks.datasets.test_cache import prepare
 
 def again(*_):
     raise AssertionError("read or written again")

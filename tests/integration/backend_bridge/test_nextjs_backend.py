@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.integration.test_dev_backend import (
+from tests.integration.backend_bridge.test_dev_backend import (
     Job,
     TestCreation,
     TestIdempotencyKey,
@@ -19,12 +19,13 @@ from tests.integration.test_dev_backend import (
     TestMetrics,
     TestStatus,
 )
-from tests.integration.test_dev_backend import TestChecksInOrder as DevBackendChecks
+from tests.integration.backend_bridge.test_dev_backend import TestChecksInOrder as DevBackendChecks
 from tests.support.dev_backend import DevBackend, free_port
+from tests.support.paths import REPOSITORY
 from tests.support.stack import wait_for
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "nextjs"
+EXAMPLE = REPOSITORY / "examples" / "nextjs"
 __all__ = ["TestCreation", "TestIdempotencyKey", "TestLogs", "TestMetrics", "TestStatus"]
 
 

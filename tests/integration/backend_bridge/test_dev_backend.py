@@ -19,10 +19,11 @@ import pytest
 import requests
 
 from tests.support.dev_backend import DevBackend
+from tests.support.paths import REPOSITORY
 from tests.support.scripted_backend import wait_until
 
 TOKEN = "tok-5d1f0c9e7b"
-STATIC = Path(__file__).parents[2] / "backend_bridge/dev_backend/static"
+STATIC = REPOSITORY / "backend_bridge/dev_backend/static"
 POINT = {"step": 1, "epoch": 0, "train_loss": 2.5}
 _numbers = itertools.count(1)
 

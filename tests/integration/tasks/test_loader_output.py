@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from tests.support.paths import REPOSITORY
 
 TIMEOUT_S = 30
 TRAINING = """
@@ -59,7 +60,7 @@ def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_mome
             stdout=first_write,
             stderr=first_write,
             pass_fds=[theirs.fileno()],
-            cwd=Path(__file__).parents[2],
+            cwd=REPOSITORY,
         )
     os.close(first_write)
     try:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.dev_backend import DevBackend
 from tests.support.forwarding import wait_delivered
+from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import wait_until
@@ -56,7 +57,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 def courier(redis: RedisServer, backend: DevBackend, patience_s: float) -> Iterator[None]:
     """A forwarder in a process of its own, killed at the end as a worker is."""
     arguments = [sys.executable, "-c", COURIER, redis.url, backend.url, str(patience_s)]
-    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(arguments, cwd=REPOSITORY)
     try:
         yield
     finally:
@@ -145,7 +146,7 @@ def courier_service(redis: RedisServer, backend: DevBackend, home: Path) -> Iter
     process = subprocess.Popen(
         python_module("backend_bridge.courier"),
         env={**os.environ, **settings},
-        cwd=Path(__file__).parents[2],
+        cwd=REPOSITORY,
     )
     try:
         yield
