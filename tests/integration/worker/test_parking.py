@@ -441,7 +441,7 @@ def test_given_up_when_the_host_is_short_of_memory(open_slot, tmp_path):
     meminfo.write_text("MemTotal: 1000 kB\nMemAvailable: 101 kB\n")
     slot = open_slot(f"""
         from pathlib import Path
-        from worker import memory
+        from worker.machine import memory
         memory.MEMINFO = Path({str(meminfo)!r})
     """)
     attempt, pid = parked_pid(slot)

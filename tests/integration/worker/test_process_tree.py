@@ -140,7 +140,7 @@ def test_says_who_does_not_die_and_goes_on_trying(open_slot):
     # Stands in for uninterruptible sleep, which a test cannot bring about: the first kills miss.
     slot = open_slot("""
         import time
-        from worker import keeper
+        from worker.slot_process import keeper
         keeper._STUCK_AFTER_S = 0.2
         kill, first = keeper.kill_descendants, []
         def kill_late():

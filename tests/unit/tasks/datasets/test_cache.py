@@ -77,13 +77,13 @@ def cached(home: Path) -> dict[str, tuple[int, int]]:
 IN_ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from tasks.datasets import parts, store
+from tasks.datasets import cache, parts
 from tests.unit.tasks.datasets.test_cache import prepare
 
 def again(*_):
     raise AssertionError("read or written again")
 
-parts._read_into = store._write = again
+parts._read_into = cache._write = again
 home, job, training = sys.argv[1:]
 print(json.dumps(prepare(Path(home), job, **json.loads(training))))
 """
