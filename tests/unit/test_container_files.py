@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import subprocess
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,11 @@ def test_the_sample_of_settings_names_what_the_compose_files_read() -> None:
     passed = {n for s in services().values() for n, v in s.get("environment", {}).items() if not v}
     assert named <= read | passed | {"COMPOSE_FILE", "COMPOSE_PROFILES"}
     assert read <= named
+
+
+def test_the_images_get_every_package_of_the_distribution() -> None:
+    setuptools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {pattern.rstrip("*") for pattern in setuptools["packages"]["find"]["include"]}
+    modules = {f"{name}.py" for name in setuptools["py-modules"]}
+    sent = set((REPOSITORY / ".dockerignore").read_text().split())
+    assert {f"!{name}" for name in packages | modules} <= sent
