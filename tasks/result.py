@@ -18,6 +18,7 @@ from tasks.model_card import model_card
 from tasks.phases import Phases
 from tasks.ranks.ranks import Ranks
 from trainyard.contract.config import JobConfig
+from trainyard.contract.job_folder import MODEL
 from trainyard.contract.request import TrainingRequest
 from trainyard.durable_files import sync
 
@@ -103,7 +104,6 @@ def summary(
     }
 
 
-MODEL_DIR_NAME = "model"
 MERGED_DIR_NAME = "merged"
 CARD_NAME = "README.md"
 
@@ -117,8 +117,8 @@ def save_model(trainer: Any, job_dir: Path, card: str, *, merge: bool = False) -
     base model lies in ``model/merged``. Written beside its place and renamed when all of it is on
     the disk. Returns the folder. Raises DiskTooSmall.
     """
-    target = job_dir / MODEL_DIR_NAME
-    partial = job_dir / f"{MODEL_DIR_NAME}.partial"
+    target = job_dir / MODEL
+    partial = job_dir / f"{MODEL}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:

@@ -20,6 +20,7 @@ from tasks.errors import Paused, Stopped, report
 from tasks.output import set_up_output
 from tasks.parking.place import ParkingPlace
 from trainyard.contract.events import Outcome, Phase, TrainingSpec
+from trainyard.contract.job_folder import REQUEST
 from trainyard.contract.request import TrainingRequest
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def use_one_gpu() -> None:
 
 def read_request(job_dir: Path) -> TrainingRequest:
     """The request as admitted, without its secrets."""
-    return TrainingRequest.model_validate_json((job_dir / "request.json").read_bytes())
+    return TrainingRequest.model_validate_json((job_dir / REQUEST).read_bytes())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from tasks.channel import Channel
 from tasks.checkpoints.disk import check_room
 from tasks.checkpoints.folder import PARTIAL_DIR_NAME
 from tasks.checkpoints.resume import (
-    CHECKPOINTS_DIR_NAME,
     Start,
     check_fits,
     choose_start,
@@ -47,6 +46,7 @@ from tasks.result import save_result
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import Outcome, TrainingSpec
+from trainyard.contract.job_folder import CHECKPOINTS
 from trainyard.contract.request import TrainingRequest
 
 FIRST_EVAL_SHARE = 0.1
@@ -129,7 +129,7 @@ def _train(
     context = Context(config, machine, max_length, data.eval is not None, [note] if note else [])
     arguments = build_arguments(
         context,
-        output_dir=str(job_dir / CHECKPOINTS_DIR_NAME / PARTIAL_DIR_NAME),
+        output_dir=str(job_dir / CHECKPOINTS / PARTIAL_DIR_NAME),
         eval_on_start=start is None and first_eval_is_cheap(data, config),
     )
     log_choices(arguments)

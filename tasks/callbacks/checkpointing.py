@@ -17,10 +17,11 @@ from tasks.channel import Channel
 from tasks.checkpoints import folder as checkpoints
 from tasks.checkpoints.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.checkpoints.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
-from tasks.checkpoints.resume import CHECKPOINTS_DIR_NAME, Start
+from tasks.checkpoints.resume import Start
 from tasks.ranks.ranks import Ranks
 from trainyard.contract.checkpoint_manifest import Manifest, verify
 from trainyard.contract.events import Checkpoint, Receipt
+from trainyard.contract.job_folder import CHECKPOINTS, checkpoint_name
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,13 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the manifest, give the folder its name, tell the supervisor; pause if asked to."""
-        partial = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        partial = Path(args.output_dir) / checkpoint_name(state.global_step)
         receipt = take_receipt(self._trainer, "paused", data_position=self._trainer.data_position)
         name = self._ranks.file_name
         (partial / name(RECEIPT_NAME)).write_text(receipt.model_dump_json())
         LossSums.of(self._trainer).write(partial / name(LOSS_SUMS_NAME))
         self._ranks.barrier()
-        path = f"{CHECKPOINTS_DIR_NAME}/{partial.name}"
+        path = f"{CHECKPOINTS}/{partial.name}"
         if self._ranks.is_first:
             self._keep_checkpoint(partial, path, state)
         self._ranks.barrier()

@@ -18,9 +18,9 @@ from tasks.datasets.tokens.render import chat_texts
 from tasks.errors import ConfigurationError
 from trainyard.contract.config import JobConfig, PredictionsConfig
 from trainyard.contract.events import Prediction
+from trainyard.contract.job_folder import PREDICTIONS
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
-FILE_NAME = "predictions.jsonl"
 _LABEL_IGNORED = -100
 _TEXT_TOKENS = 32
 """Of a row of plain text so many tokens are the prompt."""
@@ -50,7 +50,7 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
         self._sent = 0
         self._prompts = prompts
         self._tokens = tokens
-        self._path = job_dir / FILE_NAME
+        self._path = job_dir / PREDICTIONS
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Generate, and say what came."""

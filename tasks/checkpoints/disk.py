@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.errors import TrainingError, report
 from trainyard.contract.errors import ErrorKind
+from trainyard.contract.job_folder import CHECKPOINTS
 from trainyard.contract.units import GB, MIB
 
 OPTIMIZER_BYTES_PER_PARAMETER = 8
@@ -43,7 +44,7 @@ def check_room(job_dir: Path, model: Any, *, kept: int, saves: bool, merged: boo
     one = checkpoint_bytes(model)
     whole = sum(p.numel() * p.element_size() for p in model.parameters())
     lies_there = sum(
-        path.stat().st_size for path in (job_dir / "checkpoints").rglob("*") if path.is_file()
+        path.stat().st_size for path in (job_dir / CHECKPOINTS).rglob("*") if path.is_file()
     )
     needed = max((kept + 1) * one - lies_there, one) if saves else 0
     needed += one + (whole if merged else 0)

@@ -14,8 +14,8 @@ from tasks.errors import ConfigurationError
 from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, verify
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
+from trainyard.contract.job_folder import CHECKPOINTS
 
-CHECKPOINTS_DIR_NAME = "checkpoints"
 _OF_NO_CONSEQUENCE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def choose_start(spec: TrainingSpec) -> Start | None:
     One that is named is not settled before :func:`settle`: it may be of another training.
     Raises ConfigurationError where the one that is named cannot be gone on from.
     """
-    folder = Path(spec.job_dir) / CHECKPOINTS_DIR_NAME
+    folder = Path(spec.job_dir) / CHECKPOINTS
     if spec.resume_from is not None:
         return _named(spec, folder, spec.resume_from)
     if spec.from_start:

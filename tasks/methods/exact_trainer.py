@@ -10,6 +10,7 @@ from typing import Any
 from tasks.checkpoints.disk import full_disk
 from tasks.methods.samplers import LengthGroupedSampler, row_lengths
 from tasks.ranks.sharding import ShardedTrainer
+from trainyard.contract.job_folder import checkpoint_name
 
 
 class ExactTrainer(ShardedTrainer):
@@ -37,7 +38,7 @@ class ExactTrainer(ShardedTrainer):
             super()._save_checkpoint(*arguments, **more)
         except Exception as error:
             full = full_disk(error, folder)
-            shutil.rmtree(folder / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+            shutil.rmtree(folder / checkpoint_name(self.state.global_step), ignore_errors=True)
             if full is None:
                 raise
             raise full from error

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from trainyard.contract.job_folder import checkpoint_name
+
 MANIFEST_NAME = "manifest.json"
 _CHUNK_BYTES = 1024 * 1024
 
@@ -65,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointDamaged(f"{folder.name} has no manifest: it was never finished") from None
     except (ValidationError, OSError) as error:
         raise CheckpointDamaged(f"{folder.name} has an unreadable manifest: {error}") from error
-    if f"checkpoint-{manifest.step}" != folder.name:
+    if folder.name != checkpoint_name(manifest.step):
         raise CheckpointDamaged(f"{folder.name} holds the manifest of step {manifest.step}")
     return manifest
 

@@ -1,14 +1,20 @@
-"""Names within a job's folder, and of its checkpoints."""
+"""Job folder: the names of what lies in it, the same to every side and on every host."""
 
 from __future__ import annotations
 
 import re
 
-CHECKPOINTS, MODEL, LOG = "checkpoints", "model", "train.log"
+REQUEST, LOG, METRICS = "request.json", "train.log", "metrics.jsonl"
+CHECKPOINTS, MODEL, PREDICTIONS = "checkpoints", "model", "predictions.jsonl"
 CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
 
 
+def checkpoint_name(step: int) -> str:
+    """The folder of the checkpoint of ``step``, as the Trainer names it."""
+    return f"checkpoint-{step}"
+
+
 def checkpoint_path(name: str) -> str | None:
-    """``checkpoints/checkpoint-N``, relative to a job's folder; None where ``name`` is none."""
+    """``checkpoints/checkpoint-N``, relative to a job's folder; None if ``name`` is none."""
     found = re.fullmatch(CHECKPOINT_PATTERN, name)
     return f"{CHECKPOINTS}/{found[1]}" if found else None

@@ -23,6 +23,7 @@ import psutil
 import requests
 
 from trainyard.client import BridgeClient, BridgeError
+from trainyard.contract.job_folder import MODEL
 from trainyard.local.backend_row import create_row
 from trainyard.local.services import Services
 from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_example
@@ -237,7 +238,7 @@ class Trial:
         return found
 
     def _weights(self, job_id: str) -> str:
-        folder = self.services.settings.job_dir(job_id) / "model"
+        folder = self.services.settings.job_dir(job_id) / MODEL
         digest = hashlib.sha256()
         for path in sorted(folder.glob("*.safetensors")):
             digest.update(path.read_bytes())

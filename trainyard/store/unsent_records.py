@@ -16,13 +16,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainyard.contract.events import Metric
+from trainyard.contract.job_folder import LOG, METRICS
 from trainyard.contract.names import LOG_LINES_PER_BATCH, OCCUPYING
 from trainyard.log_lines import stamp
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore, StoredEvent
 
-TRAIN_LOG = "train.log"
-METRICS = "metrics.jsonl"
 CHARACTERS_MAX = 8_000_000
 """Of more unsent text than this the newest is sent."""
 
@@ -45,7 +44,7 @@ def find_unsent(folder: Path, job: Job, lines_kept: int) -> Unsent:
     """What the records in ``folder`` hold beyond the job's stream, at most ``lines_kept`` lines."""
     lines, characters, cut = deque[str](), 0, 0
     owed = list(job.owed_lines)
-    log = _Tail(folder / TRAIN_LOG, job.log_bytes)
+    log = _Tail(folder / LOG, job.log_bytes)
     for line in log:
         if line in owed:  # written by an attempt that could say so no more
             owed.remove(line)
@@ -69,7 +68,7 @@ def find_unsent(folder: Path, job: Job, lines_kept: int) -> Unsent:
 
 def sizes_of_records(folder: Path) -> dict[str, str]:
     """The fields that say that nothing in ``folder`` is to be sent: another host's job ran here."""
-    sizes = {"log_bytes": folder / TRAIN_LOG, "metric_bytes": folder / METRICS}
+    sizes = {"log_bytes": folder / LOG, "metric_bytes": folder / METRICS}
     return {name: str(_size(path)) for name, path in sizes.items()}
 
 

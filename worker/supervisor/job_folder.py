@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainyard.contract.job_folder import LOG, METRICS, REQUEST
 from trainyard.durable_files import write_atomically
-from trainyard.store.unsent_records import METRICS, TRAIN_LOG
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def prepare(folder: Path, request: Mapping[str, Any]) -> None:
     """Make the folder and ``request.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "request.json", json.dumps(request, indent=1))
+    write_atomically(folder / REQUEST, json.dumps(request, indent=1))
 
 
 class Record:
@@ -64,7 +64,7 @@ def _ends_a_line(path: Path) -> bool:
 def open_records(folder: Path) -> Iterator[tuple[Record, Record]]:
     """``train.log`` and ``metrics.jsonl``, to append to."""
     with (
-        contextlib.closing(Record(folder / TRAIN_LOG)) as log_record,
+        contextlib.closing(Record(folder / LOG)) as log_record,
         contextlib.closing(Record(folder / METRICS)) as metrics,
     ):
         yield log_record, metrics

@@ -12,6 +12,7 @@ import pytest
 from tasks.callbacks import predictions
 from tasks.callbacks.predictions import Predictions
 from trainyard.contract.events import Event, Prediction
+from trainyard.contract.job_folder import PREDICTIONS
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
 
@@ -52,7 +53,7 @@ def test_a_long_text_is_cut_in_the_stream_and_whole_in_the_file(tmp_path: Path) 
         Prediction(step=2, prompt="ppp", prediction="a" * most, cut=True),
         Prediction(step=2, prompt="p" * most, prediction="a" * most, cut=True),
     ]
-    lines = (tmp_path / predictions.FILE_NAME).read_text().splitlines()
+    lines = (tmp_path / PREDICTIONS).read_text().splitlines()
     assert [len(json.loads(line)["prediction"]) for line in lines] == [much, much]
 
 
@@ -69,4 +70,4 @@ def test_the_stream_takes_so_many_and_the_log_says_so(
         Prediction(step=step, prompt="p", prediction="yes") for step in (1, 1, 2)
     ]
     assert caplog.text.count("predictions are in the event stream") == 1
-    assert len((tmp_path / predictions.FILE_NAME).read_text().splitlines()) == 6
+    assert len((tmp_path / PREDICTIONS).read_text().splitlines()) == 6
