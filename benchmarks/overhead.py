@@ -38,10 +38,10 @@ from benchmarks.plain import (
 )
 from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
+from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.names import attempt_id
 from worker.slot_process.client import start_attempt, wait_gone
-from worker.slot_process.host import SlotProcess
 
 _WARM_UP = 10
 _SETTLE_S, _SLICE_S, _SLICES = 0.3, 0.7, 4
@@ -224,7 +224,9 @@ def _reporting_off(on: Bench, _: int) -> Iterator[MakeArm]:
     """A slot process as the worker's, whose trainings tell nobody anything."""
     environment = {**os.environ, **on.stack.environment, "BENCH_REPORTING": "off"}
     del environment["TRAINYARD_HOME"]  # by which the processes of the other arm are found
-    slot = SlotProcess(f"trainyard-bench-{os.getpid()}", env=environment)
+    socket_name = f"trainyard-bench-{os.getpid()}"
+    command = python_module("worker.slot_process", "--socket", socket_name)
+    slot = ChildProcess("slot process", command, environ=environment)
     slot.start()
 
     @contextmanager
@@ -248,7 +250,7 @@ def _reporting_off(on: Bench, _: int) -> Iterator[MakeArm]:
             stack.enter_context(events)
             keeper = stack.enter_context(
                 start_attempt(
-                    slot.socket_name,
+                    socket_name,
                     attempt,
                     {"TRAINYARD_JOB_ID": spec.job_id},
                     output.fileno(),
@@ -266,7 +268,7 @@ def _reporting_off(on: Bench, _: int) -> Iterator[MakeArm]:
             finally:
                 training.go_on()
                 keeper.kill()
-        assert wait_gone(slot.socket_name, attempt, _END_S)
+        assert wait_gone(socket_name, attempt, _END_S)
 
     try:
         yield arm

@@ -1,4 +1,4 @@
-"""A long-lived child process: started, started again when it dies, stopped, never left behind."""
+"""Child process that lives long: started, started again when it dies, stopped, never left over."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trainyard import prctl
+
 RESTART_AFTER_S = 1.0
 """A child that dies at once is not started again at once."""
 
-log = logging.getLogger(__name__)
-
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-if ctypes.CDLL(None).prctl(1, signal.SIGTERM) or os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has ended")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""PR_SET_PDEATHSIG outlives the exec, and a fork without exec in a threaded parent is unsafe."""
+logger = logging.getLogger(__name__)
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
@@ -31,7 +25,7 @@ def python_module(module: str, *arguments: str) -> list[str]:
 
 def dying_with_us(command: Sequence[str]) -> list[str]:
     """``command`` so that it gets SIGTERM when the thread that starts it ends, however it ends."""
-    return [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *command]
+    return [sys.executable, "-IS", prctl.__file__, str(os.getpid()), *command]
 
 
 class ChildProcess:
@@ -39,8 +33,8 @@ class ChildProcess:
 
     ``command`` names a program by its full path.
 
-    ``log_file``: where its output goes; this process's own stderr and stdout where None.
-    ``env`` is added to this process's environment.
+    ``log_file`` gets its output; None: it writes to this process's own stdout and stderr.
+    ``env`` is added to ``environ``; None: to this process's own environment.
     """
 
     def __init__(
@@ -49,11 +43,12 @@ class ChildProcess:
         command: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
         log_file: Path | None = None,
     ) -> None:
         self.name = name
         self.command = list(command)
-        self.env = {**os.environ, **(env or {})}
+        self.env = {**(os.environ if environ is None else environ), **(env or {})}
         self.log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -102,10 +97,15 @@ class ChildProcess:
         return "\n".join(text.splitlines()[-lines:])
 
     def ensure_running(self) -> bool:
-        """Start it again where it has died; returns whether that was so."""
+        """Start it again if it has died; returns whether that was so."""
         if self.pid is not None or time.monotonic() - self._started_at < RESTART_AFTER_S:
             return False
-        log.warning("%s died (exit code %s): starting another", self.name, self.returncode)
+        logger.warning(
+            "%s died (exit code %s): starting another",
+            self.name,
+            self.returncode,
+            extra={"action": "child_died"},
+        )
         self.start()
         return True
 
@@ -128,6 +128,11 @@ class ChildProcess:
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            log.warning("%s did not end within %g s: killed", self.name, timeout_s)
+            logger.warning(
+                "%s did not end within %g s: killed",
+                self.name,
+                timeout_s,
+                extra={"action": "child_killed"},
+            )
             self._process.kill()
             self._process.wait()

@@ -23,7 +23,6 @@ from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.settings import settings, without_our_secrets
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
-from worker.slot_process.host import SlotProcess
 
 CHECK_CHILDREN_EVERY_S = 1.0
 
@@ -32,9 +31,12 @@ app.config_from_object("celeryconfig")
 
 
 @cache
-def _slot_process() -> SlotProcess:
-    return SlotProcess(
-        slot().socket_name, preload=settings().preload, env=without_our_secrets(os.environ)
+def _slot_process() -> ChildProcess:
+    options = () if settings().preload else ("--no-preload",)
+    return ChildProcess(
+        "slot process",
+        python_module("worker.slot_process", "--socket", slot().socket_name, *options),
+        environ=without_our_secrets(os.environ),
     )
 
 

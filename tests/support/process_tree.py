@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.paths import REPOSITORY
+from trainyard.child_process import ChildProcess, python_module
 from worker.machine.process_tree import descendants_of, process_stat
 from worker.slot_process.client import (
     Gone,
@@ -30,7 +31,6 @@ from worker.slot_process.client import (
     start_attempt,
     wait_gone,
 )
-from worker.slot_process.host import SlotProcess
 
 DEADLINE_S = 20.0
 TRAININGS = REPOSITORY / "tests/integration/worker"
@@ -151,6 +151,12 @@ class Attempt:
         self.output.close()
 
 
+def slot_command(name: str, entry: str, preload_module: str, preload: bool = True) -> list[str]:
+    """Command of a slot process that runs the function ``entry`` in place of a training."""
+    command = python_module("worker.slot_process", "--socket", name, "--entry", entry)
+    return [*command, "--preload-module", preload_module, *([] if preload else ["--no-preload"])]
+
+
 class Slot:
     """A running slot process and what was started through it."""
 
@@ -158,19 +164,15 @@ class Slot:
         self.name = f"trainyard-test-{uuid.uuid4().hex}"
         self.attempts: list[Attempt] = []
         self.log = modules / "preload.log"
-        self.process = SlotProcess(
-            self.name,
-            preload=preload,
-            env={
+        self.process = ChildProcess(
+            "slot process",
+            slot_command(self.name, entry, preload_module, preload),
+            environ={
                 **{k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
                 "PYTHONPATH": f"{TRAININGS}:{modules}",
                 "INHERITED": "yes",
                 "SLOT_LOG": str(self.log),
             },
-            extra_arguments=(
-                *("--entry", entry),
-                *("--preload-module", preload_module),
-            ),
         )
         self.process.start()
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from tests.support.paths import REPOSITORY
 from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
 from trainyard.contract.parser import parse_request
-from worker.machine.process_tree import die_with_parent
+from trainyard.prctl import die_with_parent
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 TIMEOUT_S = 100

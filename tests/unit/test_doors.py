@@ -81,8 +81,8 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "setting_values", "child_process", "durable_files", "client"],
-        ["settings"],
+        ["contract", "setting_values", "prctl", "durable_files", "client"],
+        ["settings", "child_process"],
         ["home", "redaction"],
         ["log_lines"],
         ["store"],

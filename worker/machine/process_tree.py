@@ -1,4 +1,4 @@
-"""Small Linux helpers for a process that answers for all its descendants.
+"""Process tree: helpers for a process that answers for all its descendants.
 
 A *subreaper* adopts every orphan below it, so that "no child is left" (``has_children()`` is
 False: the kernel's ECHILD) proves that no descendant is left: no listing of ``/proc`` could, since
@@ -11,47 +11,12 @@ is signalled through a pidfd, opened first and then checked to be still the chil
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import signal
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def _prctl(option: int, argument: int | bytes) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
-    zero = ctypes.c_ulong(0)
-    if libc.prctl(ctypes.c_int(option), value, zero, zero, zero) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"prctl({option}): {os.strerror(code)}")
-
-
-def die_with_parent(signum: signal.Signals, parent_pid: int) -> bool:
-    """Have the kernel send ``signum`` to this process when the parent's forking *thread* ends.
-
-    Returns False where ``parent_pid`` is no longer the parent: it died before the setting could
-    take effect, and the caller should end itself. Not inherited by children. Raises OSError.
-    Source: prctl(2), PR_SET_PDEATHSIG.
-    """
-    _prctl(_PR_SET_PDEATHSIG, int(signum))
-    return os.getppid() == parent_pid
-
-
-def become_subreaper() -> None:
-    """Adopt every orphaned descendant from now on. Not inherited by children. Raises OSError."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def set_process_name(name: str) -> None:
-    """Set the name that ``ps -o comm`` and ``top`` show (the first 15 bytes of it)."""
-    _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 class ProcessStat(NamedTuple):

@@ -4,8 +4,9 @@
 
 It listens first and imports then, so that a request that comes during the import waits in the
 backlog. It runs no operation, opens no device and has no thread of its own, so that it stays safe
-to fork. It dies with its parent (the worker's main process), and its keepers die with it. Strays
-of a keeper that was killed are adopted by it, as a subreaper, and ended.
+to fork. It ends at SIGTERM, which the kernel sends when its parent, the worker's main process, has
+ended (see ``ChildProcess``), and its keepers end with it. Strays of a keeper that was killed are
+adopted by it, as a subreaper, and ended.
 
 Requests, one JSON line on a connection of their own:
 
@@ -35,13 +36,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from worker.machine.process_tree import (
-    become_subreaper,
-    die_with_parent,
-    has_children,
-    kill_descendants,
-    set_process_name,
-)
+from trainyard.prctl import become_subreaper, set_process_name
+from worker.machine.process_tree import has_children, kill_descendants
 from worker.machine.signal_fds import SignalWakeup
 from worker.machine.unix_socket import PeerRefused, check_peer, encode_line, listen
 from worker.slot_process.fork_safety import Preload, preload
@@ -231,21 +227,14 @@ def _answer_and_close(connection: socket.socket, message: dict[str, Any]) -> Non
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the slot process until SIGTERM or its parent's death; returns the exit code."""
+    """Run the slot process until SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.slot_process")
     parser.add_argument("--socket", required=True, help="name in the abstract namespace")
     parser.add_argument("--no-preload", action="store_true", help="fresh interpreters only")
-    parser.add_argument("--parent-pid", type=int, default=os.getppid(), help=argparse.SUPPRESS)
     parser.add_argument("--entry", default="tasks.runner:main", help=argparse.SUPPRESS)
     parser.add_argument("--preload-module", default="tasks.preload", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
 
-    # What the parent ignored or blocked would come along with exec; until the import is done,
-    # SIGTERM shall simply end this process.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if not die_with_parent(signal.SIGTERM, options.parent_pid):
-        return 1
     # Python 3.12 warns at a fork beside any thread; which ones are harmless is checked here.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     set_process_name("ty-slot")

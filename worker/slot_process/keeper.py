@@ -34,16 +34,14 @@ import traceback
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+from trainyard.prctl import become_subreaper, die_with_parent, set_process_name
 from worker.machine.process_tree import (
     Exit,
-    become_subreaper,
     close_fds_except,
     descendants_of,
-    die_with_parent,
     has_children,
     kill_descendants,
     reap,
-    set_process_name,
 )
 from worker.machine.signal_fds import SignalWakeup
 from worker.slot_process.lifeline import Lifeline

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from worker.machine.process_tree import die_with_parent, set_process_name
+from trainyard.prctl import die_with_parent, set_process_name
 
 _OOM_SCORE_ADJ = 500
 """Added to the training's badness (0 to 1000): when the host's memory runs out the kernel shall

@@ -477,9 +477,9 @@ def test_the_slot_process_killed(slot):
 
 MAIN_PROCESS = """
 import signal, sys, time
-from worker.slot_process.host import SlotProcess
-slot = SlotProcess(sys.argv[1], extra_arguments=(
-    "--entry", "parking_training:main", "--preload-module", "json"))
+from tests.support.process_tree import slot_command
+from trainyard.child_process import ChildProcess
+slot = ChildProcess("slot", slot_command(sys.argv[1], "parking_training:main", "json"))
 slot.start()
 signal.signal(signal.SIGUSR1, lambda *_: slot.stop(10))
 print(slot.pid, flush=True)
