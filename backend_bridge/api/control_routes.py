@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
 
 from backend_bridge.api.context import Bridge
 from backend_bridge.api.error_responses import error_body, refusals
 from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
-from backend_bridge.api.request_body import json_body
-from backend_bridge.api.responses import CancelBody, ControlAnswer, ControlRefusal, ResumeBody
+from backend_bridge.api.request_body import CancelBody, ResumeBody, optional_body
+from backend_bridge.api.responses import ControlAnswer, ControlRefusal
 from backend_bridge.intake.job_control import Answer
 
-_BODY_MB = 1.0
-Body = TypeVar("Body", bound=BaseModel)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ControlAnswer, "description": "It takes effect."},
     404: {"model": ControlRefusal, "description": "There is no such job."},
@@ -40,7 +36,7 @@ def add_control(app: FastAPI, bridge: Bridge) -> None:
     )
     async def cancel(job_id: str, request: Request) -> JSONResponse:
         """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
-        body = await _optional_body(request, CancelBody)
+        body = await optional_body(request, CancelBody)
         force = body.force is True
         return await _act(job_id, lambda: control.cancel(job_id, force=force))
 
@@ -59,7 +55,7 @@ def add_control(app: FastAPI, bridge: Bridge) -> None:
         job_id: str, request: Request, checkpoint_path: str | None = None
     ) -> JSONResponse:
         """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
-        body = await _optional_body(request, ResumeBody)
+        body = await optional_body(request, ResumeBody)
         checkpoint = checkpoint_path or body.checkpoint_path or None
         return await _act(job_id, lambda: control.resume(job_id, checkpoint))
 
@@ -73,25 +69,10 @@ def add_control(app: FastAPI, bridge: Bridge) -> None:
         return await _act(job_id, lambda: control.force_start(job_id, from_start=from_start))
 
 
-async def _optional_body(request: Request, model: type[Body]) -> Body:
-    body = await json_body(request, _BODY_MB, empty={})
-    try:
-        return model.model_validate({} if body is None else body)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from None
-
-
 async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:
     answer = await run_in_threadpool(act)
     code = 200 if answer.success else 404 if answer.previous_status is None else 409
-    body = {
-        "success": answer.success,
-        "message": answer.message,
-        "job_id": job_id,
-        "previous_status": answer.previous_status,
-        "checkpoint": answer.checkpoint,
-        "queue_position": answer.queue_position,
-    }
+    body = ControlAnswer(job_id=job_id, **vars(answer)).model_dump()
     if not answer.success:
         body |= error_body(answer.message)
     return JSONResponse(body, status_code=code)

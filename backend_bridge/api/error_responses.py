@@ -1,4 +1,4 @@
-"""The bridge's errors as JSON.
+"""Error responses of the bridge: every error as JSON.
 
 Whichever of `error`, `message` and `detail` a client reads, it finds a sentence.
 """
@@ -6,17 +6,33 @@ Whichever of `error`, `message` and `detail` a client reads, it finds a sentence
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from backend_bridge.api.responses import ErrorAnswer
 from backend_bridge.intake.admission import JobIdTaken, LimitReached
-from trainyard.contract.request import RequestInvalid
+from trainyard.contract.request import FieldProblem, RequestInvalid
+
+
+class ErrorAnswer(BaseModel):
+    """A refusal: the same sentence under each name that a client may read.
+
+    Some add fields for programs: ``errors`` names every wrong field of a request.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    success: Annotated[bool, Field(examples=[False])]
+    error: str
+    message: str
+    detail: str
+    errors: list[FieldProblem] | None = None
+
 
 _SENTENCES = {
     400: "The body is no JSON.",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from backend_bridge.api.context import Bridge
 from backend_bridge.api.error_responses import refusals
-from backend_bridge.api.responses import CheckpointsAnswer, checkpoints_view
+from backend_bridge.api.responses import CheckpointsAnswer
 from backend_bridge.api.tar_stream import FolderArchive
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
 from trainyard.store.event_log import StoredCheckpoint
@@ -26,13 +26,12 @@ def add_files(app: FastAPI, bridge: Bridge) -> None:
     @app.get(
         "/api/training/checkpoints/{job_id}",
         tags=["files"],
-        response_model=CheckpointsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
-    def checkpoints(job_id: str) -> dict[str, Any]:
+    def checkpoints(job_id: str) -> CheckpointsAnswer:
         """The checkpoints that are there, in the order in which they were written."""
         job = bridge.job(job_id)
-        return {"job_id": job_id, **checkpoints_view(_present(bridge, job))}
+        return CheckpointsAnswer.of(job_id, _present(bridge, job))
 
     @app.get(
         "/api/training/{job_id}/download/model",
@@ -75,7 +74,7 @@ def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-def _present(bridge: Bridge, job: Job) -> Iterable[StoredCheckpoint]:
+def _present(bridge: Bridge, job: Job) -> list[StoredCheckpoint]:
     """What was written, less what was deleted since where this host can see it."""
     written = bridge.events.checkpoints(job.job_id)
     if bridge.files.folder(job) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -24,8 +24,6 @@ from backend_bridge.api.responses import (
     MetricsAnswer,
     QueueAnswer,
     StartAnswer,
-    errors_view,
-    status_view,
 )
 from trainyard.scheduling.estimate import estimate_now
 
@@ -33,22 +31,22 @@ LOG_LINES_MAX = 100_000
 
 
 def add_health(app: FastAPI, bridge: Bridge) -> None:
-    @app.get("/health", tags=["health"], response_model=HealthAnswer, responses=refusals(503))
-    def health() -> dict[str, Any]:
+    @app.get("/health", tags=["health"], responses=refusals(503))
+    def health() -> HealthAnswer:
         """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
         bridge.check_redis()
         slots = bridge.slots.alive()
         gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
-        return {
-            "status": "ok",
-            "gpu_available": bool(gpus),
-            "gpu_info": gpus or None,
-            "active_jobs": bridge.store.occupying_count(),
-            "queued_jobs": bridge.store.waiting_count(),
-            "slots": [slot.name for slot in slots],
-            "slots_out_of_service": bridge.slots.out_of_service(),
-            "version": app.version,
-        }
+        return HealthAnswer(
+            status="ok",
+            gpu_available=bool(gpus),
+            gpu_info=gpus or None,
+            active_jobs=bridge.store.occupying_count(),
+            queued_jobs=bridge.store.waiting_count(),
+            slots=[slot.name for slot in slots],
+            slots_out_of_service=bridge.slots.out_of_service(),
+            version=app.version,
+        )
 
 
 def add_prometheus(app: FastAPI, bridge: Bridge) -> None:
@@ -70,11 +68,10 @@ def add_start(app: FastAPI, bridge: Bridge) -> None:
     @app.post(
         "/api/training/execute",
         tags=["jobs"],
-        response_model=StartAnswer,
         responses=refusals(400, 401, 409, 413, 422, 503),
         openapi_extra=START_BODY,
     )
-    async def execute(request: Request) -> dict[str, Any]:
+    async def execute(request: Request) -> StartAnswer:
         """Admit a job: validate, count, store, enqueue. The same request again is the same job.
 
         409 where the job id belongs to another request or the job limit is reached, 422 with
@@ -82,82 +79,64 @@ def add_start(app: FastAPI, bridge: Bridge) -> None:
         """
         body = await json_body(request, bridge.settings.max_request_mb)
         admitted = await run_in_threadpool(bridge.admission.admit, body)
-        return {
-            "success": True,
-            "job_id": admitted.job_id,
-            "status": admitted.status,
-            "queue_position": admitted.queue_position,
-            "ignored": admitted.ignored,
-        }
+        return StartAnswer(success=True, **vars(admitted))
 
 
 def add_reads(app: FastAPI, bridge: Bridge) -> None:
     @app.get(
         "/api/training/status/{job_id}",
         tags=["jobs"],
-        response_model=JobAnswer,
         responses=refusals(401, 404, 422, 503),
     )
-    def status(job_id: str) -> dict[str, Any]:
+    def status(job_id: str) -> JobAnswer:
         """Everything that is known of one job; what is not known is null."""
         job, position = bridge.job(job_id), bridge.store.queue_position(job_id)
-        return status_view(job, position, bridge.starts_in_s(position))
+        return JobAnswer.of(job, position, bridge.starts_in_s(position))
 
     @app.get(
         "/api/training/logs/{job_id}",
         tags=["jobs"],
-        response_model=LogsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
     def logs(
         job_id: str,
         limit: Annotated[int, Query(ge=0, le=LOG_LINES_MAX)] = 100,
         offset: int = 0,
-    ) -> dict[str, Any]:
+    ) -> LogsAnswer:
         """Log lines, the same strings that the backend gets; a negative offset is from the end."""
         bridge.job(job_id)
         page = bridge.events.logs(job_id, limit=limit, offset=offset)
-        return {
-            "job_id": job_id,
-            "logs": page.lines,
-            "total_lines": page.total_lines,
-            "lines_cut": page.lines_cut,
-            "offset": page.offset,
-            "limit": limit,
-        }
+        return LogsAnswer.of(job_id, page, limit)
 
     @app.get(
         "/api/training/metrics/{job_id}",
         tags=["jobs"],
-        response_model=MetricsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
-    def metrics(job_id: str) -> dict[str, Any]:
+    def metrics(job_id: str) -> MetricsAnswer:
         """Every metric point of the job, oldest first."""
         bridge.job(job_id)
-        return {"job_id": job_id, "metrics": bridge.events.metrics(job_id)}
+        return MetricsAnswer(job_id=job_id, metrics=bridge.events.metrics(job_id))
 
     @app.get(
         "/api/training/{job_id}/errors",
         tags=["jobs"],
-        response_model=ErrorsAnswer,
         responses=refusals(401, 404, 422, 503),
     )
-    def errors(job_id: str) -> dict[str, Any]:
+    def errors(job_id: str) -> ErrorsAnswer:
         """Why the job failed: kind, sentence, hint, traceback; the errors of all its attempts."""
-        return errors_view(bridge.job(job_id))
+        return ErrorsAnswer.of(bridge.job(job_id))
 
     @app.get(
         "/api/training/jobs",
         tags=["jobs"],
-        response_model=JobsAnswer,
         responses=refusals(401, 503),
     )
-    def jobs() -> dict[str, Any]:
+    def jobs() -> JobsAnswer:
         """All jobs, newest first."""
         positions = {job_id: i for i, job_id in enumerate(bridge.store.waiting(), start=1)}
         found = reversed(bridge.store.jobs())
-        return {"jobs": [status_view(job, positions.get(job.job_id)) for job in found]}
+        return JobsAnswer(jobs=[JobAnswer.of(job, positions.get(job.job_id)) for job in found])
 
     @app.get(
         "/api/training/queue",

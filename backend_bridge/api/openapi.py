@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from backend_bridge.api.responses import CancelBody, ResumeBody
+from backend_bridge.api.request_body import CancelBody, ResumeBody
 from trainyard.contract.request import StartRequest
 from trainyard.contract.secret_fields import VISIBLE_ASCII
 

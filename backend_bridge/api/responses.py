@@ -1,4 +1,4 @@
-"""What the bridge's routes answer, and the small bodies that some take, as models.
+"""Response models of the bridge, each built once, from what it tells of.
 
 The OpenAPI document is made from them.
 """
@@ -6,44 +6,18 @@ The OpenAPI document is made from them.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, Field
 
-from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
+from backend_bridge.api.error_responses import ErrorAnswer
+from trainyard.contract.errors import AttemptError, ErrorKind, ErrorReport, Frame
+from trainyard.contract.events import Metric
 from trainyard.contract.names import OCCUPYING, JobStatus
-from trainyard.contract.request import FieldProblem
-from trainyard.store.event_log import StoredCheckpoint
+from trainyard.store.event_log import LogPage, StoredCheckpoint
 from trainyard.store.job import Job
-
-
-class CancelBody(BaseModel):
-    """``force``: kill a running job's processes at once."""
-
-    force: StrictBool | None = None
-
-
-class ResumeBody(BaseModel):
-    """``checkpoint_path``: go on from this one, not from the latest."""
-
-    checkpoint_path: StrictStr | None = None
-
-
-class ErrorAnswer(BaseModel):
-    """A refusal: the same sentence under each name that a client may read.
-
-    Some add fields for programs: ``errors`` names every wrong field of a request.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    success: Annotated[bool, Field(examples=[False])]
-    error: str
-    message: str
-    detail: str
-    errors: list[FieldProblem] | None = None
 
 
 class HealthAnswer(BaseModel):
@@ -118,6 +92,43 @@ class JobAnswer(BaseModel):
     phases: dict[str, float]
     result: dict[str, Any] | None
 
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None, starts_in_s: float | None = None) -> Self:
+        """Fields of one name are told as they are, an empty text as null.
+
+        ``starts_in_s``: estimate for a job that waits.
+        """
+        step, total = job.progress.get("step"), job.progress.get("total_steps")
+        left_s = job.progress.get("remaining_seconds")
+        values = {**dict.fromkeys(_METRICS), **job.point, **vars(job)}
+        values |= {name: values[name] or None for name in _TEXTS}
+        values |= {
+            "model_name": job.model,
+            "dataset_path": job.dataset,
+            "queue_position": queue_position,
+            "estimated_start_seconds": starts_in_s,
+            "parked": bool(job.parked),
+            "progress": 100 if job.status is JobStatus.COMPLETED else _percent(step, total),
+            "current_step": step,
+            "total_steps": total,
+            "current_epoch": job.progress.get("epoch"),
+            "total_epochs": job.progress.get("total_epochs"),
+            "loss": job.point.get("train_loss"),
+            "best_eval_loss": job.point.get("best_eval_loss"),
+            "elapsed_seconds": _elapsed_s(job),
+            "remaining_seconds": left_s if job.status in OCCUPYING else None,
+            "error": job.error and job.error.message,
+            "error_kind": job.error and job.error.kind,
+            "error_hint": job.error and job.error.hint,
+            "result": job.result or None,
+        }
+        return cls(**values)
+
+
+_TEXTS = ("name", "user_id", "slot", "checkpoint")
+_METRICS = JobAnswer.model_fields.keys() & Metric.model_fields.keys()
+"""Fields of a job that are the latest value of the metric of that name."""
+
 
 class JobsAnswer(BaseModel):
     jobs: list[JobAnswer]
@@ -132,6 +143,17 @@ class LogsAnswer(BaseModel):
     lines_cut: int
     offset: int
     limit: int
+
+    @classmethod
+    def of(cls, job_id: str, page: LogPage, limit: int) -> Self:
+        return cls(
+            job_id=job_id,
+            logs=page.lines,
+            total_lines=page.total_lines,
+            lines_cut=page.lines_cut,
+            offset=page.offset,
+            limit=limit,
+        )
 
 
 class MetricsAnswer(BaseModel):
@@ -148,10 +170,25 @@ class _Error(BaseModel):
     exception: str | None
     traceback: list[Frame]
 
+    @classmethod
+    def _of(cls, error: ErrorReport | None, **more: Any) -> Self:
+        return cls(
+            kind=error.kind if error else None,
+            message=error.message if error else None,
+            hint=error.hint if error else None,
+            exception=(error.exception or None) if error else None,
+            traceback=error.frames if error else [],
+            **more,
+        )
+
 
 class AttemptErrorAnswer(_Error):
     attempt: int
     at: datetime
+
+    @classmethod
+    def of(cls, error: AttemptError) -> Self:
+        return cls._of(error, attempt=error.attempt, at=error.at)
 
 
 class ErrorsAnswer(_Error):
@@ -161,6 +198,16 @@ class ErrorsAnswer(_Error):
     status: JobStatus
     divergence: dict[str, Any] | None
     attempts: list[AttemptErrorAnswer]
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls._of(
+            job.error,
+            job_id=job.job_id,
+            status=job.status,
+            divergence=dict(job.divergence) or None,
+            attempts=[AttemptErrorAnswer.of(error) for error in job.attempt_errors],
+        )
 
 
 class RunningJob(BaseModel):
@@ -215,137 +262,36 @@ class CheckpointsAnswer(BaseModel):
     checkpoints: list[CheckpointAnswer]
     best_checkpoint: str | None
 
+    @classmethod
+    def of(cls, job_id: str, stored: Sequence[StoredCheckpoint]) -> Self:
+        """``stored``: from oldest to newest.
 
-_POINT_FIELDS = (
-    "eval_loss",
-    "learning_rate",
-    "grad_norm",
-    "perplexity",
-    "train_perplexity",
-    "samples_per_second",
-    "tokens_per_second",
-    "gpu_memory_allocated_gb",
-    "gpu_memory_reserved_gb",
-    "gpu_utilization_percent",
-)
-
-
-def status_view(
-    job: Job, queue_position: int | None, starts_in_s: float | None = None
-) -> dict[str, Any]:
-    """Body of ``GET /api/training/status/{job_id}``. Unknown values are null.
-
-    ``starts_in_s``: estimate for a job that waits.
-    """
-    step, total = job.progress.get("step"), job.progress.get("total_steps")
-    progress = 100.0 if job.status is JobStatus.COMPLETED else _percent(step, total)
-    running = job.status in OCCUPYING
-    return {
-        "job_id": job.job_id,
-        "name": job.name or None,
-        "user_id": job.user_id or None,
-        "model_name": job.model,
-        "dataset_path": job.dataset,
-        "method": job.method,
-        "status": job.status,
-        "attempt": job.attempt,
-        "slot": job.slot or None,
-        "restarts": job.restarts,
-        "queue_position": queue_position,
-        "estimated_start_seconds": starts_in_s,
-        "priority": job.priority,
-        "checkpoint": job.checkpoint or None,
-        "parked": bool(job.parked),
-        "progress": progress,
-        "current_step": step,
-        "total_steps": total,
-        "current_epoch": job.progress.get("epoch"),
-        "total_epochs": job.progress.get("total_epochs"),
-        "loss": job.point.get("train_loss"),
-        "best_eval_loss": job.point.get("best_eval_loss"),
-        **{name: job.point.get(name) for name in _POINT_FIELDS},
-        "elapsed_seconds": _elapsed(job),
-        "remaining_seconds": job.progress.get("remaining_seconds") if running else None,
-        "created_at": _iso(job.created_at),
-        "started_at": _iso(job.started_at),
-        "completed_at": _iso(job.completed_at),
-        "updated_at": _iso(job.updated_at),
-        "error": job.error.message if job.error else None,
-        "error_kind": job.error.kind if job.error else None,
-        "error_hint": job.error.hint if job.error else None,
-        "phases": dict(job.phases),
-        "result": dict(job.result) or None,
-    }
-
-
-def checkpoints_view(written: Iterable[StoredCheckpoint]) -> dict[str, Any]:
-    """``checkpoints`` and ``best_checkpoint`` of the checkpoints call, from oldest to newest.
-
-    The best one is the last that was the best when it was written; none where nothing was
-    evaluated.
-    """
-    items = list(written)
-    best = next((i.checkpoint.path for i in reversed(items) if i.checkpoint.is_best), None)
-    latest = items[-1].checkpoint.path if items else None
-    return {
-        "checkpoints": [
-            {
-                "path": item.checkpoint.path,
-                "epoch": item.checkpoint.epoch,
-                "step": item.checkpoint.step,
-                "eval_loss": item.checkpoint.eval_loss,
-                "train_loss": item.checkpoint.train_loss,
-                "size_bytes": item.checkpoint.size_bytes,
-                "created_at": _iso(item.created_at),
+        The best one is the last that was the best when it was written; none if nothing was
+        evaluated.
+        """
+        written = [item.checkpoint for item in stored]
+        best = next((c.path for c in reversed(written) if c.is_best), None)
+        latest = written[-1].path if written else None
+        told = [
+            vars(item.checkpoint)
+            | {
+                "created_at": item.created_at,
                 "is_best": item.checkpoint.path == best,
                 "is_latest": item.checkpoint.path == latest,
             }
-            for item in items
-        ],
-        "best_checkpoint": best,
-    }
-
-
-def errors_view(job: Job) -> dict[str, Any]:
-    """Body of ``GET /api/training/{job_id}/errors``: why it failed, if it did, and each attempt.
-
-    ``kind`` is one of ``contract.ErrorKind``; ``traceback`` has the innermost call last.
-    """
-    return {
-        "job_id": job.job_id,
-        "status": job.status,
-        **_error_view(job.error),
-        "divergence": dict(job.divergence) or None,
-        "attempts": [
-            {"attempt": error.attempt, "at": _iso(error.at), **_error_view(error)}
-            for error in job.attempt_errors
-        ],
-    }
-
-
-def _error_view(error: ErrorReport | None) -> dict[str, Any]:
-    if error is None:
-        return dict.fromkeys(("kind", "message", "hint", "exception")) | {"traceback": []}
-    return {
-        "kind": error.kind,
-        "message": error.message,
-        "hint": error.hint,
-        "exception": error.exception or None,
-        "traceback": [frame.model_dump() for frame in error.frames],
-    }
+            for item in stored
+        ]
+        answers = [CheckpointAnswer(**values) for values in told]
+        return cls(job_id=job_id, checkpoints=answers, best_checkpoint=best)
 
 
 def _percent(step: int | None, total: int | None) -> float:
     return round(100 * step / total, 2) if step and total else 0.0
 
 
-def _elapsed(job: Job) -> float | None:
+def _elapsed_s(job: Job) -> float | None:
     """Seconds in a slot, over all attempts; waiting is none of it."""
     if job.started_at is None:
         return None
     now_s = 0.0 if job.running_since is None else max(0.0, time.time() - job.running_since)
     return round(job.ran_s + now_s, 3)
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -138,7 +138,6 @@ CLOSED = [
 FILES_IN_A_FOLDER_MAX = 15
 LINES_IN_A_FILE_MAX = 300
 LONGER: dict[str, str] = {
-    "backend_bridge.api.responses": "to be built once from the job",
     "trainyard.store.job_store": "to be cut into reads and writes",
     "worker.supervisor.supervisor": "to be cut",
 }

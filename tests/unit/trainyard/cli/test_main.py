@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge.api.responses import status_view
+from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.redis_server import free_port
 from tests.support.requests import request_body
@@ -38,7 +38,7 @@ def a_job(**fields: Any) -> dict[str, Any]:
     job = Job(
         "job-1", JobStatus.RUNNING, 1, 0.0, 0.0, **{"name": "math", "model": "tiny", **fields}
     )
-    return status_view(job, None)
+    return JobAnswer.of(job, None).model_dump(mode="json")
 
 
 def page(lines: list[str], *, offset: int = 0, cut: int = 0, total: int | None = None) -> Any:

@@ -13,7 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from backend_bridge.api.responses import status_view
+from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import FakeBridge
 from trainyard.cli import main, progress, submit
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags
@@ -44,7 +44,8 @@ def trainyard(*arguments: str, stdin: str | None = None) -> Result:
 
 
 def job(status: JobStatus, **fields: Any) -> dict[str, Any]:
-    return status_view(Job("j", status, 1, 0.0, 0.0, model="tiny", **fields), None)
+    made = Job("j", status, 1, 0.0, 0.0, model="tiny", **fields)
+    return JobAnswer.of(made, None).model_dump(mode="json")
 
 
 # ---------------------------------------------------------------- files and flags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from backend_bridge.api.responses import status_view
+from backend_bridge.api.responses import JobAnswer
 from tests.support.store_calls import JOB, admit, claim
 from trainyard.store.job_store import JobStore
 
@@ -12,7 +12,8 @@ from trainyard.store.job_store import JobStore
 def elapsed(store: JobStore) -> float:
     job = store.get(JOB)
     assert job is not None
-    found: float = status_view(job, None)["elapsed_seconds"]
+    found = JobAnswer.of(job, None).elapsed_seconds
+    assert found is not None
     return found
 
 
@@ -47,4 +48,4 @@ def test_a_paused_job_keeps_its_progress_and_a_crashed_one_does_not(store: JobSt
             store.put_back(JOB, attempt, "stop")
         job = store.get(JOB)
         assert job is not None
-        assert status_view(job, 1)["progress"] == (50.0 if end == "put back" else 0.0)
+        assert JobAnswer.of(job, 1).progress == (50.0 if end == "put back" else 0.0)
