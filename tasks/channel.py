@@ -1,7 +1,9 @@
-"""The training's line to its supervisor: events out, commands in, JSON lines on one socket.
+"""Channel between the training and its supervisor: events out, commands in.
 
-The training's step path never waits here: :meth:`Channel.send` puts an event in a queue that a
-thread writes out, and a second thread turns commands into :class:`threading.Event` flags.
+:class:`Channel` is what the training knows of it. :class:`SocketChannel` speaks JSON lines over one
+socket, and the step path never waits there: :meth:`SocketChannel.send` puts an event in a queue
+that a thread writes out, and a second thread turns commands into flags. What several processes of
+one training share is ``tasks.ranks.channel``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import queue
 import socket
 import threading
+from abc import ABC, abstractmethod
 from typing import BinaryIO
 
 from pydantic import ValidationError
@@ -23,19 +26,58 @@ CLOSE_TIMEOUT_S = 10.0
 logger = logging.getLogger(__name__)
 
 
-class Channel:
+class Channel(ABC):
+    """The supervisor as the training knows it.
+
+    ``cancel_requested``, ``pause_requested`` and ``hold_requested`` are set by its commands.
+    """
+
+    def __init__(self) -> None:
+        self.cancel_requested = threading.Event()
+        self.pause_requested = threading.Event()
+        self.hold_requested = threading.Event()
+
+    @abstractmethod
+    def settle(self) -> None:
+        """At the same points of every rank: what is asked for now counts until the next one."""
+
+    @abstractmethod
+    def send(self, event: Event) -> None:
+        """Queue ``event`` for the supervisor and return at once."""
+
+    @abstractmethod
+    def stand_still_if_held(self, step: int) -> bool:
+        """If a hold was asked for, say so and wait for ``continue``, a pause or a cancel.
+
+        Returns whether that was so. Raises Stopped at a cancel, and if the supervisor is gone.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write out what is queued; nothing is sent any more."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Stopped if a cancel was asked for: for use between the phases."""
+        if self.cancel_requested.is_set():
+            raise Stopped
+
+    def raise_if_asked_to_stop(self) -> None:
+        """Raise Stopped at a cancel, Paused at a pause: for use while there is no step to save."""
+        self.raise_if_cancelled()
+        if self.pause_requested.is_set():
+            raise Paused
+
+
+class SocketChannel(Channel):
     """One attempt's connection to its supervisor.
 
     Use in this order: :meth:`receive_spec`, :meth:`start`, any number of :meth:`send`,
     :meth:`close`; a parked training goes on under another attempt with :meth:`reopen`, from where
-    the order begins again. ``cancel_requested``, ``pause_requested`` and ``hold_requested`` are set
-    by the supervisor's commands.
+    the order begins again.
     """
 
     def __init__(self, events_fd: int) -> None:
-        self.cancel_requested = threading.Event()
-        self.pause_requested = threading.Event()
-        self.hold_requested = threading.Event()
+        super().__init__()
         self._commanded = threading.Condition()
         self.reopen(events_fd)
 
@@ -53,14 +95,14 @@ class Channel:
         self._supervisor_gone = False
 
     def receive_spec(self) -> TrainingSpec:
-        """Wait for the first line. Raises EOFError where the supervisor is gone before it."""
+        """Wait for the first line. Raises EOFError if the supervisor is gone before it."""
         line = self._incoming.readline()
         if not line:
             raise EOFError("the supervisor closed the channel before it sent the training's spec")
         return TrainingSpec.model_validate_json(line)
 
     def start(self) -> None:
-        """Start the two threads where they do not run yet.
+        """Start the two threads if they do not run yet.
 
         Call after any fork that the process makes of itself.
         """
@@ -69,31 +111,12 @@ class Channel:
             self._reader.start()
 
     def settle(self) -> None:
-        """At the same points of every rank: what is asked for now counts until the next one.
-
-        A training of one process has nobody to agree with.
-        """
+        """Nothing: a training of one process has nobody to agree with."""
 
     def send(self, event: Event) -> None:
-        """Queue ``event`` for the supervisor and return at once."""
         self._outgoing.put(event)
 
-    def raise_if_cancelled(self) -> None:
-        """Raise Stopped where a cancel was asked for: for use between the phases."""
-        if self.cancel_requested.is_set():
-            raise Stopped
-
-    def raise_if_asked_to_stop(self) -> None:
-        """Raise Stopped at a cancel, Paused at a pause: for use while there is no step to save."""
-        self.raise_if_cancelled()
-        if self.pause_requested.is_set():
-            raise Paused
-
     def stand_still_if_held(self, step: int) -> bool:
-        """Where a hold was asked for, say so and wait for ``continue``, a pause or a cancel.
-
-        Returns whether that was so. Raises Stopped at a cancel, and where the supervisor is gone.
-        """
         if not self.hold_requested.is_set():
             return False
         logger.info("Held at step %d: nothing is written until it may go on", step)

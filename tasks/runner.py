@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.channel import Channel
+from tasks.channel import Channel, SocketChannel
 from tasks.errors import Paused, Stopped, report
 from tasks.output import set_up_output
 from tasks.parking.place import ParkingPlace
@@ -37,8 +37,8 @@ def main(events_fd: int) -> int:
     where it is failed.
     """
     set_up_output()
-    place = ParkingPlace.from_environment()
-    channel = Channel(events_fd)
+    channel = SocketChannel(events_fd)
+    place = ParkingPlace.from_environment(channel)
     try:
         outcome = run(channel.receive_spec(), channel, place)
         channel.start()
@@ -50,7 +50,7 @@ def main(events_fd: int) -> int:
     return 1 if outcome.outcome == "failed" else 0
 
 
-def run(spec: TrainingSpec, channel: Channel, place: ParkingPlace | None = None) -> Outcome:
+def run(spec: TrainingSpec, channel: SocketChannel, place: ParkingPlace | None = None) -> Outcome:
     """Run the attempt and turn however it ends into its Outcome.
 
     ``channel`` is started in the process that trains: here, or in the first of several ranks.
@@ -76,7 +76,7 @@ def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
         return Outcome(outcome="failed", error=found)
 
 
-def _train(spec: TrainingSpec, channel: Channel, place: ParkingPlace | None) -> Outcome:
+def _train(spec: TrainingSpec, channel: SocketChannel, place: ParkingPlace | None) -> Outcome:
     request = read_request(Path(spec.job_dir))
     started = time.monotonic()
     # Late: a fresh interpreter takes seconds for torch, which are then a phase of the attempt. A
@@ -93,7 +93,7 @@ def _train(spec: TrainingSpec, channel: Channel, place: ParkingPlace | None) -> 
 
 
 def _train_in_ranks(
-    spec: TrainingSpec, request: TrainingRequest, channel: Channel, seconds: dict[str, float]
+    spec: TrainingSpec, request: TrainingRequest, channel: SocketChannel, seconds: dict[str, float]
 ) -> Outcome:
     """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
     from tasks.out_of_memory import try_smaller  # noqa: PLC0415 (as above)

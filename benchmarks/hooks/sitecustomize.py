@@ -46,7 +46,7 @@ def _after_fork() -> None:
 def _mute(does_nothing: Any) -> None:
     for name in [name for name in vars(does_nothing) if name.startswith("on_")]:
         setattr(sys.modules["tasks.callbacks.metrics"].Reporter, name, getattr(does_nothing, name))
-    sys.modules["tasks.channel"].Channel.send = lambda channel, event: None
+    sys.modules["tasks.channel"].SocketChannel.send = lambda channel, event: None
 
 
 _LINES_PER_S = float(os.environ.get("BENCH_LINES_PER_S", "0"))

@@ -59,27 +59,21 @@ class Pauser:
         if self._place is None or not can_leave_the_gpu(self._trainer):
             raise Paused(checkpoint, receipt.step)
         started = time.monotonic()
-        self._park(self._place, checkpoint, receipt.step)
+        spec = self._park(self._place, checkpoint, receipt.step)
         woken = time.monotonic()
         self._left_out(woken - started)
-        self._go_on(checkpoint, receipt)
+        self._go_on(spec, checkpoint, receipt)
         self._channel.send(Phase(name="unpark", seconds=round(time.monotonic() - woken, 3)))
 
-    def _park(self, place: ParkingPlace, checkpoint: str, step: int) -> None:
+    def _park(self, place: ParkingPlace, checkpoint: str, step: int) -> TrainingSpec:
         self._figures.stop()
         self._off_gpu = OffTheGpu(self._trainer)
         self._off_gpu.leave()
         logger.info("Paused at step %d, with a verified checkpoint; waiting in memory", step)
         result = {"checkpoint": checkpoint, "step": step, "parked": True}
-        with place.loader_output_held():
-            # Whoever hears of it stops to read what is printed here.
-            self._channel.send(Outcome(outcome="paused", result=result))
-            self._channel.close()
-            self._channel.reopen(place.wait().events_fd)
+        return place.park(Outcome(outcome="paused", result=result))
 
-    def _go_on(self, checkpoint: str, receipt: Receipt) -> None:
-        spec = self._channel.receive_spec()
-        self._channel.start()
+    def _go_on(self, spec: TrainingSpec, checkpoint: str, receipt: Receipt) -> None:
         self._check_spec(spec, checkpoint)
         self._off_gpu.come_back()
         now = take_receipt(

@@ -9,54 +9,57 @@ on, and the event channel of the new attempt. The training never writes to this 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
+from tasks.channel import SocketChannel
 from tasks.parking.loader_output import LoaderOutput
+from trainyard.contract.events import Outcome, TrainingSpec
 
 FD_VARIABLE = "TRAINYARD_PARKING_FD"
 _LINE_BYTES_MAX = 4096
 
 
-@dataclass(frozen=True)
-class Wake:
-    """What the keeper sent: the new attempt, and the socket of its event channel."""
-
-    attempt_id: str
-    events_fd: int
-
-
 class ParkingPlace:
-    """This process's end of the parking socket."""
+    """This process's end of the parking socket; ``channel`` goes on under the attempt after."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, channel: SocketChannel) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)
+        self._channel = channel
         self._loader_output: LoaderOutput | None = None
 
     @classmethod
-    def from_environment(cls) -> ParkingPlace | None:
-        """The place that the keeper made; None where it made none."""
+    def from_environment(cls, channel: SocketChannel) -> ParkingPlace | None:
+        """The place that the keeper made; None if it made none."""
         value = os.environ.pop(FD_VARIABLE, None)
-        return None if value is None else cls(int(value))
+        return None if value is None else cls(int(value), channel)
 
     def keep_loader_output(self) -> None:
         """What loader workers print goes where this process's output goes, now and when woken."""
         self._loader_output = self._loader_output or LoaderOutput()
 
-    def loader_output_held(self) -> AbstractContextManager[None]:
-        """What loader workers have printed has been passed on; what they print inside waits."""
-        return self._loader_output.held() if self._loader_output else contextlib.nullcontext()
+    def park(self, outcome: Outcome) -> TrainingSpec:
+        """End the attempt with ``outcome`` and wait; returns the spec of the one that goes on.
 
-    def wait(self) -> Wake:
+        What loader workers have printed is passed on first; what they print meanwhile waits.
+        """
+        with self._loader_output.held() if self._loader_output else contextlib.nullcontext():
+            # Whoever hears of it stops to read what is printed here.
+            self._channel.send(outcome)
+            self._channel.close()
+            self._channel.reopen(self._wait())
+        spec = self._channel.receive_spec()
+        self._channel.start()
+        return spec
+
+    def _wait(self) -> int:
         """Wait until the keeper wakes this process; its output then goes where the keeper says.
 
-        Meanwhile what is printed goes nowhere, since nobody reads the old output any more. Ends the
-        process at once where the keeper closes the socket: it is not wanted any more.
+        Returns the descriptor of the new event channel. Meanwhile what is printed goes nowhere,
+        since nobody reads the old output any more. Ends the process at once if the keeper closes
+        the socket: it is not wanted any more.
         """
         null = os.open(os.devnull, os.O_WRONLY)
         _redirect_output(null)
@@ -70,7 +73,7 @@ class ParkingPlace:
             descriptors += received
         output, events = descriptors
         _redirect_output(output)
-        return Wake(str(json.loads(line)["attempt_id"]), events)
+        return events
 
     def close(self) -> None:
         """Close this end, when the last words of loader workers have been passed on."""

@@ -32,7 +32,7 @@ from torch.distributed.elastic.agent.server.api import WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 
-from tasks.channel import Channel
+from tasks.channel import Channel, SocketChannel
 from tasks.errors import ConfigurationError
 from tasks.ranks.channel import RankChannel
 from tasks.ranks.output import RankOutput
@@ -74,7 +74,11 @@ def check_room(processes: int, *, gpus: int, cores: int) -> None:
 
 
 def run_ranks(
-    processes: int, channel: Channel, job_dir: Path, attempt: Attempt, set_up: Callable[[], None]
+    processes: int,
+    channel: SocketChannel,
+    job_dir: Path,
+    attempt: Attempt,
+    set_up: Callable[[], None],
 ) -> Outcome:
     """Run ``attempt`` in as many processes; returns the Outcome of all of them together.
 
@@ -137,7 +141,7 @@ class _Rank:
         self,
         count: int,
         cuda: bool,
-        channel: Channel,
+        channel: SocketChannel,
         output: RankOutput,
         listener: socket.socket,
         folder: Path,

@@ -17,7 +17,7 @@ from trl import DPOConfig, SFTConfig
 
 from tasks.callbacks.fit_check import FitCheck, try_longest_rows
 from tasks.callbacks.random_numbers import random_numbers_kept
-from tasks.channel import Channel
+from tasks.channel import Channel, SocketChannel
 from tasks.checkpoints.receipts import rng_sha256
 from tasks.methods.registry import PreferenceTrainer, SupervisedTrainer
 from tasks.out_of_memory import try_smaller
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def channel() -> Iterator[Channel]:
     ours, theirs = socket.socketpair()
-    channel = Channel(theirs.detach())
+    channel = SocketChannel(theirs.detach())
     yield channel
     channel.close()
     ours.close()

@@ -10,11 +10,23 @@ import sys
 import time
 
 from tests.support.paths import REPOSITORY
+from trainyard.contract.events import TrainingSpec
 
 TIMEOUT_S = 30
+SPEC = TrainingSpec(
+    job_id="job",
+    attempt=2,
+    slot="s",
+    job_dir="j",
+    cache_dir="c",
+    dataset_roots=[],
+    model_roots=[],
+)
 TRAINING = """
-import ctypes, faulthandler, multiprocessing, sys, threading
+import ctypes, faulthandler, multiprocessing, socket, sys, threading
+from tasks.channel import SocketChannel
 from tasks.parking.place import ParkingPlace
+from trainyard.contract.events import Outcome
 
 def work(orders):
     while (word := orders.get(timeout=30)) != "crash":
@@ -24,7 +36,8 @@ def work(orders):
 
 faulthandler.enable()
 context = multiprocessing.get_context("fork")
-place = ParkingPlace(int(sys.argv[1]))
+supervisor, ours = socket.socketpair()
+place = ParkingPlace(int(sys.argv[1]), SocketChannel(ours.detach()))
 place.keep_loader_output()
 orders = context.JoinableQueue()
 worker = context.Process(target=work, args=[orders])
@@ -32,9 +45,9 @@ worker.start()
 orders.put("before")
 orders.join()
 threading.Timer(0.5, orders.put, ["parked"]).start()
-with place.loader_output_held():
-    print("parks", flush=True)
-    place.wait()
+print("parks", flush=True)
+spec = place.park(Outcome(outcome="paused"))
+print("goes on as attempt", spec.attempt, flush=True)
 orders.put("after")
 orders.join()
 orders.put("crash")
@@ -71,6 +84,7 @@ def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_mome
         with events, other_end:
             line = json.dumps({"resume": True, "attempt_id": "job:2"}).encode() + b"\n"
             socket.send_fds(ours, [line], [second_write, events.fileno()])
+            other_end.sendall(SPEC.model_dump_json().encode() + b"\n")
         os.close(second_write)
         assert training.wait(TIMEOUT_S) == 0
         said = read_all(second)
@@ -79,6 +93,7 @@ def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_mome
         training.wait()
         ours.close()
     assert said.index("worker parked") < said.index("worker after")
+    assert "goes on as attempt 2" in said
     assert "ended -11" in said
     assert "Segmentation fault" in said
     assert "in work" in said

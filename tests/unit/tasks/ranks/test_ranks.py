@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.channel import Channel
+from tasks.channel import SocketChannel
 from tasks.errors import ConfigurationError, Paused, Stopped
 from tasks.ranks.channel import RankChannel
 from tasks.ranks.launch import check_room
@@ -99,7 +99,7 @@ def test_each_rank_has_files_of_its_own() -> None:
 
 def test_a_command_counts_from_the_next_common_point_on() -> None:
     ours, theirs = socket.socketpair()
-    supervised = Channel(theirs.detach())
+    supervised = SocketChannel(theirs.detach())
     shared = RankChannel(ALONE, supervised)
     supervised.pause_requested.set()
     assert not shared.pause_requested.is_set()
