@@ -21,7 +21,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from redis.exceptions import RedisError
 from swagger_ui_bundle import swagger_ui_path
 
 from backend_bridge.api import openapi
@@ -33,8 +32,9 @@ from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
 from backend_bridge.api.job_routes import add_health, add_prometheus, add_reads, add_start
 from backend_bridge.api.slow_clients import RequestDeadline
 from trainyard.child_process import ChildProcess, python_module
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import Settings, SettingsError, settings
-from trainyard.store.connection import UnsuitableRedis, check, connect
+from trainyard.store.connection import check, connect
 
 COURIER_STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def main() -> int:
         app = make_app(current)
         for warning in check(connect(current.redis_location)):
             log.warning(warning)
-    except (SettingsError, UnsuitableRedis, RedisError) as error:
+    except TrainyardError as error:
         print(f"bridge: {error}", file=sys.stderr)
         return 2
     uvicorn.run(

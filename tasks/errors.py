@@ -1,6 +1,6 @@
 """The training's errors, and how any error becomes a report that a person can act on.
 
-    TrainingError            base: a kind, one clear sentence, a hint
+    TrainingError            base: a kind, one clear sentence, the mend
      ├ DatasetError          the data set is missing, unreadable or lacks what the method needs
      ├ ModelError            the model or tokenizer is refused or cannot be loaded
      │  ├ ModelNotFound      neither a folder nor the hub has it
@@ -9,8 +9,8 @@
      ├ Diverged              the loss or the gradient norm stopped being finite
      └ ResumeMismatch        a resume does not go on from what the pause left
 
-    Stopped                  no error: a person asked for the training to end
-    Paused                   no error: a person asked for the training to rest
+    Stopped (Interruption)   a person asked for the training to end
+    Paused (Interruption)    a person asked for the training to rest
 
 Libraries' errors are recognised in :func:`report` by class name and text, so that this module
 imports none of them.
@@ -22,20 +22,17 @@ import errno
 import traceback
 from collections.abc import Iterator
 
+from trainyard.contract.error_tree import Interruption, TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport, Frame
 
 FRAMES_KEPT = 50
 MESSAGE_CHARACTERS_KEPT = 1000
 
 
-class TrainingError(Exception):
-    """Base of the errors that the training raises itself: ``kind``, a sentence, ``hint``."""
+class TrainingError(TrainyardError):
+    """Base of the errors that the training raises itself: a TrainyardError of a ``kind``."""
 
     kind = ErrorKind.INTERNAL
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class DatasetError(TrainingError):
@@ -78,11 +75,11 @@ class ResumeMismatch(TrainingError):
     """What a resume would go on from is not what the pause left; the text names the fields."""
 
 
-class Stopped(Exception):
+class Stopped(Interruption):
     """A cancel was asked for; unwinds the training outside of its step loop. Not an error."""
 
 
-class Paused(Exception):
+class Paused(Interruption):
     """A pause was asked for; unwinds the training where it does not wait parked. Not an error.
 
     ``checkpoint`` (relative to the job folder) and ``step`` are what to go on from; None and 0
@@ -159,7 +156,7 @@ def _has_base(error: BaseException, *names: str) -> bool:
 def _own(error: BaseException) -> ErrorReport | None:
     if not isinstance(error, TrainingError):
         return None
-    return _found(error.kind, str(error), error.hint)
+    return _found(error.kind, error.sentence, error.mend)
 
 
 def _out_of_memory(error: BaseException) -> ErrorReport | None:

@@ -13,14 +13,16 @@ from urllib.parse import quote
 
 import requests
 
+from trainyard.contract.error_tree import TrainyardError
+
 TIMEOUT_S = 30.0
 
 
-class BridgeError(Exception):
+class BridgeError(TrainyardError):
     """The bridge refused a call; ``status`` is the HTTP status."""
 
-    def __init__(self, sentence: str, status: int = 0) -> None:
-        super().__init__(sentence)
+    def __init__(self, sentence: str, status: int = 0, mend: str = "") -> None:
+        super().__init__(sentence, mend)
         self.status = status
 
 
@@ -87,8 +89,8 @@ class BridgeClient:
             )
         except requests.RequestException as error:
             raise BridgeUnreachable(
-                f"no bridge answers at {self.url} ({type(error).__name__}). "
-                "Start one with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT."
+                f"no bridge answers at {self.url} ({type(error).__name__}).",
+                mend="Start one with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT.",
             ) from error
         try:
             body: Any = answer.json()

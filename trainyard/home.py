@@ -21,7 +21,7 @@ def make_folder(home: Path) -> None:
             reason = "cannot be written to"
     if reason:
         raise SettingsError(
-            f"TRAINYARD_HOME: {home} {reason}: set it to a folder that you may write to"
+            f"TRAINYARD_HOME: {home} {reason}", "set it to a folder that you may write to"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.setting_values import check_host, check_key, check_redis_url, http_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -24,7 +25,7 @@ RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
 Paths = Annotated[tuple[Path, ...], NoDecode]
 
 
-class SettingsError(Exception):
+class SettingsError(TrainyardError):
     """One or more settings are wrong; the text names each, and what would be right."""
 
 
@@ -208,13 +209,13 @@ class Settings(BaseSettings):
         except (FileNotFoundError, NotADirectoryError):
             raise SettingsError(
                 "no Redis: REDIS_URL is not set and no embedded Redis runs for "
-                f"TRAINYARD_HOME={self.trainyard_home}. Start one with `trainyard up`, "
-                "or set REDIS_URL."
+                f"TRAINYARD_HOME={self.trainyard_home}.",
+                "Start one with `trainyard up`, or set REDIS_URL.",
             ) from None
         except OSError as error:
             raise SettingsError(
-                f"{self.embedded_redis_url_file} cannot be read ({error.strerror}): be the user "
-                "who started `trainyard up`, or set REDIS_URL."
+                f"{self.embedded_redis_url_file} cannot be read ({error.strerror})",
+                "be the user who started `trainyard up`, or set REDIS_URL.",
             ) from None
 
     @property
@@ -246,11 +247,11 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except UnicodeDecodeError:
         raise SettingsError(
-            "the file .env is no UTF-8 text: write it again as NAME=value lines"
+            "the file .env is no UTF-8 text", "write it again as NAME=value lines"
         ) from None
     except OSError as error:
         raise SettingsError(
-            f"the file .env cannot be read ({error.strerror}): mend or remove it"
+            f"the file .env cannot be read ({error.strerror})", "mend or remove it"
         ) from None
     except ValidationError as error:
         lines = (

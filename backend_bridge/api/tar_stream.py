@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainyard.contract.error_tree import TrainyardError
+
 _CHUNK_BYTES = 1024 * 1024
 
 
-class FileChanged(Exception):
+class FileChanged(TrainyardError):
     """A file became shorter while it was being sent; the archive is cut off."""
 
 

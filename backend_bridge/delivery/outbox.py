@@ -16,8 +16,7 @@ so a frozen sender that wakes up moves no cursor.
 
 Exceptions:
 
-    OutboxError
-     └ HoldLost           another sender has taken the job
+    HoldLost (Interruption)    another sender has taken the job
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from backend_bridge.delivery.cursor import Claim
+from trainyard.contract.error_tree import Interruption
 from trainyard.store.event_log import Entry, entry_position
 from trainyard.store.scripts import script
 
@@ -44,11 +44,7 @@ PAGE_BYTES = 262_144
 """What is read at a time, so that a sender's memory does not grow with the backlog."""
 
 
-class OutboxError(Exception):
-    """Base of the outbox's errors."""
-
-
-class HoldLost(OutboxError):
+class HoldLost(Interruption):
     """Another sender has taken this job; nothing was written."""
 
 

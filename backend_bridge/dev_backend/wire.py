@@ -11,6 +11,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from trainyard.contract.error_tree import TrainyardError
+
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SECRET_KEY = re.compile(
     r"(^|_)(api_?key|password|passwd|secret|credentials?|authorization|bearer"
@@ -20,7 +22,7 @@ _SECRET_KEY = re.compile(
 REDACTED = "[redacted]"
 
 
-class ApiError(Exception):
+class ApiError(TrainyardError):
     """An error as the caller reads it: ``{"error": ..., "details"?: ...}`` with a status."""
 
     def __init__(self, status: int, error: str, details: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 Exceptions:
 
-    AdmissionRefused
+    AdmissionRefused (TrainyardError)
      ├ JobIdTaken         another request has this id
      └ LimitReached       as many jobs run and wait as the settings allow
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.method_rules import method_problems
 from trainyard.contract.names import attempt_id
 from trainyard.contract.parser import parse_request
@@ -21,7 +22,7 @@ from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job_store import JobStore
 
 
-class AdmissionRefused(Exception):
+class AdmissionRefused(TrainyardError):
     """A well-formed request that is not admitted."""
 
 

@@ -18,6 +18,7 @@ from kombu.exceptions import KombuError
 from kombu.serialization import loads
 from redis import Redis
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_REQUESTS, TASK_SUBMIT
 from trainyard.scheduling.queue import keys_of
 from trainyard.store.scripts import script
@@ -32,7 +33,7 @@ _ENVELOPE = 10_000
 """Characters behind the body of a message, at most."""
 
 
-class NotUnderstood(Exception):
+class NotUnderstood(TrainyardError):
     """What came is no request; the text says why."""
 
 

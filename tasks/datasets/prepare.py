@@ -229,7 +229,7 @@ def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
         return _recognise(part.columns, data, method)
     except DatasetError as error:
         raise DatasetError(
-            f"{error} The first rows: {samples(row for _, row in part.rows())}", error.hint
+            f"{error.sentence} The first rows: {samples(row for _, row in part.rows())}", error.mend
         ) from None
 
 

@@ -69,7 +69,7 @@ def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
     except ModelError as error:
         if arguments.attention == config.model.attn_implementation:
             raise
-        logger.warning("Not with the attention %s: %s", arguments.attention, error)
+        logger.warning("Not with the attention %s: %s", arguments.attention, error.sentence)
         return with_attention(None)
 
 

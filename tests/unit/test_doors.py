@@ -81,8 +81,8 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "setting_values", "prctl", "durable_files", "client"],
-        ["settings", "child_process"],
+        ["contract", "setting_values", "prctl", "durable_files"],
+        ["settings", "child_process", "client"],
         ["home", "redaction"],
         ["log_lines"],
         ["store"],

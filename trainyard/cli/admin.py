@@ -9,6 +9,7 @@ import sys
 import click
 
 from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json, settings
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.units import MB
 from trainyard.settings import RETENTION_DAYS_MAX
 
@@ -43,8 +44,7 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
         retention = Retention(connect(current.redis_location), current)
         pruned = retention.prune(current.retention_days if days is None else days, models=models)
     except (RedisError, OSError) as error:
-        click.echo(f"trainyard: not pruned: {error}", err=True)
-        sys.exit(EXIT_REFUSED)
+        raise TrainyardError(f"not pruned: {error}") from error
     if as_json:
         echo_json(pruned.as_dict())
         return
@@ -83,15 +83,10 @@ def selftest(as_json: bool) -> None:
     It really pauses, resumes, kills and cancels trainings and takes the backend away. Takes a
     minute or two. Exit code 1 where a promise does not hold.
     """
-    import requests
-    from redis.exceptions import RedisError
     from rich.console import Console
 
     from trainyard.cli.tables import verdict_line
     from trainyard.local import selftest as trial
-    from trainyard.local.services import ServiceDied
-    from trainyard.local.throwaway import ExampleFailed
-    from trainyard.store.connection import UnsuitableRedis
 
     logging.basicConfig(level=logging.ERROR)  # a service that was killed on purpose is no news
     console = Console(stderr=as_json)
@@ -102,15 +97,8 @@ def selftest(as_json: bool) -> None:
                 verdicts.append(verdict)
                 line = verdict_line(verdict.promise, verdict.reason, verdict.seconds)
                 console.print(line, soft_wrap=True)
-    except (
-        ExampleFailed,
-        ServiceDied,
-        UnsuitableRedis,
-        RedisError,
-        requests.RequestException,
-    ) as e:
-        click.echo(f"trainyard: the self-test cannot go on: {e}", err=True)
-        sys.exit(EXIT_REFUSED)
+    except TrainyardError as error:
+        raise TrainyardError(f"the self-test cannot go on: {error}") from error
     failed = [verdict for verdict in verdicts if not verdict.holds]
     if as_json:
         echo_json({"ok": not failed, "promises": [verdict.as_dict() for verdict in verdicts]})

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from trainyard.client import BridgeClient, BridgeError
-from trainyard.settings import SettingsError, settings
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.settings import settings
 
 EXIT_REFUSED, EXIT_SETTINGS = 1, 2
 EXIT_CODES = """\b
@@ -32,7 +33,7 @@ def client() -> BridgeClient:
 def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     try:
         return [j["job_id"] for j in client().jobs() if j["job_id"].startswith(incomplete)]
-    except (BridgeError, SettingsError):
+    except TrainyardError:
         return []  # a shell that completes shows no error
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-from redis.exceptions import RedisError
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -24,20 +22,19 @@ from rich.text import Text
 
 from trainyard.cli.progress import ProgressView
 from trainyard.cli.tables import coloured_status, number
-from trainyard.client import BridgeClient, BridgeError
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import make_folder
-from trainyard.local.backend_row import create_row
-from trainyard.local.services import PortTaken, ServiceDied, Services
+from trainyard.local.backend_row import create_row, stored
+from trainyard.local.services import Services
 from trainyard.local.throwaway import (
     EXAMPLES,
-    ExampleFailed,
     api_key,
     free_service_ports,
     private_environment,
     run_example,
 )
 from trainyard.settings import settings
-from trainyard.store.connection import UnsuitableRedis
 
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0
@@ -45,7 +42,7 @@ NEW_TOKENS = 60
 ENDED = ("completed", "failed", "cancelled")
 
 
-class DemoFailed(Exception):
+class DemoFailed(TrainyardError):
     """The demo cannot go on; the text says why."""
 
 
@@ -59,26 +56,12 @@ class Materials:
 
 
 def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> int:
-    """Exit code 0 where the job completed, 1 where not, 130 after Ctrl-C."""
+    """Exit code 0 if the job completed, 130 after Ctrl-C. Raises TrainyardError."""
     logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
     console = Console()
     started = time.monotonic()
     try:
         return _run(console, model, dataset, steps, prompt)
-    except (
-        DemoFailed,
-        ExampleFailed,
-        PortTaken,
-        ServiceDied,
-        UnsuitableRedis,
-        BridgeError,
-    ) as error:
-        console.print(f"trainyard demo: {error}", style="red", markup=False, highlight=False)
-        return 1
-    except (RedisError, requests.RequestException) as error:
-        reason = f"trainyard demo: {type(error).__name__}: {error}"
-        console.print(reason, style="red", markup=False, highlight=False)
-        return 1
     except KeyboardInterrupt:
         return 130
     finally:
@@ -115,13 +98,11 @@ def _run(
             create_row(services.backend_url, body)
             client.start(body)
             job = _follow(console, client, job_id)
-            stored = _stored_status(services.backend_url, job_id)
+            heard = _heard_status(services.backend_url, job_id)
         finally:
             client.close()
         if job["status"] != "completed":
-            raise DemoFailed(
-                f"the job is {job['status']}: {job['error']}\n{job['error_hint'] or ''}"
-            )
+            raise DemoFailed(f"the job is {job['status']}: {job['error']}", job["error_hint"] or "")
         trained = home / "jobs" / job_id / job["result"]["model_dir"]
         started = time.monotonic()
         with console.status("Generating with the base and with the trained model ..."):
@@ -129,9 +110,9 @@ def _run(
         seconds["generate"] = time.monotonic() - started
         with console.status("Stopping the services ..."):
             services.stop()
-    console.print(summary(job, stored, seconds, materials.prompt, texts))
+    console.print(summary(job, heard, seconds, materials.prompt, texts))
     console.print(f"The model lies in {trained}", soft_wrap=True, highlight=False)
-    return 0 if stored == "completed" else 1
+    return 0 if heard == "completed" else 1
 
 
 def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool) -> Materials:
@@ -206,12 +187,11 @@ def _end_left_over(client: BridgeClient) -> None:
             client.cancel(job["job_id"], force=True)
 
 
-def _stored_status(backend_url: str, job_id: str) -> str:
+def _heard_status(backend_url: str, job_id: str) -> str:
     """The status as the backend has it, once it has heard how the job ended."""
     deadline = time.monotonic() + DELIVERY_TIMEOUT_S
     while True:
-        answer = requests.get(f"{backend_url}/api/training/local/{job_id}/status", timeout=10)
-        status = str(answer.json()["status"])
+        status = str(stored(backend_url, job_id)["status"])
         if status in ENDED or time.monotonic() > deadline:
             return status
         time.sleep(0.1)
@@ -219,7 +199,7 @@ def _stored_status(backend_url: str, job_id: str) -> str:
 
 def summary(
     job: Mapping[str, Any],
-    stored_status: str,
+    heard_status: str,
     seconds: Mapping[str, float],
     prompt: str,
     texts: Sequence[str],
@@ -229,7 +209,7 @@ def summary(
     table = Table(box=None, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("status at the backend", coloured_status(stored_status))
+    table.add_row("status at the backend", coloured_status(heard_status))
     table.add_row("eval loss", _fall(result))
     table.add_row("perplexity", number(result.get("perplexity")))
     table.add_row("speed", f"{number(result.get('tokens_per_second'))} tokens per second")

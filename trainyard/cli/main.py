@@ -25,7 +25,8 @@ from trainyard.cli.common import (
     job_id_argument,
 )
 from trainyard.cli.submit import ENDED, submit, watch
-from trainyard.client import BridgeClient, BridgeError
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import SettingsError
 
 FOLLOW_EVERY_S = 0.5
@@ -42,7 +43,7 @@ class Commands(click.Group):
         except SettingsError as error:
             click.echo(f"trainyard: {error}", err=True)
             ctx.exit(EXIT_SETTINGS)
-        except BridgeError as error:
+        except TrainyardError as error:
             click.echo(f"trainyard: {error}", err=True)
             ctx.exit(EXIT_REFUSED)
 

@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
+from trainyard.contract.error_tree import TrainyardError
 
-class RequestFileError(Exception):
+
+class RequestFileError(TrainyardError):
     """A file or a flag that is no part of a request."""
 
 

@@ -59,7 +59,7 @@ def submit(
     With the development backend its row is made there first, as a backend of your own does; a
     backend of your own makes the token too. With --follow the exit code tells how the job ended.
     """
-    from trainyard.cli.request_file import RequestFileError, read_request, with_flags
+    from trainyard.cli.request_file import read_request, with_flags
     from trainyard.local.backend_row import create_at_development_backend
 
     if request_file is None and not any(flags.values()) and not assignments:
@@ -72,8 +72,6 @@ def submit(
         raise click.ClickException(
             f"{request_file.name} is no JSON and no YAML: byte {error.start} is no UTF-8 text"
         ) from None
-    except RequestFileError as error:
-        raise click.ClickException(str(error)) from None
     if body.get("job_token") is None and "backend_url" not in current.model_fields_set:
         body["job_token"] = secrets.token_urlsafe(32)
     bridge = client()

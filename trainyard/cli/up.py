@@ -6,16 +6,13 @@ import contextlib
 import itertools
 import logging
 import signal
-import sys
 import threading
 
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from trainyard.local.services import Ports, PortTaken, ServiceDied, Services, check_free
+from trainyard.local.services import Ports, PortTaken, Services, check_free
 from trainyard.settings import Settings, settings
-from trainyard.store.connection import UnsuitableRedis
 
 CHECK_EVERY_S = 0.5
 
@@ -28,7 +25,7 @@ def ports_of(current: Settings) -> Ports:
         needed["DEV_BACKEND_PORT"] = current.dev_backend_port
     for (one, port), (other, same) in itertools.combinations(needed.items(), 2):
         if port == same:
-            raise PortTaken(f"{one} and {other} are both {port}: set one of them to another port")
+            raise PortTaken(f"{one} and {other} are both {port}", "set one of them to another port")
     check_free(current.bridge_port, "the bridge", "BRIDGE_PORT")
     check_free(current.flower_port, "Flower", "FLOWER_PORT")
     if own_backend:
@@ -42,7 +39,7 @@ def ports_of(current: Settings) -> Ports:
 
 
 def run() -> int:
-    """Exit code 0 after Ctrl-C or SIGTERM, 1 where a service could not be started."""
+    """Exit code 0 after Ctrl-C or SIGTERM. Raises TrainyardError if a service does not start."""
     logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
     console = Console()
     with contextlib.ExitStack() as stack:
@@ -50,13 +47,6 @@ def run() -> int:
             services = Services(ports_of(settings()), {})
             with console.status("Starting ..."):
                 stack.enter_context(services)
-        except (PortTaken, ServiceDied, UnsuitableRedis) as error:
-            print(f"trainyard: {error}", file=sys.stderr)
-            return 1
-        except RedisError as error:
-            mend = "start it, or set REDIS_URL to one that runs (unset: an embedded one)"
-            print(f"trainyard: Redis does not answer ({error}): {mend}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             return 130
         _keep_running(services, console)

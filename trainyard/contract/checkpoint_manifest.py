@@ -5,7 +5,7 @@ it before it lets a person resume from a checkpoint. Imports pydantic alone.
 
 Exceptions:
 
-    CheckpointDamaged (Exception)    a checkpoint is incomplete or does not match its manifest
+    CheckpointDamaged (TrainyardError)    a checkpoint is incomplete or does not match its manifest
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import checkpoint_name
 
 MANIFEST_NAME = "manifest.json"
@@ -55,7 +56,7 @@ class Manifest(BaseModel):
         return sum(file.size for file in self.files.values())
 
 
-class CheckpointDamaged(Exception):
+class CheckpointDamaged(TrainyardError):
     """A checkpoint is incomplete or does not match its manifest; the text says why."""
 
 

@@ -8,6 +8,8 @@ import re
 from enum import StrEnum
 from typing import Literal
 
+from trainyard.contract.error_tree import TrainyardError
+
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
 JOB_ID_RULE = "a job id has 1 to 128 letters, digits, '.', '_' or '-' and starts with no dot"
 LOG_LINES_PER_BATCH = 100
@@ -26,7 +28,7 @@ QUEUE_REQUESTS = "requests"
 """Where a Celery client asks for something; see ``celery_requests``."""
 
 
-class ContractError(ValueError):
+class ContractError(TrainyardError):
     """Base of the errors that the contract raises."""
 
 

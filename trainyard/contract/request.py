@@ -2,7 +2,7 @@
 
 Exceptions:
 
-    ContractError (ValueError)
+    ContractError (TrainyardError)
      └ RequestInvalid       a request with one or more wrong fields, all named at once
 """
 

@@ -6,9 +6,14 @@ from typing import Any
 
 import requests
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import Settings
 
 TIMEOUT_S = 10
+
+
+class BackendError(TrainyardError):
+    """The backend refused a call, or did not answer; the text says why."""
 
 
 def create_at_development_backend(current: Settings, body: Any) -> str | None:
@@ -20,18 +25,17 @@ def create_at_development_backend(current: Settings, body: Any) -> str | None:
     if "backend_url" not in current.model_fields_set and isinstance(body, dict):
         try:
             create_row(current.backend_url, body)
-        except requests.ConnectionError:
-            return f"it does not answer at {current.backend_url}"
-        except requests.RequestException as error:
+        except BackendError as error:
             return str(error)
     return None
 
 
 def create_row(backend_url: str, body: dict[str, Any]) -> None:
-    """``POST /api/training/local/jobs``. Raises requests.RequestException where that fails."""
+    """``POST /api/training/local/jobs``. Raises BackendError."""
     config = body.get("config")
     model = config.get("model") if isinstance(config, dict) else None
-    answer = requests.post(
+    answer = _called(
+        "POST",
         f"{backend_url}/api/training/local/jobs",
         json={
             "job_id": body.get("execution_id"),
@@ -42,8 +46,25 @@ def create_row(backend_url: str, body: dict[str, Any]) -> None:
             "config": config,
             "job_token": body.get("job_token"),
         },
-        timeout=TIMEOUT_S,
     )
     if not answer.ok and answer.status_code != requests.codes.conflict:  # it knows the job already
-        sentence = f"it answers {answer.status_code}: {answer.text[:200]}"
-        raise requests.HTTPError(sentence, response=answer)
+        raise BackendError(f"it answers {answer.status_code}: {answer.text[:200]}")
+
+
+def stored(backend_url: str, job_id: str, what: str = "status") -> dict[str, Any]:
+    """What the development backend has of a job: its ``status``, ``logs`` or ``metrics``.
+
+    Raises BackendError.
+    """
+    answer = _called("GET", f"{backend_url}/api/training/local/{job_id}/{what}")
+    if not answer.ok:
+        raise BackendError(f"it answers {answer.status_code}: {answer.text[:200]}")
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _called(method: str, url: str, **arguments: Any) -> requests.Response:
+    try:
+        return requests.request(method, url, timeout=TIMEOUT_S, **arguments)
+    except requests.RequestException as error:
+        raise BackendError(f"no backend answers at {url} ({type(error).__name__})") from error

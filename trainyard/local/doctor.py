@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 from trainyard.contract.units import GB
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
-from trainyard.store.connection import UnsuitableRedis, check, connect
+from trainyard.store.connection import RedisAway, UnsuitableRedis, check, connect
 from trainyard.store.delivery_report import delivery_report
 
 CLOCK_SKEW_S = 2.0
@@ -57,12 +57,13 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         redis = connect(settings.redis_location, retries=0)
     except SettingsError as error:
-        return [_no_redis(str(error).partition(". Start")[0] + "."), *findings]
+        return [_no_redis(error.sentence), *findings]
     with redis:
         try:
             return [*_redis(redis), *_slots(redis), *findings, *_delivery(redis)]
-        except RedisError as error:
-            return [_no_redis(f"Redis does not answer ({type(error).__name__})."), *findings]
+        except (RedisError, RedisAway) as error:
+            kind = type(error.__cause__ or error).__name__
+            return [_no_redis(f"Redis does not answer ({kind})."), *findings]
 
 
 def _no_redis(sentence: str) -> Finding:
@@ -73,7 +74,7 @@ def _redis(redis: Redis) -> Iterator[Finding]:
     try:
         warnings = check(redis)
     except UnsuitableRedis as error:
-        yield Finding("redis", "failure", str(error), "Set it in redis.conf and restart Redis.")
+        yield Finding("redis", "failure", error.sentence, f"{error.mend}, and restart Redis.")
     else:
         for warning in warnings:
             yield Finding("redis", "warning", warning, "Set appendonly yes in redis.conf.")

@@ -25,15 +25,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard.child_process import dying_with_us
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.durable_files import write_atomically
-from trainyard.settings import SettingsError, settings
+from trainyard.settings import settings
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 log = logging.getLogger(__name__)
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(TrainyardError):
     """Another embedded Redis holds this TRAINYARD_HOME."""
 
 
@@ -51,7 +52,7 @@ class EmbeddedRedis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises AlreadyRunning, RuntimeError."""
+        """Start the server and wait until it answers. Raises TrainyardError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
         self._lock_folder()
@@ -101,8 +102,8 @@ class EmbeddedRedis:
         except BlockingIOError:
             self._lock.close()
             raise AlreadyRunning(
-                f"an embedded Redis already runs on {self.folder}: Trainyard is up already, "
-                "or choose another TRAINYARD_HOME"
+                f"an embedded Redis already runs on {self.folder}",
+                "Trainyard is up already, or choose another TRAINYARD_HOME",
             ) from None
 
     def _port(self) -> int:
@@ -119,7 +120,7 @@ class EmbeddedRedis:
                 except OSError:
                     continue
                 return int(probe.getsockname()[1])
-        raise RuntimeError("this machine has no free TCP port on loopback")
+        raise TrainyardError("this machine has no free TCP port on loopback")
 
     def _password(self) -> str:
         path = self.folder / "password"
@@ -156,7 +157,7 @@ class EmbeddedRedis:
                 except RedisError as error:
                     if self._process.poll() is not None or time.monotonic() > deadline:
                         self.stop()
-                        raise RuntimeError(f"redis-server did not start: {error}") from error
+                        raise TrainyardError(f"redis-server did not start: {error}") from error
                 time.sleep(0.02)
         finally:
             client.close()
@@ -171,7 +172,7 @@ def main() -> int:
     try:
         server = EmbeddedRedis(settings().trainyard_home / "redis")
         server.start()
-    except (SettingsError, AlreadyRunning, RuntimeError) as error:
+    except TrainyardError as error:
         print(f"embedded redis: {error}", file=sys.stderr)
         return 2
     died = server.wait(stop)

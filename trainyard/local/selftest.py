@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
 
-from trainyard.client import BridgeClient, BridgeError
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import MODEL
-from trainyard.local.backend_row import create_row
+from trainyard.local.backend_row import BackendError, create_row, stored
 from trainyard.local.services import Services
 from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_example
 from trainyard.settings import settings
@@ -36,7 +36,7 @@ POLL_S = 0.1
 ENDED = ("completed", "failed", "cancelled")
 
 
-class PromiseBroken(Exception):
+class PromiseBroken(TrainyardError):
     """What was promised is not so; the text says what was found."""
 
 
@@ -65,7 +65,7 @@ class Verdict:
 def run() -> Iterator[Verdict]:
     """Start a yard, try each promise, stop the yard. Yields each verdict as it falls.
 
-    Raises what starting the services and making the model raise.
+    Raises TrainyardError if the services do not start or the model cannot be made.
     """
     home = settings().trainyard_home / "selftest"
     shutil.rmtree(home, ignore_errors=True)  # a self-test that was killed may have left it
@@ -117,7 +117,7 @@ class Trial:
         started, reason = time.monotonic(), ""
         try:
             check()
-        except (PromiseBroken, BridgeError) as error:
+        except TrainyardError as error:
             reason = str(error)
         return Verdict((check.__doc__ or "").strip(), reason, time.monotonic() - started)
 
@@ -230,12 +230,10 @@ class Trial:
         _expect(stored == points, f"the backend has {len(stored)} of {len(points)} metric points")
 
     def _stored(self, job_id: str, what: str = "status") -> dict[str, Any]:
-        url = f"{self.services.backend_url}/api/training/local/{job_id}/{what}"
         try:
-            found: dict[str, Any] = requests.get(url, timeout=10).json()
-        except requests.ConnectionError:
+            return stored(self.services.backend_url, job_id, what)
+        except BackendError:
             return {"status": "", "logs": [], "metrics": []}  # it starts again just now
-        return found
 
     def _weights(self, job_id: str) -> str:
         folder = self.services.settings.job_dir(job_id) / MODEL

@@ -21,6 +21,7 @@ import psutil
 import requests
 
 from trainyard.child_process import ChildProcess, python_module
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import make_folder
 from trainyard.settings import Settings, read_settings
 from trainyard.store.connection import check, connect
@@ -30,11 +31,11 @@ LOOPBACK = "127.0.0.1"
 log = logging.getLogger(__name__)
 
 
-class PortTaken(Exception):
+class PortTaken(TrainyardError):
     """A port that a service needs is held; the text says by whom."""
 
 
-class ServiceDied(Exception):
+class ServiceDied(TrainyardError):
     """A service did not start; the text has the end of its log."""
 
 
@@ -67,13 +68,13 @@ def check_free(port: int, service: str, setting: str) -> None:
             probe.bind((LOOPBACK, port))
         except PermissionError as error:
             raise PortTaken(
-                f"port {port}, which {service} needs, is below those that this user may take: "
-                f"set {setting}"
+                f"port {port}, which {service} needs, is below those that this user may take",
+                f"set {setting}",
             ) from error
         except OSError as error:
             raise PortTaken(
-                f"port {port}, which {service} needs, is taken by {_holder(port)}: "
-                f"end that, or set {setting}"
+                f"port {port}, which {service} needs, is taken by {_holder(port)}",
+                f"end that, or set {setting}",
             ) from error
 
 
@@ -95,8 +96,8 @@ class Services:
     until each answers, leaving stops them in order.
 
     ``environment`` is added to this process's own for every service. With ``wait`` False entering
-    returns as soon as they are launched; :meth:`wait` waits. Raises ServiceDied, and SettingsError
-    where a setting is wrong.
+    returns as soon as they are launched; :meth:`wait` waits. Raises ServiceDied, UnsuitableRedis,
+    RedisAway and SettingsError.
     """
 
     def __init__(self, ports: Ports, environment: Mapping[str, str], *, wait: bool = True) -> None:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.local.services import Ports, free_ports
 from trainyard.settings import settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-class ExampleFailed(Exception):
+class ExampleFailed(TrainyardError):
     """A script of ``examples/`` failed."""
 
 

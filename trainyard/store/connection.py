@@ -21,6 +21,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from trainyard.contract.error_tree import TrainyardError
+
 SOCKET_TIMEOUT_S = 5.0
 _REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS)\b")
 """Inside the text of an error of a script too, which redis-py gives no class of its own."""
@@ -29,8 +31,12 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class UnsuitableRedis(Exception):
+class UnsuitableRedis(TrainyardError):
     """This Redis would lose jobs; the text says which setting, and what it must be."""
+
+
+class RedisAway(TrainyardError):
+    """Nothing answers at REDIS_URL."""
 
 
 def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
@@ -48,13 +54,19 @@ def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) 
 
 
 def check(redis: Redis) -> list[str]:
-    """Warnings about this Redis. Raises UnsuitableRedis where it may evict jobs."""
-    info = redis.info()
+    """Warnings about this Redis. Raises UnsuitableRedis if it may evict jobs, RedisAway."""
+    try:
+        info = redis.info()
+    except RedisError as error:
+        raise RedisAway(
+            f"Redis does not answer ({error})",
+            "start it, or set REDIS_URL to one that runs (unset: an embedded one)",
+        ) from error
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise UnsuitableRedis(
-            f"this Redis evicts keys (maxmemory-policy {policy}), so it would lose jobs: "
-            "set maxmemory-policy to noeviction"
+            f"this Redis evicts keys (maxmemory-policy {policy}), so it would lose jobs",
+            "set maxmemory-policy to noeviction",
         )
     if not info.get("aof_enabled"):
         return ["Redis keeps no append-only file: a restart of it loses jobs (set appendonly yes)"]

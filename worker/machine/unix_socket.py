@@ -18,10 +18,6 @@ _UCRED = struct.Struct("=iII")
 _BACKLOG = 64
 
 
-class PeerRefused(ConnectionError):
-    """The other side of a socket belongs to another user."""
-
-
 class Peer(NamedTuple):
     """Who is at the other end. For a client this is the process that called ``listen``."""
 
@@ -51,7 +47,7 @@ def listen(name: str) -> socket.socket:
 
 
 def connect(name: str, timeout_s: float) -> socket.socket:
-    """A connection to ``name``; its peer is checked. Raises PeerRefused, TimeoutError, OSError."""
+    """A connection to ``name``; its peer is checked. Raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
@@ -64,11 +60,11 @@ def connect(name: str, timeout_s: float) -> socket.socket:
 
 
 def check_peer(connection: socket.socket) -> Peer:
-    """Who is at the other end; raises PeerRefused where it is not a process of this user."""
+    """Who is at the other end; raises PermissionError where it is not a process of this user."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(raw)
     if uid != os.geteuid():
-        raise PeerRefused(f"the process at the other end belongs to uid {uid}, not to us")
+        raise PermissionError(f"the process at the other end belongs to uid {uid}, not to us")
     return Peer(pid, uid)
 
 

@@ -39,7 +39,7 @@ from typing import Any
 from trainyard.prctl import become_subreaper, set_process_name
 from worker.machine.process_tree import has_children, kill_descendants
 from worker.machine.signal_fds import SignalWakeup
-from worker.machine.unix_socket import PeerRefused, check_peer, encode_line, listen
+from worker.machine.unix_socket import check_peer, encode_line, listen
 from worker.slot_process.fork_safety import Preload, preload
 from worker.slot_process.keepers import KeeperProcesses
 from worker.slot_process.protocol import (
@@ -125,7 +125,7 @@ class SlotServer:
             return
         try:
             peer = check_peer(connection)
-        except PeerRefused as refusal:
+        except PermissionError as refusal:
             print(f"slot process: connection refused: {refusal}", file=sys.stderr)
             connection.close()
             return

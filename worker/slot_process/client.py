@@ -1,6 +1,6 @@
 """How the supervisor and the worker's main process speak to the slot process.
 
-SlotUnavailable (RuntimeError)     the slot process cannot be reached
+SlotUnavailable (TrainyardError)     the slot process cannot be reached
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from trainyard.contract.error_tree import TrainyardError
 from worker.machine.unix_socket import LineReader, connect, encode_line
 from worker.slot_process.protocol import (
     Gone,
@@ -44,7 +45,7 @@ __all__ = [
 _RETRY_S = 0.05
 
 
-class SlotUnavailable(RuntimeError):
+class SlotUnavailable(TrainyardError):
     """The slot process cannot be reached."""
 
 

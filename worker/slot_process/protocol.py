@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from trainyard.contract.error_tree import TrainyardError
 from worker.machine.unix_socket import Peer, receive_fds
 
 _MAX_FDS = 2
 _MAX_REQUEST_BYTES = 1 << 20
 
 
-class BadRequest(ValueError):
+class BadRequest(TrainyardError):
     """A request that the slot process does not understand."""
 
 

@@ -2,27 +2,25 @@
 
 Exceptions (both pass from the pool child to the worker's main process, so they pickle):
 
-    AttemptFailed (Exception)    the training failed, and said why
-    AttemptLost (Exception)      the training ended without a word: killed, or crashed
+    AttemptFailed (TrainyardError)    the training failed, and said why
+    AttemptLost (TrainyardError)      the training ended without a word: killed, or crashed
 """
 
 from __future__ import annotations
 
 import signal
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
 from worker.slot_process.client import Gone, Message, Refused
 
 
-class AttemptFailed(Exception):
+class AttemptFailed(TrainyardError):
     """The training failed; ``report`` (an ErrorReport as JSON) says why."""
 
     def __init__(self, message: str, report: str) -> None:
-        super().__init__(message, report)
+        super().__init__(message)
         self.report = report
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
     @classmethod
     def from_report(cls, report: ErrorReport | None) -> AttemptFailed:
@@ -35,15 +33,12 @@ class AttemptFailed(Exception):
         return cls(report.message, report.model_dump_json())
 
 
-class AttemptLost(Exception):
+class AttemptLost(TrainyardError):
     """The training process ended without saying how: it crashed or was killed."""
 
     def __init__(self, reason: str, kind: ErrorKind = ErrorKind.WORKER_LOST) -> None:
-        super().__init__(reason, kind)
+        super().__init__(reason)
         self.kind = kind
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def how_it_died(end: Message | None, *, oom_killed: bool) -> AttemptLost:

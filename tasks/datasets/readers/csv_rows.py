@@ -21,6 +21,7 @@ from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Batch, Row, Rows
 from tasks.errors import DatasetError
+from trainyard.contract.error_tree import Interruption
 
 ROWS_PER_BATCH = 1000
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -30,7 +31,7 @@ _HINT = "Quote fields that hold a delimiter or a line break, and close every quo
 csv.field_size_limit(_LONGEST_FIELD)
 
 
-class NotPlain(Exception):
+class NotPlain(Interruption):
     """The file needs the strict reader."""
 
 

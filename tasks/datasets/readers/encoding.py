@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from tasks.errors import DatasetError
+from trainyard.contract.error_tree import Interruption
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
@@ -24,7 +25,7 @@ _MARKS = {
 logger = logging.getLogger(__name__)
 
 
-class NotUtf8(Exception):
+class NotUtf8(Interruption):
     """A file that was read as UTF-8 is not: read it again by what :func:`eight_bit_of` says."""
 
 

@@ -68,7 +68,7 @@ def _objects(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
         try:
             rows.append(checked_row(row))
         except BadRow as bad:
-            problems.add(ReadProblem(name, lines.pop(), bad.reason, bad.fix))
+            problems.add(ReadProblem(name, lines.pop(), bad.sentence, bad.mend))
         if len(rows) == ROWS_PER_BATCH:
             yield Rows(rows, lines)
             rows, lines = [], []
@@ -118,7 +118,7 @@ def _array(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
         try:
             yield Rows([checked_row(window.value())], [line])
         except BadRow as bad:
-            problems.add(ReadProblem(name, line, bad.reason, bad.fix, row=number))
+            problems.add(ReadProblem(name, line, bad.sentence, bad.mend, row=number))
         if window.peek() == "]":
             break
         between = window.between_elements()

@@ -18,19 +18,15 @@ import orjson
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
+from trainyard.contract.error_tree import TrainyardError
 
 BLOCK_BYTES = 4 * 1024 * 1024
 _DIGITS_OF_64_BITS = 19
 _WHOLE_ROW = "Each line must hold one complete JSON object; check whether it was cut off."
 
 
-class BadRow(Exception):
-    """Why one row cannot be used: the reason, and what to do."""
-
-    def __init__(self, reason: str, fix: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
+class BadRow(TrainyardError):
+    """Why one row cannot be used, and what to do; the caller adds its place."""
 
 
 def read_jsonl(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
@@ -98,7 +94,7 @@ def _one_by_one(
             rows.append(_row_of(line, damaged))
             numbers.append(number)
         except BadRow as bad:
-            problems.add(ReadProblem(name, number, bad.reason, bad.fix))
+            problems.add(ReadProblem(name, number, bad.sentence, bad.mend))
     return rows, numbers
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.datasets.readers.rows import Row
 from tasks.datasets.shapes.shape import Shape
+from trainyard.contract.error_tree import TrainyardError
 
 _ROLES = {
     **dict.fromkeys(("system", "user", "assistant", "tool", "developer", "function"), None),
@@ -34,12 +35,11 @@ _JSON_MESSAGE = re.compile(r'\s*\{\s*"(role|content|from|value)"\s*:')
 _FILL_IN = "Fill it in, or remove the row."
 
 
-class RowProblem(ValueError):
+class RowProblem(TrainyardError):
     """Why one row cannot be trained on, and what to do about it; the caller adds its place."""
 
-    def __init__(self, reason: str, fix: str = "Mend or remove the row.") -> None:
-        super().__init__(reason)
-        self.fix = fix
+    def __init__(self, sentence: str, mend: str = "Mend or remove the row.") -> None:
+        super().__init__(sentence, mend)
 
 
 class EmptyRow(RowProblem):

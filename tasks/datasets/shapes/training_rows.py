@@ -131,7 +131,7 @@ def _training_rows(
 def placed(part: Part, number: int, problem: RowProblem) -> ReadProblem:
     """A problem of row ``number`` of a part, with its file and line."""
     file, line, row = part.place(number)
-    return ReadProblem(file, line, str(problem), problem.fix, None if line else row)
+    return ReadProblem(file, line, problem.sentence, problem.mend, None if line else row)
 
 
 def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:

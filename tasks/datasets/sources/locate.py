@@ -61,7 +61,9 @@ def locate_dataset(
         try:
             return _fetched(dataset_path, cache_dir, limits)
         except DatasetError as at_the_hub:
-            raise DatasetError(f"{error} At the hub: {at_the_hub}", at_the_hub.hint) from at_the_hub
+            raise DatasetError(
+                f"{error.sentence} At the hub: {at_the_hub.sentence}", at_the_hub.mend
+            ) from at_the_hub
     return Located(path, path.name)
 
 

@@ -151,7 +151,7 @@ class Tally:
         """Count a row that cannot be rendered."""
         self.refused += 1
         if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append((row, str(problem), problem.fix))
+            self.problems.append((row, problem.sentence, problem.mend))
 
     def as_facts(self) -> Facts:
         """What :func:`from_facts` reads."""

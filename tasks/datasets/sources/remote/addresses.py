@@ -19,11 +19,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
 from tasks.datasets.sources.remote.lengths import ExactResponse
+from trainyard.contract.error_tree import Interruption
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class PrivateAddress(Exception):
+class PrivateAddress(Interruption):
     """A host is, or resolves to, an address that is not of the public internet."""
 
     def __init__(self, host: str) -> None:

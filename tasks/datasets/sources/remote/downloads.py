@@ -66,7 +66,7 @@ class DownloadStore:
             except Unreachable as error:
                 if kept is None:
                     raise
-                logger.warning("%s The copy of the last time is used.", error)
+                logger.warning("%s The copy of the last time is used.", error.sentence)
                 return Fetched(kept, name)
             if found is None and kept is not None:
                 return Fetched(kept, name)

@@ -7,6 +7,7 @@ from requests.exceptions import InvalidSchema, InvalidURL, SSLError, Timeout
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
 from tasks.errors import DatasetError
+from trainyard.contract.error_tree import Interruption
 from trainyard.contract.units import GB
 
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -20,12 +21,12 @@ class Unreachable(DatasetError):
 class Refused(DatasetError):
     """The server answered that it will not give the file; ``status`` is HTTP's."""
 
-    def __init__(self, status: int, message: str, hint: str) -> None:
-        super().__init__(message, hint)
+    def __init__(self, status: int, sentence: str, mend: str) -> None:
+        super().__init__(sentence, mend)
         self.status = status
 
 
-class BrokenOff(Exception):
+class BrokenOff(Interruption):
     """The try failed in a way that another try may mend."""
 
     def __init__(self, error: DatasetError) -> None:

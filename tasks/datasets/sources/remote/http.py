@@ -102,7 +102,9 @@ class Download:
                 except BrokenOff as broken:
                     if tries == MOST_TRIES:
                         raise broken.error from broken
-                    logger.warning("%s Trying again (%d of %d)", broken.error, tries, MOST_TRIES)
+                    logger.warning(
+                        "%s Trying again (%d of %d)", broken.error.sentence, tries, MOST_TRIES
+                    )
                     time.sleep(SECONDS_BETWEEN_TRIES * 2 ** (tries - 1))
         raise AssertionError("the loop returns or raises")
 

@@ -11,11 +11,13 @@ import http.client
 import socket
 from typing import Any
 
+from trainyard.contract.error_tree import Interruption
+
 SECONDS_FOR_THE_CLOSE = 0.5
 """What a server may take to close the connection; one that keeps it open is taken at its word."""
 
 
-class MoreThanStated(Exception):
+class MoreThanStated(Interruption):
     """A server sent more than the length that it stated."""
 
 

@@ -246,7 +246,7 @@ def test_biases_are_not_sharded(bias: str) -> None:
     sharded = {"use_lora": True, "distributed": {"processes": 2, "strategy": "fsdp"}}
     with pytest.raises(ConfigurationError, match=r"lora\.bias cannot be trained") as caught:
         arguments(sharded, lora={"bias": bias})
-    assert "strategy ddp" in caught.value.hint
+    assert "strategy ddp" in caught.value.mend
     assert arguments(sharded, lora={"bias": "none"}).values["fsdp"] is True
 
 

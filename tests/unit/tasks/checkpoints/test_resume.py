@@ -94,7 +94,7 @@ def test_a_path_outside_of_the_jobs_checkpoints_is_refused(tmp_path: Path, name:
     write(tmp_path / "other", 3)
     with pytest.raises(ConfigurationError, match="own folder") as caught:
         chosen(job_dir, resume_from=name)
-    assert "checkpoints/checkpoint-3" in caught.value.hint
+    assert "checkpoints/checkpoint-3" in caught.value.mend
 
 
 def test_a_link_to_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:

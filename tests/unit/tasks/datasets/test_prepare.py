@@ -94,7 +94,7 @@ def test_shapes_are_recognised_from_the_columns(columns: list[str], shape: str) 
 def test_no_usable_column_names_the_columns_and_what_is_needed() -> None:
     with pytest.raises(DatasetError, match="'price', 'size'") as caught:
         recognise_shape(["price", "size"])
-    assert "prompt and completion" in caught.value.hint
+    assert "prompt and completion" in caught.value.mend
 
 
 def test_columns_can_be_told() -> None:

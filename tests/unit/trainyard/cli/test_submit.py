@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 import pytest
-import requests
 from click.testing import CliRunner, Result
 
 from backend_bridge.api.responses import JobAnswer
@@ -20,7 +19,7 @@ from trainyard.cli.request_file import RequestFileError, read_request, with_flag
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
-from trainyard.local.backend_row import create_row
+from trainyard.local.backend_row import BackendError, create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
@@ -97,7 +96,7 @@ def test_a_token_is_made_for_the_development_backend_alone(
 
 def test_the_development_backends_own_words_are_shown(bridge: FakeBridge) -> None:
     bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job_id"}
-    with pytest.raises(requests.HTTPError, match=r"it answers 400: .*Invalid job_id"):
+    with pytest.raises(BackendError, match=r"it answers 400: .*Invalid job_id"):
         create_row(f"http://127.0.0.1:{bridge.port}", {"execution_id": "../x"})
 
 

@@ -60,7 +60,7 @@ def rows_of(name: str, content: bytes) -> list[dict[str, Any]] | None:
         try:
             [part] = open_parts(path, Path(folder, "cache"))
         except DatasetError as error:
-            assert error.hint or str(error)
+            assert error.mend or str(error)
             return None
         return [without_null(row) for _, row in part.rows()]
 

@@ -301,7 +301,7 @@ def test_what_is_broken_is_named_by_its_place(
 ) -> None:
     with pytest.raises(DatasetError, match=said) as caught:
         read(write(tmp_path / name, text))
-    assert caught.value.hint
+    assert caught.value.mend
     assert not list((tmp_path / "cache").rglob("*.arrow")), "nothing half-read is kept"
 
 
@@ -462,7 +462,7 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path, read: Any) -> None:
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"The archive 'a\.zip' is encrypted") as caught:
         read(path)
-    assert caught.value.hint == "Write it without a password."
+    assert caught.value.mend == "Write it without a password."
     assert not list((tmp_path / "cache" / "read").iterdir()), "nothing is left of it"
 
 

@@ -73,7 +73,7 @@ def test_columns_can_be_told() -> None:
 def test_columns_that_make_no_pair_are_named() -> None:
     with pytest.raises(DatasetError, match="'question', 'answer'") as caught:
         recognise_preference(["question", "answer"])
-    assert "chosen and rejected" in caught.value.hint
+    assert "chosen and rejected" in caught.value.mend
 
 
 @pytest.mark.parametrize(

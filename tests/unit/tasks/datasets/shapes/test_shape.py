@@ -195,8 +195,8 @@ def test_prompt_and_completion_told_as_question_and_answer_go_through_the_templa
 def test_columns_that_can_be_read_in_two_ways_are_refused(columns: list[str]) -> None:
     with pytest.raises(DatasetError, match=r"more than one way: .* or ") as caught:
         recognise_shape(columns)
-    assert all(repr(column) in str(caught.value) for column in columns)
-    assert "config.data.columns" in caught.value.hint
+    assert all(repr(column) in caught.value.sentence for column in columns)
+    assert "config.data.columns" in caught.value.mend
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_the_error_lists_columns_three_rows_and_what_each_method_needs(tmp_path:
     [part] = open_parts(path, tmp_path / "cache")
     with pytest.raises(DatasetError, match="'price', 'size'") as caught:
         shape_of(part, DataConfig())
-    said = str(caught.value)
+    said = caught.value.sentence
     assert [f'[{n}] {{"price": {n - 1}' in said for n in (1, 2, 3, 4)] == [True, True, True, False]
     assert len(said) < 700, "rows are cut"
     for method in ("sft", "cpt", "dpo", "orpo", "rlhf"):
-        assert method in caught.value.hint
+        assert method in caught.value.mend
 
 
 PAIRS, CHAT = ["prompt", "chosen", "rejected"], ["id", "conversations"]
@@ -257,8 +257,8 @@ def test_data_of_another_method_s_shape_name_that_method_first(
     [part] = open_parts(path, tmp_path / "cache")
     with pytest.raises(DatasetError) as caught:
         shape_of(part, DataConfig(), method)
-    assert caught.value.hint.startswith(f"This looks like {first}")
-    [right] = re.findall(r"method (\w+)", caught.value.hint)[:1]
+    assert caught.value.mend.startswith(f"This looks like {first}")
+    [right] = re.findall(r"method (\w+)", caught.value.mend)[:1]
     assert shape_of(part, DataConfig(), right), "what is named does take it"
 
 
@@ -278,14 +278,14 @@ def test_data_of_no_other_shape_are_not_sent_to_another_method(
     recognise = recognise_shape if method == "sft" else recognise_preference
     with pytest.raises(DatasetError) as caught:
         recognise(columns, method=method)
-    assert "looks like" not in caught.value.hint
+    assert "looks like" not in caught.value.mend
 
 
 def test_columns_told_for_another_method_name_that_method_first() -> None:
     told = {"chosen": "good", "rejected": "bad"}
     with pytest.raises(DatasetError, match="'chosen', 'rejected', which make no row") as caught:
         recognise_shape(["good", "bad"], told=told)
-    assert caught.value.hint.startswith("This looks like preference pairs: send config.training")
+    assert caught.value.mend.startswith("This looks like preference pairs: send config.training")
 
 
 # ---------------------------------------------------------------- rows
@@ -312,7 +312,7 @@ def test_a_row_that_cannot_be_trained_on_says_why(
     with pytest.raises(problem, match=said) as caught:
         format_row(row, recognise_shape(list(row)))
     assert type(caught.value) is problem
-    assert caught.value.fix.endswith(".")
+    assert caught.value.mend.endswith(".")
 
 
 def test_a_system_column_opens_the_conversation(tokenizer: Any) -> None:

@@ -217,7 +217,7 @@ def test_each_failure_has_one_clear_error(
     server.answers["/a.jsonl"] = answer
     with pytest.raises(DatasetError, match=said) as caught:
         fetch(f"http://me:hunter2@127.0.0.1:{server.port}/a.jsonl?key=s3cret", tmp_path, LIMITS)
-    assert caught.value.hint
+    assert caught.value.mend
     assert "hunter2" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert not any((tmp_path / "downloads/content").iterdir()), "nothing half-fetched is kept"

@@ -118,7 +118,7 @@ def test_what_cannot_be_used_is_told(
     publish(hub, files, card=card)
     with pytest.raises(DatasetError, match=said) as caught:
         fetch("owner/set", tmp_path, LIMITS)
-    assert caught.value.hint
+    assert caught.value.mend
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_more_than_was_stated_is_never_a_file_cut_short(
     server.answers["/a.jsonl"] = lambda to: says_less(to, stated, in_one=in_one, keep=keep)
     with pytest.raises(DatasetError, match="sends more than the length that it states") as caught:
         fetch(server.url("/a.jsonl"), tmp_path, LIMITS)
-    assert "Content-Length" in caught.value.hint
+    assert "Content-Length" in caught.value.mend
     assert len(server.requests) == 2, "another try may mend it"
     assert not any((tmp_path / "downloads/content").iterdir())
     del server.answers["/a.jsonl"]
@@ -149,7 +149,7 @@ def test_a_redirect_from_https_to_http_is_refused(
         for path in ("/away", "/on"):
             with pytest.raises(DatasetError, match="redirects from https to http, which") as caught:
                 fetch(secure.url(path), tmp_path, LIMITS)
-            assert "stays on https" in caught.value.hint
+            assert "stays on https" in caught.value.mend
         assert not server.requests, "nothing was asked of it"
         secure.answers["/within"] = lambda to: to.answer(302, Location="/a.jsonl")
         assert fetch(secure.url("/within"), tmp_path, LIMITS).path.read_bytes() == CONTENT

@@ -116,7 +116,7 @@ def test_each_failure_has_one_clear_error(bucket: Any, tmp_path: Path, url: str,
     bucket.put_object(Key="large/2.jsonl", Body=b"x" * 60_000)
     with pytest.raises(DatasetError, match=said) as caught:
         fetch(url, tmp_path, LIMITS)
-    assert caught.value.hint
+    assert caught.value.mend
 
 
 def test_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: Any) -> None:
