@@ -35,7 +35,7 @@ from tasks.datasets.prepare import TrainingData, prepare_data
 from tasks.errors import Paused
 from tasks.library_logs import quiet_libraries
 from tasks.methods.parts import load_parts, locate
-from tasks.methods.registry import make_trainer, method_of
+from tasks.methods.registry import make_trainer
 from tasks.models import load as models
 from tasks.models.weights import has_finite_weights
 from tasks.out_of_memory import free_memory, like, try_smaller
@@ -152,7 +152,7 @@ def _train(
         channel,
         len(data.train.dataset),
         figures.latest,
-        perplexities=method_of(config).perplexity,
+        perplexities=config.training.how.next_token,
     )
     pauser = Pauser(trainer, channel, reporter, figures, place, spec, phases.leave_out)
     listen(trainer, channel, reporter, pauser, start, what, arguments, config, ranks)
@@ -203,8 +203,8 @@ def listen(
 ) -> None:
     """Add what listens to the trainer, in the order in which it is called."""
     trackers.guard(trainer, pauser.spec.job_id)
-    # On a CPU there is no peak to report; rlhf has yet to generate its rows.
-    if trainer.args.device.type == "cuda" and config.training.method != "rlhf":
+    # On a CPU there is no peak to report; sampled answers are yet to be generated.
+    if trainer.args.device.type == "cuda" and not config.training.how.samples_answers:
         trainer.add_callback(FitCheck(trainer, channel))
     control = Control(
         channel,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from tasks.arguments.table import RLHF_ARGUMENTS, TABLE, Setting
 from trainyard.contract.config import JobConfig
+from trainyard.contract.methods import names
+from trainyard.contract.spellings import other_spellings
 
 _HEAD = """# Settings of a training
 
@@ -22,11 +24,11 @@ log says so.
 | `config.` | other spellings | default | becomes | methods | since |
 |---|---|---|---|---|---|
 """
-_ALL = ("sft", "cpt", "dpo", "orpo", "rlhf")
 
 
-def as_markdown(spellings: Mapping[str, Sequence[str]]) -> str:
-    """The page. ``spellings``: normalised path → the other ones, both below ``config``."""
+def as_markdown() -> str:
+    """The page, with a row for every setting."""
+    spellings = other_spellings()
     return _HEAD + "".join(_row(setting, spellings.get(setting.path, ())) for setting in TABLE)
 
 
@@ -36,7 +38,7 @@ def _row(setting: Setting, spellings: Sequence[str]) -> str:
         ", ".join(f"`{spelling}`" for spelling in spellings),
         _default(setting),
         _becomes(setting),
-        "all" if setting.methods == _ALL else ", ".join(setting.methods),
+        "all" if setting.methods == names() else ", ".join(setting.methods),
         setting.since,
     )
     return "| " + " | ".join(cells) + " |\n"

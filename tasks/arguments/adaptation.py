@@ -18,16 +18,6 @@ from trainyard.contract.config import JobConfig, TrainingConfig
 
 CPU_PRECISION = "this machine trains on the CPU, in float32"
 _REPORTERS = ("tensorboard", "wandb", "mlflow")
-_PAIRS = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/margins")
-_METRICS = {
-    "sft": ("eval_loss", "eval_mean_token_accuracy"),
-    "cpt": ("eval_loss", "eval_mean_token_accuracy"),
-    "dpo": _PAIRS,
-    "orpo": _PAIRS,
-    "rlhf": ("eval_reward", "eval_loss"),
-}
-"""What an eval of a method gives to choose the best checkpoint by, the default first."""
-_BETAS = {"dpo": 0.1, "orpo": 0.1, "rlhf": 0.05}
 _OLD_OPTIMIZERS = {"adamw_hf": "adamw_torch"}
 
 
@@ -167,7 +157,7 @@ def best_metric(value: str | None, context: Context) -> str | None:
         if value:
             context.ignored("training.metric_for_best_model", "there are no rows to evaluate on")
         return None
-    default, *others = _METRICS[context.training.method]
+    default, *others = context.training.how.eval_metrics
     asked = default if value is None else f"eval_{value.removeprefix('eval_')}"
     if asked in (default, *others):
         return asked
@@ -233,17 +223,17 @@ def sampling(value: bool, _: Context) -> str:
 
 
 def packing(value: bool | None, context: Context) -> bool:
-    return bool(value) or (value is None and context.training.method == "cpt")
+    return bool(context.training.how.settings["packing"] if value is None else value)
 
 
 def beta(value: float | None, context: Context) -> float:
-    return value or _BETAS[context.training.method]
+    return value or float(context.training.how.settings["beta"])
 
 
 def eval_batch_size(value: int | None, context: Context) -> int:
     training = context.training
     size = value or training.batch_size
-    if training.method != "rlhf" or training.rlhf is None:
+    if not training.how.samples_answers or training.rlhf is None:
         return size
     # An eval's batch holds whole groups of answers, over all processes.
     group = training.rlhf.num_generations

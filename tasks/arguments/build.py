@@ -15,7 +15,6 @@ from tasks.arguments.gpu_choices import choose_for_gpu
 from tasks.arguments.table import (
     DEFAULT_CHECKPOINTS_KEPT,
     FIXED,
-    FIXED_BY_METHOD,
     RLHF_ARGUMENTS,
     TABLE,
 )
@@ -59,10 +58,10 @@ def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[i
 
 def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -> Arguments:
     """Apply the table. Raises ConfigurationError."""
-    method = context.training.method
+    how = context.training.how
     values: dict[str, Any] = {
         **FIXED,
-        **FIXED_BY_METHOD[method],
+        **how.arguments,
         **_rlhf_arguments(context),
         "output_dir": output_dir,
         "eval_on_start": eval_on_start,
@@ -70,17 +69,17 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
     }
     for setting in TABLE:
         value = _look_up(context.config, setting.path)
-        if method not in setting.methods:
+        if how.name not in setting.methods:
             if value:
                 belongs = " and ".join(setting.methods)
-                context.ignored(setting.path, f"it belongs to {belongs}, not to {method}")
+                context.ignored(setting.path, f"it belongs to {belongs}, not to {how.name}")
         elif setting.ignored:
             if value is not None:
                 context.ignored(setting.path, setting.ignored)
         elif setting.argument:
             value = setting.default if value is None else value
             values[setting.argument] = setting.adapt(value, context) if setting.adapt else value
-    if method in ("sft", "cpt") and not values["packing"]:
+    if how.next_token and not values["packing"]:
         values["dataset_kwargs"] = {"skip_prepare_dataset": True}
     # A loss is better when it is lower; everything else that evals give, when it is higher.
     values["greater_is_better"] = not (values["metric_for_best_model"] or "loss").endswith("loss")
@@ -123,7 +122,7 @@ def _shard(context: Context, values: dict[str, Any]) -> None:
 
 
 def _rlhf_arguments(context: Context) -> dict[str, Any]:
-    if context.training.method != "rlhf":
+    if not context.training.how.samples_answers:
         return {}
     rlhf = context.training.rlhf
     if rlhf is None:

@@ -9,8 +9,6 @@ from typing import Any
 from tasks.arguments.adaptation import Context
 
 FLASH_ATTENTION = "flash_attention_2"
-ROWS_OF_ONE = ("sft", "cpt")
-"""Methods whose rows are one sequence each, which TRL can lay end to end."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def _attention(
 
 
 def _rows(attention: str | None, context: Context, values: Mapping[str, Any]) -> tuple[bool, str]:
-    if context.training.method not in ROWS_OF_ONE:
+    if not context.training.how.next_token:
         return False, "padded to the longest of a batch, as the method needs"
     if values["packing"]:
         return False, "packed into full sequences, without padding"

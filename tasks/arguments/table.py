@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.arguments import adaptation
 from tasks.arguments.adaptation import Context
+from trainyard.contract.methods import by_method, methods_with, names
 
 DEFAULT_SAVE_STEPS = 500
 DEFAULT_CHECKPOINTS_KEPT = 3
@@ -25,9 +26,8 @@ class Setting:
 
     ``adapt(value, context)`` turns the one into the other and may leave a note; where the request
     says nothing, it gets None, or ``default`` applies. Without ``argument`` the setting acts
-    elsewhere (``used_by``), or nowhere: then ``ignored`` says why. It belongs to the ``methods``
-    alone, and is ignored under others. ``note`` says in a few words how ``adapt`` changes it;
-    ``since`` is the version that first took it.
+    elsewhere (``used_by``), or nowhere: then ``ignored`` says why. ``note`` says in a few words how
+    ``adapt`` changes it; ``since`` is the version that first took it.
     """
 
     path: str
@@ -36,9 +36,14 @@ class Setting:
     adapt: Adapt | None = None
     used_by: str = ""
     ignored: str = ""
-    methods: tuple[str, ...] = ("sft", "cpt", "dpo", "orpo", "rlhf")
     note: str = ""
     since: str = "0.1"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it belongs to; under others it is ignored."""
+        section, _, name = self.path.partition(".")
+        return methods_with(name) if section == "training" else names()
 
 
 # fmt: off
@@ -69,21 +74,16 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.torch_compile", "torch_compile", adapt=adaptation.compiled,
             note="on a GPU, where asked for; the first steps take longer"),
     Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length,
-            methods=("sft", "cpt", "dpo", "orpo"),
             note="1,024, no more than the model has positions for"),
-    Setting("training.max_prompt_length", used_by="the cutting of prompts",
-            methods=("dpo", "orpo")),
-    Setting("training.packing", "packing", adapt=adaptation.packing, methods=("sft", "cpt"),
+    Setting("training.max_prompt_length", used_by="the cutting of prompts"),
+    Setting("training.packing", "packing", adapt=adaptation.packing,
             note="whole rows, apart from one another; on for `cpt`, cut to full length"),
-    Setting("training.completion_only_loss", used_by="the labels: answers alone, or all tokens",
-            methods=("sft",), note="true"),
+    Setting("training.completion_only_loss", used_by="the labels: answers alone, or all tokens"),
     Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling,
-            methods=("sft", "cpt", "dpo", "orpo"),
             note="`group_by_length` or `random`"),
-    Setting("training.beta", "beta", adapt=adaptation.beta, methods=("dpo", "orpo", "rlhf"),
-            note="0.1, for rlhf 0.05"),
-    Setting("training.rlhf", used_by="the rewards and the answers that are sampled",
-            methods=("rlhf",)),
+    Setting("training.beta", "beta", adapt=adaptation.beta,
+            note=by_method(lambda how: how.settings.get("beta"))),
+    Setting("training.rlhf", used_by="the rewards and the answers that are sampled"),
     Setting("training.use_lora", used_by="the model: a LoRA adapter is trained"),
     Setting("training.quantization", used_by="the model's loading"),
     Setting("training.logging_steps", "logging_steps"),
@@ -97,7 +97,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.save_total_limit", used_by="the pruning of checkpoints",
             default=DEFAULT_CHECKPOINTS_KEPT),
     Setting("training.metric_for_best_model", "metric_for_best_model",
-            adapt=adaptation.best_metric, note="`eval_loss`, for rlhf `eval_reward`"),
+            adapt=adaptation.best_metric, note=by_method(lambda how: f"`{how.eval_metrics[0]}`")),
     Setting("training.early_stopping_patience", used_by="the end after so many evals without a "
             "better metric"),
     Setting("training.epochs_without_improvement", used_by="the same, counted in epochs"),
@@ -172,22 +172,6 @@ FIXED: Mapping[str, Any] = {
     "load_best_model_at_end": False,
 }
 """Arguments that no request changes."""
-
-FIXED_BY_METHOD: Mapping[str, Mapping[str, Any]] = {
-    "sft": {
-        # Whole rows, best fit first; positions begin again with each, so that they stay apart.
-        "packing_strategy": "bfd",
-        "eval_packing": False,
-        # Rows come tokenised; with packing TRL still joins them.
-        "dataset_kwargs": {},
-    },
-    "cpt": {"packing_strategy": "wrapped", "eval_packing": True, "dataset_kwargs": {}},
-    "dpo": {"truncation_mode": "keep_start"},
-    # Columns that the model does not take are the rows themselves, or what a reward looks at.
-    "orpo": {"remove_unused_columns": False},
-    "rlhf": {"remove_unused_columns": False},
-}
-"""As FIXED, for one method alone."""
 
 RLHF_ARGUMENTS: Mapping[str, str] = {
     "num_generations": "num_generations",

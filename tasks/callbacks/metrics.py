@@ -248,7 +248,7 @@ logger = logging.getLogger(__name__)
 
 
 class MethodFigures(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
-    """Says how often the chosen answer is preferred (dpo, orpo), or what answers earn (rlhf)."""
+    """Says how often the chosen answer of a pair is preferred, or what sampled answers earn."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any

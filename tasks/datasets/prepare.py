@@ -34,10 +34,11 @@ from tasks.datasets.tokens.tokenise_prompts import collect_prompts
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig, JobConfig
 from trainyard.contract.events import TrainingSpec
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, names
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.units import GB
 
-_SAY_NOTHING_OF_COLUMNS = ("sft", "cpt", "dpo", "orpo", "rlhf", "json", "jsonl", "csv", "parquet")
+_SAY_NOTHING_OF_COLUMNS = (*names(), "json", "jsonl", "csv", "parquet")
 
 logger = logging.getLogger(__name__)
 
@@ -175,18 +176,18 @@ def tokenise_data(
     """
     training, limit = config.training, max_length
     common: dict[str, Any] = {"cache_dir": cache_dir, "add_eos": add_eos}
-    if training.method == "cpt":
+    if training.how.whole_documents:
         # Whole documents: packing cuts them, and no token is lost.
         common["add_eos"] = add_eos and not read.parts[0].continuous
         limit = sys.maxsize
-    if training.method == "rlhf":
+    if training.how.samples_answers:
         limit = max_length - training.answer_length
         del common["add_eos"]
 
     def tokenised(part: int, indices: Indices) -> Tokenised:
         arguments = {**common, "max_length": limit, "source_key": read.stored[part].key}
         rows = read.stored[part].dataset
-        if training.method == "rlhf":
+        if training.how.samples_answers:
             return collect_prompts(rows, indices, tokenizer, **arguments)
         if read.shape.name == "preference":
             arguments["max_prompt_length"] = training.max_prompt_length
@@ -196,7 +197,7 @@ def tokenise_data(
 
     train = tokenised(*read.train)
     evaluation = tokenised(*read.eval) if len(read.eval[1]) else None
-    report.max_length = None if training.method == "cpt" else limit
+    report.max_length = None if training.how.whole_documents else limit
     for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
         if side is not None:
             _report_tokens(report, side, read.parts[part])
@@ -221,7 +222,7 @@ def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
     report.add_problems(side.refused, problems)
 
 
-def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
+def shape_of(part: Part, data: DataConfig, method: str = DEFAULT_METHOD) -> Shape:
     """The shape of a part's rows, from its columns. Raises DatasetError."""
     if not len(part):
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
@@ -234,21 +235,23 @@ def shape_of(part: Part, data: DataConfig, method: str = "sft") -> Shape:
 
 
 def _recognise(columns: list[str], data: DataConfig, method: str) -> Shape:
-    if method in ("dpo", "orpo"):
+    shapes = METHODS[method].shapes
+    if "preference" in shapes:
         return recognise_preference(columns, told=data.columns, method=method)
     told: dict[str, Any] = {
         "text_field": data.text_field,
         "told": data.columns,
         "dataset_format": data.dataset_format,
+        "method": method,
     }
-    if method == "rlhf":
+    if "prompt" in shapes:
         return recognise_prompts(columns, **told)
-    shape = recognise_shape(columns, method=method, **told)
-    if method == "cpt" and shape.name != "text":
+    shape = recognise_shape(columns, **told)
+    if shape.name not in shapes:
         fits = looks_like([*columns, *(data.columns or {})], method)
         raise DatasetError(
-            f"cpt trains on plain text, but the data set's rows are {shape.describe()}.",
-            f"{fits or 'Send config.training.method sft. '}Or name the column of text in "
-            "config.data.text_field.",
+            f"{method} trains on plain text, but the data set's rows are {shape.describe()}.",
+            f"{fits or f'Send config.training.method {DEFAULT_METHOD}. '}Or name the column of "
+            "text in config.data.text_field.",
         )
     return shape

@@ -79,19 +79,20 @@ def load_parts(
     """The models of a training. Raises ModelError."""
     model = load(folders, config, arguments)
     models.check_vocabulary(model, tokenizer, config.model.name)
-    packed = config.training.method == "sft" and config.training.packing
-    if packed or arguments.values.get("padding_free"):
+    values = arguments.values
+    packed = values.get("packing") and not config.training.how.whole_documents
+    if packed or values.get("padding_free"):
         check_rows_are_apart(model)
-    reference = load(folders, config, arguments) if needs_reference_model(config) else None
+    reference = load(folders, config, arguments) if needs_reference_model(config.training) else None
     return Parts(model, reference, *load_rewards(spec, config, arguments))
 
 
 def load_rewards(
     spec: TrainingSpec, config: JobConfig, arguments: Arguments
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """What rewards the answers of rlhf, and their tokenizers. Raises ModelError."""
+    """What rewards sampled answers, and their tokenizers. Raises ModelError."""
     rlhf = config.training.rlhf
-    if config.training.method != "rlhf" or rlhf is None:
+    if not config.training.how.samples_answers or rlhf is None:
         return (), ()
     functions = tuple(rewards.BUILT_IN[name] for name in rlhf.reward_functions)
     if rlhf.reward_model is None:

@@ -1,4 +1,4 @@
-"""The methods of fine-tuning: which of TRL's trainers serves each, and how it is made."""
+"""Trainers of the methods: which of TRL's serves each, and how it is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
 from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
 from tasks.models import load as models
 from tasks.models.weights import align_trained_weights
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, TrainingConfig
 
 
 class SupervisedTrainer(ExactTrainer, SFTTrainer):  # type: ignore[misc]  # trl has no types
@@ -32,45 +32,39 @@ class PreferenceTrainer(ExactTrainer, DPOTrainer):  # type: ignore[misc]  # trl 
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to train: TRL's configuration and trainer.
-
-    ``perplexity``: the loss is one of language modelling, so that exp(loss) means something.
-    """
+class TrainerClass:
+    """A trainer, and TRL's configuration of it."""
 
     config: Any
     trainer: Any
-    perplexity: bool = False
 
 
-METHODS = {
-    "sft": Method(SFTConfig, SupervisedTrainer, perplexity=True),
-    "cpt": Method(SFTConfig, SupervisedTrainer, perplexity=True),
-    "dpo": Method(DPOConfig, PreferenceTrainer),
-    "orpo": Method(ORPOConfig, OddsRatioTrainer),
-    "rloo": Method(RLOOConfig, LeaveOneOutTrainer),
-    "grpo": Method(GRPOConfig, GroupRelativeTrainer),
+TRAINERS = {
+    "sft": TrainerClass(SFTConfig, SupervisedTrainer),
+    "cpt": TrainerClass(SFTConfig, SupervisedTrainer),
+    "dpo": TrainerClass(DPOConfig, PreferenceTrainer),
+    "orpo": TrainerClass(ORPOConfig, OddsRatioTrainer),
+    "rloo": TrainerClass(RLOOConfig, LeaveOneOutTrainer),
+    "grpo": TrainerClass(GRPOConfig, GroupRelativeTrainer),
 }
-"""By ``training.method``; rlhf by its algorithm."""
+"""By the ``trainers`` that the records of the methods name."""
 
 
-def method_of(config: JobConfig) -> Method:
-    """The method that ``config`` asks for."""
-    training = config.training
-    if training.method == "rlhf" and training.rlhf is not None:
-        return METHODS[training.rlhf.algorithm]
-    return METHODS[training.method]
+def trainer_class(training: TrainingConfig) -> TrainerClass:
+    """The trainer that ``training`` asks for, by its method and, of several, its algorithm."""
+    first, *others = training.how.trainers
+    return TRAINERS[training.rlhf.algorithm if training.rlhf and others else first]
 
 
-def needs_reference_model(config: JobConfig) -> bool:
+def needs_reference_model(training: TrainingConfig) -> bool:
     """Whether a second, frozen model is needed: with LoRA the base model itself is one."""
-    return config.training.method == "dpo" and not config.training.use_lora
+    return training.how.reference_model and not training.use_lora
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The models of a training: ``reference`` (dpo), ``rewards`` (rlhf: functions and models) with
-    a tokenizer for each of them that is a model."""
+    """The models of a training: ``reference``, and ``rewards`` (functions and models) with a
+    tokenizer for each of them that is a model."""
 
     model: Any
     reference: Any = None
@@ -82,18 +76,18 @@ def make_trainer(
     parts: Parts, tokenizer: Any, data: TrainingData, arguments: Arguments, config: JobConfig
 ) -> Any:
     """TRL's trainer over the tokenised rows. Raises ConfigurationError at refused arguments."""
-    method = method_of(config)
+    chosen, how = trainer_class(config.training), config.training.how
     lora = config.lora if config.training.use_lora else None
     more: dict[str, Any] = {}
-    if config.training.method == "dpo":
+    if how.reference_model:
         more["ref_model"] = parts.reference
-    if config.training.method == "rlhf":
+    if how.samples_answers:
         more["reward_funcs"] = list(parts.rewards)
         more["reward_processing_classes"] = list(parts.reward_tokenizers)
     try:
-        trainer = method.trainer(
+        trainer = chosen.trainer(
             model=parts.model,
-            args=method.config(**arguments.values),
+            args=chosen.config(**arguments.values),
             train_dataset=data.train.dataset,
             eval_dataset=data.eval.dataset if data.eval else None,
             processing_class=tokenizer,

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from trainyard.child_process import python_module
+from trainyard.contract.methods import DEFAULT_METHOD, names
 from trainyard.home import make_folder
 from trainyard.settings import SettingsError, settings
 
 EXIT_NOT_USABLE = 2
 EXIT_INTERRUPTED = 130
 NO_MODEL = "-"
-METHODS = ("sft", "cpt", "dpo", "orpo", "rlhf")
 
 
 def _columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -37,7 +37,7 @@ def _not_empty(_: click.Context, __: click.Parameter, path: str) -> str:
 @click.command("check-dataset", short_help="Check a data set before a job takes the GPU.")
 @click.argument("path", callback=_not_empty)
 @click.option("--model", help="A folder or a hub name: whose tokens are counted.")
-@click.option("--method", type=click.Choice(METHODS), default="sft", show_default=True)
+@click.option("--method", type=click.Choice(names()), default=DEFAULT_METHOD, show_default=True)
 @click.option("--max-length", type=int, help="As config.training.max_length.")
 @click.option("--text-field", help="The column of text.")
 @click.option(

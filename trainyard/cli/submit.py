@@ -11,6 +11,7 @@ import click
 
 from trainyard.cli.common import as_json_option, client, echo_json, settings
 from trainyard.client import BridgeClient
+from trainyard.contract.methods import listed, names
 
 FOLLOW_EVERY_S = 0.5
 ENDED = ("completed", "failed", "cancelled")
@@ -34,7 +35,7 @@ _FLAGS = {
 @click.argument("request_file", type=click.File("r"), required=False)
 @click.option("--model", help="Hub name or folder of the base model.")
 @click.option("--dataset", help="Path below DATASET_ROOTS, or what else the worker can reach.")
-@click.option("--method", help="sft, dpo, orpo, cpt or rlhf.")
+@click.option("--method", help=f"{listed(names(), 'or')}.")
 @click.option("--epochs", type=float, help="Times that the data set is gone through.")
 @click.option("--steps", type=int, help="Optimizer steps at most.")
 @click.option("--batch-size", type=int, help="Rows of one micro-batch.")

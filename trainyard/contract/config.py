@@ -13,6 +13,8 @@ from pydantic import (
     field_validator,
 )
 
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, Method, MethodName
+
 
 def _refuse_bool(value: Any) -> Any:
     if isinstance(value, bool):
@@ -115,7 +117,7 @@ class RlhfConfig(Section):
 class TrainingConfig(Section):
     """``config.training`` in the normalised spelling."""
 
-    method: Literal["sft", "dpo", "orpo", "cpt", "rlhf"] = "sft"
+    method: MethodName = DEFAULT_METHOD
     num_epochs: Annotated[float, Field(gt=0, le=10_000), NOT_BOOL] = 3
     max_steps: Count | None = None
     learning_rate: Annotated[float, Field(gt=0), NOT_BOOL] = 2e-5
@@ -162,8 +164,13 @@ class TrainingConfig(Section):
     report_to: list[str] | str | None = None
 
     @property
+    def how(self) -> Method:
+        """The record of the method."""
+        return METHODS[self.method]
+
+    @property
     def answer_length(self) -> int:
-        """Tokens that an answer of the method rlhf may have."""
+        """Tokens that an answer may have, where the model's own answers are sampled."""
         return (self.rlhf or RlhfConfig()).max_completion_length
 
     @property
@@ -183,8 +190,11 @@ class TrainingConfig(Section):
     ) -> DistributedConfig | None:
         if value is None or value.strategy != "fsdp":
             return value
-        if info.data.get("method") == "rlhf":
-            raise ValueError("rlhf samples answers, which fsdp does not: send strategy 'ddp'")
+        how = METHODS.get(info.data.get("method", ""))
+        if how is not None and how.samples_answers:
+            raise ValueError(
+                f"{how.name} samples answers, which fsdp does not: send strategy 'ddp'"
+            )
         if any((info.data.get("quantization") or {}).values()):
             raise ValueError("fsdp shares no quantised model: send strategy 'ddp'")
         return value

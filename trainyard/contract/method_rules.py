@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.contract.config import JobConfig
+from trainyard.contract.methods import listed, names
 from trainyard.contract.request import FieldProblem
 
 
@@ -45,14 +46,15 @@ def _sharding(config: JobConfig) -> Iterator[FieldProblem]:
 
 def _rewards(config: JobConfig) -> Iterator[FieldProblem]:
     training = config.training
-    if training.method != "rlhf":
+    if not training.how.samples_answers:
         return
     path, rlhf = "config.training.rlhf", training.rlhf
     if rlhf is None or not (rlhf.reward_model or rlhf.reward_functions):
         yield FieldProblem(
             path=path,
-            message="rlhf needs a reward: name reward_model, or reward_functions (answer, format, "
-            "brevity); with pairs of a chosen and a rejected answer send the method dpo or orpo",
+            message=f"{training.method} needs a reward: name reward_model, or reward_functions "
+            "(answer, format, brevity); with pairs of a chosen and a rejected answer send the "
+            f"method {listed(names(lambda how: 'preference' in how.shapes), 'or')}",
         )
         return
     micro_batch, group = training.batch_size * training.processes, rlhf.num_generations

@@ -25,7 +25,7 @@ _PROMPTS = ("prompt", "question", "instruction", "input", "conversations", "conv
 
 
 def recognise_preference(
-    columns: Sequence[str], *, told: Mapping[str, str] | None = None, method: str = "dpo"
+    columns: Sequence[str], *, method: str, told: Mapping[str, str] | None = None
 ) -> Shape:
     """Recognise what ``columns`` mean for preference methods; ``told`` maps role → column.
 

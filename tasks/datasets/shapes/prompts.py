@@ -29,6 +29,7 @@ def recognise_prompts(
     text_field: str | None = None,
     told: Mapping[str, str] | None = None,
     dataset_format: str | None = None,
+    method: str,
 ) -> Shape:
     """As :func:`recognise_shape`; a column ``prompt`` alone will do. Raises DatasetError."""
     roles = dict(told or {})
@@ -38,12 +39,12 @@ def recognise_prompts(
         if not others:
             return Shape("prompt", {"prompt": prompt})
     shape = recognise_shape(
-        columns, text_field=text_field, told=told, dataset_format=dataset_format, method="rlhf"
+        columns, text_field=text_field, told=told, dataset_format=dataset_format, method=method
     )
     if shape.name == "text":
         raise DatasetError(
             f"No prompts in the data set: its columns are {listed(columns)}.",
-            needs("rlhf", columns),
+            needs(method, columns),
         )
     return shape
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tasks.errors import DatasetError
-
-ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
+from trainyard.contract.methods import DEFAULT_METHOD, ShapeName, data_needs, names
 
 
 @dataclass(frozen=True)
@@ -65,19 +64,6 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 _FORMAT_OF = {name: shape for shape, names in _FORMATS.items() for name in names}
 
-NEEDS: Mapping[str, str] = {
-    "sft": (
-        "sft needs one of: text; prompt and completion; question and answer; instruction and "
-        "output or response (with or without input); messages (role, content); conversations "
-        "(from, value)"
-    ),
-    "cpt": "cpt needs text",
-    "dpo": (
-        "dpo and orpo need chosen and rejected, and a prompt (or question or instruction) unless "
-        "those two are whole conversations"
-    ),
-    "rlhf": "rlhf needs a prompt, or question and answer, or messages",
-}
 HOW_TO_TELL = (
     'Other names can be told with config.data.columns, as in {"prompt": "your column", '
     '"completion": "your other column"}, or with config.data.text_field.'
@@ -90,9 +76,7 @@ def needs(method: str, columns: Sequence[str] = ()) -> str:
 
     Where ``columns`` fit another method, that is named before all else.
     """
-    first = "dpo" if method == "orpo" else method
-    others = [text for name, text in NEEDS.items() if name != first]
-    return looks_like(columns, method) + "; ".join([NEEDS[first], *others]) + ". " + HOW_TO_TELL
+    return f"{looks_like(columns, method)}{data_needs(method)} {HOW_TO_TELL}"
 
 
 def looks_like(columns: Sequence[str], method: str) -> str:
@@ -100,16 +84,16 @@ def looks_like(columns: Sequence[str], method: str) -> str:
     by_lower = {column.lower(): column for column in reversed(columns)}
     answers = {"chosen", "rejected"} & set(by_lower)
     shapes = [] if answers else _candidates(by_lower, None)
-    fits: tuple[str, ...]
+    shape: ShapeName
     if len(answers) == 2:
-        kind, fits = "preference pairs", ("dpo", "orpo")
+        kind, shape = "preference pairs", "preference"
     elif shapes:
-        kind = " and ".join(shape.title() for shape in shapes)
-        fits = ("sft", "cpt") if shapes[0].name == "text" else ("sft", "rlhf")
+        kind, shape = " and ".join(shape.title() for shape in shapes), shapes[0].name
     elif "prompt" in by_lower and not answers:
-        kind, fits = "prompts without answers", ("rlhf",)
+        kind, shape = "prompts without answers", "prompt"
     else:
         return ""
+    fits = names(lambda how: shape in how.shapes)
     if method in fits:
         return ""
     return f"This looks like {kind}: send config.training.method {' or '.join(fits)}. "
@@ -127,7 +111,7 @@ def recognise_shape(
     text_field: str | None = None,
     told: Mapping[str, str] | None = None,
     dataset_format: str | None = None,
-    method: str = "sft",
+    method: str = DEFAULT_METHOD,
 ) -> Shape:
     """Recognise what ``columns`` mean for supervised fine-tuning.
 

@@ -23,10 +23,10 @@ from tasks.datasets.shapes.format import EmptyRow, RowProblem, format_paragraph,
 from tasks.datasets.shapes.preference import format_preference
 from tasks.datasets.shapes.prompts import format_prompt
 from tasks.datasets.shapes.shape import Shape
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS
 
 PROBLEMS_KEPT = 20
 ROWS_PER_BATCH = 1000
-_FORMATTED_BY_METHOD = ("cpt", "rlhf")
 _TEXTS = ("text", "prompt", "completion", "chosen", "rejected", "messages", "tools")
 _JSON = ("chosen", "rejected", "messages", "tools")
 
@@ -54,10 +54,14 @@ class StoredRows:
     problems: tuple[ReadProblem, ...]
 
 
-def store_rows(part: Part, shape: Shape, cache_dir: Path, method: str = "sft") -> StoredRows:
+def store_rows(
+    part: Part, shape: Shape, cache_dir: Path, method: str = DEFAULT_METHOD
+) -> StoredRows:
     """Read a part's rows once; then they come from the cache. Raises DatasetError."""
     made = [part.key, shape.name, dict(shape.columns)]
-    key = key_of(*made, method) if method in _FORMATTED_BY_METHOD else key_of(*made)
+    how = METHODS[method]
+    formatted_by_method = how.whole_documents or how.samples_answers
+    key = key_of(*made, method) if formatted_by_method else key_of(*made)
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = _Tally()
@@ -135,8 +139,8 @@ def placed(part: Part, number: int, problem: RowProblem) -> ReadProblem:
 
 
 def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:
-    if method == "rlhf":
+    if METHODS[method].samples_answers:
         return format_prompt
     if shape.name == "preference":
         return format_preference
-    return format_paragraph if method == "cpt" and part.continuous else format_row
+    return format_paragraph if METHODS[method].whole_documents and part.continuous else format_row

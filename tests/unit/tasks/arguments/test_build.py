@@ -14,11 +14,11 @@ from trl import SFTConfig
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
-from tasks.arguments.table import FIXED, FIXED_BY_METHOD, RLHF_ARGUMENTS, TABLE
+from tasks.arguments.table import FIXED, RLHF_ARGUMENTS, TABLE
 from tasks.errors import ConfigurationError
-from tasks.methods.registry import METHODS
-from tests.support.documents import PAGE, training_settings
+from tasks.methods.registry import TRAINERS
 from trainyard.contract.config import JobConfig
+from trainyard.contract.methods import METHODS, Method
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
 GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
@@ -65,26 +65,26 @@ def test_every_row_says_what_becomes_of_its_setting() -> None:
         assert sum(bool(way) for way in ways) == 1, setting
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_argument_exists_in_the_installed_versions(name: str) -> None:
-    known = {field.name for field in dataclasses.fields(METHODS[name].config)}
-    method = "rlhf" if name in ("rloo", "grpo") else name
-    rows = [setting for setting in TABLE if method in setting.methods]
+OF_TRAINER = [(name, how) for how in METHODS.values() for name in how.trainers]
+
+
+@pytest.mark.parametrize(("name", "how"), OF_TRAINER)
+def test_every_argument_exists_in_the_installed_versions(name: str, how: Method) -> None:
+    known = {field.name for field in dataclasses.fields(TRAINERS[name].config)}
+    rows = [setting for setting in TABLE if how.name in setting.methods]
     wanted = {setting.argument for setting in rows if setting.argument}
-    fixed = set(FIXED) | set(FIXED_BY_METHOD[method])
-    assert wanted | fixed | set(RLHF_ARGUMENTS.values() if method == "rlhf" else ()) <= known
+    sampled = set(RLHF_ARGUMENTS.values() if how.samples_answers else ())
+    assert wanted | set(FIXED) | set(how.arguments) | sampled <= known
 
 
-def test_the_page_of_settings_is_the_tables() -> None:
-    assert PAGE.read_text() == training_settings(), "run python -m tests.support.documents"
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_the_installed_version_takes_every_methods_arguments(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "how"), OF_TRAINER)
+def test_the_installed_version_takes_every_methods_arguments(
+    name: str, how: Method, tmp_path: Path
+) -> None:
     rlhf = {"algorithm": name, "reward_functions": ["answer"]}
-    online = name in ("rloo", "grpo")
-    found = arguments({"method": "rlhf", "rlhf": rlhf} if online else {"method": name})
-    config = METHODS[name].config(**{**found.values, "output_dir": str(tmp_path)})
+    more = {"rlhf": rlhf} if how.samples_answers else {}
+    found = arguments({"method": how.name, **more})
+    config = TRAINERS[name].config(**{**found.values, "output_dir": str(tmp_path)})
     for argument, value in found.values.items():
         if argument not in ("output_dir", "report_to", "optim", "max_steps"):
             assert getattr(config, argument) == value, argument

@@ -52,27 +52,30 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
     ],
 )
 def test_every_shape_of_a_pair(row: dict[str, Any], expected: dict[str, Any]) -> None:
-    formatted = format_preference(row, recognise_preference(list(row)))
+    formatted = format_preference(row, recognise_preference(list(row), method="dpo"))
     assert {name: json.loads(value) for name, value in formatted.items()} == expected
 
 
 @pytest.mark.parametrize("text", ['{"value": 3}', '{"from": "Rome", "value": 3}', '{"role": "ai"'])
 def test_an_answer_that_is_json_stays_text(text: str) -> None:
     row = {**TEXTS, "chosen": text}
-    assert json.loads(format_preference(row, recognise_preference(list(row)))["chosen"]) == text
+    assert (
+        json.loads(format_preference(row, recognise_preference(list(row), method="dpo"))["chosen"])
+        == text
+    )
 
 
 def test_columns_can_be_told() -> None:
     told = {"prompt": "q", "chosen": "good", "rejected": "bad"}
-    shape = recognise_preference(["q", "good", "bad"], told=told)
+    shape = recognise_preference(["q", "good", "bad"], told=told, method="dpo")
     assert dict(shape.columns) == told
     with pytest.raises(DatasetError, match="'worse'"):
-        recognise_preference(["q", "good"], told={"rejected": "worse"})
+        recognise_preference(["q", "good"], told={"rejected": "worse"}, method="dpo")
 
 
 def test_columns_that_make_no_pair_are_named() -> None:
     with pytest.raises(DatasetError, match="'question', 'answer'") as caught:
-        recognise_preference(["question", "answer"])
+        recognise_preference(["question", "answer"], method="dpo")
     assert "chosen and rejected" in caught.value.mend
 
 
@@ -89,7 +92,7 @@ def test_columns_that_make_no_pair_are_named() -> None:
 )
 def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:
     with pytest.raises(RowProblem, match=said):
-        format_preference(row, recognise_preference(list(row)))
+        format_preference(row, recognise_preference(list(row), method="dpo"))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> Tokenised:
-    stored = {"row": 1, **format_preference(row, recognise_preference(list(row)))}
+    stored = {"row": 1, **format_preference(row, recognise_preference(list(row), method="dpo"))}
     settings = {"max_length": 128, "max_prompt_length": None, "add_eos": True, **more}
     return tokenise_preferences(
         datasets.Dataset.from_list([stored]),

@@ -1,0 +1,170 @@
+"""Methods of fine-tuning: one record each, from which whatever differs between them is made.
+
+A new method is a name and a record here, its trainer in ``tasks/methods`` and its tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+MethodName = Literal["sft", "cpt", "dpo", "orpo", "rlhf"]
+DEFAULT_METHOD: Final[MethodName] = "sft"
+ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
+"""What the columns of a data set mean; see ``tasks/datasets/shapes``."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: ``title`` and ``data`` say to people what it is and what it learns from.
+
+    ``shapes``: the rows that it reads; ``needs``: the same for whoever sent others.
+    ``trainers``: keys of ``tasks.methods.registry.TRAINERS``, several where a setting chooses.
+    ``settings``: fields of ``config.training`` that not every method takes, with the default that
+    this one gives them (None: none of its own). ``eval_metrics``: what an eval gives to choose the
+    best checkpoint by, the default first. ``arguments``: of its trainer, which no request changes.
+
+    ``next_token``: a row is one sequence of tokens, each learnt from those before it, so that rows
+    can be laid end to end and exp(loss) is a perplexity. ``whole_documents``: no row is cut to
+    ``max_length``; packing cuts what it joined. ``reference_model``: the loss compares with a
+    frozen copy (with LoRA: with the base model itself). ``samples_answers``: the model's own
+    answers are rewarded, as ``config.training.rlhf`` says.
+    """
+
+    name: MethodName
+    title: str
+    data: str
+    shapes: tuple[ShapeName, ...]
+    needs: str
+    trainers: tuple[str, ...]
+    settings: Mapping[str, Any]
+    eval_metrics: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    next_token: bool = False
+    whole_documents: bool = False
+    reference_model: bool = False
+    samples_answers: bool = False
+
+
+_ANSWERED: tuple[ShapeName, ...] = ("prompt_completion", "dialogue", "messages")
+_PAIRS = (
+    "chosen and rejected, and a prompt (or question or instruction) unless those two are whole "
+    "conversations"
+)
+_PAIR_METRICS = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/margins")
+_TOKEN_METRICS = ("eval_loss", "eval_mean_token_accuracy")
+
+_SFT = Method(
+    "sft",
+    title="supervised fine-tuning; answers alone are trained on",
+    data="conversations, prompts with answers, or text",
+    shapes=("text", *_ANSWERED),
+    needs="one of: text; prompt and completion; question and answer; instruction and output or "
+    "response (with or without input); messages (role, content); conversations (from, value)",
+    trainers=("sft",),
+    settings={
+        "max_length": None,
+        "packing": False,
+        "completion_only_loss": None,
+        "group_by_length": None,
+    },
+    eval_metrics=_TOKEN_METRICS,
+    arguments={
+        # Whole rows, best fit first; positions begin again with each, so that they stay apart.
+        "packing_strategy": "bfd",
+        "eval_packing": False,
+        # Rows come tokenised; with packing TRL still joins them.
+        "dataset_kwargs": {},
+    },
+    next_token=True,
+)
+_CPT = Method(
+    "cpt",
+    title="continued pre-training on plain text, packed (`packing: false`: row by row)",
+    data="text",
+    shapes=("text",),
+    needs="text",
+    trainers=("cpt",),
+    settings={"max_length": None, "packing": True, "group_by_length": None},
+    eval_metrics=_TOKEN_METRICS,
+    arguments={"packing_strategy": "wrapped", "eval_packing": True, "dataset_kwargs": {}},
+    next_token=True,
+    whole_documents=True,
+)
+_DPO = Method(
+    "dpo",
+    title="direct preference optimisation",
+    data="chosen and rejected answers",
+    shapes=("preference",),
+    needs=_PAIRS,
+    trainers=("dpo",),
+    settings={"max_length": None, "max_prompt_length": None, "group_by_length": None, "beta": 0.1},
+    eval_metrics=_PAIR_METRICS,
+    arguments={"truncation_mode": "keep_start"},
+    reference_model=True,
+)
+_ORPO = Method(
+    "orpo",
+    title="odds ratio preference optimisation, without a reference model",
+    data="chosen and rejected answers",
+    shapes=("preference",),
+    needs=_PAIRS,
+    trainers=("orpo",),
+    settings={"max_length": None, "max_prompt_length": None, "group_by_length": None, "beta": 0.1},
+    eval_metrics=_PAIR_METRICS,
+    # Columns that the model does not take are the rows themselves.
+    arguments={"remove_unused_columns": False},
+)
+_RLHF = Method(
+    "rlhf",
+    title="the model's own answers are rewarded",
+    data="prompts, and a reward",
+    shapes=("prompt", *_ANSWERED),
+    needs="a prompt, or question and answer, or messages",
+    trainers=("rloo", "grpo"),
+    settings={"beta": 0.05, "rlhf": None},
+    eval_metrics=("eval_reward", "eval_loss"),
+    # Columns that the model does not take are what a reward looks at.
+    arguments={"remove_unused_columns": False},
+    samples_answers=True,
+)
+
+METHODS: Mapping[str, Method] = {method.name: method for method in (_SFT, _CPT, _DPO, _ORPO, _RLHF)}
+"""By ``config.training.method``."""
+
+
+def names(chosen: Callable[[Method], bool] = lambda _: True) -> tuple[str, ...]:
+    """Names of the methods that ``chosen`` is true of, in the order of the records."""
+    return tuple(name for name, method in METHODS.items() if chosen(method))
+
+
+def methods_with(setting: str) -> tuple[str, ...]:
+    """Names of the methods that take a field of ``config.training``: all, if none names it."""
+    return names(lambda method: setting in method.settings) or names()
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """``a, b and c``."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def by_method(value: Callable[[Method], Any]) -> str:
+    """What ``value`` gives, unless None: the most frequent, then ``for NAME VALUE``."""
+    found = {name: value(method) for name, method in METHODS.items()}
+    values = {name: str(it) for name, it in found.items() if it is not None}
+    usual = max(values.values(), key=list(values.values()).count)
+    others = [f"for {name} {text}" for name, text in values.items() if text != usual]
+    return ", ".join([usual, *others])
+
+
+def data_needs(first: str) -> str:
+    """A sentence on the rows that each method needs, those of ``first`` before the others'."""
+    by_need: dict[str, list[str]] = {METHODS[first].needs: []}
+    for name, method in METHODS.items():
+        by_need.setdefault(method.needs, []).append(name)
+    parts = (
+        f"{listed(of)} {'needs' if len(of) == 1 else 'need'} {need}" for need, of in by_need.items()
+    )
+    return "; ".join(parts) + "."
