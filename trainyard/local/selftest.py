@@ -26,7 +26,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import MODEL
 from trainyard.local.backend_row import BackendError, create_row, stored
 from trainyard.local.services import Services
-from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_example
+from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_script
 from trainyard.settings import settings
 
 STEPS, SAVE_EVERY = 60, 10
@@ -89,7 +89,7 @@ def _materials(home: Path) -> tuple[Path, Path]:
         {"prompt": f"What is {n} plus {n + 1}?", "completion": str(2 * n + 1)} for n in range(ROWS)
     )
     dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run_example("tiny_model.py", "--dataset", str(dataset), "--out", str(model))
+    run_script("tiny_model", "--dataset", str(dataset), "--out", str(model))
     return dataset, model
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -218,7 +219,9 @@ class Services:
         celery = Path(sys.executable).with_name("celery")
         command = [sys.executable, str(celery), "-A", "worker.app", "flower"]
         # It reads our settings itself: `ps` shows command lines, and it needs a password.
-        command.append(f"--conf={Path(__file__).parents[2] / 'flowerconfig.py'}")
+        found = find_spec("flowerconfig")
+        assert found is not None, "it is installed beside this package"
+        command.append(f"--conf={found.origin}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
 
 

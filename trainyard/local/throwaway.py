@@ -2,25 +2,23 @@
 
 Exceptions:
 
-    ExampleFailed           a script of ``examples/`` ended badly; the text has what it printed
+    ScriptFailed (TrainyardError)    a script of ``tasks.demo`` ended badly; its last words
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from trainyard.child_process import python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.local.services import Ports, free_ports
 from trainyard.settings import settings
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
-
-class ExampleFailed(TrainyardError):
-    """A script of ``examples/`` failed."""
+class ScriptFailed(TrainyardError):
+    """A script of ``tasks.demo`` failed."""
 
 
 def free_service_ports() -> Ports:
@@ -47,15 +45,15 @@ def api_key() -> str | None:
     return key.get_secret_value() if key else None
 
 
-def run_example(script: str, *arguments: str) -> str:
-    """Run a script of ``examples/``; returns what it printed. Raises ExampleFailed."""
+def run_script(name: str, *arguments: str) -> str:
+    """Run a script of ``tasks.demo``; returns what it printed. Raises ScriptFailed."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
+        python_module(f"tasks.demo.{name}", *arguments),
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "TOKENIZERS_PARALLELISM": "true"},
     )
     if done.returncode != 0:
-        raise ExampleFailed(f"{script} failed:\n{done.stderr[-2000:]}")
+        raise ScriptFailed(f"tasks.demo.{name} failed:\n{done.stderr[-2000:]}")
     return done.stdout

@@ -1,6 +1,6 @@
 """Make a small base model on this machine: a Llama with random weights and its own tokenizer.
 
-    python examples/tiny_model.py --dataset stdlib.jsonl --out models/tiny-llama
+    python -m tasks.demo.tiny_model --dataset stdlib.jsonl --out models/tiny-llama
 
 The byte-level BPE tokenizer is trained on the text of the data set. The same data set and
 versions give the same files. About 3.3 million parameters; no network is needed.
@@ -59,8 +59,8 @@ def make_tokenizer(dataset: Path) -> PreTrainedTokenizerFast:
     backend.train_from_iterator(texts(dataset), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token="<|end|>",
-        pad_token="<|pad|>",
+        eos_token="<|end|>",  # noqa: S106
+        pad_token="<|pad|>",  # noqa: S106
         additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
         chat_template=CHAT_TEMPLATE,
         model_max_length=POSITIONS,

@@ -1,6 +1,6 @@
 """Generate text with one or more model folders (whole models or PEFT adapters), greedily.
 
-    python examples/generate.py --model models/tiny-llama --model jobs/demo/model \
+    python -m tasks.demo.generate --model models/tiny-llama --model jobs/demo/model \
         --prompt "def add(a, b):" [--max-new-tokens 60] [--json]
 
 The prompt becomes one user message where the tokenizer has a chat template. Several ``--model``

@@ -1,6 +1,6 @@
 """Write a real instruction data set from this machine's own Python standard library.
 
-    python examples/stdlib_dataset.py --out stdlib.jsonl [--rows 2000]
+    python -m tasks.demo.stdlib_dataset --out stdlib.jsonl [--rows 2000]
 
 One row for each function with a docstring: ``instruction`` is its signature and docstring,
 ``output`` its body. The same Python gives the same file. Needs no network and no package.
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=DEFAULT_ROWS, help="at most this many rows")
     arguments = parser.parse_args()
     rows = stdlib_rows(Path(sysconfig.get_paths()["stdlib"]))
-    random.Random(0).shuffle(rows)
+    random.Random(0).shuffle(rows)  # noqa: S311  (the same rows each time)
     rows = rows[: arguments.rows]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
