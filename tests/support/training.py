@@ -77,7 +77,7 @@ class Parking:
 
     def wake(self, attempt_id: str, output_fd: int, events_fd: int) -> Any:
         """Wake the parked training for another attempt; returns its process."""
-        line = json.dumps({"resume": True, "attempt_id": attempt_id}).encode() + b"\n"
+        line = json.dumps({"op": "resume", "attempt_id": attempt_id}).encode() + b"\n"
         socket.send_fds(self.ours, [line], [output_fd, events_fd])
         return self.process
 

@@ -1,4 +1,4 @@
-"""Sockets between processes of one user on one host: abstract names, checked peers, JSON lines.
+"""Sockets between processes of one user on one host: abstract names, checked peers, descriptors.
 
 The names lie in Linux's abstract namespace: no file, nothing to clean up, free again as soon as
 the last holder has died. Anyone on the host can connect to such a name, or take it first: both
@@ -8,11 +8,10 @@ sides therefore check whose process the other one is.
 from __future__ import annotations
 
 import array
-import json
 import os
 import socket
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _UCRED = struct.Struct("=iII")
 _BACKLOG = 64
@@ -60,7 +59,7 @@ def connect(name: str, timeout_s: float) -> socket.socket:
 
 
 def check_peer(connection: socket.socket) -> Peer:
-    """Who is at the other end; raises PermissionError where it is not a process of this user."""
+    """Who is at the other end; raises PermissionError if it is not a process of this user."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(raw)
     if uid != os.geteuid():
@@ -81,24 +80,3 @@ def receive_fds(connection: socket.socket, max_fds: int) -> tuple[bytes, list[in
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
     return data, fds.tolist()
-
-
-def encode_line(message: dict[str, Any]) -> bytes:
-    """One message as one JSON line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-class LineReader:
-    """Puts received bytes together to JSON messages, one a line."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Messages that ``data`` completes. Raises ValueError for a line that is no JSON object."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        messages = [json.loads(line) for line in lines]
-        for message in messages:
-            if not isinstance(message, dict):
-                raise ValueError(f"not a JSON object: {str(message)[:80]!r}")
-        return messages

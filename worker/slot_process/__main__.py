@@ -1,4 +1,4 @@
-"""The slot process: torch preloaded, CUDA never touched; forks a keeper for each attempt.
+"""Slot process: torch preloaded, CUDA never touched; forks a keeper for each attempt.
 
     python -m worker.slot_process --socket NAME [--no-preload]
 
@@ -8,19 +8,7 @@ to fork. It ends at SIGTERM, which the kernel sends when its parent, the worker'
 ended (see ``ChildProcess``), and its keepers end with it. Strays of a keeper that was killed are
 adopted by it, as a subreaper, and ended.
 
-Requests, one JSON line on a connection of their own:
-
-    {"op": "start", "attempt_id": s, "env": {...}, "preload": bool, "parked": s | null}
-        + 2 descriptors [output, events]. The connection becomes the keeper's lifeline (see
-        ``keeper``); {"refused": reason} where that cannot be. Where the attempt ``parked`` is
-        parked here the new one goes on in its process (see ``parking``), else it starts cold.
-    {"op": "wait_gone", "attempt_id": s, "timeout_s": n}
-        Answered by {"gone": bool}: whether no process of that attempt is left.
-    {"op": "release", "attempt_id": s, "timeout_s": n}
-        The same, but where that attempt is parked it is ended first.
-    {"op": "parked"}
-        Answered by {"parked": [attempt_id, ...]}; there is at most one but for moments, since an
-        attempt that parks ends the one that was.
+``protocol`` has what is asked of it, and over which sockets.
 """
 
 from __future__ import annotations
@@ -34,24 +22,23 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 from trainyard.prctl import become_subreaper, set_process_name
 from worker.machine.process_tree import has_children, kill_descendants
 from worker.machine.signal_fds import SignalWakeup
-from worker.machine.unix_socket import check_peer, encode_line, listen
+from worker.machine.unix_socket import check_peer, listen
 from worker.slot_process.fork_safety import Preload, preload
 from worker.slot_process.keepers import KeeperProcesses
 from worker.slot_process.protocol import (
     AnyRequest,
-    BadRequest,
-    Closed,
-    ParkedRequest,
-    ReleaseRequest,
-    Request,
-    StartRequest,
-    WaitGoneRequest,
+    ProtocolError,
+    ReleaseParked,
+    StartAttempt,
+    StartRefused,
+    WaitGone,
+    WhetherGone,
 )
+from worker.slot_process.requests import Request
 from worker.slot_process.training_start import TrainingStart
 
 _KEEPERS_MAY_TAKE_S = 0.3
@@ -64,7 +51,7 @@ _STRAY_ROUND_S = 0.01
 class _Waiter:
     """Someone who waits for an attempt to be gone."""
 
-    connection: socket.socket
+    request: Request
     attempt_id: str
     deadline: float
 
@@ -102,8 +89,9 @@ class SlotServer:
     def _select(self, timeout_s: float | None) -> list[int]:
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
-        for source in (self._listener, *self._keepers.controls()):
-            poll.register(source, select.POLLIN)
+        poll.register(self._listener, select.POLLIN)
+        for control in self._keepers.controls():
+            poll.register(control, select.POLLIN)
         for fd in self._requests:
             poll.register(fd, select.POLLIN)
         timeout_ms = None if timeout_s is None else int(1000 * timeout_s) + 1
@@ -124,53 +112,49 @@ class SlotServer:
         except BlockingIOError:
             return
         try:
-            peer = check_peer(connection)
+            check_peer(connection)
         except PermissionError as refusal:
             print(f"slot process: connection refused: {refusal}", file=sys.stderr)
             connection.close()
             return
-        connection.setblocking(False)
-        self._requests[connection.fileno()] = Request(connection, peer)
+        self._requests[connection.fileno()] = Request(connection)
 
     def _read(self, fd: int) -> None:
         request = self._requests[fd]
         try:
-            parsed = request.read()
-        except BadRequest as error:
+            asked = request.read()
+        except ProtocolError as error:
             del self._requests[fd]
-            _answer_and_close(request.connection, {"refused": str(error)})
-            request.close()
+            request.answer(StartRefused(str(error)))
             return
-        if parsed is not None:
+        if request.lost:
             del self._requests[fd]
-            self._obey(request, parsed)
+            request.close()
+        elif asked is not None:
+            del self._requests[fd]
+            self._obey(request, asked)
 
-    def _obey(self, request: Request, parsed: AnyRequest | Closed) -> None:
+    def _obey(self, request: Request, asked: AnyRequest) -> None:
         # What a keeper said before this request was sent shall count.
         self._keepers.hear()
-        match parsed:
-            case StartRequest():
-                self._start(request, parsed)
-            case WaitGoneRequest() | ReleaseRequest():
-                if isinstance(parsed, ReleaseRequest):
-                    self._keepers.release(parsed.attempt_id)
-                deadline = time.monotonic() + parsed.timeout_s
-                self._waiters.append(_Waiter(request.connection, parsed.attempt_id, deadline))
-            case ParkedRequest():
-                _answer_and_close(request.connection, {"parked": self._keepers.parked()})
-            case Closed():
-                request.close()
+        match asked:
+            case StartAttempt():
+                self._start(request, asked)
+            case WaitGone() | ReleaseParked():
+                if isinstance(asked, ReleaseParked):
+                    self._keepers.release(asked.attempt_id)
+                deadline = time.monotonic() + asked.timeout_s
+                self._waiters.append(_Waiter(request, asked.attempt_id, deadline))
 
     # ------------------------------------------------------------ attempts
 
-    def _start(self, request: Request, wanted: StartRequest) -> None:
+    def _start(self, request: Request, wanted: StartAttempt) -> None:
         if wanted.attempt_id in self._keepers.attempts():
-            _answer(request.connection, {"refused": f"{wanted.attempt_id} is still running"})
-            request.close()
+            request.answer(StartRefused(f"{wanted.attempt_id} is still running"))
         elif wanted.parked is None or not self._keepers.resume(request, wanted):
             self._start_cold(request, wanted)
 
-    def _start_cold(self, request: Request, wanted: StartRequest) -> None:
+    def _start_cold(self, request: Request, wanted: StartAttempt) -> None:
         objection = self._preload.objection_to_fork() if wanted.preload else "PRELOAD=0"
         if objection is not None:
             print(f"slot process: fresh interpreter: {objection}", file=sys.stderr)
@@ -185,7 +169,7 @@ class SlotServer:
             try:
                 self._keepers.fork(start, request, wanted.attempt_id, self._preload.library_fds)
             except OSError as error:
-                _answer(request.connection, {"refused": f"no process could be started: {error}"})
+                request.answer(StartRefused(f"no process could be started: {error}"))
 
     def _reap(self) -> None:
         for left in self._keepers.reap():
@@ -198,7 +182,7 @@ class SlotServer:
             gone = waiter.attempt_id not in alive
             if gone or now >= waiter.deadline:
                 self._waiters.remove(waiter)
-                _answer_and_close(waiter.connection, {"gone": gone})
+                waiter.request.answer(WhetherGone(gone))
 
     # ------------------------------------------------------------ the end
 
@@ -212,18 +196,6 @@ class SlotServer:
             select.select([self._wakeup], [], [], _STRAY_ROUND_S)
             self._wakeup.take()
             self._keepers.reap()
-
-
-def _answer(connection: socket.socket, message: dict[str, Any]) -> None:
-    try:
-        connection.send(encode_line(message))
-    except (BrokenPipeError, ConnectionResetError):
-        return  # whoever asked has gone away
-
-
-def _answer_and_close(connection: socket.socket, message: dict[str, Any]) -> None:
-    _answer(connection, message)
-    connection.close()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,25 +1,18 @@
-"""The keeper: one small single-threaded process per attempt that answers for its process tree.
+"""Keeper of an attempt: one small single-threaded process that answers for its process tree.
 
 It forks the training, passes signals on, and holds the supervisor's connection as its lifeline.
 However an attempt ends, the keeper leaves no process behind:
 
     the training exits or dies      its remaining descendants are killed
-    ``{"signal": "KILL"}``          the training and every descendant are killed
+    the supervisor sends Kill       the training and every descendant are killed
     the lifeline closes             the same: the supervisor is gone
     the lease runs out              the same: the supervisor hangs, or is frozen
-    parked for too long             the same, also where memory is short (see ``parking``)
+    parked for too long             the same, also if memory is short
     SIGTERM                         the same: the slot process is gone (parent-death signal)
 
 Then it reports ``gone``, and exits. As a subreaper it adopts every orphan below it, so "no child
 left" proves that nothing is left. A keeper that is itself killed with SIGKILL leaves strays, which
-the slot process ends.
-
-On the lifeline the supervisor sends, one JSON line each:
-
-    {"signal": "TERM" | "KILL"}   pass SIGTERM to the training; kill everything
-    {"lease_s": n | null}         everything is killed where no other lease comes within n seconds
-    {"park": n}                   the training waits in its callback: keep it for n seconds, without
-                                  a supervisor, until another one resumes it
+the slot process ends. ``protocol`` has what it hears and says.
 """
 
 from __future__ import annotations
@@ -32,7 +25,7 @@ import sys
 import time
 import traceback
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from trainyard.prctl import become_subreaper, die_with_parent, set_process_name
 from worker.machine.process_tree import (
@@ -45,7 +38,23 @@ from worker.machine.process_tree import (
 )
 from worker.machine.signal_fds import SignalWakeup
 from worker.slot_process.lifeline import Lifeline
-from worker.slot_process.parking import ControlSocket, ParkedTime, ParkingSocket, Resume
+from worker.slot_process.message_socket import MessageSocket
+from worker.slot_process.parked_time import ParkedTime
+from worker.slot_process.protocol import (
+    AnyMessage,
+    FromKeeper,
+    Gone,
+    Kill,
+    Park,
+    Parked,
+    ProtocolError,
+    Resume,
+    Resumed,
+    SetLease,
+    Started,
+    StillAlive,
+    Terminate,
+)
 from worker.slot_process.training_start import TrainingStart, run_training
 
 _STUCK_AFTER_S = 5.0
@@ -66,7 +75,7 @@ def run_keeper(
     """Turn this forked child of the slot process into a keeper, and serve until all is gone.
 
     Called with signals blocked, so that the slot process's handlers never run in here.
-    ``control`` is this end of a socket pair with the slot process (see ``parking``).
+    ``control`` is this end of a socket pair with the slot process.
     ``library_fds``: descriptors that imported libraries hold, and that stay open for the training.
     Never returns: exit code 0 when no descendant is left.
     """
@@ -77,7 +86,7 @@ def run_keeper(
         close_fds_except(own_fds | {start.output_fd, start.events_fd} | set(library_fds))
         set_process_name("ty-keeper")
         become_subreaper()
-        keeper = _Keeper(Lifeline(lifeline), ControlSocket(control))
+        keeper = _Keeper(Lifeline(lifeline), MessageSocket(control))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         slot_lives = die_with_parent(signal.SIGTERM, slot_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -97,11 +106,12 @@ def run_keeper(
 class _Keeper:
     """``_lifeline`` is None while the training is parked, ``_parked`` while it is not."""
 
-    def __init__(self, lifeline: Lifeline, control: ControlSocket) -> None:
+    def __init__(self, lifeline: Lifeline, control: MessageSocket) -> None:
         self._lifeline: Lifeline | None = lifeline
         self._parked: ParkedTime | None = None
         self._control = control
-        self._parking = ParkingSocket()
+        parking, self._training_end = socket.socketpair()
+        self._parking = MessageSocket(parking)
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM])
         self._training_pid: int | None = None
         self._exit: Exit | None = None
@@ -127,13 +137,13 @@ class _Keeper:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             self._close()
-            run_training(start, keeper_pid, self._parking.training_end.fileno())
+            run_training(start, keeper_pid, self._training_end.fileno())
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.close(start.output_fd)
         os.close(start.events_fd)
-        self._parking.training_end.close()
+        self._training_end.close()
         self._training_pid = pid
-        self._send({"started": pid, "at": time.monotonic(), "preloaded": start.preloaded})
+        self._send(Started(pid, time.monotonic(), start.preloaded))
 
     def serve(self) -> None:
         """Wait until the training has ended or has to end."""
@@ -162,7 +172,7 @@ class _Keeper:
             if not has_children():
                 break
             if not reported and time.monotonic() > stuck_at:
-                self._send({"gone": False, "left": sorted(descendants_of(os.getpid()))})
+                self._send(StillAlive(sorted(descendants_of(os.getpid()))))
                 reported = True
             select.select([self._wakeup], [], [], pause_s)
             self._wakeup.take()
@@ -183,7 +193,7 @@ class _Keeper:
 
     def _on_lifeline(self, lifeline: Lifeline, ready: set[int]) -> None:
         for message in lifeline.read(ready):
-            self._obey(message)
+            self._obey(message, lifeline)
         if self._lifeline is None:  # parked now
             return
         if lifeline.lost:
@@ -191,27 +201,27 @@ class _Keeper:
         elif self._exit is None and lifeline.expired():
             self._lease_expired = self._must_end = True
 
-    def _obey(self, message: dict[str, Any]) -> None:
+    def _obey(self, message: AnyMessage, lifeline: Lifeline) -> None:
         match message:
-            case {"signal": "KILL"}:
+            case Kill():
                 self._must_end = True
-            case {"signal": "TERM"}:
+            case Terminate():
                 # Not reaped yet, so the pid is still its own.
                 if self._training_pid is not None and self._exit is None:
                     os.kill(self._training_pid, signal.SIGTERM)
-            case {"lease_s": int() | float() | None as lease_s} if self._lifeline is not None:
-                self._lifeline.renew(lease_s)
-            case {"park": int() | float() as seconds} if self._lifeline is not None:
-                self._park(self._lifeline, seconds)
+            case SetLease(lease_s=lease_s):
+                lifeline.renew(lease_s)
+            case Park(seconds=seconds):
+                self._park(lifeline, seconds)
             case _:
-                raise ValueError(f"the supervisor sent {str(message)[:200]!r}")
+                raise ProtocolError(f"the supervisor sent {message.op}")
 
     # ------------------------------------------------------------ parked
 
     def _park(self, lifeline: Lifeline, seconds: float) -> None:
         # The slot process hears it first: what a supervisor knows to be parked, it finds there.
-        self._control.send({"parked": True})
-        lifeline.send({"parked": True})
+        self._control.send(Parked())
+        lifeline.send(Parked())
         lifeline.close()
         self._lifeline = None
         self._parked = ParkedTime(seconds)
@@ -222,31 +232,26 @@ class _Keeper:
             self._must_end = True
 
     def _on_control(self) -> None:
-        resume = self._control.read()
+        for message in self._control.read():
+            if not isinstance(message, Resume):
+                raise ProtocolError(f"the slot process sent {message.op}")
+            # A keeper that is ending takes nothing over: the slot process starts it cold then.
+            if not self._must_end and self._exit is None:
+                self._resume(message, *self._control.take_fds())
         if self._control.lost:
             self._must_end = True
-        # A keeper that is ending takes nothing over: the slot process starts it cold then.
-        if resume is not None and not self._must_end and self._exit is None:
-            self._resume(resume)
 
-    def _resume(self, resume: Resume) -> None:
-        try:
-            self._parking.hand_over(resume)
-        except (BrokenPipeError, ConnectionResetError):
+    def _resume(self, resume: Resume, lifeline_fd: int, output_fd: int, events_fd: int) -> None:
+        assert self._training_pid is not None, "it was parked"
+        if not self._parking.send(resume, [output_fd, events_fd]):
             self._must_end = True
             return
-        resume.close_training_fds()
+        os.close(output_fd)
+        os.close(events_fd)
         self._parked = None
-        self._lifeline = Lifeline(resume.lifeline)
-        self._control.send({"resumed": True})
-        self._send(
-            {
-                "started": self._training_pid,
-                "at": time.monotonic(),
-                "preloaded": True,
-                "warm": True,
-            }
-        )
+        self._lifeline = Lifeline(socket.socket(fileno=lifeline_fd))
+        self._control.send(Resumed())
+        self._send(Started(self._training_pid, time.monotonic(), preloaded=True, warm=True))
 
     # ------------------------------------------------------------ what is told, and to whom
 
@@ -255,17 +260,16 @@ class _Keeper:
             if ended.pid == self._training_pid:
                 self._exit = ended
 
-    def _report(self) -> dict[str, Any]:
-        return {
-            "gone": True,
-            "exit_code": self._exit.exit_code if self._exit else None,
-            "signal": self._exit.signal if self._exit else None,
-            "killed_descendants": len(self._killed - {self._training_pid}),
-            "error": self._error,
-            "lease_expired": self._lease_expired,
-        }
+    def _report(self) -> Gone:
+        return Gone(
+            exit_code=self._exit.exit_code if self._exit else None,
+            signal=self._exit.signal if self._exit else None,
+            killed_descendants=len(self._killed - {self._training_pid}),
+            error=self._error,
+            lease_expired=self._lease_expired,
+        )
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: FromKeeper) -> None:
         if self._lifeline is not None:
             self._lifeline.send(message)
 

@@ -1,4 +1,4 @@
-"""The keepers as the slot process sees them: forked, heard, asked to resume or end, reaped."""
+"""Keepers as the slot process sees them: forked, heard, asked to resume or end, reaped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import socket
 import sys
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from worker.machine.process_tree import children_of, kill_descendants, reap
-from worker.machine.unix_socket import LineReader, encode_line
 from worker.slot_process.keeper import run_keeper
-from worker.slot_process.protocol import Request, StartRequest
+from worker.slot_process.message_socket import MessageSocket
+from worker.slot_process.protocol import (
+    Parked,
+    ProtocolError,
+    Resume,
+    Resumed,
+    StartAttempt,
+)
+from worker.slot_process.requests import Request
 from worker.slot_process.training_start import TrainingStart
 
 _TAKE_OVER_S = 2.0
@@ -25,26 +32,25 @@ class WarmStart:
     """A start that a keeper was asked to take over; its descriptors are still ours."""
 
     request: Request
-    wanted: StartRequest
+    wanted: StartAttempt
     deadline: float
 
 
 @dataclass
-class _Keeper:
+class _KeeperProcess:
     pid: int
     attempt_id: str
-    control: socket.socket
+    control: MessageSocket
     parked: bool = False
     ending: bool = False
     warm_start: WarmStart | None = None
-    reader: LineReader = field(default_factory=LineReader)
 
 
 class KeeperProcesses:
     """All keepers that live, and the attempts of dead ones whose strays are still being ended."""
 
     def __init__(self) -> None:
-        self._keepers: dict[int, _Keeper] = {}
+        self._keepers: dict[int, _KeeperProcess] = {}
         self._strays_of: set[str] = set()
 
     # ------------------------------------------------------------ what there is
@@ -55,11 +61,7 @@ class KeeperProcesses:
         starting = {k.warm_start.wanted.attempt_id for k in keepers if k.warm_start is not None}
         return self._strays_of | starting | {keeper.attempt_id for keeper in keepers}
 
-    def parked(self) -> list[str]:
-        """The attempts that are parked."""
-        return [keeper.attempt_id for keeper in self._keepers.values() if keeper.parked]
-
-    def controls(self) -> list[socket.socket]:
+    def controls(self) -> list[MessageSocket]:
         """What to select on; :meth:`hear` when one of them is readable."""
         return [keeper.control for keeper in self._keepers.values()]
 
@@ -80,7 +82,6 @@ class KeeperProcesses:
         """Fork a keeper for a new attempt. Raises OSError."""
         slot_pid = os.getpid()
         control, theirs = socket.socketpair()
-        control.setblocking(False)
         sys.stdout.flush()
         sys.stderr.flush()
         # Blocked, so that none of our handlers runs in the child; the keeper unblocks.
@@ -101,12 +102,12 @@ class KeeperProcesses:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self._keepers[pid] = _Keeper(pid, attempt_id, control)
+        self._keepers[pid] = _KeeperProcess(pid, attempt_id, MessageSocket(control))
 
-    def resume(self, request: Request, wanted: StartRequest) -> bool:
+    def resume(self, request: Request, wanted: StartAttempt) -> bool:
         """Ask the keeper of the parked attempt to go on for the new one.
 
-        False where none is parked. Where True, the request is this object's to close, or comes
+        False if none is parked. If True, the request is this object's to close, or comes
         back from :meth:`reap` when the keeper has ended without taking it over.
         """
         for keeper in self._keepers.values():
@@ -114,13 +115,10 @@ class KeeperProcesses:
                 break
         else:
             return False
-        line = encode_line({"resume": True, "attempt_id": wanted.attempt_id})
-        try:
-            socket.send_fds(keeper.control, [line], [request.connection.fileno(), *request.fds])
-        except (BrokenPipeError, ConnectionResetError):
-            keeper.parked = False  # it has ended by itself just now
-            return False
         keeper.parked = False
+        fds = [request.fileno(), *request.fds]
+        if not keeper.control.send(Resume(wanted.attempt_id), fds):
+            return False  # it has ended by itself just now
         keeper.warm_start = WarmStart(request, wanted, time.monotonic() + _TAKE_OVER_S)
         return True
 
@@ -131,27 +129,23 @@ class KeeperProcesses:
         for keeper in self._keepers.values():
             self._hear(keeper)
 
-    def _hear(self, keeper: _Keeper) -> None:
-        try:
-            data = keeper.control.recv(4096)
-        except (BlockingIOError, ConnectionResetError):
-            return
-        for message in keeper.reader.feed(data):
+    def _hear(self, keeper: _KeeperProcess) -> None:
+        for message in keeper.control.read():
             match message:
-                case {"parked": True}:
+                case Parked():
                     self._on_parked(keeper)
-                case {"resumed": True}:
+                case Resumed():
                     self._on_resumed(keeper)
                 case _:
-                    raise ValueError(f"a keeper sent {str(message)[:200]!r}")
+                    raise ProtocolError(f"a keeper sent {message.op}")
 
-    def _on_parked(self, keeper: _Keeper) -> None:
+    def _on_parked(self, keeper: _KeeperProcess) -> None:
         for other in self._keepers.values():
             if other.parked:
                 self._end(other)
         keeper.parked = not keeper.ending
 
-    def _on_resumed(self, keeper: _Keeper) -> None:
+    def _on_resumed(self, keeper: _KeeperProcess) -> None:
         warm_start = keeper.warm_start
         assert warm_start is not None
         keeper.attempt_id = warm_start.wanted.attempt_id
@@ -161,7 +155,7 @@ class KeeperProcesses:
     # ------------------------------------------------------------ ending
 
     def release(self, attempt_id: str) -> None:
-        """End an attempt where it is parked."""
+        """End an attempt if it is parked."""
         for keeper in self._keepers.values():
             if keeper.parked and keeper.attempt_id == attempt_id:
                 self._end(keeper)
@@ -171,7 +165,7 @@ class KeeperProcesses:
         for keeper in self._keepers.values():
             self._end(keeper)
 
-    def _end(self, keeper: _Keeper) -> None:
+    def _end(self, keeper: _KeeperProcess) -> None:
         keeper.parked = False
         keeper.ending = True
         os.kill(keeper.pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own

@@ -1,13 +1,14 @@
-"""The keeper's end of the supervisor's connection, and the supervisor's lease."""
+"""Lifeline of an attempt, at the keeper's end: the supervisor's connection, and its lease."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from typing import Any
 
-from worker.machine.unix_socket import LineReader, check_peer, encode_line
+from worker.machine.unix_socket import check_peer
+from worker.slot_process.message_socket import MessageSocket
+from worker.slot_process.protocol import AnyMessage, FromKeeper
 
 
 class Lifeline:
@@ -19,32 +20,24 @@ class Lifeline:
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._connection.setblocking(False)
-        self._reader = LineReader()
+        self._socket = MessageSocket(connection)
         self._supervisor_fd = _pidfd_or_none(check_peer(connection).pid)
-        self.lost = self._supervisor_fd is None
+        self._supervisor_died = self._supervisor_fd is None
         self.lease_ends: float | None = None
+
+    @property
+    def lost(self) -> bool:
+        return self._supervisor_died or self._socket.lost
 
     def fds(self) -> list[int]:
         """The descriptors to select on; :meth:`read` when one of them is readable."""
-        return [fd for fd in (self._connection.fileno(), self._supervisor_fd) if fd is not None]
+        return [fd for fd in (self._socket.fileno(), self._supervisor_fd) if fd is not None]
 
-    def read(self, ready: set[int]) -> list[dict[str, Any]]:
+    def read(self, ready: set[int]) -> list[AnyMessage]:
         """Messages that have come; ``ready`` are the descriptors that are readable."""
         if self._supervisor_fd in ready:
-            self.lost = True
-        if self._connection.fileno() not in ready:
-            return []
-        try:
-            data = self._connection.recv(4096)
-        except BlockingIOError:
-            return []
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self.lost = True
-        return self._reader.feed(data)
+            self._supervisor_died = True
+        return self._socket.read() if self._socket.fileno() in ready else []
 
     def renew(self, lease_s: float | None) -> None:
         """Move the end of the lease to ``lease_s`` from now; None: it has no end."""
@@ -54,16 +47,13 @@ class Lifeline:
         """Whether the lease has ended."""
         return self.lease_ends is not None and time.monotonic() >= self.lease_ends
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message. Where the supervisor is gone nobody has to be told: ``lost``."""
-        try:
-            self._connection.sendall(encode_line(message))
-        except (BrokenPipeError, ConnectionResetError):
-            self.lost = True
+    def send(self, message: FromKeeper) -> None:
+        """Send one message; if the supervisor is gone nobody has to be told."""
+        self._socket.send(message)
 
     def close(self) -> None:
         """Close the connection, which the supervisor sees as end-of-file."""
-        self._connection.close()
+        self._socket.close()
         if self._supervisor_fd is not None:
             os.close(self._supervisor_fd)
             self._supervisor_fd = None

@@ -1,174 +1,150 @@
-"""Requests to the slot process: read without blocking, with the descriptors that come along."""
+"""Protocol between a worker's processes: every message of every socket, and how it is written.
+
+    supervisor ──────┐ slot socket                        control socket
+                     ├────────────▶ slot process ◀──────────────────────┐
+    worker's main ───┘ (listens under a name)                           │
+    process                                                             │
+                       lifeline                                         ▼   parking socket
+    supervisor ◀──────────────────────────────────────────────────▶ keeper ───────────────▶ training
+
+A message is one JSON line, ``{"op": name, field: value, ...}``; [descriptors] come along with it.
+
+    slot socket      ─▶ StartAttempt [output, events]          the connection becomes the lifeline,
+                                                               unless StartRefused comes back
+                     ─▶ WaitGone, ReleaseParked                ◀─ WhetherGone
+    lifeline         ─▶ Terminate, Kill, SetLease, Park        ◀─ Started, StillAlive, Parked, Gone
+    control socket   ─▶ Resume [lifeline, output, events]      ◀─ Parked, Resumed
+    parking socket   ─▶ Resume [output, events]
+
+The parking socket is the training's (``tasks.parking``): it reads that one message and sends none.
+
+Resuming: the slot process keeps its copies of the three descriptors until the keeper has said
+Resumed; if the keeper ends instead, the attempt starts cold with them. Of Parked the slot process
+hears first: what a supervisor knows to be parked, it finds there.
+
+The keeper loads this file, so it imports nothing that is not small.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+import json
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from trainyard.contract.error_tree import TrainyardError
-from worker.machine.unix_socket import Peer, receive_fds
-
-_MAX_FDS = 2
-_MAX_REQUEST_BYTES = 1 << 20
 
 
-class BadRequest(TrainyardError):
-    """A request that the slot process does not understand."""
+class ProtocolError(TrainyardError):
+    """What came is no message that belongs there. Repeats no value of it: it may be secret."""
 
 
-class StartRequest(BaseModel):
-    """Start an attempt; comes with two descriptors, output and events.
+# ---------------------------------------------------------------- to the slot process
+
+
+@dataclass(frozen=True)
+class StartAttempt:
+    """Start an attempt. ``env`` is set in its training process only.
 
     ``parked`` names the attempt of the same job that may still be parked here, to go on in its
-    process.
+    process; if it is not, the new one starts cold.
     """
 
-    op: Literal["start"] = "start"
+    op: ClassVar = "start"
     attempt_id: str
-    env: dict[str, str] = {}
+    env: dict[str, str] = field(default_factory=dict)
     preload: bool = True
     parked: str | None = None
 
 
-class WaitGoneRequest(BaseModel):
+@dataclass(frozen=True)
+class WaitGone:
     """Answer when no process of the attempt is left, or after ``timeout_s``."""
 
-    op: Literal["wait_gone"] = "wait_gone"
+    op: ClassVar = "wait_gone"
     attempt_id: str
-    timeout_s: Annotated[float, Field(ge=0)]
+    timeout_s: float
 
 
-class ReleaseRequest(BaseModel):
-    """End the attempt where it is parked; answer as to a :class:`WaitGoneRequest`."""
+@dataclass(frozen=True)
+class ReleaseParked:
+    """End the attempt if it is parked; answer as to :class:`WaitGone`."""
 
-    op: Literal["release"] = "release"
+    op: ClassVar = "release"
     attempt_id: str
-    timeout_s: Annotated[float, Field(ge=0)]
+    timeout_s: float
 
 
-class ParkedRequest(BaseModel):
-    """Name the attempts that are parked."""
-
-    op: Literal["parked"] = "parked"
+AnyRequest = StartAttempt | WaitGone | ReleaseParked
 
 
-class Closed:
-    """The other side has gone away."""
+@dataclass(frozen=True)
+class WhetherGone:
+    """Answer to WaitGone and ReleaseParked: whether no process of the attempt is left."""
+
+    op: ClassVar = "whether_gone"
+    gone: bool
 
 
-AnyRequest = StartRequest | WaitGoneRequest | ReleaseRequest | ParkedRequest
-_parse = TypeAdapter[AnyRequest](Annotated[AnyRequest, Field(discriminator="op")]).validate_json
+# ---------------------------------------------------------------- supervisor to keeper
 
 
-class Request:
-    """One connection on which a request is being read. Owns the connection and ``fds``."""
+@dataclass(frozen=True)
+class Terminate:
+    """Pass SIGTERM on to the training process."""
 
-    def __init__(self, connection: socket.socket, peer: Peer) -> None:
-        self.connection = connection
-        self.peer = peer
-        self.fds: list[int] = []
-        self._received = b""
+    op: ClassVar = "terminate"
 
-    def read(self) -> AnyRequest | Closed | None:
-        """Read what there is; None while the request is not complete. Raises BadRequest."""
-        try:
-            data, fds = receive_fds(self.connection, _MAX_FDS)
-        except BlockingIOError:
-            return None
-        except ConnectionResetError:
-            return Closed()
-        self.fds.extend(fds)
-        if not data:
-            return Closed()
-        self._received += data
-        if b"\n" not in data:
-            if len(self._received) > _MAX_REQUEST_BYTES:
-                raise BadRequest("too long")
-            return None
-        return self._complete()
 
-    def _complete(self) -> AnyRequest | Closed:
-        try:
-            request = _parse(self._received)
-        except ValidationError as error:
-            # Without the input: it may hold a secret.
-            problems = error.errors(include_input=False, include_url=False)
-            raise BadRequest("; ".join(f"{p['loc']}: {p['msg']}" for p in problems)) from None
-        if isinstance(request, StartRequest):
-            if len(self.fds) != _MAX_FDS:
-                raise BadRequest(f"{len(self.fds)} descriptors came along instead of {_MAX_FDS}")
-            if self._hung_up():
-                return Closed()
-        return request
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL for the training and every descendant."""
 
-    def _hung_up(self) -> bool:
-        """Whether the supervisor has died since: its request waited in the backlog, maybe long."""
-        try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            return True
+    op: ClassVar = "kill"
 
-    def close(self) -> None:
-        """Close the connection and the descriptors that came over it."""
-        self.connection.close()
-        while self.fds:
-            os.close(self.fds.pop())
 
-    def __enter__(self) -> Request:
-        return self
+@dataclass(frozen=True)
+class SetLease:
+    """Kill everything unless another lease comes within ``lease_s``; None: there is no end."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
+    op: ClassVar = "lease"
+    lease_s: float | None
+
+
+@dataclass(frozen=True)
+class Park:
+    """The training waits in its callback: keep it for ``seconds``, without a supervisor."""
+
+    op: ClassVar = "park"
+    seconds: float
+
+
+ToKeeper = Terminate | Kill | SetLease | Park
+
+
+# ---------------------------------------------------------------- to the supervisor
+
+
+@dataclass(frozen=True)
+class StartRefused:
+    """The slot process did not start the attempt, or did not understand; nothing of it runs."""
+
+    op: ClassVar = "refused"
+    reason: str
 
 
 @dataclass(frozen=True)
 class Started:
     """The training process runs. ``at`` is ``time.monotonic()`` of the host.
 
-    ``preloaded`` is False where it is a fresh interpreter. ``warm``: it was parked, and goes on.
+    ``preloaded`` is False for a fresh interpreter. ``warm``: it was parked, and goes on.
     """
 
+    op: ClassVar = "started"
     pid: int
     at: float
     preloaded: bool
     warm: bool = False
-
-
-@dataclass(frozen=True)
-class Gone:
-    """No process of the attempt is left.
-
-    Exactly one of ``exit_code`` and ``signal`` is set where the training had started; ``error``
-    says why it had not. ``killed_descendants`` counts processes, the training itself not among
-    them, that were alive when the attempt ended. ``lease_expired``: it was killed since the
-    supervisor had not renewed its lease.
-    """
-
-    exit_code: int | None
-    signal: int | None
-    killed_descendants: int
-    error: str | None = None
-    lease_expired: bool = False
-
-
-@dataclass(frozen=True)
-class Parked:
-    """The training stays, without a supervisor, until it is resumed or given up.
-
-    Closing the handle ends nothing any more.
-    """
 
 
 @dataclass(frozen=True)
@@ -178,35 +154,92 @@ class StillAlive:
     ``Gone`` follows when they are.
     """
 
-    pids: tuple[int, ...]
+    op: ClassVar = "still_alive"
+    pids: list[int]
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The slot process did not start the attempt; nothing of it runs."""
+class Parked:
+    """The training stays, without a supervisor, until it is resumed or given up.
 
-    reason: str
+    Closing the lifeline ends nothing any more.
+    """
+
+    op: ClassVar = "parked"
 
 
 @dataclass(frozen=True)
-class KeeperLost:
-    """The connection ended without ``Gone``: ask ``wait_gone`` whether all is gone."""
+class Gone:
+    """No process of the attempt is left.
+
+    Exactly one of ``exit_code`` and ``signal`` is set if the training had started; ``error``
+    says why it had not. ``killed_descendants`` counts processes, the training itself not among
+    them, that were alive when the attempt ended. ``lease_expired``: it was killed since the
+    supervisor had not renewed its lease.
+    """
+
+    op: ClassVar = "gone"
+    exit_code: int | None
+    signal: int | None
+    killed_descendants: int
+    error: str | None = None
+    lease_expired: bool = False
 
 
-Message = Started | Gone | Parked | StillAlive | Refused | KeeperLost
+FromKeeper = StartRefused | Started | StillAlive | Parked | Gone
+"""What comes over the lifeline. StartRefused is the slot process's: there is no keeper then."""
 
 
-def parse_message(raw: dict[str, Any]) -> Message:
-    """One line of the lifeline. Raises ValueError."""
-    match raw:
-        case {"started": pid, "at": at, "preloaded": preloaded}:
-            return Started(pid, at, preloaded, raw.get("warm", False))
-        case {"gone": True, "exit_code": code, "signal": signum, "killed_descendants": killed}:
-            return Gone(code, signum, killed, raw["error"], raw["lease_expired"])
-        case {"parked": True}:
-            return Parked()
-        case {"gone": False, "left": pids}:
-            return StillAlive(tuple(pids))
-        case {"refused": reason}:
-            return Refused(reason)
-    raise ValueError(f"the keeper sent {str(raw)[:200]!r}")
+# ---------------------------------------------------------------- slot process, keeper, training
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The parked training goes on as the attempt ``attempt_id``, with these descriptors."""
+
+    op: ClassVar = "resume"
+    attempt_id: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The keeper has taken a Resume over."""
+
+    op: ClassVar = "resumed"
+
+
+AnyMessage = AnyRequest | WhetherGone | ToKeeper | FromKeeper | Resume | Resumed
+_HINTS = {kind: get_type_hints(kind) for kind in get_args(AnyMessage)}
+_KINDS = {kind.op: kind for kind in _HINTS}
+
+
+def encode(message: AnyMessage) -> bytes:
+    """The message as a line."""
+    return json.dumps({"op": message.op, **vars(message)}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> AnyMessage:
+    """The message that the line is. Raises ProtocolError."""
+    try:
+        raw = json.loads(line)
+    except ValueError:
+        raise ProtocolError("not a line of JSON") from None
+    kind = _KINDS.get(str(raw.pop("op", ""))) if isinstance(raw, dict) else None
+    if kind is None:
+        raise ProtocolError("not a message of this protocol")
+    wrong = [name for name in raw if not _fits(raw[name], _HINTS[kind].get(name, ()))]
+    if wrong:
+        raise ProtocolError(f"{kind.op}: wrong {', '.join(wrong)}")
+    try:
+        message: AnyMessage = kind(**raw)
+    except TypeError as error:  # a field is missing
+        raise ProtocolError(f"{kind.op}: {error}") from None
+    return message
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return any(
+        isinstance(value, int | float if kind is float else get_origin(kind) or kind)
+        for kind in kinds
+    )

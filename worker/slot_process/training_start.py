@@ -26,7 +26,7 @@ take the training, which can be started again, and not a worker, a keeper or Red
 
 
 PARKING_FD_VARIABLE = "TRAINYARD_PARKING_FD"
-"""Names, in a training's environment, the descriptor of its parking socket (see ``parking``)."""
+"""Names, in a training's environment, the descriptor of its parking socket."""
 
 
 @dataclass(frozen=True)

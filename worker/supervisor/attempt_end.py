@@ -12,7 +12,8 @@ import signal
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
-from worker.slot_process.client import Gone, Message, Refused
+from worker.slot_process.client import KeeperMessage
+from worker.slot_process.protocol import Gone, StartRefused
 
 
 class AttemptFailed(TrainyardError):
@@ -41,7 +42,7 @@ class AttemptLost(TrainyardError):
         self.kind = kind
 
 
-def how_it_died(end: Message | None, *, oom_killed: bool) -> AttemptLost:
+def how_it_died(end: KeeperMessage | None, *, oom_killed: bool) -> AttemptLost:
     """One sentence on the end of a training that left no outcome.
 
     ``oom_killed``: the kernel's out-of-memory killer was at work meanwhile.
@@ -54,7 +55,7 @@ def how_it_died(end: Message | None, *, oom_killed: bool) -> AttemptLost:
     return AttemptLost(_sentence(end))
 
 
-def _sentence(end: Message | None) -> str:
+def _sentence(end: KeeperMessage | None) -> str:
     match end:
         case Gone(signal=int() as number):
             return f"The training process was killed by {signal.Signals(number).name}."
@@ -62,7 +63,7 @@ def _sentence(end: Message | None) -> str:
             return f"The training process could not be started: {error}."
         case Gone(exit_code=code):
             return f"The training process ended with exit code {code} and no result."
-        case Refused(reason=reason):
+        case StartRefused(reason=reason):
             return f"The slot process refused the attempt: {reason}."
         case _:
             return "The training process and its keeper were killed."

@@ -39,16 +39,8 @@ from worker.machine.gpu import slot_gpu_use, wait_released
 from worker.machine.memory import oom_kills
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import Slot, until_redis_answers
-from worker.slot_process.client import (
-    Gone,
-    KeeperLost,
-    Message,
-    Parked,
-    Refused,
-    Started,
-    StillAlive,
-    wait_gone,
-)
+from worker.slot_process.client import KeeperLost, KeeperMessage, wait_gone
+from worker.slot_process.protocol import Gone, Parked, Started, StartRefused, StillAlive
 from worker.supervisor import job_folder
 from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, how_it_died
 from worker.supervisor.event_buffer import Reporter
@@ -83,7 +75,7 @@ class Supervisor:
         self.job_id, self.attempt = job.job_id, job.attempt
         self.job_dir = settings.job_dir(job.job_id)
         self.outcome: Outcome | None = None
-        self.end: Message | None = None
+        self.end: KeeperMessage | None = None
         self.hung = False
         self._has_begun = False
         self.asked: Literal["", "cancel", "pause"] = ""
@@ -226,7 +218,7 @@ class Supervisor:
                 self._terminate()
             case int():
                 self._stop()
-            case Started() | StillAlive() | Gone() | KeeperLost() | Parked() | Refused():
+            case Started() | StillAlive() | Gone() | KeeperLost() | Parked() | StartRefused():
                 self._take_message(item)
             case ValidationError():
                 self.say(f"The training sent an event that is none: {item}", logging.ERROR)
@@ -261,7 +253,7 @@ class Supervisor:
                     event.error = self.redactor.report(event.error)
                 self._ended(event)
 
-    def _take_message(self, message: Message) -> None:
+    def _take_message(self, message: KeeperMessage) -> None:
         match message:
             case Started():
                 self._training_pid = message.pid

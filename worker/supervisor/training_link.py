@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainyard.contract.events import AnyEvent, Command, TrainingSpec
 from trainyard.contract.names import attempt_id
-from worker.slot_process.client import KeeperHandle, Message, start_attempt
+from worker.slot_process.client import KeeperHandle, KeeperMessage, start_attempt
 from worker.supervisor.output_lines import LineSplitter
 
 SLOT_START_TIMEOUT_S = 120.0
@@ -90,7 +90,7 @@ class TrainingLink:
         """Let :meth:`poll` yield ``fd`` (an int) when it becomes readable, once."""
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def poll(self, timeout_s: float) -> Iterator[list[str] | Message | Any | int]:
+    def poll(self, timeout_s: float) -> Iterator[list[str] | KeeperMessage | Any | int]:
         """What arrives within ``timeout_s``: lines of output (a list), events (contract models),
         messages of the keeper, and watched descriptors (int). Text that should have been an event
         and is none comes as a ValidationError.
@@ -119,7 +119,7 @@ class TrainingLink:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._events.sendall(Command(command=command).model_dump_json().encode() + b"\n")
 
-    def _messages(self) -> Iterator[Message]:
+    def _messages(self) -> Iterator[KeeperMessage]:
         messages = self.keeper.read_messages()
         if self.keeper.ended:
             self._selector.unregister(self.keeper)

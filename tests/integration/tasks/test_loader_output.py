@@ -82,7 +82,7 @@ def test_a_loader_worker_is_heard_before_and_after_a_resume_and_in_its_last_mome
         time.sleep(1)
         events, other_end = socket.socketpair()
         with events, other_end:
-            line = json.dumps({"resume": True, "attempt_id": "job:2"}).encode() + b"\n"
+            line = json.dumps({"op": "resume", "attempt_id": "job:2"}).encode() + b"\n"
             socket.send_fds(ours, [line], [second_write, events.fileno()])
             other_end.sendall(SPEC.model_dump_json().encode() + b"\n")
         os.close(second_write)

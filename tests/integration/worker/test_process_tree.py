@@ -29,16 +29,8 @@ from tests.support.process_tree import (
     wait_until,
 )
 from worker.machine.process_tree import children_of, descendants_of, process_stat
-from worker.slot_process.client import (
-    Gone,
-    KeeperLost,
-    Refused,
-    SlotUnavailable,
-    Started,
-    StillAlive,
-    start_attempt,
-    wait_gone,
-)
+from worker.slot_process.client import KeeperLost, SlotUnavailable, start_attempt, wait_gone
+from worker.slot_process.protocol import Gone, Started, StartRefused, StillAlive
 
 FAMILY_SIZE = 5
 """Processes that ``stubborn_training._start_family`` leaves running."""
@@ -487,7 +479,7 @@ def test_the_same_attempt_twice_is_refused(slot):
         arguments = (slot.name, attempt.id, {}, output.write_fd, theirs.fileno())
         with start_attempt(*arguments, timeout_s=DEADLINE_S) as second:
             select.select([second], [], [], DEADLINE_S)
-            assert second.read_messages() == [Refused(f"{attempt.id} is still running")]
+            assert second.read_messages() == [StartRefused(f"{attempt.id} is still running")]
             assert second.ended
     assert process_stat(attempt.training_pid) is not None
 
@@ -499,6 +491,10 @@ def test_the_same_attempt_twice_is_refused(slot):
         b'{"op": "start", "attempt_id": "job:1", "env": {"HF_TOKEN": ["hf_secret"]}}\n',
         b'{"op": "start", "attempt_id": "job:1"}\n',
         b'{"op": "dance"}\n',
+        b'{"op": "gone", "exit_code": 0, "signal": null, "killed_descendants": 0}\n',
+        b'{"op": "wait_gone", "attempt_id": "job:1", "timeout_s": "hf_secret"}\n',
+        b'{"op": "wait_gone", "attempt_id": "job:1"}\n',
+        b'{"op": "wait_gone", "attempt_id": "job:1", "timeout_s": 1, "hf": "hf_secret"}\n',
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_and_harms_nobody(slot, request_line):
@@ -508,7 +504,7 @@ def test_a_request_that_makes_no_sense_is_refused_and_harms_nobody(slot, request
         connection.connect(b"\0" + slot.name.encode())
         connection.sendall(request_line)
         answer = connection.makefile("rb").readline()
-    assert json.loads(answer)["refused"]
+    assert json.loads(answer)["op"] == "refused"
     assert b"hf_secret" not in answer
     assert slot.start("exit_with_code", EXIT_CODE="0").wait_end().exit_code == 0
 

@@ -9,7 +9,8 @@ import pytest
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from worker.machine import memory
-from worker.slot_process.client import Gone, KeeperLost, Message, Refused
+from worker.slot_process.client import KeeperLost, KeeperMessage
+from worker.slot_process.protocol import Gone, StartRefused
 from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, how_it_died
 
 KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
@@ -23,13 +24,13 @@ KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
         (Gone(None, 11, 0), True, "killed by SIGSEGV", ErrorKind.WORKER_LOST),
         (Gone(3, None, 0), False, "exit code 3 and no result", ErrorKind.WORKER_LOST),
         (Gone(None, None, 0, "no fork"), False, "not be started: no fork", ErrorKind.WORKER_LOST),
-        (Refused("busy"), False, "refused the attempt: busy", ErrorKind.WORKER_LOST),
+        (StartRefused("busy"), False, "refused the attempt: busy", ErrorKind.WORKER_LOST),
         (KeeperLost(), False, "its keeper were killed", ErrorKind.WORKER_LOST),
         (None, False, "its keeper were killed", ErrorKind.WORKER_LOST),
     ],
 )
 def test_one_sentence_and_a_kind(
-    end: Message | None, oom: bool, words: str, kind: ErrorKind
+    end: KeeperMessage | None, oom: bool, words: str, kind: ErrorKind
 ) -> None:
     lost = how_it_died(end, oom_killed=oom)
     assert words in str(lost)
