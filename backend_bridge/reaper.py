@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job

@@ -23,13 +23,8 @@ from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import (
-    TASK_TRAIN,
-    ContractError,
-    JobStatus,
-    attempt_id,
-    parse_attempt_id,
-)
+from trainyard.contract.names import TASK_TRAIN, ContractError, attempt_id, parse_attempt_id
+from trainyard.contract.statuses import JobStatus
 from trainyard.redaction import redactor_of
 from trainyard.settings import settings
 from trainyard.store.job import Job

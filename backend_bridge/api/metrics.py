@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from backend_bridge.api.context import Bridge
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.contract.units import GB
 from trainyard.store.counters import Durations, read_totals
 from trainyard.store.delivery_report import delivery_report

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from backend_bridge.api.error_responses import ErrorAnswer
 from trainyard.contract.errors import AttemptError, ErrorKind, ErrorReport, Frame
 from trainyard.contract.events import Metric
-from trainyard.contract.names import OCCUPYING, JobStatus
+from trainyard.contract.statuses import OCCUPYING, JobStatus
 from trainyard.store.event_log import LogPage, StoredCheckpoint
 from trainyard.store.job import Job
 

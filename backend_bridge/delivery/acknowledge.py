@@ -22,7 +22,7 @@ from backend_bridge.delivery.cursor import Claim
 from backend_bridge.delivery.messages import ROUTE_OF_KIND, Message, StatusMessage
 from backend_bridge.delivery.outbox import Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
-from trainyard.contract.names import TERMINAL
+from trainyard.contract.statuses import TERMINAL
 from trainyard.store.connection import is_passing
 from trainyard.store.event_log import Entry
 

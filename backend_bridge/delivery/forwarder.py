@@ -20,10 +20,10 @@ from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.ready_jobs import ReadyJob, ReadyJobs
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn, TurnEnd
+from trainyard.store.keys import Key
 
 log = logging.getLogger(__name__)
 
-WAKE_CHANNEL = "trainyard:wake"
 """Every append to a job's stream publishes the job's id here."""
 
 _LOOK_MIN_S = 0.01
@@ -95,7 +95,7 @@ class Forwarder:
         try:
             listener = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # as redis-py has it
             with listener as pubsub:
-                pubsub.subscribe(WAKE_CHANNEL)
+                pubsub.subscribe(Key.WAKE)
                 look_at = 0.0
                 while not stop.is_set():
                     if time.monotonic() >= look_at:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from backend_bridge.delivery.backend_client import ROUTES, Answer, BackendClient
 from trainyard.contract.events import Metric
-from trainyard.contract.names import BackendStatus
+from trainyard.contract.statuses import BackendStatus
 from trainyard.store.event_log import Entry
 
 REPORTED_KINDS = ("status", "metric", "log")

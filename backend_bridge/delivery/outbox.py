@@ -33,6 +33,7 @@ from redis import Redis
 from backend_bridge.delivery.cursor import Claim
 from trainyard.contract.error_tree import Interruption
 from trainyard.store.event_log import Entry, entry_position
+from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
 SET_ASIDE_KEPT = 1000
@@ -101,17 +102,17 @@ class Outbox:
     def statuses_beyond(self, job_id: str, entry: Entry) -> list[Entry]:
         """The statuses that were written after ``entry``, oldest first."""
         redis: Any = self.redis  # redis-py types every answer as bytes or str, sync or async
-        ids = redis.lrange(f"trainyard:status-index:{job_id}", 0, -1)
+        ids = redis.lrange(JobKey.STATUS_INDEX.of(job_id), 0, -1)
         pipe = redis.pipeline(transaction=False)
         for entry_id in ids:
             if entry_position(entry_id) > entry.position:
-                pipe.xrange(f"trainyard:events:{job_id}", entry_id, entry_id)
+                pipe.xrange(JobKey.EVENTS.of(job_id), entry_id, entry_id)
         return [Entry(*row) for rows in pipe.execute() for row in rows]
 
     def lines_noted(self, job_id: str, first: int, end: int) -> int:
         """How many more lines than their own the log lines from ``first`` to before ``end`` stand
         for: notes about lines that were cut before they came into the stream."""
-        notes: Any = self.redis.lrange(f"trainyard:cut-notes:{job_id}", 0, -1)
+        notes: Any = self.redis.lrange(JobKey.CUT_NOTES.of(job_id), 0, -1)
         pairs = (map(int, note.split()) for note in notes)
         return sum(lines - 1 for number, lines in pairs if first <= number < end)
 
@@ -161,9 +162,9 @@ class Outbox:
     def note_missing_route(self, route: str, *, missing: bool) -> None:
         """Remember for people that the backend lacks a route, or has it now."""
         if missing:
-            self.redis.hset("trainyard:missing-routes", route, str(int(time.time())))
+            self.redis.hset(Key.MISSING_ROUTES, route, str(int(time.time())))
         else:
-            self.redis.hdel("trainyard:missing-routes", route)
+            self.redis.hdel(Key.MISSING_ROUTES, route)
 
     @property
     def _lock_ms(self) -> int:

@@ -16,10 +16,11 @@ from fastapi import APIRouter, Body
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, StreamingResponse
 
+from trainyard.contract.statuses import ACTIVE
+
 from .feed import Feed
 
 Action = Literal["pause", "resume", "cancel", "force-start"]
-ACTIVE = ("queued", "running", "pausing", "paused", "cancelling")
 TIMEOUT_S = 5.0
 _LOOK_EVERY_S = 1.0
 _KEEP_ALIVE_LOOKS = 15

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trainyard.contract.statuses import TERMINAL
+
 from .database import Database, utc_now
 from .wire import ApiError
 
@@ -21,7 +23,6 @@ INSERT INTO jobs (job_id, token_sha256, status, user_id, model_name, dataset_pat
 VALUES (:job_id, :token_sha256, :status, :user_id, :model_name, :dataset_path, :config,
         :created_at, :updated_at)
 """
-_ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Jobs:
                 " started_at = CASE WHEN ?1 = 'running' THEN COALESCE(started_at, ?3)"
                 "                   ELSE started_at END,"
                 " ended_at = CASE WHEN ?4 THEN ?3 END WHERE job_id = ?5",
-                (status, error, now, status in _ENDED, job_id),
+                (status, error, now, status in TERMINAL, job_id),
             )
         return {"success": True, "status": status, "updated_at": now}
 

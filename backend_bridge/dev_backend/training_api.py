@@ -17,7 +17,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse
 
 from trainyard.contract.events import Metric
-from trainyard.contract.names import JOB_ID_PATTERN, BackendStatus
+from trainyard.contract.names import JOB_ID_PATTERN
+from trainyard.contract.statuses import BackendStatus
 
 from .feed import Feed
 from .jobs import Jobs, NewJob

@@ -50,7 +50,7 @@ class CeleryRequests:
 
     def __init__(self, redis: Redis, stream: str) -> None:
         self._keys = [stream, *keys_of(QUEUE_REQUESTS)]
-        self._take = script(redis, "take_celery_requests", prelude=False)
+        self._take = script(redis, "take_celery_requests")
 
     def take(self) -> int:
         """Move what waits to the stream, first by priority; returns how many."""

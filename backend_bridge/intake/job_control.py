@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from backend_bridge.intake.chosen_checkpoint import reason_against
 from trainyard.contract.job_folder import checkpoint_path
-from trainyard.contract.names import OCCUPYING, JobStatus, attempt_id
+from trainyard.contract.names import attempt_id
+from trainyard.contract.statuses import OCCUPYING, JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job

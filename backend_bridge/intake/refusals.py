@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
-from trainyard.contract.names import JOB_ID_PATTERN, JobStatus
+from trainyard.contract.names import JOB_ID_PATTERN
+from trainyard.contract.statuses import JobStatus
 from trainyard.store.scripts import script
 
 _CONTROLS = ("pause", "resume", "cancel", "force-start")

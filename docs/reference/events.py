@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from backend_bridge.delivery.messages import REPORTED_KINDS
 from trainyard.contract.events import AnyEvent, Event
-from trainyard.contract.names import BackendStatus
+from trainyard.contract.statuses import BackendStatus
 from trainyard.store.job_store import EventKind
 
 _HEAD = """# Events of a job

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.soak import WARM
 from tests.support.stack import Stack
-from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job import Job
 from worker.slot_process.client import wait_gone
 

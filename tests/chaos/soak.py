@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from tests.chaos.plan import draw_plan
 from tests.support.stack import Stack, wait_for
 from trainyard.client import BridgeError
-from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job import Job
 
 WARM = "(parked before, goes on)"

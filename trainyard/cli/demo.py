@@ -24,6 +24,7 @@ from trainyard.cli.progress import ProgressView
 from trainyard.cli.tables import coloured_status, number
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.statuses import TERMINAL
 from trainyard.home import make_folder
 from trainyard.local.backend_row import create_row, stored
 from trainyard.local.services import Services
@@ -38,7 +39,6 @@ from trainyard.settings import settings
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0
 NEW_TOKENS = 60
-ENDED = ("completed", "failed", "cancelled")
 
 
 class DemoFailed(TrainyardError):
@@ -170,7 +170,7 @@ def _follow(console: Console, client: BridgeClient, job_id: str) -> dict[str, An
             while True:
                 job = client.status(job_id)
                 view.update(job)
-                if job["status"] in ENDED:
+                if job["status"] in TERMINAL:
                     return job
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
@@ -182,7 +182,7 @@ def _follow(console: Console, client: BridgeClient, job_id: str) -> dict[str, An
 def _end_left_over(client: BridgeClient) -> None:
     """Jobs of a demo that was killed must not run before this one."""
     for job in client.jobs():
-        if job["status"] not in ENDED:
+        if job["status"] not in TERMINAL:
             client.cancel(job["job_id"], force=True)
 
 
@@ -191,7 +191,7 @@ def _heard_status(backend_url: str, job_id: str) -> str:
     deadline = time.monotonic() + DELIVERY_TIMEOUT_S
     while True:
         status = str(stored(backend_url, job_id)["status"])
-        if status in ENDED or time.monotonic() > deadline:
+        if status in TERMINAL or time.monotonic() > deadline:
             return status
         time.sleep(0.1)
 

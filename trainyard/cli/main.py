@@ -25,9 +25,10 @@ from trainyard.cli.common import (
     echo_json,
     job_id_argument,
 )
-from trainyard.cli.submit import ENDED, submit, watch
+from trainyard.cli.submit import submit, watch
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import SettingsError
 
 FOLLOW_EVERY_S = 0.5
@@ -230,7 +231,7 @@ def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
     """
     cut = 0
     while True:
-        ended = bridge.status(job_id)["status"] in ENDED
+        ended = bridge.status(job_id)["status"] in TERMINAL
         overlap = min(cut, FOLLOW_OVERLAP)
         page = bridge.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
         cut = page["lines_cut"]

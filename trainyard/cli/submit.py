@@ -12,9 +12,9 @@ import click
 from trainyard.cli.common import as_json_option, client, echo_json, settings
 from trainyard.client import BridgeClient
 from trainyard.contract.methods import listed, names
+from trainyard.contract.statuses import TERMINAL
 
 FOLLOW_EVERY_S = 0.5
-ENDED = ("completed", "failed", "cancelled")
 _FLAGS = {
     "model": "config.model.name",
     "dataset": "dataset_path",
@@ -103,7 +103,7 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
             while True:
                 job = bridge.status(job_id)
                 view.update(job)
-                if job["status"] in ENDED:
+                if job["status"] in TERMINAL:
                     break
                 time.sleep(FOLLOW_EVERY_S)
     except KeyboardInterrupt:

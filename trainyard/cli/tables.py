@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from trainyard.contract.statuses import STATUSES
 from trainyard.contract.units import MB
 from trainyard.log_lines import clean
 
 PIPE_COLUMNS = 400
-_COLOURS = {
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "yellow",
-    "running": "cyan",
-    "queued": "blue",
-}
+_COLOURS: Mapping[str, str] = {name: status.colour for name, status in STATUSES.items()}
 
 
 def show(renderable: RenderableType) -> None:

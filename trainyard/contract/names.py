@@ -1,12 +1,10 @@
-"""Names of the contract: job ids, states, queues, streams.
+"""Names of the contract: job ids, queues, streams.
 
 Whatever both sides of a process boundary call by name stands here once."""
 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from typing import Literal
 
 from trainyard.contract.error_tree import TrainyardError
 
@@ -30,29 +28,6 @@ QUEUE_REQUESTS = "requests"
 
 class ContractError(TrainyardError):
     """Base of the errors that the contract raises."""
-
-
-class JobStatus(StrEnum):
-    """State of a job in the job store."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSING = "pausing"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-TERMINAL = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
-"""States that a job does not leave by itself."""
-
-OCCUPYING = frozenset({JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING})
-"""States in which a job may hold a slot."""
-
-BackendStatus = Literal["running", "completed", "failed", "cancelled", "paused"]
-"""What the backend takes in ``PATCH /status``; it knows no ``queued``."""
 
 
 def attempt_id(job_id: str, attempt: int) -> str:

@@ -24,6 +24,7 @@ import psutil
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import MODEL
+from trainyard.contract.statuses import TERMINAL
 from trainyard.local.backend_row import BackendError, create_row, stored
 from trainyard.local.services import Services
 from trainyard.local.throwaway import api_key, free_service_ports, private_environment, run_script
@@ -33,7 +34,6 @@ STEPS, SAVE_EVERY = 60, 10
 ROWS = 240
 WAIT_S = 180.0
 POLL_S = 0.1
-ENDED = ("completed", "failed", "cancelled")
 
 
 class PromiseBroken(TrainyardError):
@@ -203,7 +203,7 @@ class Trial:
     def _wait(self, job_id: str, status: str) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             job = self.client.status(job_id)
-            if job["status"] in ENDED and job["status"] != status:
+            if job["status"] in TERMINAL and job["status"] != status:
                 raise PromiseBroken(f"it is {job['status']}, not {status}: {job['error']}")
             return job if job["status"] == status else None
 
@@ -213,7 +213,7 @@ class Trial:
     def _wait_for_step(self, job_id: str, step: int) -> None:
         def reached() -> bool:
             job = self.client.status(job_id)
-            if job["status"] in ENDED:
+            if job["status"] in TERMINAL:
                 raise PromiseBroken(f"it is {job['status']} already: {job['error']}")
             return (job["current_step"] or 0) >= step
 
@@ -221,7 +221,7 @@ class Trial:
 
     def _backend_has_all(self, job_id: str) -> None:
         """Its end, and the very log lines and metric points that the bridge has."""
-        _until("the backend has its end", lambda: self._stored(job_id)["status"] in ENDED)
+        _until("the backend has its end", lambda: self._stored(job_id)["status"] in TERMINAL)
         lines = self.client.logs(job_id, limit=100_000, offset=0)["logs"]
         stored = self._stored(job_id, "logs?limit=100000")["logs"]
         _expect(stored == lines, f"the backend has {len(stored)} of {len(lines)} log lines")

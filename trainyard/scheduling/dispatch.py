@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.queue import JobQueue
 from trainyard.scheduling.slots import Slot, SlotRegistry
 from trainyard.store.job import Job

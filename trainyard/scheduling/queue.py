@@ -20,8 +20,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from trainyard.contract.names import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.store.keys import Key
 
-_PINNED_QUEUES = "trainyard:pinned-queues"
 _SEPARATOR = "\x06\x16"  # kombu's default, see celeryconfig.py
 
 
@@ -54,7 +54,7 @@ class JobQueue:
         """
         queue = slot_queue(slot) if slot else QUEUE_GPU
         if slot:
-            self.redis.sadd(_PINNED_QUEUES, queue)
+            self.redis.sadd(Key.PINNED_QUEUES, queue)
         with _errors_of_redis():
             self.app.send_task(
                 TASK_TRAIN,
@@ -123,7 +123,7 @@ class JobQueue:
 
     def _messages(self) -> list[tuple[str, str]]:
         """(list, message) of everything that waits, wherever."""
-        queues = (QUEUE_GPU, *self.redis.smembers(_PINNED_QUEUES))
+        queues = (QUEUE_GPU, *self.redis.smembers(Key.PINNED_QUEUES))
         keys = [key for queue in queues for key in keys_of(queue)]
         pipe = self.redis.pipeline(transaction=False)
         for key in keys:

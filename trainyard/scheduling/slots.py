@@ -10,12 +10,10 @@ from typing import Any
 from redis import Redis
 
 from trainyard.settings import Settings
+from trainyard.store.keys import Key
 
 ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5
-
-_ALIVE, _INFO = "trainyard:slots", "trainyard:slot-info"
-_OUT_OF_SERVICE = "trainyard:slots-out-of-service"
 
 
 @dataclass(frozen=True)
@@ -34,32 +32,32 @@ class SlotRegistry:
 
     def beat(self, name: str, info: Mapping[str, Any]) -> None:
         pipe = self.redis.pipeline()
-        pipe.zadd(_ALIVE, {name: self._now() + ALIVE_FOR_S})
-        pipe.hset(_INFO, name, json.dumps(info))
+        pipe.zadd(Key.SLOTS, {name: self._now() + ALIVE_FOR_S})
+        pipe.hset(Key.SLOT_INFO, name, json.dumps(info))
         pipe.execute()
 
     def leave(self, name: str) -> None:
         pipe = self.redis.pipeline()
-        pipe.zrem(_ALIVE, name)
-        pipe.hdel(_INFO, name)
+        pipe.zrem(Key.SLOTS, name)
+        pipe.hdel(Key.SLOT_INFO, name)
         pipe.execute()
 
     def take_out(self, name: str, reason: str) -> None:
         """Remember why a slot takes no more jobs until its worker is started again."""
-        self.redis.hset(_OUT_OF_SERVICE, name, reason)
+        self.redis.hset(Key.SLOTS_OUT_OF_SERVICE, name, reason)
 
     def put_in(self, name: str) -> None:
         """The slot's worker was started (again)."""
-        self.redis.hdel(_OUT_OF_SERVICE, name)
+        self.redis.hdel(Key.SLOTS_OUT_OF_SERVICE, name)
 
     def out_of_service(self) -> dict[str, str]:
         """Slots that take no jobs, each with its reason."""
-        reasons: dict[str, str] = self.redis.hgetall(_OUT_OF_SERVICE)
+        reasons: dict[str, str] = self.redis.hgetall(Key.SLOTS_OUT_OF_SERVICE)
         return reasons
 
     def alive(self) -> list[Slot]:
-        names: list[str] = self.redis.zrangebyscore(_ALIVE, self._now(), "+inf")
-        infos: list[str | None] = self.redis.hmget(_INFO, names) if names else []
+        names: list[str] = self.redis.zrangebyscore(Key.SLOTS, self._now(), "+inf")
+        infos: list[str | None] = self.redis.hmget(Key.SLOT_INFO, names) if names else []
         pairs = zip(names, infos, strict=True)
         return sorted((Slot(n, json.loads(i)) for n, i in pairs if i), key=lambda s: s.name)
 

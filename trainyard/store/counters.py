@@ -12,11 +12,11 @@ from typing import Any
 
 from redis import Redis
 
-from trainyard.contract.names import TERMINAL
+from trainyard.contract.statuses import TERMINAL
+from trainyard.store.keys import Key
 
-KEY = "trainyard:totals"
 BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
-"""Upper bounds in seconds; the same stand in ``prelude.lua``."""
+"""Upper bounds in seconds, also of the scripts."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Totals:
 def read_totals(redis: Redis) -> Totals:
     """``redis`` must decode responses to str. Raises redis.RedisError."""
     client: Any = redis  # redis-py types every answer as bytes or str, sync or async
-    raw: dict[str, str] = client.hgetall(KEY)
+    raw: dict[str, str] = client.hgetall(Key.TOTALS)
     return Totals(
         wait=_durations(raw, "wait"),
         run=_durations(raw, "run"),

@@ -13,6 +13,7 @@ from typing import Any
 from redis import Redis
 
 from trainyard.store.event_log import entry_position
+from trainyard.store.keys import JobKey, Key
 
 JOBS_LOOKED_AT = 1000
 """Of more waiting jobs than this the longest due are counted."""
@@ -84,19 +85,19 @@ def delivery_report(redis: Redis) -> DeliveryReport:
     client: Any = redis  # redis-py types every answer as bytes or str, sync or async
     waiting = (_waiting(client, job_id) for job_id in _undelivered(client))
     return DeliveryReport(
-        set_aside=[_set_aside(raw) for raw in client.lrange("trainyard:set-aside", 0, -1)],
+        set_aside=[_set_aside(raw) for raw in client.lrange(Key.SET_ASIDE, 0, -1)],
         set_aside_counts={
-            kind: int(count) for kind, count in client.hgetall("trainyard:set-aside-counts").items()
+            kind: int(count) for kind, count in client.hgetall(Key.SET_ASIDE_COUNTS).items()
         },
         waiting=sorted((job for job in waiting if job), key=lambda job: -job.age_s),
         missing_routes={
-            route: float(at) for route, at in client.hgetall("trainyard:missing-routes").items()
+            route: float(at) for route, at in client.hgetall(Key.MISSING_ROUTES).items()
         },
     )
 
 
 def _undelivered(client: Any) -> list[str]:
-    job_ids: list[str] = client.zrange("trainyard:undelivered", 0, JOBS_LOOKED_AT - 1)
+    job_ids: list[str] = client.zrange(Key.UNDELIVERED, 0, JOBS_LOOKED_AT - 1)
     return job_ids
 
 
@@ -113,12 +114,12 @@ def _set_aside(raw: str) -> SetAside:
 
 def _waiting(client: Any, job_id: str) -> WaitingJob | None:
     """None where all was delivered meanwhile."""
-    state: dict[str, str] = client.hgetall(f"trainyard:delivery:{job_id}")
+    state: dict[str, str] = client.hgetall(JobKey.DELIVERY.of(job_id))
     cursor = state.get("cursor") or "0-0"
     pipe = client.pipeline(transaction=False)
-    pipe.xrange(f"trainyard:events:{job_id}", f"({cursor}", "+", count=1)
-    pipe.hget(f"trainyard:job:{job_id}", "log_lines")
-    pipe.lindex(f"trainyard:log-index:{job_id}", 0)
+    pipe.xrange(JobKey.EVENTS.of(job_id), f"({cursor}", "+", count=1)
+    pipe.hget(JobKey.JOB.of(job_id), "log_lines")
+    pipe.lindex(JobKey.LOG_INDEX.of(job_id), 0)
     pipe.time()
     oldest, log_lines, log_head, (seconds, micros) = pipe.execute()
     if not oldest:

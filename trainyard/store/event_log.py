@@ -10,6 +10,7 @@ from typing import Any
 from redis import Redis
 
 from trainyard.contract.events import Checkpoint, Metric
+from trainyard.store.keys import JobKey
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StoredCheckpoint:
 
 
 class EventLog:
-    """The readers' side of ``trainyard:events:{job_id}``; the job store writes it."""
+    """The readers' side of a job's event stream; the job store writes it."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
@@ -44,7 +45,7 @@ class EventLog:
         index = [
             (entry, int(first), int(count))
             for entry, first, count in (
-                row.split(" ") for row in self.redis.lrange(f"trainyard:log-index:{job_id}", 0, -1)
+                row.split(" ") for row in self.redis.lrange(JobKey.LOG_INDEX.of(job_id), 0, -1)
             )
         ]
         if not index:
@@ -89,7 +90,7 @@ class EventLog:
         self, job_id: str, first: str = "-", last: str = "+"
     ) -> list[tuple[str, dict[str, str]]]:
         entries: list[tuple[str, dict[str, str]]] = self.redis.xrange(
-            f"trainyard:events:{job_id}", first, last
+            JobKey.EVENTS.of(job_id), first, last
         )
         return entries
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trainyard.contract.errors import AttemptError, ErrorReport
-from trainyard.contract.names import JobStatus, attempt_id
+from trainyard.contract.names import attempt_id
+from trainyard.contract.statuses import JobStatus
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,16 @@ from pydantic import SecretStr
 from redis import Redis
 
 from trainyard.contract.errors import ERROR_HINTS, AttemptError, ErrorKind, ErrorReport
-from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
 from trainyard.contract.request import StartRequest
+from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.log_lines import stamp
 from trainyard.settings import Settings
 from trainyard.store.job import Job
+from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
 ATTEMPT_ERRORS_KEPT = 20
-_ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.PAUSING})
+_NOT_CANCELLING = OCCUPYING - {JobStatus.CANCELLING}
 
 EventKind = Literal["metric", "log", "checkpoint", "prediction", "phase", "receipt", "divergence"]
 
@@ -98,38 +99,38 @@ class JobStore:
     # ------------------------------------------------------------ reads
 
     def get(self, job_id: str) -> Job | None:
-        raw = self.redis.hgetall(f"trainyard:job:{job_id}")
+        raw = self.redis.hgetall(JobKey.JOB.of(job_id))
         return Job.from_hash(raw) if raw else None
 
     def jobs(self, job_ids: Iterable[str] | None = None) -> list[Job]:
         """The named jobs, or all of them, oldest first."""
         if job_ids is None:
-            job_ids = self._members("trainyard:jobs")
+            job_ids = self._members(Key.JOBS)
         pipe = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hgetall(f"trainyard:job:{job_id}")
+            pipe.hgetall(JobKey.JOB.of(job_id))
         return [Job.from_hash(raw) for raw in pipe.execute() if raw]
 
     def statuses(self) -> list[str]:
         """The state of every job."""
         pipe = self.redis.pipeline(transaction=False)
-        for job_id in self._members("trainyard:jobs"):
-            pipe.hget(f"trainyard:job:{job_id}", "status")
+        for job_id in self._members(Key.JOBS):
+            pipe.hget(JobKey.JOB.of(job_id), "status")
         return [status for status in pipe.execute() if status]
 
     def waiting(self) -> list[str]:
         """Ids of the queued jobs, next first."""
-        return self._members("trainyard:waiting")
+        return self._members(Key.WAITING)
 
     def waiting_count(self) -> int:
-        return int(self.redis.zcard("trainyard:waiting"))
+        return int(self.redis.zcard(Key.WAITING))
 
     def occupying_count(self) -> int:
-        return int(self.redis.zcard("trainyard:occupying"))
+        return int(self.redis.zcard(Key.OCCUPYING))
 
     def occupying(self) -> list[str]:
         """Ids of the jobs that may hold a slot."""
-        return self._members("trainyard:occupying")
+        return self._members(Key.OCCUPYING)
 
     def _members(self, key: str) -> list[str]:
         members: list[str] = self.redis.zrange(key, 0, -1)
@@ -137,16 +138,16 @@ class JobStore:
 
     def queue_position(self, job_id: str) -> int | None:
         """1 for the job that runs next; None for a job that does not wait."""
-        rank = self.redis.zrank("trainyard:waiting", job_id)
+        rank = self.redis.zrank(Key.WAITING, job_id)
         return None if rank is None else int(rank) + 1
 
     def recent_durations_s(self) -> list[float]:
         """How long the last completed jobs took from their first start, newest first."""
-        return [int(ms) / 1000 for ms in self.redis.lrange("trainyard:durations", 0, -1)]
+        return [int(ms) / 1000 for ms in self.redis.lrange(Key.DURATIONS, 0, -1)]
 
     def request(self, job_id: str) -> dict[str, Any]:
         """The job's normalised request, without secrets. Raises KeyError for no such job."""
-        raw = self.redis.get(f"trainyard:request:{job_id}")
+        raw = self.redis.get(JobKey.REQUEST.of(job_id))
         if raw is None:
             raise KeyError(job_id)
         document: dict[str, Any] = json.loads(raw)
@@ -154,7 +155,7 @@ class JobStore:
 
     def token(self, job_id: str) -> SecretStr | None:
         """The job's token at the backend, for nothing but to know it where it leaks."""
-        token = self.redis.get(f"trainyard:token:{job_id}")
+        token = self.redis.get(JobKey.TOKEN.of(job_id))
         return SecretStr(token) if token else None
 
     def redis_uptime_s(self) -> float:
@@ -165,7 +166,7 @@ class JobStore:
         """Jobs that hold a slot by their state while their lease has run out."""
         seconds, micros = self.redis.time()
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        return self.jobs(self.redis.zrangebyscore("trainyard:occupying", 0, now_ms))
+        return self.jobs(self.redis.zrangebyscore(Key.OCCUPYING, 0, now_ms))
 
     # ------------------------------------------------------------ writes of the bridge
 
@@ -280,7 +281,7 @@ class JobStore:
         ):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.
-        return bool(self.redis.hget(f"trainyard:job:{job_id}", "claim") == claim)
+        return bool(self.redis.hget(JobKey.JOB.of(job_id), "claim") == claim)
 
     def renew(self, job_id: str, attempt: int) -> Lease:
         held, status, cancel = self._renew(args=[job_id, attempt, self.lease_ms])
@@ -313,7 +314,7 @@ class JobStore:
         return self._change(
             job_id,
             attempt,
-            _ACTIVE,
+            _NOT_CANCELLING,
             JobStatus.FAILED,
             fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
             status_data={"status": JobStatus.FAILED, "error": error.message},
@@ -342,7 +343,7 @@ class JobStore:
         return self._change(
             job_id,
             attempt,
-            _ACTIVE,
+            _NOT_CANCELLING,
             JobStatus.PAUSED,
             fields={"resume_from": "", "error": error.model_dump_json()},
             status_data={"status": JobStatus.PAUSED, "error": error.message},

@@ -25,8 +25,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard.contract.job_folder import MODEL
-from trainyard.contract.names import REJECTED, REPLIES, TERMINAL
+from trainyard.contract.names import REJECTED, REPLIES
+from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import Settings
+from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
 EVERY_S = 3600.0
@@ -79,7 +81,7 @@ class Retention:
         seconds, micros = self.redis.time()
         now_ms = seconds * 1000 + micros // 1000
         cutoff_ms = max(int(now_ms - days * DAY_S * 1000), 0)
-        for job_id in self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms):
+        for job_id in self.redis.zrangebyscore(Key.JOBS, "-inf", cutoff_ms):
             pruned.jobs += int(self._prune(args=[job_id, cutoff_ms]))
         for stream in (REPLIES, REJECTED):
             pruned.stream_entries += self.redis.xtrim(stream, minid=cutoff_ms, approximate=False)
@@ -90,16 +92,16 @@ class Retention:
 
     def _oldest_unfinished(self, cutoff_ms: int) -> float:
         """When the oldest job was made that has not ended, in ms; at the latest ``cutoff_ms``."""
-        jobs = self.redis.zrangebyscore("trainyard:jobs", "-inf", cutoff_ms, withscores=True)
+        jobs = self.redis.zrangebyscore(Key.JOBS, "-inf", cutoff_ms, withscores=True)
         for job_id, made_ms in jobs:
-            status = self.redis.hget(f"trainyard:job:{job_id}", "status")
+            status = self.redis.hget(JobKey.JOB.of(job_id), "status")
             if status is not None and status not in TERMINAL:
                 return float(made_ms)
         return cutoff_ms
 
     def _prune_home(self, cutoff: float, models: bool, pruned: Pruned) -> None:
         for folder in _old(self.home / "jobs", cutoff):
-            if not self.redis.exists(f"trainyard:job:{folder.name}"):
+            if not self.redis.exists(JobKey.JOB.of(folder.name)):
                 parts = [folder] if models else [p for p in folder.iterdir() if p.name != MODEL]
                 pruned.bytes += sum(remove(part) for part in parts)
                 pruned.folders += bool(parts)

@@ -1,6 +1,7 @@
 """Lua scripts of the job store: each runs as one step in Redis.
 
-They lie in ``lua/`` beside this file; ``prelude.lua`` goes before each that names jobs.
+They lie in ``lua/`` beside this file. Before each goes a head made here (keys, tables of statuses,
+so that Python and Lua have one of each), and ``prelude.lua``, the functions that they share.
 """
 
 from __future__ import annotations
@@ -10,10 +11,30 @@ from typing import Any
 
 from redis import Redis
 
+from trainyard.contract.statuses import OCCUPYING, REPORTED, TERMINAL
+from trainyard.store.counters import BUCKETS_S
+from trainyard.store.keys import JobKey, Key
+
 _LUA = Path(__file__).parent / "lua"
+_SETS = {"REPORTED": REPORTED, "OCCUPIES": OCCUPYING, "ENDED": TERMINAL}
 
 
-def script(redis: Redis, name: str, *, prelude: bool = True) -> Any:
+def head() -> str:
+    """The head of every script, the same text each time: Redis knows a script by its text."""
+    per_job = ", ".join(f"['{kind}'] = '{kind.of('')}'" for kind in JobKey)
+    tables = {
+        **{key.name: f"'{key}'" for key in Key},
+        "PER_JOB": f"{{{per_job}}}",
+        **{
+            name: f"{{{', '.join(f'{status} = 1' for status in sorted(those))}}}"
+            for name, those in _SETS.items()
+        },
+        "BUCKETS_S": f"{{{', '.join(map(str, BUCKETS_S))}}}",
+    }
+    return "".join(f"local {name} = {value}\n" for name, value in tables.items())
+
+
+def script(redis: Redis, name: str) -> Any:
     """The script ``lua/{name}.lua``, to be called with ``keys`` and ``args``."""
-    text = (_LUA / f"{name}.lua").read_text()
-    return redis.register_script((_LUA / "prelude.lua").read_text() + text if prelude else text)
+    parts = (head(), *((_LUA / f"{part}.lua").read_text() for part in ("prelude", name)))
+    return redis.register_script("".join(parts))

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from trainyard.contract.events import Metric
 from trainyard.contract.job_folder import LOG, METRICS
-from trainyard.contract.names import LOG_LINES_PER_BATCH, OCCUPYING
+from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.contract.statuses import OCCUPYING
 from trainyard.log_lines import stamp
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore, StoredEvent

@@ -29,7 +29,8 @@ from trainyard.contract.events import (
     Receipt,
     TrainingSpec,
 )
-from trainyard.contract.names import JobStatus, attempt_id
+from trainyard.contract.names import attempt_id
+from trainyard.contract.statuses import JobStatus
 from trainyard.redaction import redactor_of
 from trainyard.settings import Settings
 from trainyard.store.job import Job

@@ -17,7 +17,8 @@ from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
 from trainyard.contract.errors import ErrorKind
-from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU, JobStatus
+from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
+from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.queue import JobQueue, _key, keys_of, slot_queue
 from trainyard.scheduling.slots import SlotRegistry

@@ -6,7 +6,7 @@ local id, attempt, batch = ARGV[1], ARGV[2], ARGV[3]
 local job = key('job', id)
 local status, current, last = unpack(redis.call('HMGET', job, 'status', 'attempt', 'batch'))
 if current ~= attempt then return 0 end
-if status ~= 'running' and status ~= 'pausing' and status ~= 'cancelling' then return 0 end
+if not OCCUPIES[status] then return 0 end
 if last and tonumber(last) >= tonumber(batch) then return 1 end
 local now = now_ms()
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end

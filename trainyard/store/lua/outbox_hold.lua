@@ -8,9 +8,9 @@ local delivery = key('delivery', id)
 if redis.call('HGET', delivery, 'holder') ~= holder then return {0, ''} end
 for i = 7, #ARGV, 2 do redis.call('HSET', delivery, ARGV[i], ARGV[i + 1]) end
 if ARGV[4] ~= '' then
-  redis.call('LPUSH', 'trainyard:set-aside', ARGV[4])
-  redis.call('LTRIM', 'trainyard:set-aside', 0, tonumber(ARGV[6]) - 1)
-  redis.call('HINCRBY', 'trainyard:set-aside-counts', ARGV[5], 1)
+  redis.call('LPUSH', SET_ASIDE, ARGV[4])
+  redis.call('LTRIM', SET_ASIDE, 0, tonumber(ARGV[6]) - 1)
+  redis.call('HINCRBY', SET_ASIDE_COUNTS, ARGV[5], 1)
   redis.call('HINCRBY', delivery, 'set_aside', 1)
 end
 redis.call('SET', key('delivery-lock', id), holder, 'PX', ARGV[3])

@@ -1,20 +1,13 @@
--- Shared by every script of the job store. Leases and dates come from Redis's own clock.
+-- Functions that the scripts share; the tables that they look into are made by scripts.py.
+-- Leases and dates come from Redis's own clock: those of hosts differ.
 local function now_ms()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
 local function key(kind, id)
-  return 'trainyard:' .. kind .. ':' .. id
+  return PER_JOB[kind] .. id
 end
-
-local JOBS, WAITING, OCCUPYING = 'trainyard:jobs', 'trainyard:waiting', 'trainyard:occupying'
-local UNDELIVERED, WAKE, ORDER = 'trainyard:undelivered', 'trainyard:wake', 'trainyard:order'
-local DURATIONS = 'trainyard:durations'
-
-local REPORTED = {running = 1, paused = 1, cancelled = 1, completed = 1, failed = 1}
-local OCCUPIES = {running = 1, pausing = 1, cancelling = 1}
-local ENDED = {cancelled = 1, completed = 1, failed = 1}
 
 -- Keep the newest log lines only, whole entries at a time. With the line that counts those that were
 -- cut they are at most `keep`: the backend keeps as many, and would lose that line first.
@@ -75,9 +68,6 @@ local function wait_score(priority, order)
 end
 
 -- Count for good, beside the jobs, which are pruned one day (trainyard/store/counters.py reads it).
-local TOTALS = 'trainyard:totals'
-local BUCKETS_S = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
-
 local function count(field) redis.call('HINCRBY', TOTALS, field, 1) end
 
 local function observe(name, since, now)

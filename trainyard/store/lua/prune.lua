@@ -5,10 +5,6 @@ local status, ended_at = unpack(redis.call('HMGET', key('job', id), 'status', 'c
 if not ENDED[status] or tonumber(ended_at or 0) > cutoff then return 0 end
 if redis.call('ZSCORE', UNDELIVERED, id) then return 0 end
 if tonumber(redis.call('HGET', key('delivery', id), 'delivered_at') or 0) > cutoff then return 0 end
-local kinds = {'job', 'request', 'token', 'events', 'log-index', 'cut-notes', 'status-index',
-  'delivery', 'delivery-lock'}
-for _, kind in ipairs(kinds) do
-  redis.call('DEL', key(kind, id))
-end
+for kind in pairs(PER_JOB) do redis.call('DEL', key(kind, id)) end
 redis.call('ZREM', JOBS, id)
 return 1

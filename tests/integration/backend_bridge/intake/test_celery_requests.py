@@ -15,14 +15,8 @@ from backend_bridge.intake.stream_consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
-from trainyard.contract.names import (
-    QUEUE_REQUESTS,
-    REJECTED,
-    REPLIES,
-    REQUESTS,
-    TASK_SUBMIT,
-    JobStatus,
-)
+from trainyard.contract.names import QUEUE_REQUESTS, REJECTED, REPLIES, REQUESTS, TASK_SUBMIT
+from trainyard.contract.statuses import JobStatus
 
 
 class Sender:

@@ -11,7 +11,8 @@ from backend_bridge.intake import stream_consumer
 from backend_bridge.intake.stream_consumer import GROUP, StreamConsumer
 from tests.support.bridge import Running
 from tests.support.requests import TOKEN, request_body
-from trainyard.contract.names import REJECTED, REPLIES, REQUESTS, JobStatus
+from trainyard.contract.names import REJECTED, REPLIES, REQUESTS
+from trainyard.contract.statuses import JobStatus
 
 
 class Stream:

@@ -12,7 +12,7 @@ from tasks.checkpoints.folder import seal
 from tests.support.store_calls import JOB, admit, claim, events, statuses
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.home import home_id
 from trainyard.settings import read_settings
 from trainyard.store.job import Job

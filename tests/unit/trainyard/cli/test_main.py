@@ -17,7 +17,7 @@ from tests.support.requests import request_body
 from trainyard.cli import main
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.settings import settings
 from trainyard.store.job import Job
 

@@ -17,8 +17,8 @@ from tests.support.fake_bridge import FakeBridge
 from trainyard.cli import main, progress, submit
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import JobStatus
 from trainyard.contract.parser import parse_request
+from trainyard.contract.statuses import JobStatus
 from trainyard.local.backend_row import BackendError, create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job

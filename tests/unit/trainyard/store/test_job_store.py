@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError
 from tests.support.requests import TOKEN, start_request
 from tests.support.store_calls import JOB, METRIC, admit, claim, events, statuses
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.store.job_store import JobStore
 
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")

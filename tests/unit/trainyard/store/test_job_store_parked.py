@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.store_calls import JOB, admit, claim
-from trainyard.contract.names import JobStatus
+from trainyard.contract.statuses import JobStatus
 from trainyard.store.job_store import JobStore
 
 PARKED = {"parked": f"{JOB}:1", "parked_on": "slot-0", "parked_worker": "worker-0"}

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.store_calls import METRIC, admit, events
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from trainyard.contract.names import OCCUPYING, TERMINAL, JobStatus
+from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job_store import JobStore, StoredEvent
 
 Q, CD = JobStatus.QUEUED, JobStatus.CANCELLED

@@ -1,0 +1,42 @@
+"""Every key of Redis is named in one file, for Python and for the scripts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+from trainyard.store.keys import JobKey, Key
+
+LITERAL = re.compile(r"trainyard:[a-z{]")
+PRODUCT = [
+    path
+    for room in ("trainyard", "backend_bridge", "worker", "tasks")
+    for path in sorted((REPOSITORY / room).rglob("*"))
+    if path.suffix in (".py", ".lua", ".js") and path.name != "keys.py"
+]
+LUA = sorted((REPOSITORY / "trainyard/store/lua").glob("*.lua"))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_no_key_is_spelled_elsewhere(path: Path) -> None:
+    assert not LITERAL.findall(path.read_text())
+
+
+def test_keys_are_distinct_and_ours() -> None:
+    of_a_job = [kind.of("j") for kind in JobKey]
+    assert len({*Key, *of_a_job}) == len(Key) + len(JobKey)
+    assert all(LITERAL.match(key) for key in (*Key, *of_a_job))
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda p: p.stem)
+def test_a_script_names_kinds_of_keys_that_there_are(path: Path) -> None:
+    kinds = re.findall(r"key\('([^']+)'", path.read_text())
+    assert set(kinds) <= {str(kind) for kind in JobKey}
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda p: p.stem)
+def test_a_script_begins_with_its_why(path: Path) -> None:
+    assert path.read_text().startswith("-- ")

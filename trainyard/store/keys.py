@@ -1,0 +1,46 @@
+"""Keys of Redis: every name that the product has there, for Python and (see ``scripts``) for Lua.
+
+They are on the wire: a home that an older version made has them too.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Key(StrEnum):
+    """A key of all jobs or slots, or (``WAKE``) a channel."""
+
+    JOBS = "trainyard:jobs"
+    WAITING = "trainyard:waiting"
+    OCCUPYING = "trainyard:occupying"
+    ORDER = "trainyard:order"
+    DURATIONS = "trainyard:durations"
+    TOTALS = "trainyard:totals"
+    UNDELIVERED = "trainyard:undelivered"
+    WAKE = "trainyard:wake"
+    SET_ASIDE = "trainyard:set-aside"
+    SET_ASIDE_COUNTS = "trainyard:set-aside-counts"
+    MISSING_ROUTES = "trainyard:missing-routes"
+    SLOTS = "trainyard:slots"
+    SLOT_INFO = "trainyard:slot-info"
+    SLOTS_OUT_OF_SERVICE = "trainyard:slots-out-of-service"
+    PINNED_QUEUES = "trainyard:pinned-queues"
+
+
+class JobKey(StrEnum):
+    """A kind of key that each job has; all of a job's go when it is pruned."""
+
+    JOB = "job"
+    REQUEST = "request"
+    TOKEN = "token"  # noqa: S105  # a kind of key
+    EVENTS = "events"
+    LOG_INDEX = "log-index"
+    CUT_NOTES = "cut-notes"
+    STATUS_INDEX = "status-index"
+    DELIVERY = "delivery"
+    DELIVERY_LOCK = "delivery-lock"
+
+    def of(self, job_id: str) -> str:
+        """The key of one job."""
+        return f"trainyard:{self}:{job_id}"
