@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from backend_bridge.api.request_body import CancelBody, ResumeBody
+from trainyard.contract.fields.secret_fields import VISIBLE_ASCII
 from trainyard.contract.request import StartRequest
-from trainyard.contract.secret_fields import VISIBLE_ASCII
 
 _REF = "#/components/schemas/{model}"
 _INTERNAL = ("ignored", "notes")

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from tasks.arguments.table import RLHF_ARGUMENTS, TABLE, Setting
 from trainyard.contract.config import JobConfig
+from trainyard.contract.fields.spellings import other_spellings
 from trainyard.contract.methods import names
-from trainyard.contract.spellings import other_spellings
 
 _HEAD = """# Settings of a training
 

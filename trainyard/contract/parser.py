@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainyard.contract.config import LoraConfig
+from trainyard.contract.fields.secret_fields import VISIBLE_ASCII, Copier, own_secrets
+from trainyard.contract.fields.spellings import SPELLINGS, Normaliser, dotted
+from trainyard.contract.fields.suggestions import ignored_fields
 from trainyard.contract.names import JOB_ID_RULE
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
-from trainyard.contract.secret_fields import VISIBLE_ASCII, Copier, own_secrets
-from trainyard.contract.spellings import SPELLINGS, Normaliser, dotted
-from trainyard.contract.suggestions import ignored_fields
 
 PROBLEMS_MAX = 100
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from trainyard.contract.fields.spellings import dotted
 from trainyard.contract.request import FieldProblem
-from trainyard.contract.spellings import dotted
 
 _SECRET_KEY = re.compile(
     r"(^|_)(api_?key|private_?key|password|passwd|secret|credentials?|bearer|authorization|"
