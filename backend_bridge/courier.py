@@ -16,23 +16,16 @@ import sys
 import threading
 from collections.abc import Mapping
 
-from celery import Celery
 from redis.exceptions import RedisError
 
 from backend_bridge.delivery.forwarder import Forwarder
-from backend_bridge.intake.admission import Admission
-from backend_bridge.intake.job_control import JobControl
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
+from backend_bridge.wiring import Wiring
 from trainyard.home import home_id
-from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue
-from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry, any_gpu, slot_count
+from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings
-from trainyard.store.connection import connect
 from trainyard.store.job import Job
-from trainyard.store.job_files import JobFiles
-from trainyard.store.job_store import open_job_store
 from trainyard.store.retention import Retention
 from trainyard.store.unsent_records import send_unsent
 
@@ -58,31 +51,16 @@ def beat(
 
 def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[object]) -> None:
     """Run until ``stop`` is set. ``slot`` is "" beside a bridge."""
-    redis = connect(current.redis_location)
-    celery = Celery("courier")
-    celery.config_from_object("celeryconfig")
-    store, queue, slots = (
-        open_job_store(redis, current),
-        JobQueue(celery, redis),
-        SlotRegistry(redis),
-    )
-    dispatcher = Dispatcher(store, queue, slots)
+    wiring = Wiring(current, "courier")
+    redis, store = wiring.redis, wiring.store
     home = home_id(current.trainyard_home)
 
     def before_loss(job: Job) -> None:
         if job.home == home:
             send_unsent(store, job, current.job_dir(job.job_id))
 
-    reaper = Reaper(store, queue, dispatcher, before_loss=before_loss)
-    admission = Admission(
-        store,
-        queue,
-        slots=lambda: slot_count(slots, current),
-        max_queued=current.max_queued_jobs,
-        gpu=lambda: any_gpu(slots),
-    )
-    control = JobControl(store, queue, dispatcher, JobFiles(current))
-    consumer = StreamConsumer(redis, admission, control, current.max_request_mb)
+    reaper = Reaper(wiring.dispatcher, before_loss=before_loss)
+    consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),
@@ -91,7 +69,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
     ]
     if slot:
         info = {"gpus": gpus, "home": home}
-        heartbeat = (slots, slot, info, stop)
+        heartbeat = (wiring.slots, slot, info, stop)
         threads.append(threading.Thread(target=beat, args=heartbeat))
     _end_on_a_defect(stop)
     for thread in threads:

@@ -15,9 +15,7 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job
-from trainyard.store.job_store import JobStore
 
 EVERY_S = 1.0
 log = logging.getLogger(__name__)
@@ -33,18 +31,16 @@ class Reaper:
 
     def __init__(
         self,
-        store: JobStore,
-        queue: JobQueue,
         dispatcher: Dispatcher,
         *,
         redis_uptime_s: Callable[[], float] | None = None,
         before_loss: Callable[[Job], None] = lambda _: None,
     ) -> None:
-        self.store = store
-        self.redis_uptime_s = redis_uptime_s or store.redis_uptime_s
-        self.before_loss = before_loss
-        self.queue = queue
         self.dispatcher = dispatcher
+        self.store = dispatcher.store
+        self.queue = dispatcher.queue
+        self.redis_uptime_s = redis_uptime_s or self.store.redis_uptime_s
+        self.before_loss = before_loss
         self._missing: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:

@@ -18,8 +18,8 @@ from celery import current_app
 
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import home_id
-from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue, slot_queue
+from trainyard.scheduling.dispatch import Dispatcher, open_dispatcher
+from trainyard.scheduling.queue import slot_queue
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import settings, slot_name
 from trainyard.store.connection import connect, patiently
@@ -94,5 +94,4 @@ def take_out_of_service(reason: str, worker: str) -> None:
 @cache
 def dispatcher() -> Dispatcher:
     """This process's way to the broker."""
-    redis = connect(settings().redis_location)
-    return Dispatcher(job_store(), JobQueue(current_app, redis), SlotRegistry(redis))
+    return open_dispatcher(job_store(), current_app, connect(settings().redis_location))

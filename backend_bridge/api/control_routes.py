@@ -1,21 +1,25 @@
-"""The bridge's routes that act on jobs: cancel, pause, resume, force-start."""
+"""Routes that act on jobs: cancel, pause, resume, force-start.
+
+Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from backend_bridge.api.context import Bridge
+from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_body, refusals
 from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.api.request_body import CancelBody, ResumeBody, optional_body
 from backend_bridge.api.responses import ControlAnswer, ControlRefusal
 from backend_bridge.intake.job_control import Answer
 
+router = APIRouter(tags=["control"])
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ControlAnswer, "description": "It takes effect."},
     404: {"model": ControlRefusal, "description": "There is no such job."},
@@ -24,49 +28,42 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_control(app: FastAPI, bridge: Bridge) -> None:
-    """Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now)."""
-    control = bridge.control
+@router.post(
+    "/api/training/cancel/{job_id}",
+    responses={**_ANSWERS, **refusals(400, 413)},
+    openapi_extra=CANCEL_BODY,
+)
+async def cancel(bridge: ThisBridge, job_id: str, request: Request) -> JSONResponse:
+    """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
+    body = await optional_body(request, CancelBody)
+    force = body.force is True
+    return await _act(job_id, lambda: bridge.control.cancel(job_id, force=force))
 
-    @app.post(
-        "/api/training/cancel/{job_id}",
-        tags=["control"],
-        responses={**_ANSWERS, **refusals(400, 413)},
-        openapi_extra=CANCEL_BODY,
-    )
-    async def cancel(job_id: str, request: Request) -> JSONResponse:
-        """Cancel a job. An optional body ``{"force": true}`` kills a running one at once."""
-        body = await optional_body(request, CancelBody)
-        force = body.force is True
-        return await _act(job_id, lambda: control.cancel(job_id, force=force))
 
-    @app.post("/api/training/pause/{job_id}", tags=["control"], responses={**_ANSWERS})
-    async def pause(job_id: str) -> JSONResponse:
-        """Pause a job: it is `pausing` until its checkpoint is proven good, then `paused`."""
-        return await _act(job_id, lambda: control.pause(job_id))
+@router.post("/api/training/pause/{job_id}", responses=_ANSWERS)
+async def pause(bridge: ThisBridge, job_id: str) -> JSONResponse:
+    """Pause a job: it is `pausing` until its checkpoint is proven good, then `paused`."""
+    return await _act(job_id, lambda: bridge.control.pause(job_id))
 
-    @app.post(
-        "/api/training/resume/{job_id}",
-        tags=["control"],
-        responses={**_ANSWERS, **refusals(400, 413)},
-        openapi_extra=RESUME_BODY,
-    )
-    async def resume(
-        job_id: str, request: Request, checkpoint_path: str | None = None
-    ) -> JSONResponse:
-        """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
-        body = await optional_body(request, ResumeBody)
-        checkpoint = checkpoint_path or body.checkpoint_path or None
-        return await _act(job_id, lambda: control.resume(job_id, checkpoint))
 
-    @app.post(
-        "/api/training/{job_id}/force-start",
-        tags=["control"],
-        responses={**_ANSWERS},
-    )
-    async def force_start(job_id: str, from_start: bool = False) -> JSONResponse:
-        """Move a waiting job to the head; queue a failed or cancelled one again."""
-        return await _act(job_id, lambda: control.force_start(job_id, from_start=from_start))
+@router.post(
+    "/api/training/resume/{job_id}",
+    responses={**_ANSWERS, **refusals(400, 413)},
+    openapi_extra=RESUME_BODY,
+)
+async def resume(
+    bridge: ThisBridge, job_id: str, request: Request, checkpoint_path: str | None = None
+) -> JSONResponse:
+    """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
+    body = await optional_body(request, ResumeBody)
+    checkpoint = checkpoint_path or body.checkpoint_path or None
+    return await _act(job_id, lambda: bridge.control.resume(job_id, checkpoint))
+
+
+@router.post("/api/training/{job_id}/force-start", responses=_ANSWERS)
+async def force_start(bridge: ThisBridge, job_id: str, from_start: bool = False) -> JSONResponse:
+    """Move a waiting job to the head; queue a failed or cancelled one again."""
+    return await _act(job_id, lambda: bridge.control.force_start(job_id, from_start=from_start))
 
 
 async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:

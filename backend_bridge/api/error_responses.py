@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from backend_bridge.intake.admission import JobIdTaken, LimitReached
+from backend_bridge.intake.admission import AdmissionRefused
 from trainyard.contract.request import FieldProblem, RequestInvalid
 
 
@@ -59,44 +59,50 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def add_error_answers(app: FastAPI) -> None:
-    """Turn every exception into :func:`error_body`."""
+def _answer(
+    status: int, sentence: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    return JSONResponse(error_body(sentence, **more), status, headers)
 
-    def answer(
-        status: int, sentence: str, headers: Mapping[str, str] | None = None, **more: Any
-    ) -> JSONResponse:
-        return JSONResponse(error_body(sentence, **more), status, headers)
 
-    @app.exception_handler(StarletteHTTPException)
-    def http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        sentence = str(error.detail)
-        if sentence in _ROUTERS_OWN:
-            what = f"{request.method} {request.url.path}"
-            sentence = f"the bridge has no route {what}; /docs shows them all"
-        return answer(error.status_code, sentence, error.headers)
+def _http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
+    sentence = str(error.detail)
+    if sentence in _ROUTERS_OWN:
+        what = f"{request.method} {request.url.path}"
+        sentence = f"the bridge has no route {what}; /docs shows them all"
+    return _answer(error.status_code, sentence, error.headers)
 
-    @app.exception_handler(RequestValidationError)
-    def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [
-            {"path": ".".join(str(p) for p in e["loc"]), "message": e["msg"]}
-            for e in error.errors()
-        ]
-        sentence = "; ".join(f"{p['path']}: {p['message']}" for p in problems)
-        return answer(422, sentence, errors=problems)
 
-    @app.exception_handler(RequestInvalid)
-    def invalid(_: Request, error: RequestInvalid) -> JSONResponse:
-        return answer(422, str(error), errors=[p.model_dump() for p in error.problems])
+def _wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
+    problems = [
+        {"path": ".".join(str(p) for p in e["loc"]), "message": e["msg"]} for e in error.errors()
+    ]
+    sentence = "; ".join(f"{p['path']}: {p['message']}" for p in problems)
+    return _answer(422, sentence, errors=problems)
 
-    @app.exception_handler(JobIdTaken)
-    @app.exception_handler(LimitReached)
-    def refused(_: Request, error: Exception) -> JSONResponse:
-        return answer(409, str(error))
 
-    @app.exception_handler(RedisError)
-    def no_redis(_: Request, error: RedisError) -> JSONResponse:
-        return answer(503, f"Redis cannot be reached ({type(error).__name__}); try again soon")
+def _invalid(_: Request, error: RequestInvalid) -> JSONResponse:
+    return _answer(422, str(error), errors=[p.model_dump() for p in error.problems])
 
-    @app.exception_handler(Exception)
-    def defect(_: Request, error: Exception) -> JSONResponse:
-        return answer(500, f"a defect of the bridge ({type(error).__name__}); its log says more")
+
+def _not_admitted(_: Request, error: AdmissionRefused) -> JSONResponse:
+    return _answer(409, str(error))
+
+
+def _no_redis(_: Request, error: RedisError) -> JSONResponse:
+    return _answer(503, f"Redis cannot be reached ({type(error).__name__}); try again soon")
+
+
+def _defect(_: Request, error: Exception) -> JSONResponse:
+    return _answer(500, f"a defect of the bridge ({type(error).__name__}); its log says more")
+
+
+ERROR_HANDLERS: dict[int | type[Exception], Any] = {
+    StarletteHTTPException: _http_error,
+    RequestValidationError: _wrong_parameter,
+    RequestInvalid: _invalid,
+    AdmissionRefused: _not_admitted,
+    RedisError: _no_redis,
+    Exception: _defect,
+}
+"""``exception_handlers`` of the application: every exception becomes :func:`error_body`."""

@@ -1,4 +1,4 @@
-"""The bridge's routes about what a job leaves behind: checkpoints, model, log."""
+"""Routes of what a job leaves behind: checkpoints, model, log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from backend_bridge.api.context import Bridge
+from backend_bridge.api.context import Bridge, ThisBridge
 from backend_bridge.api.error_responses import refusals
 from backend_bridge.api.responses import CheckpointsAnswer
 from backend_bridge.api.tar_stream import FolderArchive
@@ -17,57 +17,53 @@ from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_
 from trainyard.store.event_log import StoredCheckpoint
 from trainyard.store.job import Job
 
+router = APIRouter(tags=["files"])
 _TAR, _TEXT = "application/x-tar", "text/plain; charset=utf-8"
 _LINES_PER_PAGE = 1000
 _Checkpoint = Annotated[str, Query(json_schema_extra={"pattern": f"^({CHECKPOINT_PATTERN})?$"})]
 
 
-def add_files(app: FastAPI, bridge: Bridge) -> None:
-    @app.get(
-        "/api/training/checkpoints/{job_id}",
-        tags=["files"],
-        responses=refusals(401, 404, 422, 503),
-    )
-    def checkpoints(job_id: str) -> CheckpointsAnswer:
-        """The checkpoints that are there, in the order in which they were written."""
-        job = bridge.job(job_id)
-        return CheckpointsAnswer.of(job_id, _present(bridge, job))
+@router.get("/api/training/checkpoints/{job_id}", responses=refusals(401, 404, 422, 503))
+def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
+    """The checkpoints that are there, in the order in which they were written."""
+    job = bridge.job(job_id)
+    return CheckpointsAnswer.of(job_id, _present(bridge, job))
 
-    @app.get(
-        "/api/training/{job_id}/download/model",
-        tags=["files"],
-        response_class=Response,
-        responses={
-            200: {"description": "A tar archive.", "content": {_TAR: {}}},
-            **refusals(401, 404, 409, 422, 503),
-        },
-    )
-    def download_model(job_id: str, checkpoint: _Checkpoint = "") -> Response:
-        """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive."""
-        job = bridge.job(job_id)
-        folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
-        name = f"{job_id}-{folder.name if checkpoint else MODEL}"
-        archive = FolderArchive(folder, name)
-        headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size)}
-        return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
 
-    @app.get(
-        "/api/training/{job_id}/download/logs",
-        tags=["files"],
-        response_class=Response,
-        responses={
-            200: {"description": "The log.", "content": {"text/plain": {}}},
-            **refusals(401, 404, 422, 503),
-        },
-    )
-    def download_logs(job_id: str) -> Response:
-        """The job's log as text: all of it, or the newest lines where another host has the rest."""
-        job = bridge.job(job_id)
-        headers = _attachment(f"{job_id}.log")
-        file = bridge.files.log(job)
-        if file is not None:
-            return FileResponse(file, media_type=_TEXT, headers=headers)
-        return StreamingResponse(_kept_lines(bridge, job_id), media_type=_TEXT, headers=headers)
+@router.get(
+    "/api/training/{job_id}/download/model",
+    response_class=Response,
+    responses={
+        200: {"description": "A tar archive.", "content": {_TAR: {}}},
+        **refusals(401, 404, 409, 422, 503),
+    },
+)
+def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = "") -> Response:
+    """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive."""
+    job = bridge.job(job_id)
+    folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
+    name = f"{job_id}-{folder.name if checkpoint else MODEL}"
+    archive = FolderArchive(folder, name)
+    headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size)}
+    return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
+
+
+@router.get(
+    "/api/training/{job_id}/download/logs",
+    response_class=Response,
+    responses={
+        200: {"description": "The log.", "content": {"text/plain": {}}},
+        **refusals(401, 404, 422, 503),
+    },
+)
+def download_logs(bridge: ThisBridge, job_id: str) -> Response:
+    """The job's log as text: all of it, or the newest lines where another host has the rest."""
+    job = bridge.job(job_id)
+    headers = _attachment(f"{job_id}.log")
+    file = bridge.files.log(job)
+    if file is not None:
+        return FileResponse(file, media_type=_TEXT, headers=headers)
+    return StreamingResponse(_kept_lines(bridge, job_id), media_type=_TEXT, headers=headers)
 
 
 def _attachment(name: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Keeps web pages away from a bridge that asks for no key.
+"""Guards of the bridge and of the development backend: whose requests are let in.
 
-A browser sends what any page tells it to, also to 127.0.0.1. So without ``BRIDGE_API_KEY`` a
-request must name a loopback host (which DNS rebinding does not), and one that a page made must
-come from the bridge's own origin. Within one network of containers names without a dot are as
+A browser sends what any page tells it to, also to 127.0.0.1. So a server without a key, reached on
+loopback, takes only requests that name a loopback host (which DNS rebinding does not), and of those
+that a page made only its own pages'. Within one network of containers names without a dot are as
 good: no public name server answers for them.
 """
 
@@ -20,16 +20,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend_bridge.api.error_responses import error_body
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
+DOCKER_HOST = "host.docker.internal"
+"""How a container on Docker Desktop reaches what listens on its host's loopback."""
 
 
 class HostGuard:
-    """ASGI middleware; answers 403 with a sentence."""
+    """ASGI middleware; answers 403 with a sentence, of which ``server`` is the subject.
 
-    def __init__(self, app: ASGIApp, own_host: str, *, short_names: bool) -> None:
+    ``loopback_only``: a request must name a loopback host, or with ``short_names`` a container's.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, server: str, loopback_only: bool = True, short_names: bool = False
+    ) -> None:
         self.app = app
+        self.server = server
+        self.loopback_only = loopback_only
         self.short_names = short_names
-        self.names = LOOPBACK_NAMES | {own_host}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
@@ -40,16 +47,19 @@ class HostGuard:
     def _refusal(self, headers: Headers) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
-            name = urlsplit(f"//{host}").hostname
+            name = urlsplit(f"//{host}").hostname or ""
             foreign = origin is not None and urlsplit(origin).netloc != host
         except ValueError:
             return "the Host or Origin header is no address"
-        short = self.short_names and name is not None and is_short_name(name)
-        if name not in self.names and not short:
-            return "without BRIDGE_API_KEY the bridge answers to loopback names alone"
+        if self.loopback_only and not self._is_ours(name):
+            return f"{self.server} answers to loopback names only"
         if foreign:
-            return "without BRIDGE_API_KEY the bridge takes no requests from other web pages"
+            return f"{self.server} takes no requests from other web pages"
         return None
+
+    def _is_ours(self, name: str) -> bool:
+        short = self.short_names and is_short_name(name)
+        return short or is_loopback(name) or name == DOCKER_HOST
 
 
 OPEN = "/health"

@@ -11,13 +11,15 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from backend_bridge.api.guards import HostGuard
+
 from .bridge_link import BridgeLink, bridge_routes
 from .database import Database
 from .dev_api import dev_routes
 from .faults import Connections, Faults, Misbehaviour
 from .feed import Feed
-from .guard import Guard
 from .jobs import Jobs
+from .page_headers import PageHeaders
 from .recording import Recorder, RequestLog
 from .training_api import training_routes
 from .wire import ApiError
@@ -39,7 +41,7 @@ def create_app(
 
     From the outside in: guard, record of requests, faults, routes; so a request that meets a
     fault is recorded as well. ``bridge_link``: the bridge's address for a browser, where that is
-    not the one that ``bridge`` asks; the others are :class:`Guard`'s.
+    not the one that ``bridge`` asks; the others are :class:`HostGuard`'s.
     """
     jobs, log, faults = Jobs(database), RequestLog(database), Faults()
     app = FastAPI(title="Trainyard development backend", docs_url=None, redoc_url=None)
@@ -49,7 +51,10 @@ def create_app(
     _add_pages(app, bridge_link or bridge.url)
     _add_error_handlers(app)
     inner = Recorder(Misbehaviour(app, faults, connections), log)
-    return Guard(inner, loopback_only=loopback_only, short_names=short_names)
+    guarded = HostGuard(
+        inner, server="this server", loopback_only=loopback_only, short_names=short_names
+    )
+    return PageHeaders(guarded)
 
 
 def _add_pages(app: FastAPI, bridge_url: str | None) -> None:

@@ -14,10 +14,8 @@ from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import attempt_id
 from trainyard.contract.statuses import OCCUPYING, JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
-from trainyard.store.job_store import JobStore
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +45,10 @@ class JobControl:
     whose pooled connections are dead after a restart of Redis until they are used.
     """
 
-    def __init__(
-        self, store: JobStore, queue: JobQueue, dispatcher: Dispatcher, files: JobFiles
-    ) -> None:
-        self.store = store
-        self.queue = queue
+    def __init__(self, dispatcher: Dispatcher, files: JobFiles) -> None:
         self.dispatcher = dispatcher
+        self.store = dispatcher.store
+        self.queue = dispatcher.queue
         self.files = files
 
     def cancel(self, job_id: str, *, force: bool = False) -> Answer:

@@ -17,13 +17,13 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
+from trainyard.contract.fields.secret_fields import VISIBLE_ASCII
 from trainyard.contract.names import JOB_ID_PATTERN
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.scripts import script
 
 _CONTROLS = ("pause", "resume", "cancel", "force-start")
 """A refusal of one of these says nothing about the state of its job."""
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refu
         return None
     if not (isinstance(job_id, str) and re.fullmatch(JOB_ID_PATTERN, job_id)):
         return None
-    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+    if not (isinstance(token, str) and re.fullmatch(VISIBLE_ASCII, token)):
         return None
     return Refusal(request_id, job_id, SecretStr(token), reason)
 

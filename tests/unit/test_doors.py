@@ -92,6 +92,7 @@ ROOMS_BELOW = {
     ],
     "backend_bridge": [
         ["intake", "delivery", "reaper"],
+        ["wiring"],
         ["api"],
         ["server", "courier", "dev_backend"],
     ],

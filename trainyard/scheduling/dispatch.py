@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from celery import Celery
+from redis import Redis
+
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.queue import JobQueue
 from trainyard.scheduling.slots import Slot, SlotRegistry
@@ -48,6 +51,11 @@ class Dispatcher:
         """
         homes = {_home(slot) for slot in self.slots.alive()}
         return not job.home or not homes or job.home in homes
+
+
+def open_dispatcher(store: JobStore, celery: Celery, redis: Redis) -> Dispatcher:
+    """The dispatcher to the broker of ``celery``, whose database ``redis`` is."""
+    return Dispatcher(store, JobQueue(celery, redis), SlotRegistry(redis))
 
 
 def _home(slot: Slot) -> str:

@@ -53,6 +53,12 @@ def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) 
     )
 
 
+def ping(url: str, timeout_s: float) -> None:
+    """Raises RedisError within ``timeout_s`` if Redis does not answer; tries once."""
+    with connect(url, retries=0, timeout_s=timeout_s) as probe:
+        probe.ping()
+
+
 def check(redis: Redis) -> list[str]:
     """Warnings about this Redis. Raises UnsuitableRedis if it may evict jobs, RedisAway."""
     try:

@@ -19,9 +19,8 @@ from tests.support.requests import start_request
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue, _key, keys_of, slot_queue
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.dispatch import open_dispatcher
+from trainyard.scheduling.queue import _key, keys_of, slot_queue
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -36,16 +35,13 @@ class Yard:
     def __init__(self, redis: Any, app: Any, *, lease_s: float = LONG_S) -> None:
         self.redis = redis
         self.store = JobStore(redis, lease_s=lease_s, max_restarts=1)
-        self.queue = JobQueue(app, redis)
-        self.slots = SlotRegistry(redis)
         self.redis_uptime_s = 2 * lease_s
-        self.dispatcher = Dispatcher(self.store, self.queue, self.slots)
+        self.dispatcher = open_dispatcher(self.store, app, redis)
+        self.queue, self.slots = self.dispatcher.queue, self.dispatcher.slots
         self.reaper = self.another_reaper()
 
     def another_reaper(self) -> Reaper:
-        return Reaper(
-            self.store, self.queue, self.dispatcher, redis_uptime_s=lambda: self.redis_uptime_s
-        )
+        return Reaper(self.dispatcher, redis_uptime_s=lambda: self.redis_uptime_s)
 
     def admit(self, job_id: str) -> None:
         self.store.admit(start_request(job_id), slots=1)

@@ -44,7 +44,7 @@ def admission(real_redis: Redis, queue: JobQueue) -> Admission:
 @pytest.fixture
 def control(admission: Admission, queue: JobQueue, real_redis: Redis) -> JobControl:
     dispatcher = Dispatcher(admission.store, queue, SlotRegistry(real_redis))
-    return JobControl(admission.store, queue, dispatcher, JobFiles(read_settings()))
+    return JobControl(dispatcher, JobFiles(read_settings()))
 
 
 def messages(redis: Any) -> list[dict[str, Any]]:

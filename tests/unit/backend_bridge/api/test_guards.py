@@ -1,4 +1,4 @@
-"""Whose requests the development backend's guard lets in, by where it is reached."""
+"""Host guard of bridge and development backend: whom it lets in, by where the server is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from backend_bridge.dev_backend.guard import Guard
+from backend_bridge.api.guards import HostGuard
+
+
+def guarded(**options: bool) -> TestClient:
+    inner = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
+    return TestClient(HostGuard(inner, server="this server", **options))
 
 
 @pytest.mark.parametrize(
@@ -22,8 +27,7 @@ from backend_bridge.dev_backend.guard import Guard
 def test_host_names(
     loopback_only: bool, short_names: bool, let_in: list[str], refused: list[str]
 ) -> None:
-    inner = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
-    client = TestClient(Guard(inner, loopback_only=loopback_only, short_names=short_names))
+    client = guarded(loopback_only=loopback_only, short_names=short_names)
     for status, hosts in ((200, let_in), (403, refused)):
         for host in hosts:
             assert client.get("/", headers={"Host": host}).status_code == status, host
@@ -31,6 +35,4 @@ def test_host_names(
 
 @pytest.mark.parametrize("headers", [{"Host": "["}, {"Host": "localhost", "Origin": "http://["}])
 def test_a_host_that_is_no_address_is_refused(headers: dict[str, str]) -> None:
-    inner = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
-    client = TestClient(Guard(inner, loopback_only=True))
-    assert client.get("/", headers=headers).status_code == 403
+    assert guarded().get("/", headers=headers).status_code == 403

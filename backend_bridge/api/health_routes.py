@@ -1,0 +1,45 @@
+"""Routes about the bridge itself: health, and figures for Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from backend_bridge.api.context import ThisBridge
+from backend_bridge.api.error_responses import refusals
+from backend_bridge.api.metrics import exposition
+from backend_bridge.api.responses import HealthAnswer
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health", responses=refusals(503))
+def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
+    """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
+    bridge.check_redis()
+    slots = bridge.slots.alive()
+    gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
+    return HealthAnswer(
+        status="ok",
+        gpu_available=bool(gpus),
+        gpu_info=gpus or None,
+        active_jobs=bridge.store.occupying_count(),
+        queued_jobs=bridge.store.waiting_count(),
+        slots=[slot.name for slot in slots],
+        slots_out_of_service=bridge.slots.out_of_service(),
+        version=request.app.version,
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}},
+        **refusals(401, 503),
+    },
+)
+def metrics(bridge: ThisBridge) -> Response:
+    """Figures for Prometheus: jobs, waits, runs, restarts, deliveries, slots, GPUs."""
+    return Response(exposition(bridge), media_type=CONTENT_TYPE_PLAIN_0_0_4)
