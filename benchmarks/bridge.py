@@ -21,9 +21,10 @@ import requests
 from backend_bridge.intake.admission import Admission
 from benchmarks.measure import Measure, Target, percentile
 from tests.support.celery_app import bridge_celery
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body
-from tests.support.stack import wait_for
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job_store import JobStore

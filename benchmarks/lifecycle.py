@@ -30,7 +30,8 @@ from pathlib import Path
 
 from benchmarks.measure import Measure, Target
 from tests.support.models import make_tiny_model
-from tests.support.stack import Stack, kill, wait_for, write_rows
+from tests.support.stack import Stack, kill, write_rows
+from tests.support.waiting import wait_for
 from worker.slot_process.client import wait_gone
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -37,7 +37,8 @@ from benchmarks.plain import (
     train_in_fork,
 )
 from tests.support.models import make_tiny_model
-from tests.support.stack import wait_for, write_rows
+from tests.support.stack import write_rows
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.names import attempt_id

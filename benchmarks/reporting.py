@@ -26,12 +26,13 @@ import requests
 from redis import Redis
 
 from benchmarks.measure import Measure, Target, percentile
-from tests.support.dev_backend import DevBackend, free_port
+from tests.support.dev_backend import DevBackend
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
-from tests.support.stack import wait_for
+from tests.support.waiting import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.units import MB
 from trainyard.log_lines import stamp

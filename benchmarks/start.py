@@ -24,7 +24,8 @@ from benchmarks.plain import (
     steps_in,
     train_in_fork,
 )
-from tests.support.stack import wait_for, write_rows
+from tests.support.stack import write_rows
+from tests.support.waiting import wait_for
 
 
 def start(full: bool = False) -> list[Measure]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery
 
-from tests.support.stack import TERMINAL, Stack, wait_for
+from tests.support.stack import TERMINAL, Stack
+from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.support.compose import COMPOSE_CHECK, Compose
-from tests.support.stack import wait_for
+from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 
 pytestmark = [

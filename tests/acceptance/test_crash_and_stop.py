@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.support.stack import Stack, kill, wait_for
+from tests.support.stack import Stack, kill
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

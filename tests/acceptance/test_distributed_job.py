@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.process_tree import wait_until
 from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_paused_and_resumed_it_ends_with_the_same_weights(stack: Stack, strategy
     assert stack.bridge.pause(paused)["success"]
     job = stack.wait(paused, "paused")
     assert 0 < int(str(job["current_step"])) < STEPS
-    wait_until(lambda: not stack.training_processes())
+    wait_for("no training is left", lambda: not stack.training_processes())
     stack.bridge.resume(paused)
     stack.wait(paused, "completed")
     assert weights(stack, paused) == weights(stack, whole)

@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.stack import Stack, kill, wait_for
+from tests.support.stack import Stack, kill
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess, python_module
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.memory_cgroup import MemoryCgroup, memory_cgroup
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 KIBIBYTE = 1024
 NAMED = "The kernel killed the training process because the machine ran out of memory."

@@ -7,7 +7,8 @@ import contextlib
 import psutil
 import pytest
 
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.slow

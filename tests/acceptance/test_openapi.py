@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.dev_backend import DevBackend
 from tests.support.paths import REPOSITORY
-from tests.support.redis_server import RedisServer, free_port
-from tests.support.stack import wait_for
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient, BridgeError
 

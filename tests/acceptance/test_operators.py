@@ -12,7 +12,8 @@ import requests
 from celery import Celery
 
 from tests.support.flower import PASSWORD, Flower, celery_command
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess
 
 pytestmark = pytest.mark.slow

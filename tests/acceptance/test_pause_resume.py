@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 

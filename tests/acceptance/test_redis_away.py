@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.stack import Stack, kill, wait_for
+from tests.support.stack import Stack, kill
+from tests.support.waiting import wait_for
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.store.event_log import entry_position
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import REPOSITORY
-from tests.support.stack import Stack, wait_for, write_rows
+from tests.support.stack import Stack, write_rows
+from tests.support.waiting import wait_for
 
 HOOK = REPOSITORY / "tests/support/stuck_start"
 

@@ -13,7 +13,8 @@ import psutil
 from redis.exceptions import RedisError
 
 from tests.chaos.plan import draw_plan
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.job import Job

@@ -17,7 +17,8 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.plan import KILLS
 from tests.chaos.soak import Soak
 from tests.support.paths import REPOSITORY
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 JOBS = int(os.environ.get("CHAOS_JOBS", "20"))

@@ -14,8 +14,9 @@ import requests
 
 from tests.support.models import make_tiny_model
 from tests.support.paths import REPOSITORY
-from tests.support.redis_server import free_port
-from tests.support.stack import wait_for, write_rows
+from tests.support.ports import free_port
+from tests.support.stack import write_rows
+from tests.support.waiting import wait_for
 from trainyard.client import BridgeClient
 
 COMPOSE_CHECK = Path(

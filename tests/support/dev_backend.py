@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,17 +13,10 @@ from typing import Any
 import requests
 
 from tests.support.paths import REPOSITORY
+from tests.support.ports import free_port
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class DevBackendClient:

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import requests
 
-from tests.support.redis_server import free_port
-from tests.support.stack import Stack, wait_for
+from tests.support.ports import free_port
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess
 
 USER, PASSWORD = "operator", "flower-password"

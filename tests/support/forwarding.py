@@ -12,7 +12,8 @@ from redis import Redis
 
 from backend_bridge.delivery.forwarder import Forwarder
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
-from tests.support.scripted_backend import Received, wait_until
+from tests.support.scripted_backend import Received
+from tests.support.waiting import wait_for
 
 QUICK = DeliveryPolicy(
     backoff_base_s=0.02,
@@ -48,8 +49,8 @@ def forwarding(redis: Redis, url: str, **options: Any) -> Iterator[threading.Eve
 
 def wait_delivered(redis: Redis, timeout_s: float = 60) -> None:
     """Wait until nothing is left to send."""
-    wait_until(
-        lambda: redis.zcard("trainyard:undelivered") == 0, "all is delivered", timeout_s=timeout_s
+    wait_for(
+        "all is delivered", lambda: redis.zcard("trainyard:undelivered") == 0, timeout_s=timeout_s
     )
 
 

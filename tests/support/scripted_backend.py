@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -185,11 +184,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
-
-
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30) -> None:
-    """Wait for a condition; AssertionError naming ``what`` where it does not come."""
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, f"it did not happen: {what}"
-        time.sleep(0.01)

@@ -8,8 +8,7 @@ import secrets
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,25 +16,17 @@ from typing import Any, Self
 import psutil
 from redis import Redis
 
-from tests.support.dev_backend import DevBackend, free_port
+from tests.support.dev_backend import DevBackend
 from tests.support.models import make_tiny_model
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import WAIT_S, wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient
 from trainyard.store.job_store import JobStore
 
-WAIT_S = 90.0
 TERMINAL = ("completed", "failed", "cancelled")
-
-
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
-    """Wait until ``condition()`` is true and return it; fails the test with ``what`` else."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain: {what}"
-        time.sleep(0.05)
-    return found
 
 
 class Stack:

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.dev_backend import DevBackendClient, free_port
-from tests.support.stack import wait_for
+from tests.support.dev_backend import DevBackendClient
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess
 from trainyard.client import BridgeClient
 

@@ -20,7 +20,7 @@ import requests
 
 from tests.support.dev_backend import DevBackend
 from tests.support.paths import REPOSITORY
-from tests.support.scripted_backend import wait_until
+from tests.support.waiting import wait_for
 
 TOKEN = "tok-5d1f0c9e7b"
 STATIC = REPOSITORY / "backend_bridge/dev_backend/static"
@@ -397,7 +397,7 @@ class TestFaults:
             job.send("PUT", "metrics", POINT)
         with pytest.raises(requests.ConnectionError, match="refused"):
             job.send("PUT", "metrics", POINT)
-        wait_until(job.backend._answers, "it is back")
+        wait_for("it is back", job.backend._answers)
         assert job.backend.metrics(job.id) == []
         assert job.send("PUT", "metrics", POINT).status_code == 200
         assert [item["fault"] for item in job.backend.requests(job.id)] == ["down", None]

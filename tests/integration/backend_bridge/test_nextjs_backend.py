@@ -20,9 +20,10 @@ from tests.integration.backend_bridge.test_dev_backend import (
     TestStatus,
 )
 from tests.integration.backend_bridge.test_dev_backend import TestChecksInOrder as DevBackendChecks
-from tests.support.dev_backend import DevBackend, free_port
+from tests.support.dev_backend import DevBackend
 from tests.support.paths import REPOSITORY
-from tests.support.stack import wait_for
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 EXAMPLE = REPOSITORY / "examples" / "nextjs"

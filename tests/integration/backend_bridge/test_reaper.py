@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from backend_bridge.reaper import Reaper
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
+from tests.support.waiting import wait_for
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
 from trainyard.contract.statuses import JobStatus
@@ -237,13 +238,6 @@ def test_rubbish_in_the_queue_stops_no_reaper(yard: Yard, raw: str) -> None:
 
 
 # ---------------------------------------------------------------- the loop
-
-
-def wait_for(what: str, condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.02)
 
 
 def test_the_loop_finds_both_kinds_and_ends_when_told(

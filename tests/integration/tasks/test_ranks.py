@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.process_tree import slots, wait_until
+from tests.support.process_tree import slots
 from tests.support.training import EVENT, Parking, Preloaded, Run, run_training, write_jsonl
+from tests.support.waiting import wait_for
 from trainyard.contract.checkpoint_manifest import verify
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.events import Checkpoint, Held, Metric, Outcome, Receipt, TrainingSpec
@@ -271,7 +272,7 @@ def test_a_killed_rank_is_a_crash_of_the_training(
     run = run_training(home, asked, models=models, preloaded=preloaded, on_event=kill)
     assert (run.exit_code, run.of(Outcome)) == (-signal.SIGKILL, [])
     assert len(ranks) == 2
-    wait_until(lambda: not any(process_stat(pid) for pid in ranks))
+    wait_for("no rank is left", lambda: not any(process_stat(pid) for pid in ranks))
     assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
     assert addresses, "they do talk"
 
@@ -354,4 +355,4 @@ def test_the_keeper_leaves_no_rank_behind(
         else:
             attempt.handle.close()
             attempt.output.wait_until_all_are_dead()
-        wait_until(lambda: not any(process_stat(pid) for pid in ranks))
+        wait_for("no rank is left", lambda: not any(process_stat(pid) for pid in ranks))

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from backend_bridge.delivery.outbox import Outbox
 from tests.support.fake_bridge import FakeBridge
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.cli import main
 from trainyard.local import doctor

@@ -8,8 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,11 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from tests.support.paths import REPOSITORY
+from tests.support.waiting import wait_for
 from trainyard.local.services import Ports, Services
 from trainyard.store.connection import check
 
 WAIT_S = 30.0
-
-
-def wait_for(what: str, condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.02)
-    return found
 
 
 class Embedded:

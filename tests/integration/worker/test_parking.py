@@ -21,8 +21,8 @@ from tests.support.process_tree import (
     open_fds,
     running,
     slots,
-    wait_until,
 )
+from tests.support.waiting import wait_for
 from worker.machine import memory
 from worker.machine.process_tree import process_stat
 from worker.slot_process.client import SlotUnavailable, release_parked, wait_gone
@@ -119,7 +119,7 @@ def test_the_lifeline_of_a_parked_training_is_closed_and_no_message_follows(slot
     assert ask(attempt, "park") == "paused"
     attempt.handle.park(LONG_S)
     attempt.wait_message(Parked)
-    wait_until(lambda: attempt.handle.read_messages() == [])
+    wait_for("every message is read", lambda: attempt.handle.read_messages() == [])
     assert [type(message) for message in attempt.messages] == [Started, Parked]
     attempt.handle.terminate()
     attempt.handle.kill()
@@ -298,11 +298,11 @@ def test_many_rounds_leave_no_descriptor(slot):
         assert park(second) == pid
         attempt = second
     # Control and parking socket, and both ends of the wakeup pipe.
-    wait_until(lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 4)
+    wait_for("the descriptors are closed", lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 4)
     # The standard ones, the listener, both ends of the wakeup pipe, the keeper's control socket.
-    wait_until(lambda: len(open_fds(slot.pid)) == 3 + 4)
+    wait_for("the descriptors are closed", lambda: len(open_fds(slot.pid)) == 3 + 4)
     assert release_parked(slot.name, attempt.id, DEADLINE_S)
-    wait_until(lambda: len(open_fds(slot.pid)) == 3 + 3)
+    wait_for("the descriptors are closed", lambda: len(open_fds(slot.pid)) == 3 + 3)
 
 
 # ---------------------------------------------------------------- not parked any more
@@ -371,7 +371,7 @@ def test_a_resume_of_a_training_that_just_died_starts_cold(slot):
     keeper_pid = process_stat(pid).parent_pid
     os.kill(keeper_pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: process_stat(pid).is_zombie)
+    wait_for("the training has ended", lambda: process_stat(pid).is_zombie)
     second = slot.start("park", parked=first.id)
     wait_gone(slot.name, second.id, 0)  # handed over by now
     os.kill(keeper_pid, signal.SIGCONT)

@@ -26,8 +26,8 @@ from tests.support.process_tree import (
     open_fds,
     running,
     slots,
-    wait_until,
 )
+from tests.support.waiting import wait_for
 from worker.machine.process_tree import children_of, descendants_of, process_stat
 from worker.slot_process.client import KeeperLost, SlotUnavailable, start_attempt, wait_gone
 from worker.slot_process.protocol import Gone, Started, StartRefused, StillAlive
@@ -113,7 +113,7 @@ def test_asking_an_ended_attempt_for_anything_does_nothing(slot):
 def test_threads_that_outlive_the_main_thread_are_killed(slot):
     attempt = slot.start("lose_main_thread")
     attempt.output.wait_for("ready")
-    wait_until(lambda: process_stat(attempt.training_pid).is_zombie)
+    wait_for("the training has ended", lambda: process_stat(attempt.training_pid).is_zombie)
     attempt.handle.kill()
     assert attempt.wait_end().signal == signal.SIGKILL
 
@@ -305,8 +305,10 @@ def test_a_slot_process_that_died_is_started_again(slot):
     assert slot.process.ensure_running() is False
     assert wait_gone(slot.name, "job:none", DEADLINE_S)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: slot.process.pid is None)
-    wait_until(slot.process.ensure_running)  # not within a second of its start
+    wait_for("the slot process has ended", lambda: slot.process.pid is None)
+    wait_for(
+        "another one is started", slot.process.ensure_running
+    )  # not within a second of its start
     assert slot.pid != first
     assert slot.start("exit_with_code", EXIT_CODE="5").wait_end().exit_code == 5
 
@@ -419,16 +421,16 @@ def test_a_thread_that_the_preload_did_not_leave_forbids_forking():
     # In a process of its own: other tests leave threads of libraries in this one.
     script = """
 import _thread, os
-from tests.support.process_tree import wait_until
+from tests.support.waiting import wait_for
 from worker.slot_process.fork_safety import ForkSafety
 
 safety = ForkSafety()
 assert safety.objection() is None, safety.objection()
 read, write = os.pipe()
 _thread.start_new_thread(os.read, (read, 1))  # unknown to `threading`, as a native thread is
-wait_until(lambda: "1 thread(s) started after" in (safety.objection() or ""))
+wait_for("the thread is seen", lambda: "1 thread(s) started after" in (safety.objection() or ""))
 os.write(write, b"x")
-wait_until(lambda: safety.objection() is None)
+wait_for("the thread has ended", lambda: safety.objection() is None)
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=REPOSITORY)
 
@@ -452,7 +454,7 @@ def test_attempts_leave_no_zombie_and_no_descriptor(slot):
         attempt.wait_end()
         assert slot.wait_gone(attempt)
     # The standard ones, the listener and the two ends of the wakeup pipe.
-    wait_until(lambda: len(open_fds(slot.pid)) == 3 + 3)
+    wait_for("the descriptors are closed", lambda: len(open_fds(slot.pid)) == 3 + 3)
     assert children_of(slot.pid) == []
 
 
@@ -462,13 +464,19 @@ def test_a_keeper_holds_neither_the_outputs_of_its_attempt_nor_another_lifeline(
         attempt.output.wait_for("ready")
         # Its lifeline, control and parking socket, both ends of its wakeup pipe and the
         # supervisor's pidfd.
-        wait_until(lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 6)
+        wait_for(
+            "the descriptors are closed",
+            lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 6,
+        )
 
 
 def test_orphans_are_reaped_while_the_training_runs(slot):
     attempt = slot.start("orphan_some")
     attempt.output.wait_for("ready")
-    wait_until(lambda: children_of(attempt.keeper_pid) == [attempt.training_pid])
+    wait_for(
+        "only the training is left",
+        lambda: children_of(attempt.keeper_pid) == [attempt.training_pid],
+    )
 
 
 def test_the_same_attempt_twice_is_refused(slot):

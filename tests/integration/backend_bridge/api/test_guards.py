@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridge import Running, refusal
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from trainyard.settings import SettingsError
 
 KEY = "bridge-k3y"

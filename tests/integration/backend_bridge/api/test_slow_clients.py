@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from backend_bridge.api import slow_clients
 from backend_bridge.api.request_body import json_body
 from backend_bridge.api.slow_clients import RequestDeadline
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 WHOLE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

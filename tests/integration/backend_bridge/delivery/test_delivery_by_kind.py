@@ -22,7 +22,8 @@ from tests.support.forwarding import (
     wait_delivered,
 )
 from tests.support.running_job import RunningJob
-from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
+from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
+from tests.support.waiting import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.store.event_log import Entry
 
@@ -56,10 +57,10 @@ def test_a_message_that_is_always_answered_500_holds_up_its_own_kind_alone(
         job.metric(step)
         job.log(f"line {step}")
     with forwarding(real_redis, backend.url, policy=IMPATIENT):
-        wait_until(lambda: "line 4" in lines_of(backend.of("job-1")), "the lines go by")
+        wait_for("the lines go by", lambda: "line 4" in lines_of(backend.of("job-1")))
         job.log("line 5")
         job.complete()
-        wait_until(lambda: statuses_of(backend.of("job-1"))[1:] == ["completed"], "so do statuses")
+        wait_for("so do statuses", lambda: statuses_of(backend.of("job-1"))[1:] == ["completed"])
         assert set(steps_of(backend.of("job-1"))) == {1, 2}
         mended.set()
         wait_delivered(real_redis)
@@ -77,7 +78,7 @@ def test_within_the_patience_a_terminal_status_waits_for_what_was_written_before
     job.metric(1)
     job.complete()
     with forwarding(real_redis, backend.url):
-        wait_until(lambda: len(backend.received) > 5, "it is tried again and again")
+        wait_for("it is tried again and again", lambda: len(backend.received) > 5)
         assert statuses_of(backend.received) == ["running"]
         mended.set()
         wait_delivered(real_redis)
@@ -93,7 +94,7 @@ def test_a_status_goes_before_a_long_backlog_of_a_slow_backend(
         job.metric(step)
     policy = replace(QUICK, patience_s=0.3)
     with forwarding(real_redis, backend.url, policy=policy):
-        wait_until(lambda: len(backend.received) > 2, "it has begun")
+        wait_for("it has begun", lambda: len(backend.received) > 2)
         job.complete()
         wait_delivered(real_redis)
     requests = backend.received
@@ -110,11 +111,11 @@ def test_slow_jobs_are_served_after_the_others(real_redis: Redis, backend: Scrip
             job.metric(step)
     policy = replace(QUICK, slow_s=0.3, turn_s=0.1)
     with forwarding(real_redis, backend.url, policy=policy):
-        wait_until(lambda: len(backend.received) > 8, "all slow jobs have been met")
+        wait_for("all slow jobs have been met", lambda: len(backend.received) > 8)
         for number in range(3):
             begin = time.monotonic()
             RunningJob(real_redis, f"quick-{number}")
-            wait_until(lambda n=number: backend.of(f"quick-{n}"), "a quick job is served")  # type: ignore[misc]
+            wait_for("a quick job is served", lambda n=number: backend.of(f"quick-{n}"))  # type: ignore[misc]
             assert time.monotonic() - begin < 0.7
             time.sleep(0.3)
 
@@ -160,7 +161,7 @@ def test_what_a_forwarder_holds_in_memory_does_not_grow_with_the_backlog(
         for job in jobs:
             job.log("one", "two")
     with forwarding(real_redis, backend.url, senders=3, request_timeout_s=1.0):
-        wait_until(lambda: len(backend.received) >= 3, "every sender waits for an answer")
+        wait_for("every sender waits for an answer", lambda: len(backend.received) >= 3)
         held = [entry for entry in _entries() if id(entry) not in of_others]
         assert 0 < len(held) <= 3 * PAGE_ENTRIES
         del held

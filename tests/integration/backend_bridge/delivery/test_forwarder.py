@@ -37,7 +37,8 @@ from tests.support.forwarding import (
 from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
-from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend, wait_until
+from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
+from tests.support.waiting import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.store.connection import connect
 
@@ -174,8 +175,8 @@ def test_the_backend_is_away_and_comes_back(redis: Redis, forward: Forward) -> N
     job = RunningJob(redis, "job-1")
     with forward(url):
         job.log("kept")
-        wait_until(
-            lambda: redis.hget("trainyard:delivery:job-1", "failures_status"), "a failure is noted"
+        wait_for(
+            "a failure is noted", lambda: redis.hget("trainyard:delivery:job-1", "failures_status")
         )
     assert redis.hget("trainyard:delivery:job-1", "last_error") == "connection refused"
     with ScriptedBackend() as backend, forward(backend.url):
@@ -199,13 +200,13 @@ def test_jobs_whose_backend_hangs_do_not_hold_up_others(
     for number in range(4):
         RunningJob(redis, f"stuck-{number}")
     with forward(backend.url, senders=4, request_timeout_s=2.0):
-        wait_until(lambda: len(backend.received) >= 5, "the stuck jobs are tried again")
+        wait_for("the stuck jobs are tried again", lambda: len(backend.received) >= 5)
         time.sleep(0.3)  # whoever may try a stuck job again now does
         good = RunningJob(redis, "good")
         for number in range(20):
             good.log(f"line {number}")
         good.complete()
-        wait_until(lambda: statuses_of(backend.of("good"))[-1:] == ["completed"], "good is done")
+        wait_for("good is done", lambda: statuses_of(backend.of("good"))[-1:] == ["completed"])
     assert lines_of(backend.of("good")) == [f"line {number}" for number in range(20)]
     # All four senders met the stuck jobs; then two of them went on with those, two were free.
     assert tries_before_good[0] <= 6
@@ -322,10 +323,10 @@ def test_a_route_that_the_backend_lacks_keeps_its_messages_and_no_others(
         for step in range(1, 4):
             job.log(f"line {step}")
             job.metric(step)
-        wait_until(lambda: endpoints(backend.of("job-1")).count("metrics") == 3, "metrics pass")
+        wait_for("metrics pass", lambda: endpoints(backend.of("job-1")).count("metrics") == 3)
         job.metric(4)
         job.complete()
-        wait_until(lambda: len(statuses_of(backend.of("job-1"))) == 2, "the status passes")
+        wait_for("the status passes", lambda: len(statuses_of(backend.of("job-1"))) == 2)
         assert redis.hkeys("trainyard:missing-routes") == [route]
         assert redis.zcard("trainyard:undelivered") == 1
         tried = [request.key for request in backend.of("job-1") if request.method == "POST"]
@@ -368,7 +369,7 @@ def test_every_line_is_delivered_or_counted_once_where_more_is_cut_meanwhile(
     for number in range(10):
         job.log(f"line {number}")
     with forward(backend.url):
-        wait_until(lambda: len(backend.of("job-1")) >= 2, "the line about the gap was tried")
+        wait_for("the line about the gap was tried", lambda: len(backend.of("job-1")) >= 2)
     for number in range(10, 20):
         job.log(f"line {number}")
     with forward(backend.url):
@@ -388,10 +389,10 @@ def test_a_new_event_is_sent_at_once(
 ) -> None:
     slow_poll = DeliveryPolicy(poll_s=3600)
     with forward(backend.url, policy=slow_poll):
-        wait_until(lambda: redis.pubsub_numsub("trainyard:wake")[0][1], "it listens")
+        wait_for("it listens", lambda: redis.pubsub_numsub("trainyard:wake")[0][1])
         time.sleep(0.3)  # its first look is over
         RunningJob(redis, "job-1")
-        wait_until(lambda: backend.received, "the event was sent without a poll")
+        wait_for("the event was sent without a poll", lambda: backend.received)
 
 
 def test_a_lost_wake_is_made_up_for_by_the_poll(
@@ -403,7 +404,7 @@ def test_a_lost_wake_is_made_up_for_by_the_poll(
         fields: dict[Any, Any] = {"kind": "metric", "attempt": 1, "sequence": 2}
         redis.xadd("trainyard:events:job-1", {**fields, "data": '{"step": 1, "epoch": 1}'})
         redis.zadd("trainyard:undelivered", {job.job_id: 0})
-        wait_until(lambda: len(backend.received) == 2, "the event was found")
+        wait_for("the event was found", lambda: len(backend.received) == 2)
 
 
 def test_a_job_with_much_to_send_does_not_keep_the_only_sender(
@@ -415,9 +416,9 @@ def test_a_job_with_much_to_send_does_not_keep_the_only_sender(
         chatty.metric(number + 1)
     policy = DeliveryPolicy(turn_s=0.1, poll_s=0.05)
     with forward(backend.url, senders=1, policy=policy):
-        wait_until(lambda: backend.received, "it has begun")
+        wait_for("it has begun", lambda: backend.received)
         RunningJob(redis, "other")
-        wait_until(lambda: backend.of("other"), "the other job has its turn")
+        wait_for("the other job has its turn", lambda: backend.of("other"))
         assert len(backend.of("chatty")) < 81
         wait_delivered(redis)
     assert steps_of(backend.of("chatty")) == list(range(1, 81))
@@ -431,7 +432,7 @@ def test_it_stops_within_the_time_of_one_request(
     for number in range(3):
         job.metric(number + 1)
     with forward(backend.url) as stop:
-        wait_until(lambda: len(backend.received) == 2, "a request is under way")
+        wait_for("a request is under way", lambda: len(backend.received) == 2)
         stop.set()
     assert len(backend.received) == 2
     assert redis.zscore("trainyard:undelivered", "job-1") is not None
@@ -456,7 +457,7 @@ def test_redis_restarts_in_the_middle(
     for number in range(60):
         job.metric(number + 1)
     with forward(backend.url):
-        wait_until(lambda: len(backend.received) > 10, "it has begun")
+        wait_for("it has begun", lambda: len(backend.received) > 10)
         getattr(server, end)()
         time.sleep(1)
         sent = len(backend.received)
@@ -486,7 +487,7 @@ def test_redis_refuses_writes_for_a_while(
     backend.answer = full
     try:
         with forward(backend.url):
-            wait_until(lambda: "job-1:1:4" in [r.key for r in backend.received], "it has begun")
+            wait_for("it has begun", lambda: "job-1:1:4" in [r.key for r in backend.received])
             time.sleep(1)
             assert len(backend.received) == 4
             redis.config_set("maxmemory", 0)
@@ -530,7 +531,7 @@ def test_another_goes_on_where_a_killed_forwarder_was(
     for number in range(60):
         job.metric(number + 1)
     with forwarder_process(server, backend.url):
-        wait_until(lambda: len(backend.received) > 20, "it has begun")
+        wait_for("it has begun", lambda: len(backend.received) > 20)
     assert len(backend.received) < 60
     job.complete()
     with forward(backend.url):
@@ -550,7 +551,7 @@ def test_a_frozen_forwarder_sends_nothing_after_another_took_its_job(
     for number in range(100):
         job.metric(number + 1)
     with forwarder_process(server, backend.url) as frozen:
-        wait_until(lambda: len(backend.received) > 10, "it has begun")
+        wait_for("it has begun", lambda: len(backend.received) > 10)
         os.kill(frozen.pid, signal.SIGSTOP)
         try:
             with forward(backend.url):
@@ -575,7 +576,7 @@ def test_a_sender_frozen_right_before_its_request_does_not_make_it_after_the_loc
     assert claim is not None
 
     def frozen_first(*arguments: Any) -> Any:
-        wait_until(lambda: outbox.claim("job-1"), "another sender has taken the job")
+        wait_for("another sender has taken the job", lambda: outbox.claim("job-1"))
         return send(*arguments)
 
     monkeypatch.setattr(sender, "send", frozen_first)

@@ -22,7 +22,7 @@ from tests.support.forwarding import wait_delivered
 from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
-from tests.support.scripted_backend import wait_until
+from tests.support.waiting import wait_for
 from trainyard.child_process import python_module
 from trainyard.store.connection import connect
 from trainyard.store.delivery_report import delivery_report
@@ -93,9 +93,9 @@ def test_after_every_trouble_all_is_there_once_and_in_order(patience_s: float) -
         writer = threading.Thread(target=write_much, args=(jobs, rounds))
         with courier(server, backend, patience_s):
             writer.start()
-            wait_until(lambda: taken(redis, "metric") > 2, "it has begun")
+            wait_for("it has begun", lambda: taken(redis, "metric") > 2)
         with courier(server, backend, patience_s):
-            wait_until(lambda: taken(redis, "metric") > 10, "another goes on")
+            wait_for("another goes on", lambda: taken(redis, "metric") > 10)
             writer.join()
             server.kill()
             server.start()

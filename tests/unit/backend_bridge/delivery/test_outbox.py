@@ -20,7 +20,7 @@ from backend_bridge.delivery.outbox import (
 )
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
-from tests.support.scripted_backend import wait_until
+from tests.support.waiting import wait_for
 from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.event_log import entry_position
 
@@ -175,7 +175,7 @@ def test_a_job_that_was_put_back_waits(job: RunningJob, outbox: Outbox) -> None:
 
 def test_a_job_that_was_put_back_is_due_again(job: RunningJob, outbox: Outbox) -> None:
     outbox.put_back(claimed(outbox), due_in_s=0.1)
-    wait_until(lambda: outbox.due(10)[0] == [JOB], "due after the pause")
+    wait_for("due after the pause", lambda: outbox.due(10)[0] == [JOB])
     claimed(outbox)
 
 
@@ -220,8 +220,8 @@ def test_a_dead_senders_job_is_due_when_its_lock_has_run_out(job: RunningJob, re
     outbox = Outbox(redis, lock_s=0.2)
     claimed(outbox)
     assert outbox.due(10)[0] == []
-    wait_until(lambda: outbox.due(10)[0] == [JOB], "due after the lock")
-    wait_until(lambda: outbox.claim(JOB), "taken over")
+    wait_for("due after the lock", lambda: outbox.due(10)[0] == [JOB])
+    wait_for("taken over", lambda: outbox.claim(JOB))
 
 
 def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
@@ -230,7 +230,7 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
     frozen = claimed(Outbox(redis, lock_s=0.2))
     outbox = Outbox(redis, lock_s=LONG_S)
     taken: list[Claim] = []
-    wait_until(lambda: taken.append(c) if (c := outbox.claim(JOB)) else taken, "taken over")
+    wait_for("taken over", lambda: taken.append(c) if (c := outbox.claim(JOB)) else taken)
     before = redis.hgetall(f"trainyard:delivery:{JOB}")
     entry = outbox.read(JOB, "0-0")[0]
     frozen.put("cursor", entry.entry_id)
@@ -262,7 +262,7 @@ def test_a_hold_keeps_others_away(job: RunningJob, redis: Redis) -> None:
 def test_a_lock_that_ran_out_unnoticed_is_taken_again(job: RunningJob, redis: Redis) -> None:
     outbox = Outbox(redis, lock_s=0.1)
     claim = claimed(outbox)
-    wait_until(lambda: not redis.exists(f"trainyard:delivery-lock:{JOB}"), "the lock ran out")
+    wait_for("the lock ran out", lambda: not redis.exists(f"trainyard:delivery-lock:{JOB}"))
     long = Outbox(redis, lock_s=LONG_S)
     long.hold(claim)
     assert outbox.claim(JOB) is None

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.requests import request_body
 from trainyard.cli import main
 from trainyard.client import BridgeClient, BridgeError

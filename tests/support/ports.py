@@ -1,0 +1,11 @@
+"""Ports that nobody holds."""
+
+from __future__ import annotations
+
+from trainyard.local.services import free_ports
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody holds now."""
+    (port,) = free_ports(1)
+    return port
