@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.contract.method_rules import method_problems
 from trainyard.contract.names import attempt_id
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
+from trainyard.contract.rules import problems
 from trainyard.scheduling.queue import JobQueue
 from trainyard.store.job_store import JobStore
 
@@ -71,9 +71,8 @@ class Admission:
         """
         request = parse_request(body)
         quantized = request.config.training.quantization
-        problems = method_problems(request.config, gpu=self.gpu() if quantized else None)
-        if problems:
-            raise RequestInvalid(problems)
+        if found := problems(request.config, gpu=self.gpu() if quantized else None):
+            raise RequestInvalid(found)
         job_id, limited = request.execution_id, self.max_queued is not None
         slots = self.slots() if limited else 0
         admission = self.store.admit(request, slots=slots, max_queued=self.max_queued)

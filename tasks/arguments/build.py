@@ -20,6 +20,7 @@ from tasks.arguments.table import (
 )
 from tasks.errors import ConfigurationError
 from trainyard.contract.config import JobConfig
+from trainyard.contract.rules import problems
 
 DEFAULT_MAX_LENGTH = 1024
 
@@ -58,6 +59,7 @@ def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[i
 
 def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -> Arguments:
     """Apply the table. Raises ConfigurationError."""
+    _refuse(context)
     how = context.training.how
     values: dict[str, Any] = {
         **FIXED,
@@ -101,6 +103,14 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
     )
 
 
+def _refuse(context: Context) -> None:
+    """The rules once more, which admission has checked without knowing this machine."""
+    machine = context.machine
+    found = problems(context.config, gpu=machine.cuda, bitsandbytes=machine.bitsandbytes)
+    if found:
+        raise ConfigurationError(f"{'; '.join(f'{p.path}: {p.message}' for p in found)}.")
+
+
 def _shard(context: Context, values: dict[str, Any]) -> None:
     """FSDP2; what does not go with it is said."""
     values["fsdp"] = True
@@ -109,11 +119,6 @@ def _shard(context: Context, values: dict[str, Any]) -> None:
         # Around what is gathered, else it is gathered twice; but PEFT finds no adapter in there.
         recompute, values["activation_checkpointing"] = values["activation_checkpointing"], False
     values["fsdp_config"] = {"version": 2, "activation_checkpointing": recompute}
-    if context.training.use_lora and context.config.lora and context.config.lora.bias != "none":
-        raise ConfigurationError(
-            "config.lora.bias cannot be trained with config.training.distributed.strategy fsdp.",
-            "Leave lora.bias out, or send the strategy ddp.",
-        )
     predictions = context.config.predictions
     if predictions is not None and predictions.enabled:
         context.ignored("predictions", "no process has the whole model to answer with (fsdp)")
@@ -122,14 +127,9 @@ def _shard(context: Context, values: dict[str, Any]) -> None:
 
 
 def _rlhf_arguments(context: Context) -> dict[str, Any]:
-    if not context.training.how.samples_answers:
-        return {}
     rlhf = context.training.rlhf
-    if rlhf is None:
-        raise ConfigurationError(
-            "config.training.rlhf is missing: the method rlhf needs a reward.",
-            "Name rlhf.reward_model or rlhf.reward_functions; with preference pairs send dpo.",
-        )
+    if not context.training.how.samples_answers or rlhf is None:
+        return {}
     return {argument: getattr(rlhf, name) for name, argument in RLHF_ARGUMENTS.items()}
 
 
@@ -168,22 +168,4 @@ def _model_dtype(context: Context, values: Mapping[str, Any]) -> str:
 
 def _quantization(context: Context) -> dict[str, Any] | None:
     asked = context.training.quantization
-    if not asked or not (asked.get("load_in_4bit") or asked.get("load_in_8bit")):
-        return None
-    if not context.training.use_lora:
-        raise ConfigurationError(
-            "config.training.quantization needs config.training.use_lora: quantised weights "
-            "cannot be trained themselves.",
-            "Set use_lora, or leave quantization out.",
-        )
-    if not context.machine.cuda:
-        raise ConfigurationError(
-            "config.training.quantization needs a CUDA GPU (bitsandbytes), and this slot has none.",
-            "Leave quantization out to train a LoRA adapter on the whole-precision model.",
-        )
-    if not context.machine.bitsandbytes:
-        raise ConfigurationError(
-            "config.training.quantization needs bitsandbytes, which is not installed here.",
-            "Install bitsandbytes on the worker, or leave quantization out.",
-        )
-    return asked
+    return asked if asked and (asked.get("load_in_4bit") or asked.get("load_in_8bit")) else None

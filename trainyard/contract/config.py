@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
 )
 
@@ -80,13 +79,6 @@ class DistributedConfig(Section):
 
     processes: Annotated[int, Field(ge=1, le=64), NOT_BOOL] = 1
     strategy: Literal["ddp", "fsdp"] = "ddp"
-
-    @field_validator("strategy")
-    @classmethod
-    def _something_to_share(cls, value: str, info: ValidationInfo) -> str:
-        if value == "fsdp" and info.data.get("processes") == 1:
-            raise ValueError("fsdp shares a model between processes: send 'processes' of 2 or more")
-        return value
 
 
 Reward = Literal["answer", "format", "brevity"]
@@ -182,22 +174,6 @@ class TrainingConfig(Section):
     def sharded(self) -> bool:
         """Whether each process holds a share of the model (FSDP)."""
         return self.distributed is not None and self.distributed.strategy == "fsdp"
-
-    @field_validator("distributed")
-    @classmethod
-    def _what_can_be_sharded(
-        cls, value: DistributedConfig | None, info: ValidationInfo
-    ) -> DistributedConfig | None:
-        if value is None or value.strategy != "fsdp":
-            return value
-        how = METHODS.get(info.data.get("method", ""))
-        if how is not None and how.samples_answers:
-            raise ValueError(
-                f"{how.name} samples answers, which fsdp does not: send strategy 'ddp'"
-            )
-        if any((info.data.get("quantization") or {}).values()):
-            raise ValueError("fsdp shares no quantised model: send strategy 'ddp'")
-        return value
 
     @field_validator("eval_strategy", "save_strategy", mode="before")
     @classmethod

@@ -255,7 +255,7 @@ def bad_requests() -> list[tuple[str, dict[str, Any], ErrorKind, str]]:
         ("missing data set", missing, ErrorKind.DATASET, "No such data set: 'nowhere.jsonl'"),
         ("unusable columns", columns, ErrorKind.DATASET, "'price', 'size'"),
         ("missing model", model, ErrorKind.MODEL_NOT_FOUND, "No such model: 'no-such/model'"),
-        ("quantised whole", method, ErrorKind.CONFIGURATION, "needs config.training.use_lora"),
+        ("quantised whole", method, ErrorKind.CONFIGURATION, "load_in_4bit: needs use_lora"),
         ("no token left", short, ErrorKind.DATASET, "max_length (8 tokens)"),
     ]
 

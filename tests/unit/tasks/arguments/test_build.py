@@ -217,7 +217,12 @@ def test_what_belongs_to_another_method_is_named() -> None:
 
 def test_an_evals_batch_holds_whole_groups_of_answers() -> None:
     rlhf = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"], "num_generations": 4}}
-    assert arguments({**rlhf, "batch_size": 6}).values["per_device_eval_batch_size"] == 8
+    assert (
+        arguments({**rlhf, "batch_size": 6, "gradient_accumulation_steps": 2}).values[
+            "per_device_eval_batch_size"
+        ]
+        == 8
+    )
     found = arguments({**rlhf, "eval_batch_size": 3})
     assert found.values["per_device_eval_batch_size"] == 4
     assert noted(found) == {"training.eval_batch_size": "adjusted"}
@@ -244,9 +249,8 @@ def test_the_best_checkpoint_is_chosen_by_what_evals_give() -> None:
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
 def test_biases_are_not_sharded(bias: str) -> None:
     sharded = {"use_lora": True, "distributed": {"processes": 2, "strategy": "fsdp"}}
-    with pytest.raises(ConfigurationError, match=r"lora\.bias cannot be trained") as caught:
+    with pytest.raises(ConfigurationError, match=r"cannot be trained with .*send the strategy ddp"):
         arguments(sharded, lora={"bias": bias})
-    assert "strategy ddp" in caught.value.mend
     assert arguments(sharded, lora={"bias": "none"}).values["fsdp"] is True
 
 
@@ -294,6 +298,7 @@ def test_what_means_nothing_here_is_named() -> None:
         ({"quantization": {"load_in_4bit": True}}, "use_lora"),
         ({"quantization": {"load_in_8bit": True}, "use_lora": True}, "needs a CUDA GPU"),
         ({"method": "rlhf"}, "needs a reward"),
+        ({"distributed": {"strategy": "fsdp"}}, "between processes"),
     ],
 )
 def test_what_cannot_be_done_is_refused(training: dict[str, Any], said: str) -> None:

@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from tasks.channel import SocketChannel
 from tasks.errors import ConfigurationError, Paused, Stopped
@@ -16,7 +15,7 @@ from tasks.ranks.launch import check_room
 from tasks.ranks.output import RankOutput
 from tasks.ranks.ranks import ALONE, Ranks
 from tasks.runner import use_one_gpu
-from trainyard.contract.config import JobConfig, TrainingConfig
+from trainyard.contract.config import JobConfig
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 
@@ -42,7 +41,6 @@ def test_one_process_is_the_default() -> None:
         ({"processes": 0}, "processes", "greater than or equal to 1"),
         ({"processes": 65}, "processes", "less than or equal to 64"),
         ({"processes": True}, "processes", "number"),
-        ({"processes": 1, "strategy": "fsdp"}, "strategy", "send 'processes' of 2 or more"),
         ({"processes": 2, "strategy": "magic"}, "strategy", "'ddp'"),
     ],
 )
@@ -52,20 +50,6 @@ def test_what_cannot_be_is_refused(distributed: Any, path: str, said: str) -> No
     [problem] = caught.value.problems
     assert problem.path == f"config.training.distributed.{path}"
     assert said in problem.message
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}, "rlhf samples answers"),
-        ({"use_lora": True, "quantization": {"load_in_4bit": True}}, "no quantised model"),
-    ],
-)
-def test_what_cannot_be_shared_is_refused_with_what_to_send(more: Any, said: str) -> None:
-    shared = {"distributed": {"processes": 2, "strategy": "fsdp"}, **more}
-    with pytest.raises(ValidationError, match=f"{said}.*: send strategy 'ddp'"):
-        TrainingConfig.model_validate(shared)
-    TrainingConfig.model_validate({**shared, "distributed": {"processes": 2}})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a method needs is checked at admission, each lack named by its path."""
+"""Rules between fields: each that is broken is named by its path, at admission."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from backend_bridge.intake.admission import Admission
+from trainyard.contract import rules
 from trainyard.contract.config import JobConfig
-from trainyard.contract.method_rules import method_problems
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 
@@ -19,7 +19,7 @@ QLORA = {"use_lora": True, "quantization": {"load_in_4bit": True}}
 def problems(training: dict[str, Any], *, gpu: bool | None = None) -> dict[str, str]:
     config = JobConfig.model_validate({"model": {"name": "m"}, "training": training})
     return {
-        p.path.removeprefix("config.training."): p.message for p in method_problems(config, gpu=gpu)
+        p.path.removeprefix("config.training."): p.message for p in rules.problems(config, gpu=gpu)
     }
 
 
@@ -44,9 +44,33 @@ def test_biases_are_not_sharded(strategy: str, use_lora: bool, bias: str, refuse
         "distributed": {"processes": 2, "strategy": strategy},
     }
     body = {"model": {"name": "m"}, "training": training, "lora": {"bias": bias}}
-    found = method_problems(JobConfig.model_validate(body), gpu=None)
+    found = rules.problems(JobConfig.model_validate(body), gpu=None)
     assert [problem.path for problem in found] == ["config.lora.bias"] * refused
     assert all("send the strategy ddp" in problem.message for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("more", "path", "said"),
+    [
+        ({"distributed": {"strategy": "fsdp"}}, "distributed.strategy", "of 2 or more"),
+        (REWARDED, "distributed", "rlhf samples answers, which fsdp does not: send strategy 'ddp'"),
+        (QLORA, "distributed", "fsdp shares no quantised model: send strategy 'ddp'"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_with_what_to_send(
+    more: dict[str, Any], path: str, said: str
+) -> None:
+    found = problems({"distributed": {"processes": 2, "strategy": "fsdp"}, **more})
+    assert list(found) == [path]
+    assert said in found[path]
+    assert problems({**more, "distributed": {"processes": 2}}) == {}
+
+
+def test_bitsandbytes_is_looked_for_where_there_is_a_gpu() -> None:
+    config = JobConfig.model_validate({"model": {"name": "m"}, "training": QLORA})
+    for installed, found in ((False, ["needs bitsandbytes"]), (True, []), (None, [])):
+        refused = rules.problems(config, gpu=True, bitsandbytes=installed)
+        assert [problem.message.partition(",")[0] for problem in refused] == found
 
 
 def test_rlhf_without_a_reward_is_told_what_to_use_instead() -> None:
@@ -97,5 +121,5 @@ def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
     nothing = cast(Any, None)
     admission = Admission(nothing, nothing, slots=lambda: 1, max_queued=None, gpu=lambda: False)
     config = {"model": {"name": "m"}, "training": QLORA}
-    with pytest.raises(RequestInvalid, match="no slot has one"):
+    with pytest.raises(RequestInvalid, match="and there is none"):
         admission.admit({"job_token": "t", "dataset_path": "d", "config": config})
