@@ -26,7 +26,7 @@ from tasks.datasets.sources.folder import DataFile, data_files
 from tasks.datasets.sources.unpack import Unpacker
 from trainyard.contract.units import GB
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise when reading changes what it makes of a file."""
 
 DEFAULT_MAX_BYTES = 50 * GB

@@ -116,7 +116,7 @@ ROOMS_BELOW = {
         ["runner"],
     ],
     "tasks.datasets": [
-        ["cache"],
+        ["cache", "magics", "row_shapes"],
         ["sources"],
         ["readers"],
         ["parts", "split", "report"],

@@ -34,14 +34,24 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
             if file.read(6) == b"ARROW1":
                 with pyarrow.ipc.open_file(file) as batches:
                     for index in range(batches.num_record_batches):
-                        yield from _cut(batches.get_batch(index))
+                        yield from _cut(_sound(batches.get_batch(index)))
             else:
                 file.seek(0)
                 with pyarrow.ipc.open_stream(file) as stream:
                     for batch in stream:
-                        yield from _cut(batch)
+                        yield from _cut(_sound(batch))
     except _DAMAGED as error:
         raise _damaged("Arrow", name, error) from error
+
+
+def _sound(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """``batch`` itself. Raises ArrowInvalid where what is in it leads out of its memory."""
+    try:
+        batch.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" not in str(error):  # is a problem of the row
+            raise
+    return batch
 
 
 def _cut(batch: pyarrow.RecordBatch) -> Iterator[Batch]:

@@ -14,10 +14,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow
-import pyarrow.compute
 
+from tasks.datasets.readers.columns import (
+    as_json,
+    is_json,
+    json_field,
+    json_of,
+    kept,
+    text_field,
+    values_of,
+)
 from tasks.datasets.readers.rows import Batch, Chunk, Lines, Row
 from tasks.errors import DatasetError
 
@@ -26,26 +33,7 @@ LINE_COLUMN = "__line__"
 
 MOST_COLUMNS = 2000
 ROWS_PER_BATCH = 2000
-_JSON_MARK = {b"trainyard": b"json"}
 _LINE_FIELD = pyarrow.field(LINE_COLUMN, pyarrow.int64())
-_STRING_LIKE = (
-    pyarrow.types.is_string,
-    pyarrow.types.is_large_string,
-    pyarrow.types.is_string_view,
-)
-
-
-def is_json(field: pyarrow.Field) -> bool:
-    """Whether the column holds JSON in the place of values."""
-    return bool(field.metadata and field.metadata.get(b"trainyard") == b"json")
-
-
-def _text(name: str) -> pyarrow.Field:
-    return pyarrow.field(name, pyarrow.string())
-
-
-def _json(name: str) -> pyarrow.Field:
-    return pyarrow.field(name, pyarrow.string(), metadata=_JSON_MARK)
 
 
 class ColumnsWriter:
@@ -71,10 +59,8 @@ class ColumnsWriter:
         if isinstance(chunk, Batch):
             batch = chunk.batch
             _refuse_repeated(batch.schema.names)
-            fields = [_kept_field(field) for field in batch.schema]
-            arrays = dict(
-                zip(batch.schema.names, zip(fields, batch.columns, strict=True), strict=True)
-            )
+            columns = zip(batch.schema, batch.columns, strict=True)
+            arrays = {field.name: kept(field, array) for field, array in columns}
             if len(batch):
                 self._append(arrays, chunk.lines, len(batch))
             return
@@ -153,10 +139,10 @@ def _arrays_of(rows: Sequence[Row]) -> dict[str, tuple[pyarrow.Field, pyarrow.Ar
     for name in dict.fromkeys(chain.from_iterable(rows)):
         values = [row.get(name) for row in rows]
         if {*map(type, values)} <= {str, type(None)}:
-            arrays[name] = (_text(name), pyarrow.array(values, pyarrow.string()))
+            arrays[name] = (text_field(name), pyarrow.array(values, pyarrow.string()))
         else:
-            texts = [None if value is None else _as_json(value) for value in values]
-            arrays[name] = (_json(name), pyarrow.array(texts, pyarrow.string()))
+            texts = [None if value is None else json_of(value) for value in values]
+            arrays[name] = (json_field(name), pyarrow.array(texts, pyarrow.string()))
     return arrays
 
 
@@ -169,42 +155,18 @@ def _refuse_repeated(names: Sequence[str]) -> None:
         )
 
 
-def _as_json(value: Any) -> bytes | str:
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # an integer beyond 64 bits
-        return json.dumps(value, ensure_ascii=False)
-
-
-def _kept_field(field: pyarrow.Field) -> pyarrow.Field:
-    kind = field.type.value_type if pyarrow.types.is_dictionary(field.type) else field.type
-    if any(is_it(kind) for is_it in _STRING_LIKE):
-        return _text(field.name)
-    return pyarrow.field(field.name, field.type)
-
-
 def _merged(old: pyarrow.Field | None, new: pyarrow.Field) -> pyarrow.Field:
     """The field that holds both; ``json`` is what everything can become."""
     if old is None or pyarrow.types.is_null(old.type) or old.equals(new, check_metadata=True):
         return new
     if pyarrow.types.is_null(new.type):
         return old
-    return _json(new.name)
+    return json_field(new.name)
 
 
 def _converted(array: pyarrow.Array, field: pyarrow.Field, wanted: pyarrow.Field) -> pyarrow.Array:
     if is_json(wanted) and not is_json(field):
-        try:
-            texts = [
-                None if v is None else json.dumps(v, ensure_ascii=False) for v in array.to_pylist()
-            ]
-        except TypeError as error:
-            raise DatasetError(
-                f"The column {wanted.name!r} is of another type in one file than in the next, and "
-                f"cannot be kept as both: {error}.",
-                "Write all files with the same columns.",
-            ) from error
-        return pyarrow.array(texts, pyarrow.string())
+        return as_json(array)
     return array if array.type == wanted.type else array.cast(wanted.type)
 
 
@@ -227,7 +189,7 @@ def rows_of(batch: pyarrow.RecordBatch) -> Iterator[Row]:
     for field, array in zip(batch.schema, batch.columns, strict=True):
         if field.name == LINE_COLUMN:
             continue
-        values = array.to_pylist()
+        values = values_of(array)
         names.append(field.name)
         # Not orjson, which makes floats of integers beyond 64 bits.
         columns.append(

@@ -47,7 +47,12 @@ class _Scan:
         self._found: list[NDArray[numpy.int32]] = []
 
     def add(self, block: bytes) -> bool:
-        """False where the quotes are not in order, or a line ends in a carriage return alone."""
+        """False where the strict reader must look.
+
+        The quotes are not in order, a line ends in a carriage return alone, or NUL stands there.
+        """
+        if b"\0" in block:
+            return False
         text = numpy.frombuffer(block, numpy.uint8)
         marks = numpy.flatnonzero((text == _QUOTE) | (text == _NEWLINE))
         is_quote = text[marks] == _QUOTE

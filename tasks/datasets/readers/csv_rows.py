@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.csv
 
 from tasks.datasets.readers.csv_quotes import lines_of_records
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.problems import Problems, ReadProblem
+from tasks.datasets.readers.problems import Problems, ReadProblem, fault_of_text
 from tasks.datasets.readers.rows import Batch, Row, Rows
 from tasks.errors import DatasetError
 from trainyard.contract.error_tree import Interruption
@@ -27,6 +28,8 @@ ROWS_PER_BATCH = 1000
 BLOCK_BYTES = 2 * 1024 * 1024
 _LONGEST_FIELD = 256 * 1024 * 1024
 _HINT = "Quote fields that hold a delimiter or a line break, and close every quote."
+
+_SEPARATOR_LINE = "sep="
 
 csv.field_size_limit(_LONGEST_FIELD)
 
@@ -58,12 +61,18 @@ def read_plain_csv(path: Path, name: str, delimiter: str) -> Iterator[Batch]:
         ) as batches:
             row = 0
             for batch in batches:
+                if _may_repeat(header, batch):
+                    raise NotPlain
                 yield Batch(batch, lines[row + 1 : row + 1 + len(batch)])
                 row += len(batch)
             if row + 1 != len(lines):
                 raise NotPlain
     except pyarrow.ArrowInvalid as error:
         raise NotPlain from error
+
+
+def _may_repeat(header: Sequence[str], batch: pyarrow.RecordBatch) -> bool:
+    return bool(pyarrow.compute.any(pyarrow.compute.equal(batch.column(0), header[0])).as_py())
 
 
 def _header_of(path: Path, name: str, delimiter: str) -> list[str] | None:
@@ -73,8 +82,10 @@ def _header_of(path: Path, name: str, delimiter: str) -> list[str] | None:
             cells = next(csv.reader(file, delimiter=delimiter, strict=True), None)
     except (csv.Error, UnicodeDecodeError):
         return None
+    if not cells or cells[0].lower().startswith(_SEPARATOR_LINE):
+        return None
     # Arrow takes types by the name that stands in the file.
-    return cells if cells and cells == _header(cells, name) else None
+    return cells if cells == _header(cells, name) else None
 
 
 def read_strict_csv(
@@ -85,10 +96,9 @@ def read_strict_csv(
     try:
         with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
             records = _records(file, name, delimiter, problems)
-            _, cells = next(records, (0, []))
-            header = _header(cells, name)
+            table = _Table(name, _first_cells(records), problems)
             while batch := list(itertools.islice(records, ROWS_PER_BATCH)):
-                yield _checked(batch, header, name, problems)
+                yield table.rows(batch)
     except UnicodeDecodeError as error:
         raise NotUtf8 from error
 
@@ -118,40 +128,61 @@ def _records(
             yield line, record
 
 
-def _checked(
-    records: Sequence[_Record], header: Sequence[str], name: str, problems: Problems
-) -> Rows:
-    rows: list[Row] = []
-    lines: list[int] = []
-    for line, record in records:
-        if len(record) == len(header):
-            if _is_text(record):
-                rows.append(dict(zip(header, record, strict=True)))
+def _first_cells(records: Iterator[_Record]) -> list[str]:
+    """The header: not the line that tells Excel the delimiter, nor the empty cells before it."""
+    for line, cells in records:
+        told = line == 1 and cells[0].lower().startswith(_SEPARATOR_LINE)
+        if not told and any(cell.strip() for cell in cells):
+            return cells
+    return []
+
+
+class _Table:
+    """Records under a header, as rows; those that do not fit it go to ``problems``."""
+
+    def __init__(self, name: str, cells: Sequence[str], problems: Problems) -> None:
+        self._name = name
+        self._problems = problems
+        self._header = _header(cells, name)
+        self._unnamed = len(cells) - len(self._header)
+
+    def rows(self, records: Sequence[_Record]) -> Rows:
+        rows: list[Row] = []
+        lines: list[int] = []
+        for line, record in records:
+            fault = self._fault(record)
+            if fault is not None:
+                self._problems.add(ReadProblem(self._name, line, *fault))
+            elif len(self._header) == 1 or len(record) > 1 or record[0].strip():
+                rows.append(dict(zip(self._header, record, strict=False)))
                 lines.append(line)
-            else:
-                reason = "it holds bytes that are no UTF-8"
-                problems.add(ReadProblem(name, line, reason, "Save the file as UTF-8."))
-        elif len(record) > 1 or record[0].strip():
-            reason = f"it has {len(record)} fields where the header has {len(header)}"
-            problems.add(ReadProblem(name, line, reason, _HINT))
-    return Rows(rows, lines)
+        return Rows(rows, lines)
 
-
-def _is_text(record: Sequence[str]) -> bool:
-    try:
-        "".join(record).encode()
-    except UnicodeEncodeError:  # what was read with surrogateescape
-        return False
-    return True
+    def _fault(self, record: list[str]) -> tuple[str, str] | None:
+        count, wanted = len(record), len(self._header)
+        if count == 1 and wanted > 1 and not record[0].strip():
+            return None  # a line of blanks
+        if self._unnamed and wanted < count <= wanted + self._unnamed:
+            if any(cell.strip() for cell in record[wanted:]):
+                return "it has a value in a column without a name", "Name the column."
+        elif count != wanted:
+            return f"it has {count} fields where the header has {wanted}", _HINT
+        if [cell.strip() for cell in record[:wanted]] == self._header:
+            return "it repeats the header", "Remove the line; was one file put behind another?"
+        return fault_of_text("".join(record))
 
 
 def _header(cells: Sequence[str], name: str) -> list[str]:
-    """The columns' names. Raises DatasetError where one stands there twice."""
+    """The columns' names, without empty ones at the end. Raises DatasetError for a repeated one."""
     names = [cell.strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
     repeated = sorted({cell for cell in names if names.count(cell) > 1})
     if repeated:
         raise DatasetError(
-            f"The header of {name!r} names a column more than once: {', '.join(repeated)}.",
+            f"The header of {name!r} has several columns without a name."
+            if repeated == [""]
+            else f"The header of {name!r} names a column more than once: {', '.join(repeated)}.",
             "Give every column a name of its own.",
         )
     return names

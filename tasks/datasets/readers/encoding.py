@@ -14,6 +14,10 @@ _BLOCK_BYTES = 4 * 1024 * 1024
 _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 """Bytes that no character of Windows-1252 has."""
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_CONTROLS = bytes({*range(32)} - {*b"\t\n\r\f\v\b\x1b"})
+_FEW_CONTROLS = 2
+_CONTROLS_OF_TEXT = 0.01
+"""Share of control characters that a text may have; binary files have a tenth and more."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -33,20 +37,29 @@ def encoding_of_head(head: bytes) -> str | None:
     """Python's name of the encoding, from a file's first bytes; None for what is no text.
 
     UTF-16 without a mark shows by its NUL bytes. What is not seen here is taken for UTF-8, until
-    reading proves otherwise.
+    reading proves otherwise; a control character here and there does not make a text binary.
     """
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
     zeros = head.count(0)
-    if zeros == 0:
-        return "utf-8"
     odd, even = head[1::2].count(0), head[::2].count(0)
     if odd > 0.4 * len(head) / 2 and even < odd / 10:
         return "utf-16-le"
     if even > 0.4 * len(head) / 2 and odd < even / 10:
         return "utf-16-be"
-    return None
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if controls <= _FEW_CONTROLS or controls < _CONTROLS_OF_TEXT * len(head):
+        return "utf-8"
+    return "utf-8" if not zeros and _is_start_of_utf8(head) else None
+
+
+def _is_start_of_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def eight_bit_of(path: Path) -> str | None:

@@ -14,35 +14,56 @@ import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.json_lines import BadRow, checked_row, has_long_number
-from tasks.datasets.readers.json_window import Window
+from tasks.datasets.readers.json_window import WINDOW_CHARACTERS, Window
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
+from tasks.datasets.row_shapes import is_message, list_of_rows, wraps
 from tasks.errors import DatasetError
 
 ROWS_PER_BATCH = 1000
 _TRIES = 4
-_CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "completion", "tools")
-"""Lists of objects that are one row's, not the rows."""
 
 
 def read_json(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
     """Yield the rows of a JSON document; see :func:`json_lines.read_jsonl`."""
+    errors = "surrogateescape" if damaged else "strict"
     with path.open("rb") as file:
-        window = Window(file, name, errors="surrogateescape" if damaged else "strict")
+        window = Window(file, name, errors)
         try:
             first = window.peek()
             if first not in ("[", "{"):
                 raise window.broken("it is neither an array nor an object")
-            read = _array if first == "[" else _objects
-            yield from read(window, problems, name)
+            if first == "[":
+                yield from _array(window, problems, name)
+            else:
+                yield from _objects(window, problems, name, _rows_of_small(path))
             if window.peek():
                 raise window.broken("there is more after the end of the JSON document")
         except UnicodeDecodeError as error:
             raise NotUtf8 from error
 
 
-def _objects(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
-    """The top-level object's own list of rows; else it, and any after it, are rows themselves."""
+def _rows_of_small(path: Path) -> list[str] | None:
+    """The lists of rows that a small document is wrapped around; None for a large or broken one.
+
+    What stands behind a list tells as much as what stands before it.
+    """
+    if path.stat().st_size > WINDOW_CHARACTERS:
+        return None
+    try:
+        value = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError:
+        return None
+    return list_of_rows(value) if isinstance(value, dict) else []
+
+
+def _objects(
+    window: Window, problems: Problems, name: str, lists_of_rows: list[str] | None
+) -> Iterator[Rows]:
+    """The top-level object's own list of rows; else it, and any after it, are rows themselves.
+
+    ``lists_of_rows`` names such lists where they are known before.
+    """
     rows: list[Row] = []
     lines: list[int] = []
     while window.peek() == "{":
@@ -50,7 +71,11 @@ def _objects(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
         row: Row = {}
         lists: list[str] = []
         for key in _keys(window):
-            if key.lower() not in _CONVERSATIONS and _starts_list_of_objects(window):
+            if lists_of_rows is None:
+                wrapped = _starts_list_of_rows(window, row, key)
+            else:
+                wrapped = key in lists_of_rows
+            if wrapped:
                 lists.append(key)
                 if len(lists) > 1:
                     raise DatasetError(
@@ -93,14 +118,20 @@ def _keys(window: Window) -> Iterator[str]:
     window.expect("}")
 
 
-def _starts_list_of_objects(window: Window) -> bool:
-    return window.peek() == "[" and window.peek_after("[") == "{"
+def _starts_list_of_rows(window: Window, before: Row, key: str) -> bool:
+    if window.peek() != "[" or window.peek_after("[") != "{":
+        return False
+    return wraps(before, key, window.first_of_list())
 
 
 def _array(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
+    line = window.line
     window.expect("[")
     if window.peek() == "]":
         window.expect("]")
+        return
+    if window.peek() == "{" and is_message(window.peek_value()):
+        yield Rows([{"messages": _rest_of_list(window)}], [line])
         return
     number = 0
     between = ""
@@ -125,6 +156,16 @@ def _array(window: Window, problems: Problems, name: str) -> Iterator[Rows]:
         window.expect(",")
         window.peek()
     window.expect("]")
+
+
+def _rest_of_list(window: Window) -> list[Any]:
+    """The values of a list that is open already, which is one conversation."""
+    values = [window.value()]
+    while window.peek() == ",":
+        window.expect(",")
+        values.append(window.value())
+    window.expect("]")
+    return values
 
 
 def _stretch(window: Window, between: str) -> list[Row] | None:

@@ -18,6 +18,7 @@ import orjson
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
+from tasks.datasets.row_shapes import is_conversation
 from trainyard.contract.error_tree import TrainyardError
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -119,7 +120,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def checked_row(value: Any) -> Row:
-    """``value`` where it is a row that can be kept. Raises BadRow."""
+    """``value`` where it is a row that can be kept, or a bare conversation. Raises BadRow."""
+    if is_conversation(value):
+        value = {"messages": value}
     if not isinstance(value, dict):
         raise BadRow(
             f"it holds {type(value).__name__} where an object with columns is needed",

@@ -114,6 +114,24 @@ class Window:
             self._more(size)
             size *= 2
 
+    def peek_value(self) -> Any:
+        """The value that starts here, without going past it; None where it is broken or cut."""
+        try:
+            return _decoder.raw_decode(self.data, self.position)[0]
+        except (ValueError, RecursionError):
+            return None
+
+    def first_of_list(self) -> Any:
+        """The first value of the list that starts here; None where it is broken or cut."""
+        self.fill()
+        self.peek_after("[")
+        here = self.position
+        self.position += 1
+        self.peek()
+        value = self.peek_value()
+        self.position = here
+        return value
+
     def between_elements(self) -> str:
         """What stands between two objects of an array, up to the second one's first key."""
         self.fill()

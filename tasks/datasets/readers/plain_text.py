@@ -6,31 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.problems import Problems
+from tasks.datasets.readers.problems import Problems, ReadProblem, fault_of_text
 from tasks.datasets.readers.rows import Row, Rows
-from tasks.errors import DatasetError
 
 ROWS_PER_BATCH = 1000
 LONGEST_ROW = 256 * 1024 * 1024
+_TOO_LONG = f"it is longer than {LONGEST_ROW:,} characters", "Part it with blank lines."
 
 
-def read_text(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[Rows]:
-    """Yield the rows, of one column ``text``. Raises NotUtf8, and DatasetError for damaged text."""
-    if damaged:
-        raise DatasetError(
-            f"The data set {name!r} holds bytes that are no UTF-8.", "Save it as UTF-8."
-        )
+def read_text(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
+    """Yield the rows, of one column ``text``. Raises NotUtf8; see :func:`json_lines.read_jsonl`."""
+    errors = "surrogateescape" if damaged else "strict"
     try:
         by_paragraph = _has_blank_line(path)
         rows: list[Row] = []
         lines: list[int] = []
-        for line, text in _paragraphs(path, by_paragraph):
-            if len(text) > LONGEST_ROW:
-                raise DatasetError(
-                    f"The paragraph at line {line} of {name!r} is longer than "
-                    f"{LONGEST_ROW:,} characters.",
-                    "Part it with blank lines.",
-                )
+        for line, text in _paragraphs(path, by_paragraph, errors):
+            fault = _TOO_LONG if len(text) > LONGEST_ROW else fault_of_text(text)
+            if fault is not None:
+                problems.add(ReadProblem(name, line, *fault))
+                continue
             rows.append({"text": text})
             lines.append(line)
             if len(rows) == ROWS_PER_BATCH:
@@ -55,10 +50,10 @@ def _has_blank_line(path: Path) -> bool:
     return False
 
 
-def _paragraphs(path: Path, by_paragraph: bool) -> Iterator[tuple[int, str]]:
+def _paragraphs(path: Path, by_paragraph: bool, errors: str) -> Iterator[tuple[int, str]]:
     paragraph: list[str] = []
     start = 1
-    with path.open(encoding="utf-8-sig") as lines:
+    with path.open(encoding="utf-8-sig", errors=errors) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 start = start if paragraph else number

@@ -48,6 +48,21 @@ class Problems:
             self.first.append(problem)
 
 
+def fault_of_text(text: str) -> tuple[str, str] | None:
+    """Why a text cannot be trained on, and what to do; None for one that can.
+
+    Bytes that are no UTF-8 were read with ``surrogateescape``.
+    """
+    if "\0" in text:
+        return "it holds a NUL character", "Remove it; text that came from a binary file has such."
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "it holds bytes that are no UTF-8", "Save the file as UTF-8."
+    return None
+
+
 class UnreadableRows(DatasetError):
     """Rows of the data set cannot be read; ``problems`` holds the first, ``count`` all of them."""
 

@@ -82,7 +82,7 @@ def _write_file(file: SourceFile, writer: ColumnsWriter, problems: Problems, scr
 
 def read_file(file: SourceFile, problems: Problems, scratch: Path) -> Iterator[Chunk]:
     """Yield the chunks of one file. Raises DatasetError, NotPlain, NotUtf8."""
-    found = recognise_format(file.path)
+    found = recognise_format(file.path, file.name)
     file.format_name = found.name
     if found.encoding not in ("utf-8", "utf-8-sig"):
         _recode(file, found.encoding, scratch)

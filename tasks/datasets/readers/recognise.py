@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tasks.datasets import magics
 from tasks.datasets.readers.encoding import encoding_of_head
+from tasks.datasets.row_shapes import ROW_KEYS
 from tasks.errors import DatasetError
 
 FormatName = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
@@ -18,20 +21,14 @@ SNIFFED_BYTES = 256 * 1024
 _LONGEST_FIRST_LINE = 16 * 1024 * 1024
 _DELIMITERS = (",", "\t", ";", "|")
 _TABLES = (".csv", ".tsv", ".tab", ".psv")
-_PROSE = (".txt", ".text", ".md")
+_PROSE = (".txt", ".text", ".md", ".markdown")
+_JSON_LINES = (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
 _ARROW_MAGICS = (b"ARROW1", b"\xff\xff\xff\xff")
-_NO_DATA = {
-    b"%PDF": "a PDF document",
-    b"\x80\x04\x95": "a Python pickle, which is never opened: it can run code",
-    b"\x80\x05\x95": "a Python pickle, which is never opened: it can run code",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a NumPy file",
-    b"SQLite format 3": "an SQLite database",
-    b"FEA1": "a Feather file of version 1",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"BZh": "a bzip2 file",
-    b"Rar!": "a RAR archive",
-}
+_SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n', re.IGNORECASE)
+"""Excel's own first line, which tells the delimiter."""
+_SURELY_JSON = re.compile(
+    r'\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\[?\s*\{\s*"|\[\s*"(?:[^"\\]|\\.)*"\s*,\s*"'
+)
 
 
 @dataclass(frozen=True)
@@ -43,61 +40,83 @@ class Format:
     encoding: str = "utf-8"
 
 
-def recognise_format(path: Path) -> Format:
-    """Recognise the file at ``path``, not compressed. Raises DatasetError where it is no data."""
+def recognise_format(path: Path, name: str | None = None) -> Format:
+    """Recognise the file at ``path``, not compressed; ``name`` is what people call it.
+
+    Raises DatasetError where it is no data.
+    """
+    name = name or path.name
     with path.open("rb") as file:
         head = file.read(SNIFFED_BYTES)
         if b"\n" not in head:
             head += file.readline(_LONGEST_FIRST_LINE)
+    if not head:
+        raise DatasetError(f"The data set {name!r} is empty.")
+    magics.refuse_what_is_no_data(head[: magics.HEAD_BYTES], path, name)
     if head.startswith(b"PAR1"):
         return Format("parquet")
     if head.startswith(_ARROW_MAGICS):
         return Format("arrow")
-    _refuse_what_is_no_data(head, path)
     encoding = encoding_of_head(head)
     if encoding is None:
         raise DatasetError(
-            f"The data set {path.name!r} is a binary file of no known format.",
-            "Save it as CSV, JSON lines or Parquet.",
+            f"The data set {name!r} is a binary file of no known format.",
+            f"Save it as {magics.READABLE}.",
         )
     text = head.decode(encoding, "replace")
     if not text.strip("\ufeff \t\r\n"):
-        raise DatasetError(f"The data set {path.name!r} is empty.")
-    suffix = path.suffix.lower()
+        raise DatasetError(f"The data set {name!r} is empty.")
+    return _format_of_text(text, path.suffix.lower(), encoding)
+
+
+def _format_of_text(text: str, suffix: str, encoding: str) -> Format:
     structured = _json_kind(text, suffix)
     if structured is not None:
         return Format(structured, encoding=encoding)
-    if suffix in _PROSE:
-        return Format("text", encoding=encoding)
+    told = _SEPARATOR_LINE.match(text)
+    if told:
+        return Format("csv", delimiter=told.group(1), encoding=encoding)
     delimiter = recognise_delimiter(text)
-    if delimiter is None and suffix not in _TABLES:
+    if suffix in _PROSE and not _is_table(text, delimiter, encoding):
+        return Format("text", encoding=encoding)
+    if suffix not in _TABLES and (delimiter is None or "\n" not in text.strip()):
         return Format("text", encoding=encoding)
     return Format("csv", delimiter=delimiter or ",", encoding=encoding)
 
 
-def _refuse_what_is_no_data(head: bytes, path: Path) -> None:
-    what = next((name for magic, name in _NO_DATA.items() if head.startswith(magic)), None)
-    if head[257:262] == b"ustar":
-        what = "a tar archive"
-    if what is not None:
-        raise DatasetError(
-            f"The data set {path.name!r} is {what}.", "Save it as CSV, JSON lines or Parquet."
-        )
-
-
 def _json_kind(text: str, suffix: str) -> Literal["json", "jsonl"] | None:
     start = text.lstrip("\ufeff \t\r\n")
-    if start[0] == "[" and suffix not in (*_TABLES, *_PROSE):
-        return "json"
-    if start[0] != "{":
-        return "jsonl" if suffix in (".jsonl", ".ndjson") else "json" if suffix == ".json" else None
+    if start[0] not in "[{":
+        return "jsonl" if suffix in _JSON_LINES else "json" if suffix == ".json" else None
+    named = suffix == ".json" or suffix in _JSON_LINES
+    if not named and not _SURELY_JSON.match(start) and not _is_json(start):
+        return None  # as "[Verse 1]" and "{name} said" begin
     first, newline, rest = start.partition("\n")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        # A pretty-printed object, or a broken first line that the reader will name.
-        return "json" if suffix == ".json" or first.strip() == "{" else "jsonl"
+    if not _is_json(first):
+        # A pretty-printed document, or a broken first line that the reader will name.
+        pretty = start[0] == "[" or suffix == ".json" or first.strip() == "{"
+        return "json" if pretty else "jsonl"
     return "jsonl" if newline and rest.strip() else "json"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_table(text: str, delimiter: str | None, encoding: str) -> bool:
+    """Whether a file named as prose is a table all the same.
+
+    Excel's "Unicode Text" is UTF-16 with tabs; else the header must name columns that are known.
+    """
+    if delimiter is None:
+        return False
+    if encoding.startswith("utf-16") and delimiter == "\t":
+        return True
+    header = text.lstrip("\ufeff \t\r\n").partition("\n")[0].strip().lower().split(delimiter)
+    return len({cell.strip(' "') for cell in header} & ROW_KEYS) > 1
 
 
 def recognise_delimiter(text: str) -> str | None:

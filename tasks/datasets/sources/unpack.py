@@ -1,7 +1,8 @@
-"""Unpack .gz, .zst, .xz and .zip into a folder of the cache, within bounds."""
+"""Unpack .gz, .bz2, .zst, .xz and .zip into a folder of the cache, within bounds."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import stat
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import pyarrow
 
+from tasks.datasets import magics
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 
@@ -22,11 +24,12 @@ _MAGICS = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
 }
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".zip")
+PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".zst", ".zstd", ".xz", ".zip")
 
 
 def _zstd(path: Path) -> Any:
@@ -34,7 +37,10 @@ def _zstd(path: Path) -> Any:
     return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
 
 
-_OPENERS: dict[str, Callable[[Path], Any]] = {"gzip": gzip.open, "zstd": _zstd, "xz": lzma.open}
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    **{"gzip": gzip.open, "bzip2": bz2.open},
+    **{"zstd": _zstd, "xz": lzma.open},
+}
 
 
 class Unpacker:
@@ -53,10 +59,10 @@ class Unpacker:
         """
         if path.is_dir():
             return path
-        with path.open("rb") as file:
-            head = file.read(8)
+        head = magics.head_of(path)
         kind = next((kind for magic, kind in _MAGICS.items() if head.startswith(magic)), None)
         if kind is None:
+            magics.refuse_what_is_no_data(head, path, name)
             return path
         self._count += 1
         folder = self._folder / str(self._count)
@@ -74,7 +80,7 @@ class Unpacker:
 
     def _inflate(self, opener: Callable[[Path], Any], path: Path, name: str, folder: Path) -> Path:
         plain = path.name
-        if path.suffix.lower() in _SUFFIXES:
+        if path.suffix.lower() in PACKED_SUFFIXES:
             plain = path.name[: -len(path.suffix)]
         target = folder / plain
         with opener(path) as packed:
@@ -89,6 +95,9 @@ class Unpacker:
                     f"The archive {name!r} holds {len(members)} files; {MOST_FILES} are allowed.",
                     "Put the rows into fewer files.",
                 )
+            kind = magics.kind_of_zip([member.filename for member in members], _mimetype(archive))
+            if kind is not None:
+                raise magics.refuse(kind, name)
             for member in members:
                 _refuse_unsafe(member, name)
                 target = folder / member.filename
@@ -110,6 +119,14 @@ class Unpacker:
                         "Raise MAX_DOWNLOAD_GB where the worker is started, if it should.",
                     )
                 out.write(block)
+
+
+def _mimetype(archive: zipfile.ZipFile) -> bytes:
+    """What an OpenDocument or an e-book says that it is, at its very start."""
+    first = archive.infolist()[:1]
+    if not first or first[0].filename != "mimetype" or first[0].flag_bits & 1:
+        return b""
+    return archive.read(first[0])[:200]
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, name: str) -> None:
