@@ -8,9 +8,14 @@ store's lease brings back.
 from __future__ import annotations
 
 from trainyard.contract.names import PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.redis_url import parse_redis_url
 from trainyard.settings import settings
 
-broker_url = settings().redis_location
+SOCKET_TIMEOUT_S, HEALTH_CHECK_S = 5.0, 5
+
+_redis = parse_redis_url(settings().redis_location)
+broker_url = _redis.broker_url
+broker_use_ssl = _redis.broker_use_ssl
 broker_connection_retry_on_startup = True  # the worker may be up before Redis is
 
 # JSON only: a pickle in a queue is code that anybody with access to Redis runs here.
@@ -52,6 +57,13 @@ task_track_started = False  # without a result backend there is nowhere to write
 broker_transport_options = {
     "priority_steps": list(range(PRIORITY_LAST + 1)),
     "queue_order_strategy": "priority",
+    # A peer that vanishes without a word (a NAT, a failover) costs seconds, not for ever: a publish
+    # ends by the socket's time-out, a fetch that is overdue by the health check's interval.
+    "socket_timeout": SOCKET_TIMEOUT_S,
+    "socket_connect_timeout": SOCKET_TIMEOUT_S,
+    "socket_keepalive": True,
+    "health_check_interval": HEALTH_CHECK_S,
+    **_redis.broker_transport_options,
 }
 task_default_queue = QUEUE_GPU
 task_create_missing_queues = True

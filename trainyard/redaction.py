@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from trainyard.contract.errors import ErrorReport, Frame
 from trainyard.contract.events import Prediction
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.redis_url import parse_redis_url
 from trainyard.settings import Settings
 
 MASK = "[redacted]"
@@ -156,6 +157,8 @@ def redactor_of(
         if isinstance(value, SecretStr)
     }
     known = secrets_in({**environment, **ours, "REDIS_URL": settings.redis_location})
+    redis = parse_redis_url(settings.redis_location)  # here they are decoded
+    known += [secret for secret in (redis.password, redis.sentinel_password) if secret]
     return Redactor(known + ([job_token.get_secret_value()] if job_token else []))
 
 

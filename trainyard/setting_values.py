@@ -21,21 +21,6 @@ def http_url(value: str) -> str:
     return str(url).rstrip("/")
 
 
-def check_redis_url(url: str) -> None:
-    """Of a Redis; the words of the refusal hold no piece of a password."""
-    from redis.connection import parse_url  # noqa: PLC0415  (late: most commands need no Redis)
-
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("should start with redis://, rediss:// or unix://")
-    try:
-        parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:
-        raise ValueError(
-            "is no URL: percent-encode '/', '#', '?', '@', '[' and ':' within its password "
-            "(redis://[user:password@]host[:port][/database])"
-        ) from None
-
-
 def check_host(value: str) -> None:
     """Of what something listens on."""
     if not re.fullmatch(r"[\w.-]+", value, re.ASCII):

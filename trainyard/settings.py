@@ -17,7 +17,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.setting_values import check_host, check_key, check_redis_url, http_url
+from trainyard.redis_url import parse_redis_url
+from trainyard.setting_values import check_host, check_key, http_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
@@ -41,7 +42,8 @@ class Settings(BaseSettings):
     )
 
     redis_url: SecretStr | None = Field(
-        None, description="The one Redis of broker and job store; unset: an embedded one."
+        None,
+        description="The Redis of broker and job store, a database of its own; unset: embedded.",
     )
     dev_backend_port: Port = Field(
         3000, description="Port of the development backend, where `trainyard up` starts one."
@@ -151,14 +153,10 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _embedded(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None or value.get_secret_value() == "embedded" else value
-
-    @field_validator("redis_url")
-    @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_redis_url(value.get_secret_value())
+        if value is None or value.get_secret_value() == "embedded":
+            return None
+        parse_redis_url(value.get_secret_value())
         return value
 
     @field_validator("bridge_host")

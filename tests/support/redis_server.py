@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -37,6 +38,7 @@ class RedisServer:
 
     ``append_only``: keep an append-only file, so that :meth:`kill` and :meth:`restart` lose
     nothing; fsynced at every write, or as ``appendfsync`` says. ``requirepass``: its password.
+    ``unix_socket``: a path that it listens on as well.
     """
 
     def __init__(
@@ -45,18 +47,20 @@ class RedisServer:
         append_only: bool = False,
         appendfsync: Literal["always", "everysec"] = "always",
         requirepass: str | None = None,
+        unix_socket: Path | None = None,
     ) -> None:
         self.port = free_port()
         self._append_only = append_only
         self._appendfsync = appendfsync
         self._requirepass = requirepass
+        self._unix_socket = unix_socket
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Address for redis-py and Celery, with the password where there is one."""
-        login = f":{self._requirepass}@" if self._requirepass else ""
+        login = f":{quote(self._requirepass, safe='')}@" if self._requirepass else ""
         return f"redis://{login}127.0.0.1:{self.port}/0"
 
     @property
@@ -96,6 +100,8 @@ class RedisServer:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         options += ["--save", "", "--appendonly", "yes" if self._append_only else "no"]
         options += ["--appendfsync", self._appendfsync, "--logfile", "redis.log"]
+        if self._unix_socket:
+            options += ["--unixsocket", str(self._unix_socket)]
         if self._requirepass:
             options += ["--requirepass", self._requirepass]
         self._process = subprocess.Popen(

@@ -81,7 +81,7 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "setting_values", "prctl", "durable_files"],
+        ["contract", "redis_url", "setting_values", "prctl", "durable_files"],
         ["settings", "child_process", "client"],
         ["home", "redaction"],
         ["log_lines"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import tenacity
 from redis import Redis
@@ -20,8 +20,10 @@ from redis.exceptions import (
     TimeoutError,
 )
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.redis_url import parse_redis_url
 
 SOCKET_TIMEOUT_S = 5.0
 _REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS)\b")
@@ -41,16 +43,31 @@ class RedisAway(TrainyardError):
 
 def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
     """A client that decodes to str, with time-outs, trying again after a broken connection."""
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="replace",  # rubbish that others push into a queue must not stop us
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        health_check_interval=30,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
-        retry_on_error=[BusyLoadingError, ConnectionError, TimeoutError],
-    )
+    address = parse_redis_url(url)
+    options: dict[str, Any] = {
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "decode_responses": True,
+        "encoding_errors": "replace",  # rubbish that others push into a queue must not stop us
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "health_check_interval": 30,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
+        "retry_on_error": [BusyLoadingError, ConnectionError, TimeoutError],
+    }
+    if address.path:
+        return Redis(unix_socket_path=address.path, **options)
+    options["socket_keepalive"] = True
+    if address.service:
+        asked = {"password": address.sentinel_password, "socket_timeout": timeout_s}
+        sentinels: Any = Sentinel  # redis-py leaves its types out
+        found = sentinels(address.hosts, sentinel_kwargs=asked).master_for(
+            address.service, **options
+        )
+        return cast(Redis, found)
+    ((host, port),) = address.hosts
+    return Redis(host=host, port=port, ssl=address.tls is not None, **options, **address.tls or {})
 
 
 def ping(url: str, timeout_s: float) -> None:
