@@ -26,7 +26,7 @@ import requests
 from redis import Redis
 
 from benchmarks.measure import Measure, Target, percentile
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import FaultyBackend
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
@@ -127,7 +127,7 @@ def log_delivery(full: bool = False) -> list[Measure]:
         # As the embedded Redis has it: an fsync of each write would be most of what is measured.
         server = stack.enter_context(RedisServer(append_only=True, appendfsync="everysec"))
         redis = stack.enter_context(Redis.from_url(server.url, decode_responses=True))
-        backend = stack.enter_context(DevBackend())
+        backend = stack.enter_context(FaultyBackend())
         process = psutil.Process(stack.enter_context(courier(server.url, backend.url)).pid)
         for number in range(runs + 1):
             job_id, bare_id = f"job-{number}", f"bare-{number}"
@@ -156,7 +156,7 @@ def _post_bare(url: str, job_id: str) -> None:
             session.post(path, json={"logs": lines}, timeout=30).raise_for_status()
 
 
-def _span_s(backend: DevBackend, job_id: str) -> float:
+def _span_s(backend: FaultyBackend, job_id: str) -> float:
     """First log request's arrival to the last one's answer, by the backend's clock."""
     posts = [r for r in backend.requests(job_id) if r["path"].endswith("/logs")]
     first, last = posts[0]["received_at"], posts[-1]["answered_at"]

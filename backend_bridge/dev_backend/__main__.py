@@ -1,24 +1,28 @@
-"""``python -m backend_bridge.dev_backend``: serve until SIGTERM or SIGINT."""
+"""Server of the development backend, until SIGTERM or SIGINT.
+
+python -m backend_bridge.dev_backend
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import signal
+import socket
 import sys
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from backend_bridge.api.guards import is_loopback
-
-from .app import create_app
-from .bridge_link import BridgeLink
-from .database import Database
-from .faults import Connections
-from .feed import Feed
+from backend_bridge.dev_backend.app import create_app
+from backend_bridge.dev_backend.bridge_link import BridgeLink
+from backend_bridge.dev_backend.database import Database
+from backend_bridge.dev_backend.feed import Feed
 
 GRACE_S = 3
 """How long requests may go on after the signal to stop."""
@@ -27,25 +31,20 @@ GRACE_S = 3
 class Server(uvicorn.Server):
     """uvicorn, which would wait for event streams: they end when the signal comes."""
 
-    def __init__(self, config: uvicorn.Config, feed: Feed, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
         super().__init__(config)
         self._feed = feed
-        connections.listener = self
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal; returns then, though uvicorn raises the signal again."""
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, _ignore)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests, and end the streams."""
         super().handle_exit(sig, frame)
         self._feed.close()
-
-    def stop_listening(self) -> None:
-        """Refuse whoever connects."""
-        for server in self.servers:
-            server.close()
-
-    async def listen_again(self) -> None:
-        """Take connections on the same address, unless the signal to stop came meanwhile."""
-        if not self.should_exit:
-            await self.startup()
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -87,41 +86,46 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def application(options: argparse.Namespace, database: Database, feed: Feed) -> ASGIApp:
+    """The application as the command line asks for it."""
+    return create_app(
+        database,
+        feed,
+        bridge=BridgeLink(options.bridge_url, os.environ.get("BRIDGE_API_KEY")),
+        bridge_link=options.bridge_link,
+        loopback_only=is_loopback(options.published_on or options.host),
+        short_names=options.published_on is not None,
+    )
+
+
+def configuration(app: ASGIApp, options: argparse.Namespace, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves it; ``more`` are options of uvicorn's."""
+    return uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        **more,
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Serve; returns 0 after a signal, and exits with 1 where the port is taken."""
+    """Serve; returns 0 after a signal, and exits with 1 if the port is taken."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    feed, connections = Feed(), Connections()
     reached_at = options.published_on or options.host
-    loopback_only = is_loopback(reached_at)
-    if not loopback_only:
+    if not is_loopback(reached_at):
         print(f"Anyone who reaches {reached_at}:{options.port} can act on jobs and read logs.")
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _ignore)  # uvicorn raises the signal again when it has stopped
+    feed = Feed()
     with closing(Database(options.database)) as database:
-        app = create_app(
-            database,
-            feed,
-            connections,
-            bridge=BridgeLink(options.bridge_url, os.environ.get("BRIDGE_API_KEY")),
-            bridge_link=options.bridge_link,
-            loopback_only=loopback_only,
-            short_names=options.published_on is not None,
-        )
-        config = uvicorn.Config(
-            app,
-            host=options.host,
-            port=options.port,
-            http=connections.protocol(),
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+        config = configuration(application(options, database, feed), options)
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"Development backend on http://{host}:{options.port}", flush=True)
-        Server(config, feed, connections).run()
+        Server(config, feed).run()
     return 0
 
 

@@ -1,10 +1,11 @@
-"""The application: the contract's endpoints, the development ones, and the page."""
+"""Application of the development backend: the contract's endpoints, events, and the page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -12,25 +13,48 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from backend_bridge.api.guards import HostGuard
-
-from .bridge_link import BridgeLink, bridge_routes
-from .database import Database
-from .dev_api import dev_routes
-from .faults import Connections, Faults, Misbehaviour
-from .feed import Feed
-from .jobs import Jobs
-from .page_headers import PageHeaders
-from .recording import Recorder, RequestLog
-from .training_api import training_routes
-from .wire import ApiError
+from backend_bridge.dev_backend.bridge_link import BridgeLink, bridge_routes
+from backend_bridge.dev_backend.database import Database
+from backend_bridge.dev_backend.events import event_routes
+from backend_bridge.dev_backend.feed import Feed
+from backend_bridge.dev_backend.jobs import Jobs
+from backend_bridge.dev_backend.page_headers import PageHeaders
+from backend_bridge.dev_backend.training_api import training_routes
+from backend_bridge.dev_backend.wire import ApiError
 
 STATIC = Path(__file__).parent / "static"
+
+
+async def _api_error(_: Request, error: ApiError) -> Response:
+    return error.response()
+
+
+async def _http_error(_: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    problems = (
+        ".".join(str(part) for part in item["loc"]) + ": " + item["msg"] for item in error.errors()
+    )
+    return ApiError(400, "Invalid request", "; ".join(problems)).response()
+
+
+async def _defect(_: Request, error: Exception) -> Response:
+    return ApiError(500, "Internal server error").response()
+
+
+_ERROR_HANDLERS: dict[int | type[Exception], Any] = {
+    ApiError: _api_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid,
+    Exception: _defect,
+}
 
 
 def create_app(
     database: Database,
     feed: Feed,
-    connections: Connections,
     *,
     bridge: BridgeLink,
     bridge_link: str | None = None,
@@ -39,42 +63,47 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application over an open database.
 
-    From the outside in: guard, record of requests, faults, routes; so a request that meets a
-    fault is recorded as well. ``bridge_link``: the bridge's address for a browser, where that is
-    not the one that ``bridge`` asks; the others are :class:`HostGuard`'s.
+    ``bridge_link``: the bridge's address for a browser, if that is not the one that ``bridge``
+    asks; the others are :class:`HostGuard`'s.
     """
-    jobs, log, faults = Jobs(database), RequestLog(database), Faults()
-    app = FastAPI(title="Trainyard development backend", docs_url=None, redoc_url=None)
+    jobs = Jobs(database)
+    app = FastAPI(
+        title="Trainyard development backend",
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=_ERROR_HANDLERS,
+    )
     app.include_router(training_routes(jobs, feed))
-    app.include_router(dev_routes(jobs, feed, log, faults))
+    app.include_router(event_routes(jobs, feed))
     app.include_router(bridge_routes(bridge, feed))
-    _add_pages(app, bridge_link or bridge.url)
-    _add_error_handlers(app)
-    inner = Recorder(Misbehaviour(app, faults, connections), log)
+    app.include_router(_page_routes(bridge_link or bridge.url))
+    app.mount("/static", _Static(directory=STATIC))
     guarded = HostGuard(
-        inner, server="this server", loopback_only=loopback_only, short_names=short_names
+        app, server="this server", loopback_only=loopback_only, short_names=short_names
     )
     return PageHeaders(guarded)
 
 
-def _add_pages(app: FastAPI, bridge_url: str | None) -> None:
-    @app.get("/health")
+def _page_routes(bridge_url: str | None) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/health")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/api/dev/info")
+    @router.get("/api/dev/info")
     async def info() -> JSONResponse:
         return JSONResponse({"bridge_url": bridge_url})
 
-    @app.get("/", include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def list_page() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    @app.get("/jobs/{job_id}", include_in_schema=False)
+    @router.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(job_id: str) -> Response:
         return FileResponse(STATIC / "job.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", _Static(directory=STATIC))
+    return router
 
 
 class _Static(StaticFiles):
@@ -84,25 +113,3 @@ class _Static(StaticFiles):
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]  # passed on
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> Response:
-        return error.response()
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = (
-            ".".join(str(part) for part in item["loc"]) + ": " + item["msg"]
-            for item in error.errors()
-        )
-        return ApiError(400, "Invalid request", "; ".join(problems)).response()
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:
-        return ApiError(500, "Internal server error").response()

@@ -16,9 +16,8 @@ from fastapi import APIRouter, Body
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, StreamingResponse
 
+from backend_bridge.dev_backend.feed import Feed
 from trainyard.contract.statuses import ACTIVE
-
-from .feed import Feed
 
 Action = Literal["pause", "resume", "cancel", "force-start"]
 TIMEOUT_S = 5.0

@@ -1,4 +1,4 @@
-"""The SQLite file: its schema, its one connection, its transactions."""
+"""Database of the development backend: an SQLite file, its schema, its one connection."""
 
 from __future__ import annotations
 
@@ -48,20 +48,6 @@ CREATE TABLE IF NOT EXISTS answers (          -- of requests with an Idempotency
     answer          TEXT NOT NULL,
     PRIMARY KEY (job_id, key)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS requests (         -- everything that arrived, in order
-    sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
-    job_id          TEXT,                     -- of the path
-    method          TEXT NOT NULL,
-    path            TEXT NOT NULL,
-    headers         TEXT NOT NULL,            -- JSON
-    body            TEXT,                     -- JSON, secrets redacted; NULL where it was none
-    body_bytes      INTEGER NOT NULL,
-    status          INTEGER,                  -- NULL where no answer went out
-    fault           TEXT,                     -- the misbehaviour that was asked for, if any
-    received_at     TEXT NOT NULL,
-    answered_at     TEXT
-);
-CREATE INDEX IF NOT EXISTS requests_of_job ON requests (job_id, sequence);
 """
 
 

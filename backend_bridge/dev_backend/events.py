@@ -11,12 +11,14 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Header
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
-from .feed import Feed
-from .jobs import Changes, Cursor, Jobs
+from backend_bridge.dev_backend.feed import Feed
+from backend_bridge.dev_backend.jobs import Changes, Cursor, Jobs
 
 JOBS_SHOWN = 500
 _KEEP_ALIVE_S = 15.0
@@ -59,6 +61,27 @@ async def one_job(jobs: Jobs, feed: Feed, job_id: str, cursor: Cursor) -> AsyncI
             while not feed.closed and not await subscription.wait(_KEEP_ALIVE_S):
                 yield ": still here\n\n"
             await asyncio.sleep(_COALESCE_S)
+
+
+def event_routes(jobs: Jobs, feed: Feed) -> APIRouter:
+    """The routes below ``/api/dev/events``."""
+    router = APIRouter(prefix="/api/dev/events")
+
+    @router.get("")
+    async def stream_all() -> StreamingResponse:
+        return StreamingResponse(all_jobs(jobs, feed), media_type="text/event-stream")
+
+    @router.get("/{job_id}")
+    async def stream_one(
+        job_id: str,
+        last_event_id: Annotated[str | None, Header()] = None,
+        after: str | None = None,
+    ) -> StreamingResponse:
+        await run_in_threadpool(jobs.get, job_id)  # a job that is not there: 404, not a stream
+        stream = one_job(jobs, feed, job_id, parse_cursor(last_event_id or after))
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    return router
 
 
 def _body(changes: Changes) -> dict[str, Any]:

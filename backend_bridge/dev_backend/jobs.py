@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from backend_bridge.dev_backend.database import Database, utc_now
+from backend_bridge.dev_backend.wire import ApiError
 from trainyard.contract.statuses import TERMINAL
-
-from .database import Database, utc_now
-from .wire import ApiError
 
 LOG_LINES_KEPT = 10_000
 """Lines of one job's log that the backend keeps."""

@@ -16,13 +16,18 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse
 
+from backend_bridge.dev_backend.feed import Feed
+from backend_bridge.dev_backend.jobs import Jobs, NewJob
+from backend_bridge.dev_backend.wire import (
+    ApiError,
+    bearer_token,
+    parse_object,
+    redact,
+    token_digest,
+)
 from trainyard.contract.events import Metric
 from trainyard.contract.names import JOB_ID_PATTERN
 from trainyard.contract.statuses import BackendStatus
-
-from .feed import Feed
-from .jobs import Jobs, NewJob
-from .wire import ApiError, bearer_token, parse_object, redact, token_digest
 
 STATUSES: tuple[str, ...] = get_args(BackendStatus)
 METRIC_FIELDS = frozenset(Metric.model_fields) - {"event", "step", "epoch", "eval_perplexity"}

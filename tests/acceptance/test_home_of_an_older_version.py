@@ -129,7 +129,7 @@ def test_the_job_that_had_only_waited_is_trained(upgraded: Upgraded) -> None:
 
 def test_the_backend_has_everything_once(upgraded: Upgraded) -> None:
     backend = upgraded.yard.backend
-    assert {job_id: backend.statuses(job_id) for job_id in JOBS} == {
+    assert {job_id: upgraded.yard.statuses(job_id) for job_id in JOBS} == {
         "completed": ["running", "completed"],
         "failed": ["running", "failed"],
         "paused": ["running", "paused", "running", "completed"],

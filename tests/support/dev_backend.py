@@ -54,24 +54,6 @@ class DevBackendClient:
         created: dict[str, Any] = self.call("POST", "/api/training/local/jobs", json=job)["job"]
         return created
 
-    def requests(self, job_id: str, *, after: int = 0, reads: bool = False) -> list[dict[str, Any]]:
-        """What arrived for a job, in order; tests' own GETs only with ``reads``.
-
-        Each has ``sequence, method, path, headers, body, status, fault, received_at,
-        answered_at``; ``status`` is None where no answer went out.
-        """
-        query = {"job_id": job_id, "after": after, "limit": 100_000}
-        found = self.call("GET", "/api/dev/requests", params=query)["requests"]
-        return [item for item in found if reads or item["method"] != "GET"]
-
-    def statuses(self, job_id: str) -> list[str]:
-        """The statuses that were accepted for a job, in the order of their arrival."""
-        return [
-            item["body"]["status"]
-            for item in self.requests(job_id)
-            if item["path"].endswith("/status") and item["status"] == 200
-        ]
-
     def status(self, job_id: str) -> dict[str, Any]:
         """The job as stored: ``status``, ``error``, ``started_at``, ``latest`` and so on."""
         job: dict[str, Any] = self.call("GET", f"/api/training/local/{job_id}/status")
@@ -101,14 +83,6 @@ class DevBackendClient:
             time.sleep(0.05)
         return job
 
-    def add_fault(self, **fault: Any) -> None:
-        """Misbehave towards the requests that match; see ``dev_backend.faults.Fault``."""
-        self.call("POST", "/api/dev/faults", json=fault)
-
-    def clear_faults(self) -> None:
-        """Behave well again."""
-        self.call("DELETE", "/api/dev/faults")
-
 
 class DevBackend(DevBackendClient):
     """A development backend of one's own: starts at once, ``stop()`` ends it and cleans up.
@@ -116,6 +90,8 @@ class DevBackend(DevBackendClient):
     ``stop(keep=True)`` and ``start()`` make a backend that is down for a while: port and
     database stay the same. Also a context manager.
     """
+
+    module = "backend_bridge.dev_backend"
 
     def __init__(self, bridge_url: str | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dev-backend-")
@@ -140,7 +116,7 @@ class DevBackend(DevBackendClient):
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        command = [sys.executable, "-m", "backend_bridge.dev_backend", "--port", str(self.port)]
+        command = [sys.executable, "-m", self.module, "--port", str(self.port)]
         command += ["--host", "127.0.0.1", "--database", str(self.database)]
         if self._bridge_url is not None:
             command += ["--bridge-url", self._bridge_url]
@@ -186,3 +162,35 @@ class DevBackend(DevBackendClient):
     def output(self) -> str:
         """What the process has printed."""
         return (self.folder / "output.txt").read_text()
+
+
+class FaultyBackend(DevBackend):
+    """A development backend that misbehaves on demand, and keeps every request that it got."""
+
+    module = "tests.support.faulty_backend"
+
+    def requests(self, job_id: str, *, after: int = 0, reads: bool = False) -> list[dict[str, Any]]:
+        """What arrived for a job, in order; tests' own GETs only with ``reads``.
+
+        Each has ``sequence, method, path, headers, body, status, fault, received_at,
+        answered_at``; ``status`` is None where no answer went out.
+        """
+        query = {"job_id": job_id, "after": after, "limit": 100_000}
+        found = self.call("GET", "/api/dev/requests", params=query)["requests"]
+        return [item for item in found if reads or item["method"] != "GET"]
+
+    def statuses(self, job_id: str) -> list[str]:
+        """The statuses that were accepted for a job, in the order of their arrival."""
+        return [
+            item["body"]["status"]
+            for item in self.requests(job_id)
+            if item["path"].endswith("/status") and item["status"] == 200
+        ]
+
+    def add_fault(self, **fault: Any) -> None:
+        """Misbehave towards the requests that match; see ``faulty_backend.faults.Fault``."""
+        self.call("POST", "/api/dev/faults", json=fault)
+
+    def clear_faults(self) -> None:
+        """Behave well again."""
+        self.call("DELETE", "/api/dev/faults")

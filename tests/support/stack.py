@@ -16,7 +16,7 @@ from typing import Any, Self
 import psutil
 from redis import Redis
 
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import FaultyBackend
 from tests.support.models import make_tiny_model
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
@@ -56,7 +56,7 @@ class Stack:
         cables = slots if separate_networks else 0
         self.networks = [TcpProxy(self.redis_server.port).__enter__() for _ in range(cables)]
         self.port = free_port()
-        self.backend = DevBackend(bridge_url=f"http://127.0.0.1:{self.port}")
+        self.backend = FaultyBackend(bridge_url=f"http://127.0.0.1:{self.port}")
         self.environment = {
             "REDIS_URL": self.redis_server.url,
             "BACKEND_URL": self.backend.url,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,6 +122,18 @@ class Yard:
         """The job's complete log file."""
         path = self.home / "jobs" / job_id / "train.log"
         return path.read_text() if path.exists() else ""
+
+    def statuses(self, job_id: str) -> list[str]:
+        """The statuses that the backend has taken, each once, in the order of their arrival.
+
+        Of its database: an answer is kept with the Idempotency-Key of its request.
+        """
+        file = self.home / "dev_backend" / "backend.sqlite3"
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            query = "SELECT answer FROM answers WHERE job_id = ?"
+            answers = [json.loads(row[0]) for row in database.execute(query, (job_id,))]
+        taken = [answer for answer in answers if "status" in answer]
+        return [a["status"] for a in sorted(taken, key=lambda a: a["updated_at"])]
 
     def service_logs(self) -> dict[str, str]:
         """What each service has logged, by its name."""

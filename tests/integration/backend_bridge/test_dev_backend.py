@@ -1,4 +1,4 @@
-"""The development backend as a real process: the contract's semantics, its record, its faults."""
+"""The development backend as a real process: the contract's semantics, its events, its page."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import DevBackend, FaultyBackend
 from tests.support.paths import REPOSITORY
-from tests.support.waiting import wait_for
 
 TOKEN = "tok-5d1f0c9e7b"
 STATIC = REPOSITORY / "backend_bridge/dev_backend/static"
@@ -61,9 +58,8 @@ def backend() -> Iterator[DevBackend]:
 
 
 @pytest.fixture
-def job(backend: DevBackend) -> Iterator[Job]:
-    yield Job(backend)
-    backend.clear_faults()
+def job(backend: DevBackend) -> Job:
+    return Job(backend)
 
 
 class TestChecksInOrder:
@@ -301,133 +297,6 @@ class TestIdempotencyKey:
         assert job.backend.metrics(other.id) == [POINT]
 
 
-class TestRecord:
-    def test_everything_that_arrives_is_there_in_order(self, job: Job) -> None:
-        job.send("PATCH", "status", {"status": "running"}, key="k1")
-        job.send("PUT", "metrics", {"step": 0})
-        job.send("POST", "logs", {"logs": ["a"]}, headers={"Authorization": "Bearer wrong"})
-        job.send("PUT", "metrics", b"{")
-        found = job.backend.requests(job.id)
-        assert [(item["method"], item["status"], item["body"]) for item in found] == [
-            ("PATCH", 200, {"status": "running"}),
-            ("PUT", 400, {"step": 0}),
-            ("POST", 401, {"logs": ["a"]}),
-            ("PUT", 400, None),
-        ]
-        assert found[0]["headers"]["idempotency-key"] == "k1"
-        times = [at for item in found for at in (item["received_at"], item["answered_at"])]
-        assert times == sorted(times)
-        later = job.backend.requests(job.id, after=found[1]["sequence"])
-        assert later == found[2:]
-
-    def test_no_token_reaches_a_file_even_while_running(self) -> None:
-        secrets = ["tok-QmFzZTY0", "wrong-c2VjcmV0", "hf_Zm9vYmFy", "access-YWNjZXNz"]
-        with DevBackend() as backend:
-            config = {"provider": {"api_key": secrets[2]}, "training": {"num_epochs": 2}}
-            backend.create_job("j", secrets[0], config, access_token=secrets[3])
-            for token in secrets[:2]:
-                requests.patch(
-                    f"{backend.url}/api/training/local/j/status",
-                    json={"status": "running", "job_token": token},
-                    headers={"Authorization": f"Bearer {token}", "Idempotency-Key": "1"},
-                    timeout=30,
-                )
-            assert len(backend.requests("j")) == 2
-            assert backend.status("j")["config"]["training"] == {"num_epochs": 2}
-            files = [path.read_bytes() for path in backend.folder.iterdir()]
-            assert backend.stop(keep=True) == 0
-            files += [path.read_bytes() for path in backend.folder.iterdir()]
-            assert any(b"num_epochs" in content for content in files)
-            for secret in secrets:
-                assert not [content for content in files if secret.encode() in content]
-
-
-class TestFaults:
-    @pytest.mark.parametrize(
-        ("fault", "done", "recorded"),
-        [
-            ({"reset": True}, False, None),
-            ({"lose_answer": True}, True, None),
-            ({"half_body": True}, True, 200),
-        ],
-    )
-    def test_a_broken_answer(
-        self, job: Job, fault: dict[str, Any], done: bool, recorded: int | None
-    ) -> None:
-        job.backend.add_fault(**fault, times=1, path_contains=job.id)
-        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-            job.send("PUT", "metrics", POINT, key="1")
-        assert len(job.backend.metrics(job.id)) == done
-        assert job.send("PUT", "metrics", POINT, key="1").status_code == 200
-        assert job.backend.metrics(job.id) == [POINT]
-        first, second = job.backend.requests(job.id)
-        assert (first["status"], first["fault"]) == (recorded, next(iter(fault)))
-        assert (second["status"], second["fault"]) == (200, None)
-
-    def test_an_error_page_does_nothing(self, job: Job) -> None:
-        job.backend.add_fault(status=502, html=True, times=1, path_contains=job.id)
-        answer = job.send("PUT", "metrics", POINT)
-        assert answer.status_code == 502
-        assert answer.headers["content-type"].startswith("text/html")
-        assert job.backend.metrics(job.id) == []
-
-    def test_retry_after(self, job: Job) -> None:
-        job.backend.add_fault(status=429, retry_after_s=7, times=1, path_contains=job.id)
-        answer = job.send("PUT", "metrics", POINT)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
-
-    def test_latency_holds_the_answer(self, job: Job) -> None:
-        job.backend.add_fault(latency_s=20, times=1, path_contains=job.id)
-        with pytest.raises(requests.Timeout):
-            requests.put(
-                f"{job.backend.url}/api/training/local/{job.id}/metrics", json=POINT, timeout=0.3
-            )
-        assert job.backend.requests(job.id)[0]["answered_at"] is None
-
-    def test_retry_after_can_be_a_date(self, job: Job) -> None:
-        fault = {"status": 429, "retry_after_s": 60, "retry_after_date": True}
-        job.backend.add_fault(**fault, times=1, path_contains=job.id)
-        header = job.send("PUT", "metrics", POINT).headers["retry-after"]
-        wait_s = parsedate_to_datetime(header).timestamp() - time.time()
-        assert 50 < wait_s <= 61
-
-    def test_it_goes_down_and_comes_back(self, job: Job) -> None:
-        job.backend.add_fault(down_s=1.0, times=1, path_contains=job.id)
-        with pytest.raises(requests.ConnectionError):
-            job.send("PUT", "metrics", POINT)
-        with pytest.raises(requests.ConnectionError, match="refused"):
-            job.send("PUT", "metrics", POINT)
-        wait_for("it is back", job.backend._answers)
-        assert job.backend.metrics(job.id) == []
-        assert job.send("PUT", "metrics", POINT).status_code == 200
-        assert [item["fault"] for item in job.backend.requests(job.id)] == ["down", None]
-
-    def test_faults_are_taken_in_order_and_only_where_they_match(self, job: Job) -> None:
-        job.backend.add_fault(status=500, times=2, path_contains=f"{job.id}/metrics")
-        job.backend.add_fault(status=503, times=1, method="PUT", path_contains=job.id)
-        assert job.send("POST", "logs", {"logs": []}).status_code == 200
-        answers = [job.send("PUT", "metrics", POINT).status_code for _ in range(4)]
-        assert answers == [500, 500, 503, 200]
-        assert job.backend.call("GET", "/api/dev/faults") == {"faults": []}
-
-    def test_a_lasting_fault_ends_when_it_is_cleared(self, job: Job) -> None:
-        job.backend.add_fault(status=500)
-        assert [job.send("PUT", "metrics", POINT).status_code for _ in range(3)] == [500] * 3
-        job.backend.clear_faults()
-        assert job.send("PUT", "metrics", POINT).status_code == 200
-
-    def test_a_fault_that_contradicts_itself_is_400(self, backend: DevBackend) -> None:
-        for fault in (
-            {"reset": True, "status": 500},
-            {"down_s": 1, "half_body": True},
-            {"status": 500, "retry_after_date": True},
-            {"html": True},
-            {"colour": 1},
-        ):
-            answer = requests.post(f"{backend.url}/api/dev/faults", json=fault, timeout=30)
-            assert answer.status_code == 400
-
-
 class Events:
     """Reads one event stream."""
 
@@ -524,6 +393,27 @@ class TestPage:
 
 
 class TestProcess:
+    @pytest.mark.parametrize("kind", [DevBackend, FaultyBackend])
+    def test_no_token_reaches_a_file_even_while_running(self, kind: type[DevBackend]) -> None:
+        secrets = ["tok-QmFzZTY0", "wrong-c2VjcmV0", "hf_Zm9vYmFy", "access-YWNjZXNz"]
+        with kind() as backend:
+            config = {"provider": {"api_key": secrets[2]}, "training": {"num_epochs": 2}}
+            backend.create_job("j", secrets[0], config, access_token=secrets[3])
+            for token in secrets[:2]:
+                requests.patch(
+                    f"{backend.url}/api/training/local/j/status",
+                    json={"status": "running", "job_token": token},
+                    headers={"Authorization": f"Bearer {token}", "Idempotency-Key": "1"},
+                    timeout=30,
+                )
+            assert backend.status("j")["config"]["training"] == {"num_epochs": 2}
+            files = [path.read_bytes() for path in backend.folder.iterdir()]
+            assert backend.stop(keep=True) == 0
+            files += [path.read_bytes() for path in backend.folder.iterdir()]
+            assert any(b"num_epochs" in content for content in files)
+            for secret in secrets:
+                assert not [content for content in files if secret.encode() in content]
+
     @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
     def test_it_stops_at_once_with_a_stream_open_and_nothing_is_lost(
         self, stop: signal.Signals
@@ -544,7 +434,6 @@ class TestProcess:
             job.send("PATCH", "status", {"status": "failed"})
             job.send("PATCH", "status", {"status": "running"}, key="1")
             assert (backend.status(job.id)["status"], backend.logs(job.id)) == ("failed", ["a"])
-            assert backend.statuses(job.id) == ["running", "failed", "running"]
 
     def test_a_kill_loses_nothing_that_was_answered(self) -> None:
         with DevBackend() as backend:

@@ -60,9 +60,6 @@ class NextBackend(DevBackend):
         self._session.close()
         return self.process.wait(30)
 
-    def clear_faults(self) -> None:
-        """It has none."""
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:

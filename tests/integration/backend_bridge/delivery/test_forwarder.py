@@ -24,7 +24,7 @@ from backend_bridge.delivery.backend_client import BackendClient
 from backend_bridge.delivery.messages import send
 from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import FaultyBackend
 from tests.support.forwarding import (
     endpoints,
     first_tries,
@@ -590,7 +590,7 @@ def test_a_sender_frozen_right_before_its_request_does_not_make_it_after_the_loc
 
 
 def test_end_to_end_with_the_development_backend(redis: Redis, forward: Forward) -> None:
-    with DevBackend() as backend:
+    with FaultyBackend() as backend:
         backend.create_job("job-1", "job-token")
         with forward(backend.url):
             job = RunningJob(redis, "job-1")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import FaultyBackend
 from tests.support.forwarding import wait_delivered
 from tests.support.paths import REPOSITORY
 from tests.support.redis_server import RedisServer
@@ -54,7 +54,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 
 
 @contextmanager
-def courier(redis: RedisServer, backend: DevBackend, patience_s: float) -> Iterator[None]:
+def courier(redis: RedisServer, backend: FaultyBackend, patience_s: float) -> Iterator[None]:
     """A forwarder in a process of its own, killed at the end as a worker is."""
     arguments = [sys.executable, "-c", COURIER, redis.url, backend.url, str(patience_s)]
     process = subprocess.Popen(arguments, cwd=REPOSITORY)
@@ -81,7 +81,7 @@ def write_much(jobs: list[RunningJob], rounds: int) -> None:
 def test_after_every_trouble_all_is_there_once_and_in_order(patience_s: float) -> None:
     rounds, seed = 40, random.randrange(2**32)
     chance = random.Random(seed)
-    with RedisServer(append_only=True) as server, DevBackend() as backend:
+    with RedisServer(append_only=True) as server, FaultyBackend() as backend:
         redis = connect(server.url)
         names = [f"job-{number}" for number in range(3)]
         for name in names:
@@ -140,7 +140,7 @@ LOG_CAP = 10_000
 
 
 @contextmanager
-def courier_service(redis: RedisServer, backend: DevBackend, home: Path) -> Iterator[None]:
+def courier_service(redis: RedisServer, backend: FaultyBackend, home: Path) -> Iterator[None]:
     """The courier as a worker or bridge starts it."""
     settings = {"REDIS_URL": redis.url, "BACKEND_URL": backend.url, "TRAINYARD_HOME": str(home)}
     process = subprocess.Popen(
@@ -161,7 +161,7 @@ def test_past_the_cap_the_backend_has_the_newest_lines_and_one_that_counts_the_o
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     early, late = 300, LOG_CAP + 1000 + chance.randrange(500)
-    with RedisServer(append_only=True) as server, DevBackend() as backend:
+    with RedisServer(append_only=True) as server, FaultyBackend() as backend:
         redis = connect(server.url)
         backend.create_job("job-0", "job-token")
         job = RunningJob(redis, "job-0")

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what a backend does on its bad days, for the tests of the forwarder."""
+"""Faults on demand: what a backend does on its bad days."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .recording import RECORDED_PATHS
+from tests.support.faulty_backend.recording import RECORDED_PATHS
 
 Client = tuple[str, int]
 

@@ -1,69 +1,86 @@
-"""Every request of the contract that arrives, in order, for whoever wants to look."""
+"""Record of every request of the contract that arrives, in order."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .database import Database, utc_now
-from .wire import REDACTED, ApiError, parse_json, redact
+from backend_bridge.dev_backend.database import utc_now
+from backend_bridge.dev_backend.wire import REDACTED, ApiError, parse_json, redact
 
 RECORDED_PATHS = "/api/training/"
-REQUESTS_KEPT = 100_000
 _RECORDED_HEADERS = ("content-type", "idempotency-key", "user-agent")
 
 
-class RequestLog:
-    """The table ``requests``. Tokens are redacted before anything is written."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id          TEXT,                     -- of the path
+    method          TEXT NOT NULL,
+    path            TEXT NOT NULL,
+    headers         TEXT NOT NULL,            -- JSON
+    body            TEXT,                     -- JSON, secrets redacted; NULL if it was none
+    body_bytes      INTEGER NOT NULL,
+    status          INTEGER,                  -- NULL if no answer went out
+    fault           TEXT,                     -- the misbehaviour that was asked for, if any
+    received_at     TEXT NOT NULL,
+    answered_at     TEXT
+);
+CREATE INDEX IF NOT EXISTS requests_of_job ON requests (job_id, sequence);
+"""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+
+class RequestLog:
+    """A file with every request. Tokens are redacted before anything is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
+            self._connection.execute(f"PRAGMA {pragma}").fetchall()
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
 
     def arrived(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> int:
         """Note a request before anything else sees it; its sequence number."""
-        with self._database.transaction() as connection:
-            sequence = connection.execute(
+        told = (json.dumps(_headers(headers)), _body(body), len(body), utc_now())
+        with self._lock:
+            sequence = self._connection.execute(
                 "INSERT INTO requests (job_id, method, path, headers, body, body_bytes,"
                 " received_at) VALUES (?,?,?,?,?,?,?)",
-                (
-                    _job_of(path),
-                    method,
-                    path,
-                    json.dumps(_headers(headers)),
-                    _body(body),
-                    len(body),
-                    utc_now(),
-                ),
+                (_job_of(path), method, path, *told),
             ).lastrowid
-            assert sequence is not None  # an INSERT always has one
-            connection.execute(
-                "DELETE FROM requests WHERE sequence <= ?", (sequence - REQUESTS_KEPT,)
-            )
+        assert sequence is not None  # an INSERT always has one
         return sequence
 
     def answered(self, sequence: int, status: int | None, fault: str | None) -> None:
-        """Note what the request was answered; None where no answer went out."""
-        with self._database.transaction() as connection:
-            connection.execute(
+        """Note what the request was answered; None if no answer went out."""
+        with self._lock:
+            self._connection.execute(
                 "UPDATE requests SET status = ?, fault = ?, answered_at = ? WHERE sequence = ?",
                 (status, fault, utc_now(), sequence),
             )
 
     def read(self, job_id: str | None, after: int, limit: int) -> list[dict[str, Any]]:
         """Requests behind the sequence number ``after``, in the order of their arrival."""
-        rows = self._database.read(
-            "SELECT * FROM requests WHERE sequence > ? AND (? IS NULL OR job_id = ?)"
-            " ORDER BY sequence LIMIT ?",
-            after,
-            job_id,
-            job_id,
-            limit,
-        )
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT * FROM requests WHERE sequence > ? AND (? IS NULL OR job_id = ?)"
+                " ORDER BY sequence LIMIT ?",
+                (after, job_id, job_id, limit),
+            ).fetchall()
         return [
             {
                 **dict(row),
