@@ -9,11 +9,11 @@ from typing import Any, assert_never
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from backend_bridge.delivery.backend_client import ROUTES, Answer, BackendClient
-from trainyard.contract.events import Metric
+from trainyard.contract.events import EVENT_KINDS, Metric
 from trainyard.contract.statuses import BackendStatus
 from trainyard.store.event_log import Entry
 
-REPORTED_KINDS = ("status", "metric", "log")
+REPORTED_KINDS = tuple(name for name, kind in EVENT_KINDS.items() if kind.reported)
 """Kinds of entries that the backend hears; the others are for readers of the stream."""
 
 ROUTE_OF_KIND = {

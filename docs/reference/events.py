@@ -7,9 +7,8 @@ import json
 from typing import Any, get_args
 
 from backend_bridge.delivery.messages import REPORTED_KINDS
-from trainyard.contract.events import AnyEvent, Event
+from trainyard.contract.events import EVENT_KINDS, Event
 from trainyard.contract.statuses import BackendStatus
-from trainyard.store.job_store import EventKind
 
 _HEAD = """# Events of a job
 
@@ -47,12 +46,10 @@ These come over the training's socket alone, and are in no stream.
 
 
 def as_markdown() -> str:
-    """The page, with a section for every kind of event. Raises KeyError for one without a model."""
-    models: dict[str, type[Event]] = {
-        model.model_fields["event"].default: model for model in get_args(get_args(AnyEvent)[0])
-    }
-    stored = [kind for kind in get_args(EventKind) if kind != "log"]
-    within = [kind for kind in models if kind not in stored]
+    """The page, with a section for every kind of event."""
+    models = {name: kind.model for name, kind in EVENT_KINDS.items() if kind.model is not None}
+    stored = [name for name in models if EVENT_KINDS[name].stored]
+    within = [name for name in models if not EVENT_KINDS[name].stored]
     reported = ", ".join(f"`{kind}`" for kind in REPORTED_KINDS)
     statuses = ", ".join(f"`{status}`" for status in get_args(BackendStatus))
     head = _HEAD.format(reported=reported, statuses=statuses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,7 @@ class Event(BaseModel):
     """Base of what a training process reports to its supervisor, one JSON object a line."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    event: str
 
 
 class Phase(Event):
@@ -147,6 +150,36 @@ AnyEvent = Annotated[
     Phase | Progress | Metric | Checkpoint | Prediction | Held | Receipt | Divergence | Outcome,
     Field(discriminator="event"),
 ]
+
+
+@dataclass(frozen=True)
+class EventKind:
+    """A kind of event. ``model``: as a training sends it; None if the supervisor makes it.
+
+    ``stored``: an entry of the job's stream, which the bridge and ``reported`` to the backend are
+    read from. ``field``: of the job, which holds the latest.
+    """
+
+    model: type[Event] | None
+    stored: bool = False
+    reported: bool = False
+    field: str = ""
+
+
+EVENT_KINDS: Mapping[str, EventKind] = {
+    "status": EventKind(None, stored=True, reported=True),
+    "metric": EventKind(Metric, stored=True, reported=True),
+    "log": EventKind(None, stored=True, reported=True),
+    "checkpoint": EventKind(Checkpoint, stored=True),
+    "prediction": EventKind(Prediction, stored=True),
+    "phase": EventKind(Phase, stored=True),
+    "receipt": EventKind(Receipt, stored=True),
+    "divergence": EventKind(Divergence, stored=True, field="divergence"),
+    "progress": EventKind(Progress, field="progress"),
+    "held": EventKind(Held),
+    "outcome": EventKind(Outcome),
+}
+"""By ``event``, in the order in which those that are reported go first."""
 
 
 class TrainingSpec(BaseModel):

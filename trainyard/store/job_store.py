@@ -36,17 +36,15 @@ from trainyard.store.scripts import script
 ATTEMPT_ERRORS_KEPT = 20
 _NOT_CANCELLING = OCCUPYING - {JobStatus.CANCELLING}
 
-EventKind = Literal["metric", "log", "checkpoint", "prediction", "phase", "receipt", "divergence"]
-
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One event to append: its kind, its data as JSON, and how many log lines it holds.
+    """One event to append: its kind (one of EVENT_KINDS), its data as JSON, its log lines' count.
 
     ``lines_cut``: for how many lines that were cut its line stands.
     """
 
-    kind: EventKind
+    kind: str
     data: str
     lines: int = 0
     lines_cut: int = 0

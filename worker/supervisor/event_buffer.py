@@ -15,18 +15,9 @@ from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from trainyard.contract.events import (
-    Checkpoint,
-    Divergence,
-    Event,
-    Metric,
-    Phase,
-    Prediction,
-    Progress,
-    Receipt,
-)
+from trainyard.contract.events import EVENT_KINDS, Event, Metric, Phase
 from trainyard.store.job import Job
-from trainyard.store.job_store import EventKind, JobStore, StoredEvent
+from trainyard.store.job_store import JobStore, StoredEvent
 from trainyard.store.unsent_records import Unsent, cut_note
 from worker.supervisor.job_folder import Record
 
@@ -70,7 +61,23 @@ class Reporter:
         event = StoredEvent("log", json.dumps(lines), len(lines))
         self.add(event, {"log_bytes": str(log_end)})
 
-    def metric(self, metric: Metric) -> None:
+    def take(self, event: Event) -> None:
+        """Store an event as its kind is: in the stream, in a field of the job, or in both."""
+        if isinstance(event, Metric):
+            self._metric(event)
+            return
+        kind, fields = EVENT_KINDS[event.event], dict[str, str]()
+        if isinstance(event, Phase):
+            self._phases[event.name] = round(event.seconds, 3)
+            fields["phases"] = json.dumps(self._phases)
+        if kind.field:
+            fields[kind.field] = event.model_dump_json(exclude={"event"})
+        if kind.stored:
+            self.add(StoredEvent(event.event, event.model_dump_json()), fields)
+        else:
+            self.set_fields(**fields)
+
+    def _metric(self, metric: Metric) -> None:
         text = metric.model_dump_json(exclude_none=True)
         self.metrics.append(text + "\n")
         self._point |= metric.to_backend()
@@ -79,25 +86,6 @@ class Reporter:
             self._point["best_eval_loss"] = min(best, metric.eval_loss)
         point = {"point": json.dumps(self._point), "metric_bytes": str(self.metrics.end)}
         self.add(StoredEvent("metric", text), point)
-
-    def progress(self, progress: Progress) -> None:
-        self._fields["progress"] = progress.model_dump_json(exclude={"event"})
-
-    def phase(self, phase: Phase) -> None:
-        self._phases[phase.name] = round(phase.seconds, 3)
-        self._add("phase", phase, phases=json.dumps(self._phases))
-
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
-        self._add("checkpoint", checkpoint)
-
-    def prediction(self, prediction: Prediction) -> None:
-        self._add("prediction", prediction)
-
-    def receipt(self, receipt: Receipt) -> None:
-        self._add("receipt", receipt)
-
-    def divergence(self, event: Divergence) -> None:
-        self._add("divergence", event, divergence=event.model_dump_json(exclude={"event"}))
 
     def set_fields(self, **fields: str) -> None:
         """Set fields of the job itself."""
@@ -124,9 +112,6 @@ class Reporter:
             or self._pending_characters > PENDING_CHARACTERS_MAX
         ):
             self._cut_oldest_log()
-
-    def _add(self, kind: EventKind, event: Event, **fields: str) -> None:
-        self.add(StoredEvent(kind, event.model_dump_json()), fields)
 
     def flush(self) -> bool:
         """Append what waits; False where Redis is away (it is kept) or refused it."""

@@ -18,15 +18,10 @@ from pydantic import ValidationError
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import (
-    Checkpoint,
-    Divergence,
     Held,
-    Metric,
     Outcome,
-    Phase,
     Prediction,
     Progress,
-    Receipt,
     TrainingSpec,
 )
 from trainyard.contract.names import attempt_id
@@ -229,30 +224,22 @@ class Supervisor:
 
     def _take_event(self, event: Any) -> None:
         match event:
-            case Metric():
-                self.reporter.metric(event)
             case Progress():
                 self._has_begun = True
                 self._hang.progress(event.step, time.monotonic())
-                self.reporter.progress(event)
+                self.reporter.take(event)
                 # The choice of a checkpoint has been made, and holds for later attempts.
                 self.reporter.set_fields(resume_from="", from_start="")
-            case Phase():
-                self.reporter.phase(event)
-            case Checkpoint():
-                self.reporter.checkpoint(event)
             case Prediction():
-                self.reporter.prediction(self.redactor.prediction(event))
-            case Receipt():
-                self.reporter.receipt(event)
+                self.reporter.take(self.redactor.prediction(event))
             case Held():
                 self.lease.is_held(event)
-            case Divergence():
-                self.reporter.divergence(event)
             case Outcome():
                 if event.error is not None:
                     event.error = self.redactor.report(event.error)
                 self._ended(event)
+            case _:
+                self.reporter.take(event)
 
     def _take_message(self, message: KeeperMessage) -> None:
         match message:

@@ -58,7 +58,7 @@ class Attempt:
         self.reporter.log_lines(lines, self.log.end)
 
     def step(self, step: int) -> None:
-        self.reporter.metric(Metric(step=step, epoch=0, train_loss=1.0))
+        self.reporter.take(Metric(step=step, epoch=0, train_loss=1.0))
 
 
 def lines_of(store: JobStore) -> list[str]:

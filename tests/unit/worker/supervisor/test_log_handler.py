@@ -288,10 +288,10 @@ def stream(store: JobStore) -> list[tuple[str, Any]]:
 def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
     for n in range(1, EVENTS_PER_APPEND + 10):
         reporter.log_lines([f"line {n}"], 0)
-        reporter.metric(Metric(step=n, epoch=0, train_loss=1 / n))
-    reporter.prediction(Prediction(step=7, prompt="2 + 2?", prediction="4"))
-    reporter.phase(Phase(name="train", seconds=1.23456))
-    reporter.progress(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
+        reporter.take(Metric(step=n, epoch=0, train_loss=1 / n))
+    reporter.take(Prediction(step=7, prompt="2 + 2?", prediction="4"))
+    reporter.take(Phase(name="train", seconds=1.23456))
+    reporter.take(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
     assert reporter.flush()
     found = stream(running)
     assert [kind for kind, _ in found] == ["log", "metric"] * (EVENTS_PER_APPEND + 9) + [
@@ -309,8 +309,8 @@ def test_the_point_holds_the_newest_value_of_each_field(
     reporter: Reporter, running: JobStore
 ) -> None:
     for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
-        reporter.metric(Metric(step=step, epoch=0, eval_loss=loss))
-        reporter.metric(Metric(step=step, epoch=0, train_loss=step / 10))
+        reporter.take(Metric(step=step, epoch=0, eval_loss=loss))
+        reporter.take(Metric(step=step, epoch=0, train_loss=step / 10))
     reporter.flush()
     job = running.get(JOB)
     assert job is not None
@@ -336,7 +336,7 @@ def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
     reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outage = Outage(running, monkeypatch)
-    reporter.metric(Metric(step=1, epoch=0))
+    reporter.take(Metric(step=1, epoch=0))
     for n in range(50):
         reporter.log_lines([f"line {n}.{i}" for i in range(100)], 0)
     assert reporter._pending_lines < running.log_lines_kept
@@ -384,7 +384,7 @@ def test_the_best_eval_of_an_earlier_attempt_stays_the_best(
     assert job is not None
     before = replace(job, point={"eval_loss": 1.0, "best_eval_loss": 1.0})
     reporter = Reporter(running, before, record)
-    reporter.metric(Metric(step=9, epoch=1, eval_loss=2.0))
+    reporter.take(Metric(step=9, epoch=1, eval_loss=2.0))
     reporter.flush()
     job = running.get(JOB)
     assert job is not None
