@@ -1,7 +1,7 @@
-"""Several processes for one training, started and watched by torchrun's agent on this host.
+"""Launch of several processes (ranks) for one training, by torchrun's agent on this host.
 
 The training process that the keeper knows becomes the launcher: it forks one process per rank
-(torch is imported already, CUDA untouched, and the event channel inherited), ends the others where
+(torch is imported already, CUDA untouched, and the event channel inherited), ends the others if
 one fails, and tells the supervisor how the attempt ended. All are below the keeper, which ends them
 all. The ranks meet at a store on loopback, on a port that the kernel chose. Nothing is restarted
 here: that is the job store's to decide, from the last good checkpoint.
@@ -62,7 +62,7 @@ class RankFailure(BaseModel):
 
 
 def check_room(processes: int, *, gpus: int, cores: int) -> None:
-    """Raise ConfigurationError where this slot has less GPUs (without one: cores) than needed."""
+    """Raise ConfigurationError if this slot has less GPUs (without one: cores) than needed."""
     have, what = (gpus, "GPU") if gpus else (cores, "CPU core")
     if processes > have:
         raise ConfigurationError(
@@ -83,8 +83,8 @@ def run_ranks(
     """Run ``attempt`` in as many processes; returns the Outcome of all of them together.
 
     ``channel`` is not started yet: the first rank inherits it, and the caller goes on with it
-    afterwards. ``set_up`` prepares a rank's output. Raises ConfigurationError where there is no
-    room. Where a rank is killed, so is this process, by the same signal: a crash like any other.
+    afterwards. ``set_up`` prepares a rank's output. Raises ConfigurationError if there is no
+    room. If a rank is killed, so is this process, by the same signal: a crash like any other.
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # counting must not initialise CUDA
     gpus = torch.cuda.device_count()
@@ -94,8 +94,9 @@ def run_ranks(
     folder.mkdir()
     output = RankOutput(processes)
     with socket.create_server((LOOPBACK, 0)) as listener:
-        rank = _Rank(processes, gpus > 0, channel, output, listener, folder, attempt, set_up)
-        agent = _agent(rank, listener.getsockname()[1], folder)
+        meeting = _Meeting(processes, listener, cuda=gpus > 0)
+        rank = _Rank(meeting, channel, output, folder, attempt, set_up)
+        agent = _agent(rank, meeting, folder)
         _pass_on_stack_requests()
         output.start()
         try:
@@ -110,7 +111,7 @@ def run_ranks(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _agent(rank: _Rank, port: int, folder: Path) -> LocalElasticAgent:
+def _agent(rank: _Rank, meeting: _Meeting, folder: Path) -> LocalElasticAgent:
     # Its log repeats what the ranks say, with its own traceback.
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -118,12 +119,12 @@ def _agent(rank: _Rank, port: int, folder: Path) -> LocalElasticAgent:
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
     spec = WorkerSpec(
         role="training",
-        local_world_size=rank.count,
+        local_world_size=meeting.count,
         entrypoint=rank.run,
-        rdzv_handler=OneHost(LOOPBACK, port),
+        rdzv_handler=OneHost(LOOPBACK, meeting.port),
         max_restarts=0,
         master_addr=LOOPBACK,
-        master_port=port,
+        master_port=meeting.port,
         local_addr=LOOPBACK,
     )
     return LocalElasticAgent(
@@ -134,25 +135,49 @@ def _agent(rank: _Rank, port: int, folder: Path) -> LocalElasticAgent:
     )
 
 
+class _Meeting:
+    """The place where ``count`` ranks meet: a store on a port of loopback."""
+
+    def __init__(self, count: int, listener: socket.socket, *, cuda: bool) -> None:
+        self.count = count
+        self.port = int(listener.getsockname()[1])
+        self._listener = listener
+        self._cuda = cuda
+
+    def join(self, index: int) -> Ranks:
+        """Meet the others, as rank ``index``, with a share of the cores."""
+        for backend in ("GLOO", "NCCL"):
+            os.environ[f"{backend}_SOCKET_IFNAME"] = "lo"  # nobody but this host's ranks
+        if not self._cuda:
+            threads = max(1, torch.get_num_threads() // self.count)
+            torch.set_num_threads(threads)
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate chooses one
+        return Ranks.join(index, self.count, self._store(index), cuda=self._cuda)
+
+    def _store(self, index: int) -> TCPStore:
+        mine = index == 0
+        # Bound to loopback before any rank lives: torch's own server listens on every address.
+        listening: dict[str, Any] = {"master_listen_fd": self._listener.detach()} if mine else {}
+        if not mine:
+            self._listener.close()
+        return TCPStore(LOOPBACK, self.port, self.count, mine, timeout=_MEET_TIMEOUT, **listening)
+
+
 class _Rank:
-    """What one rank does, from its fork to its end."""
+    """One rank's way, from its fork to its end."""
 
     def __init__(
         self,
-        count: int,
-        cuda: bool,
+        meeting: _Meeting,
         channel: SocketChannel,
         output: RankOutput,
-        listener: socket.socket,
         folder: Path,
         attempt: Attempt,
         set_up: Callable[[], None],
     ) -> None:
-        self.count = count
-        self._cuda = cuda
+        self._meeting = meeting
         self._channel = channel
         self._output = output
-        self._listener = listener
         self._folder = folder
         self._attempt = attempt
         self._set_up = set_up
@@ -178,13 +203,7 @@ class _Rank:
             _say_less()
         else:
             self._channel.start()
-        for backend in ("GLOO", "NCCL"):
-            os.environ[f"{backend}_SOCKET_IFNAME"] = "lo"  # nobody but this host's ranks
-        if not self._cuda:
-            threads = max(1, torch.get_num_threads() // self.count)
-            torch.set_num_threads(threads)
-            os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate chooses one
-        ranks = Ranks.join(index, self.count, self._store(index), cuda=self._cuda)
+        ranks = self._meeting.join(index)
         channel = RankChannel(ranks, self._channel if index == 0 else None)
         outcome = self._attempt(channel, ranks)
         if outcome.outcome == "failed":
@@ -192,15 +211,6 @@ class _Rank:
         ranks.leave()
         channel.finish()
         return outcome.model_dump_json()
-
-    def _store(self, index: int) -> TCPStore:
-        port = self._listener.getsockname()[1]
-        mine = index == 0
-        # Bound to loopback before any rank lives: torch's own server listens on every address.
-        listening: dict[str, Any] = {"master_listen_fd": self._listener.detach()} if mine else {}
-        if not mine:
-            self._listener.close()
-        return TCPStore(LOOPBACK, port, self.count, mine, timeout=_MEET_TIMEOUT, **listening)
 
     def _fail(self, index: int, outcome: Outcome) -> None:
         if _comes_from_another(outcome):
