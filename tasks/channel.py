@@ -38,7 +38,7 @@ class Channel(ABC):
         self.hold_requested = threading.Event()
 
     @abstractmethod
-    def settle(self) -> None:
+    def agree(self) -> None:
         """At the same points of every rank: what is asked for now counts until the next one."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class SocketChannel(Channel):
             self._writer.start()
             self._reader.start()
 
-    def settle(self) -> None:
+    def agree(self) -> None:
         """Nothing: a training of one process has nobody to agree with."""
 
     def send(self, event: Event) -> None:

@@ -1,15 +1,14 @@
-"""What is tried when a training does not fit: the same effective batch in smaller pieces."""
+"""Out of memory: the same effective batch is tried in smaller pieces."""
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from tasks.errors import report
+from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import TrainingSpec
@@ -23,7 +22,7 @@ def _changed(config: JobConfig, **changes: Any) -> JobConfig:
 
 
 def smaller(config: JobConfig) -> tuple[JobConfig, str] | None:
-    """What needs less memory and trains alike, and how to say so; None where nothing is left.
+    """What needs less memory and trains alike, and how to say so; None if nothing is left.
 
     Half the micro-batch with twice the accumulation, down to single rows (an eval's batch too);
     then gradient checkpointing.
@@ -56,32 +55,26 @@ def smaller(config: JobConfig) -> tuple[JobConfig, str] | None:
 
 
 def try_smaller(
-    spec: TrainingSpec,
-    request: TrainingRequest,
-    error: BaseException | ErrorReport,
-    seconds: Mapping[str, float],
+    spec: TrainingSpec, request: TrainingRequest, error: ErrorReport
 ) -> tuple[TrainingSpec, TrainingRequest] | None:
     """How to go on after ``error`` from the last good checkpoint, said in the log.
 
-    None where it is no lack of memory in the training itself (``seconds``: the phases that ended),
-    where the request does not want it, or where nothing smaller is left.
+    None if it is no lack of memory, if the request does not want it, or if nothing smaller is left.
     """
-    found = error if isinstance(error, ErrorReport) else report(error)
     less = smaller(request.config)
-    loaded = "trainer" in seconds
-    wanted = request.config.training.retry_out_of_memory and loaded
-    if found.kind is not ErrorKind.OUT_OF_MEMORY or not wanted or less is None:
+    wanted = request.config.training.retry_out_of_memory
+    if error.kind is not ErrorKind.OUT_OF_MEMORY or not wanted or less is None:
         return None
     config, said = less
-    logger.warning("%s Trying again from the last checkpoint, %s.", found.message, said)
+    logger.warning("%s Trying again from the last checkpoint, %s.", error.message, said)
     again = spec.model_copy(update={"resume_from": None, "from_start": False})
     return again, request.model_copy(update={"config": config})
 
 
-def like(config: JobConfig, batch_size: int, accumulation: int) -> JobConfig:
-    """``config`` in the pieces that a checkpoint was trained in, where its effective batch is
-    the same; else as it is."""
-    training = config.training
+def like(config: JobConfig, manifest: Manifest) -> JobConfig:
+    """``config`` in the pieces that a checkpoint was trained in, if its effective batch is the
+    same; else as it is."""
+    training, batch_size, accumulation = config.training, manifest.batch_size, manifest.accumulation
     asked = training.batch_size * training.gradient_accumulation_steps
     if batch_size * accumulation != asked or batch_size >= training.batch_size:
         return config

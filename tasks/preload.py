@@ -1,4 +1,4 @@
-"""Imports everything heavy that a training needs, for the slot process to fork from.
+"""Preload of everything heavy that a training needs, for the slot process to fork from.
 
 Importing this module sets the variables that the libraries read at their import, imports them, and
 nothing else: no tensor is made, nothing is tokenised and CUDA stays untouched, so that the process
@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from tasks.run import Run
 from tasks.trainer import train
 
-__all__ = ["train"]
+__all__ = ["Run", "train"]

@@ -1,4 +1,4 @@
-"""What a completed training leaves: its model, the card beside it, and its figures."""
+"""Result of a completed training: its model, the card beside it, and its figures."""
 
 from __future__ import annotations
 
@@ -8,55 +8,52 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.arguments.build import Arguments
-from tasks.callbacks.metrics import Reporter
-from tasks.checkpoints import folder as checkpoints
+from tasks.callbacks.metrics import MetricReporter
 from tasks.checkpoints.disk import full_disk
-from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME
+from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, best_checkpoint
 from tasks.datasets.prepare import TrainingData
 from tasks.model_card import model_card
-from tasks.phases import Phases
-from tasks.ranks.ranks import Ranks
+from tasks.preparation import Prepared
+from tasks.run import Run
 from trainyard.contract.config import JobConfig
-from trainyard.contract.job_folder import MODEL
-from trainyard.contract.request import TrainingRequest
+from trainyard.contract.job_folder import CHECKPOINTS, MODEL
 from trainyard.durable_files import sync
+
+MERGED_DIR_NAME = "merged"
+CARD_NAME = "README.md"
 
 logger = logging.getLogger(__name__)
 
 
 def save_result(
+    run: Run,
     trainer: Any,
-    request: TrainingRequest,
-    config: JobConfig,
-    data: TrainingData,
-    arguments: Arguments,
-    reporter: Reporter,
+    prepared: Prepared,
+    reporter: MetricReporter,
     energy_j: float | None,
-    phases: Phases,
-    ranks: Ranks,
 ) -> dict[str, Any]:
-    """Write ``model/`` and return the figures of the outcome; the first rank alone writes.
-
-    ``config`` is the request's as it was trained in the end.
-    """
-    checkpoints_dir = Path(trainer.args.output_dir).parent
-    if config.training.load_best_model_at_end:
-        load_best(trainer, checkpoints_dir)
-    if not ranks.is_first:
+    """Write ``model/`` and return the figures of the outcome; only the first rank writes."""
+    if run.config.training.load_best_model_at_end:
+        load_best(trainer, run.job_dir / CHECKPOINTS)
+    if not run.ranks.is_first:
         trainer.give_share()
         return {}
-    figures = summary(trainer, reporter, data, phases.seconds)
-    history = trainer.state.log_history
-    trained = request.model_copy(update={"config": config})
-    card = model_card(trained, data, arguments.values, figures, history, energy_j)
-    folder = save_model(trainer, checkpoints_dir.parent, card, merge=can_merge(config))
+    figures = summary(trainer, reporter, prepared.data, run.phases.seconds)
+    card = model_card(
+        run.request,
+        prepared.data,
+        prepared.arguments.values,
+        figures,
+        trainer.state.log_history,
+        energy_j,
+    )
+    folder = save_model(trainer, run.job_dir, card, merge=can_merge(run.config))
     return {"model_dir": folder.name, **figures}
 
 
 def load_best(trainer: Any, checkpoints_dir: Path) -> None:
-    """Put the best checkpoint's weights into the model, where one was evaluated."""
-    folder = checkpoints.best(checkpoints_dir, greater=trainer.args.greater_is_better)
+    """Put the best checkpoint's weights into the model, if one was evaluated."""
+    folder = best_checkpoint(checkpoints_dir, greater=trainer.args.greater_is_better)
     if folder is None:
         logger.warning("No checkpoint was evaluated: the result is the last state, not the best")
         return
@@ -79,7 +76,7 @@ def can_merge(config: JobConfig) -> bool:
 
 
 def summary(
-    trainer: Any, reporter: Reporter, data: TrainingData, seconds: dict[str, float]
+    trainer: Any, reporter: MetricReporter, data: TrainingData, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """The figures of a completed attempt, none of them NaN or infinite."""
     figures: dict[str, Any] = {
@@ -102,12 +99,6 @@ def summary(
         for name, value in figures.items()
         if not (isinstance(value, float) and not math.isfinite(value)) and value is not None
     }
-
-
-MERGED_DIR_NAME = "merged"
-CARD_NAME = "README.md"
-
-logger = logging.getLogger(__name__)
 
 
 def save_model(trainer: Any, job_dir: Path, card: str, *, merge: bool = False) -> Path:

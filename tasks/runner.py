@@ -19,7 +19,8 @@ from tasks.channel import Channel, SocketChannel
 from tasks.errors import Paused, Stopped, report
 from tasks.output import set_up_output
 from tasks.parking.place import ParkingPlace
-from trainyard.contract.events import Outcome, Phase, TrainingSpec
+from tasks.phases import Phases
+from trainyard.contract.events import Outcome, TrainingSpec
 from trainyard.contract.job_folder import REQUEST
 from trainyard.contract.request import TrainingRequest
 
@@ -33,8 +34,8 @@ logger = logging.getLogger("trainyard")
 def main(events_fd: int) -> int:
     """Run one attempt over the socket ``events_fd``.
 
-    Returns the process's exit code: 0 where the outcome is completed, paused or cancelled, 1
-    where it is failed.
+    Returns the process's exit code: 0 if the outcome is completed, paused or cancelled, 1 if it is
+    failed.
     """
     set_up_output()
     channel = SocketChannel(events_fd)
@@ -81,34 +82,36 @@ def _train(spec: TrainingSpec, channel: SocketChannel, place: ParkingPlace | Non
     started = time.monotonic()
     # Late: a fresh interpreter takes seconds for torch, which are then a phase of the attempt. A
     # process forked from one with tasks.preload imported has it already.
-    import tasks.preload  # noqa: PLC0415
+    from tasks.preload import Run, train  # noqa: PLC0415
 
-    seconds = {"imports": round(time.monotonic() - started, 3)}
+    imports_s = time.monotonic() - started
     if request.config.training.processes > 1:
-        return _train_in_ranks(spec, request, channel, seconds)
+        return _train_in_ranks(spec, request, channel, imports_s)
     use_one_gpu()
     channel.start()
-    channel.send(Phase(name="imports", seconds=seconds["imports"]))
-    return tasks.preload.train(spec, request, channel, seconds, place)
+    run = Run(spec, request, channel, Phases(channel), place=place)
+    run.phases.note("imports", imports_s)
+    return train(run)
 
 
 def _train_in_ranks(
-    spec: TrainingSpec, request: TrainingRequest, channel: SocketChannel, seconds: dict[str, float]
+    spec: TrainingSpec, request: TrainingRequest, channel: SocketChannel, imports_s: float
 ) -> Outcome:
     """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
     from tasks.out_of_memory import try_smaller  # noqa: PLC0415 (as above)
-    from tasks.preload import train  # noqa: PLC0415 (as above)
+    from tasks.preload import Run, train  # noqa: PLC0415 (as above)
     from tasks.ranks.launch import run_ranks  # noqa: PLC0415 (as above)
 
     def attempt(channel: Channel, ranks: Ranks) -> Outcome:
-        channel.send(Phase(name="imports", seconds=seconds["imports"]))
-        return _outcome(lambda: train(spec, request, channel, seconds, None, ranks))
+        run = Run(spec, request, channel, Phases(channel), ranks)
+        run.phases.note("imports", imports_s)
+        return _outcome(lambda: train(run))
 
     while True:
         processes = request.config.training.processes
         outcome = run_ranks(processes, channel, Path(spec.job_dir), attempt, set_up_output)
-        reached = {"trainer": 0.0}  # the ranks know which phases ended; a load is tried again too
-        less = try_smaller(spec, request, outcome.error, reached) if outcome.error else None
+        # Only the ranks know which phases ended: what does not load is tried in smaller pieces too.
+        less = try_smaller(spec, request, outcome.error) if outcome.error else None
         if less is None:
             return outcome
         spec, request = less

@@ -45,7 +45,9 @@ def _after_fork() -> None:
 
 def _mute(does_nothing: Any) -> None:
     for name in [name for name in vars(does_nothing) if name.startswith("on_")]:
-        setattr(sys.modules["tasks.callbacks.metrics"].Reporter, name, getattr(does_nothing, name))
+        setattr(
+            sys.modules["tasks.callbacks.metrics"].MetricReporter, name, getattr(does_nothing, name)
+        )
     sys.modules["tasks.channel"].SocketChannel.send = lambda channel, event: None
 
 

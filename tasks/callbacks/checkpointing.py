@@ -1,24 +1,25 @@
-"""Completes each checkpoint that the Trainer wrote, and puts back what it forgets at a resume."""
+"""Checkpointing: each checkpoint that the Trainer wrote is completed, proven and reported.
+
+And what the Trainer forgets at a resume is put back.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 
-from tasks.callbacks.commands import Control
-from tasks.callbacks.metrics import Reporter
+from tasks.callbacks.metrics import MetricReporter
 from tasks.callbacks.pauser import Pauser
-from tasks.channel import Channel
-from tasks.checkpoints import folder as checkpoints
+from tasks.checkpoints.folder import best_checkpoint, prune, publish, seal
 from tasks.checkpoints.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.checkpoints.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
-from tasks.checkpoints.resume import Start
-from tasks.ranks.ranks import Ranks
+from tasks.methods.exact_trainer import ExactCallback
+from tasks.preparation import Prepared
+from tasks.run import Run
 from trainyard.contract.checkpoint_manifest import Manifest, verify
 from trainyard.contract.events import Checkpoint, Receipt
 from trainyard.contract.job_folder import CHECKPOINTS, checkpoint_name
@@ -26,59 +27,40 @@ from trainyard.contract.job_folder import CHECKPOINTS, checkpoint_name
 logger = logging.getLogger(__name__)
 
 
-class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked
+class CheckpointKeeper(ExactCallback):
     """Seals, publishes and reports each checkpoint, and deletes surplus ones.
 
-    Every rank adds what it alone knows (random numbers, sums) to the checkpoint; the first one
-    does the rest, while the others wait.
-
-    ``start``: the checkpoint that the attempt resumes from. ``manifest``: what all checkpoints of
-    this attempt have in common (job, attempt, fingerprint). Add it before the reporter, which
-    counts from what it puts back.
+    Every rank adds what only it knows (random numbers, sums) to the checkpoint; the first one does
+    the rest, while the others wait. Add it before the reporter, which counts from what it puts
+    back.
     """
 
     def __init__(
-        self,
-        trainer: Any,
-        channel: Channel,
-        reporter: Reporter,
-        control: Control,
-        pauser: Pauser,
-        *,
-        start: Start | None,
-        manifest: Callable[[int, float], Manifest],
-        keep: int,
-        ranks: Ranks,
+        self, run: Run, trainer: Any, reporter: MetricReporter, pauser: Pauser, prepared: Prepared
     ) -> None:
+        self._run = run
         self._trainer = trainer
-        self._channel = channel
         self._reporter = reporter
-        self._control = control
         self._pauser = pauser
-        self._start = start
-        self._manifest = manifest
-        self._keep = keep
-        self._ranks = ranks
-        if start is not None:
-            trainer.on_resumed = self._prove_resume
+        self._prepared = prepared
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Put back the sums of the loss since it was last logged."""
-        if self._start is not None:
-            LossSums.read(self._start.folder / self._ranks.file_name(LOSS_SUMS_NAME)).restore(
-                self._trainer
-            )
-        elif not self._ranks.is_first:
+        start, ranks = self._run.start, self._run.ranks
+        if start is not None:
+            LossSums.read(start.folder / ranks.file_name(LOSS_SUMS_NAME)).restore(self._trainer)
+        elif not ranks.is_first:
             # Not the same dropout in every rank. The order of rows is fixed by now.
-            set_seed(args.seed + self._ranks.index)
+            set_seed(args.seed + ranks.index)
         self._reporter.begin_attempt(state, self._trainer._total_train_tokens)
 
-    def _prove_resume(self) -> None:
-        """Everything is back, no step is made: compare with the receipt of the checkpoint."""
-        assert self._start is not None
-        receipt = self._start.folder / self._ranks.file_name(RECEIPT_NAME)
+    def on_resumed(self) -> None:
+        """Compare with the receipt of the checkpoint."""
+        start = self._run.start
+        assert start is not None, "the Trainer resumes from it"
+        receipt = start.folder / self._run.ranks.file_name(RECEIPT_NAME)
         before = Receipt.model_validate_json(receipt.read_bytes())
-        accumulation = self._start.manifest.accumulation
+        accumulation = start.manifest.accumulation
         if accumulation:
             # The same rows in micro-batches of another size.
             now_in_a_step = self._trainer.args.gradient_accumulation_steps
@@ -89,7 +71,7 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         )
         log_receipt(now)
         compare(before, now)
-        self._channel.send(now)
+        self._run.channel.send(now)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count the step's data as consumed."""
@@ -99,38 +81,24 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Write the manifest, give the folder its name, tell the supervisor; pause if asked to."""
         partial = Path(args.output_dir) / checkpoint_name(state.global_step)
         receipt = take_receipt(self._trainer, "paused", data_position=self._trainer.data_position)
-        name = self._ranks.file_name
+        ranks = self._run.ranks
+        name = ranks.file_name
         (partial / name(RECEIPT_NAME)).write_text(receipt.model_dump_json())
         LossSums.of(self._trainer).write(partial / name(LOSS_SUMS_NAME))
-        self._ranks.barrier()
+        ranks.barrier()
         path = f"{CHECKPOINTS}/{partial.name}"
-        if self._ranks.is_first:
+        if ranks.is_first:
             self._keep_checkpoint(partial, path, state)
-        self._ranks.barrier()
-        if self._control.pausing:
-            self._control.pausing = False
-            self._pauser.pause(path, receipt)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """What becomes the model is looked at as a checkpoint is."""
-        self._trainer.check_weights()
+        ranks.barrier()
+        self._pauser.pause_if_asked(path, receipt)
 
     def _keep_checkpoint(self, partial: Path, path: str, state: Any) -> None:
-        evaluated_now = self._reporter.last_eval_step == state.global_step
-        metric = self._metric(state) if evaluated_now else None
-        manifest = self._manifest(state.global_step, state.epoch or 0.0).model_copy(
-            update={
-                "train_loss": self._reporter.train_loss,
-                "eval_loss": self._reporter.last_eval_loss if evaluated_now else None,
-                "metric": metric,
-            }
-        )
-        checkpoints.seal(partial, manifest)
-        folder = checkpoints.publish(partial, partial.parent.parent)
+        seal(partial, self._manifest(state))
+        folder = publish(partial, partial.parent.parent)
         # Read back: what is reported, and what a pause rests on, is what lies in the folder.
         manifest = verify(folder)
-        best = self.best()
-        self._channel.send(
+        best = best_checkpoint(folder.parent, greater=self._trainer.args.greater_is_better)
+        self._run.channel.send(
             Checkpoint(
                 path=path,
                 step=manifest.step,
@@ -142,13 +110,23 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers i
             )
         )
         logger.info("Checkpoint of step %d is written and verified", state.global_step)
-        checkpoints.prune(folder.parent, self._keep, best)
+        prune(folder.parent, self._prepared.arguments.save_total_limit, best)
 
-    def best(self) -> Path | None:
-        """The checkpoint with the best metric; None where none was evaluated."""
-        arguments = self._trainer.args
-        folder = Path(arguments.output_dir).parent
-        return checkpoints.best(folder, greater=arguments.greater_is_better)
+    def _manifest(self, state: Any) -> Manifest:
+        spec, training = self._run.spec, self._run.config.training
+        evaluated_now = self._reporter.last_eval_step == state.global_step
+        return Manifest(
+            job_id=spec.job_id,
+            attempt=spec.attempt,
+            step=state.global_step,
+            epoch=state.epoch or 0.0,
+            fingerprint=self._prepared.fingerprint,
+            train_loss=self._reporter.train_loss,
+            eval_loss=self._reporter.last_eval_loss if evaluated_now else None,
+            batch_size=training.batch_size,
+            accumulation=training.gradient_accumulation_steps,
+            metric=self._metric(state) if evaluated_now else None,
+        )
 
     def _metric(self, state: Any) -> float | None:
         name = self._trainer.args.metric_for_best_model

@@ -1,6 +1,6 @@
-"""Reports what the Trainer does: metrics, progress, one log line for each logged step.
+"""Metrics and progress of a training, and one log line for each logged step.
 
-On the step path stand comparisons alone, no input or output: events go into the channel's queue,
+On the step path stand comparisons and no input or output: events go into the channel's queue,
 GPU figures come from a thread of their own.
 """
 
@@ -64,7 +64,7 @@ class StepClock:
         self._mark = time.monotonic()
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
+class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
     """Sends Metric and Progress events and writes one log line for each logged step.
 
     ``rows`` is the number of rows in an epoch. ``gpu_figures`` returns the latest figures.
@@ -243,8 +243,6 @@ _SAID = {
     "completions/mean_length": "tokens an answer",
 }
 """TRL's name of a figure → ours."""
-
-logger = logging.getLogger(__name__)
 
 
 class MethodFigures(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here

@@ -1,5 +1,7 @@
-"""What the model says to a few fixed prompts, at each eval: in the job's log, its event stream and
-its folder."""
+"""Predictions: what the model says to a few fixed prompts at each eval.
+
+They go into the job's log, its event stream and its folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from tasks.datasets.prepare import TrainingData
 from tasks.datasets.shapes.format import RowProblem
 from tasks.datasets.tokens.render import chat_texts
 from tasks.errors import ConfigurationError
-from trainyard.contract.config import JobConfig, PredictionsConfig
+from tasks.run import Run
+from trainyard.contract.config import PredictionsConfig
 from trainyard.contract.events import Prediction
 from trainyard.contract.job_folder import PREDICTIONS
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
@@ -103,14 +106,12 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
         return str(tokenizer.decode(given[0, len(ids) :], skip_special_tokens=True))
 
 
-def add_predictions(
-    trainer: Any, channel: Channel, config: JobConfig, data: TrainingData, job_dir: Path
-) -> None:
-    """Add the callback where ``config.predictions`` asks for it."""
-    asked = config.predictions
+def add_predictions(run: Run, trainer: Any, data: TrainingData) -> None:
+    """Add the callback if ``config.predictions`` asks for it."""
+    asked = run.config.predictions
     if asked is not None and asked.enabled:
-        prompts = prompts_of(asked, data, trainer.processing_class)
-        trainer.add_callback(Predictions(trainer, channel, prompts, asked.max_new_tokens, job_dir))
+        prompts, tokens = prompts_of(asked, data, trainer.processing_class), asked.max_new_tokens
+        trainer.add_callback(Predictions(trainer, run.channel, prompts, tokens, run.job_dir))
 
 
 def prompts_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Weights & Biases, MLflow, TensorBoard: where they record, and that they fail no training."""
+"""Trackers (Weights & Biases, MLflow, TensorBoard): they have places, and fail no training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _has_wandb_key() -> bool:
         return False
 
 
-def guard(trainer: Any, job_id: str) -> None:
+def guard_trackers(trainer: Any, job_id: str) -> None:
     """The run bears the job's name; what a tracker fails with is said once, and it hears no more.
 
     Nor do the training's random numbers depend on a tracker.
@@ -85,7 +85,7 @@ def _guard(callback: TrainerCallback) -> None:
             setattr(callback, name, guarded(getattr(callback, name)))
 
 
-def finish(trainer: Any) -> None:
+def finish_trackers(trainer: Any) -> None:
     """End the runs, which are written out with it: a training process ends without exit handlers.
 
     Called while an error is on its way, it says of the run that it failed or was stopped.

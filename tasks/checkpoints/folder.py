@@ -1,11 +1,11 @@
-"""A job's folder of checkpoints: sealed with a manifest, published, listed, pruned.
+"""Checkpoint folder of a job: sealed with a manifest, published, listed, pruned.
 
 The Trainer writes a checkpoint's files one by one, and a resume from a half-written one goes on
 silently with a fresh optimizer. So the manifest (``trainyard.contract.checkpoint_manifest``) is
 written after the files are on the disk (fsync), by an atomic rename, and the folder gets its name
 last (:func:`publish`).
 
-Checkpoints are ordered by attempt, then step: where a person goes back to an earlier one, or to
+Checkpoints are ordered by attempt, then step: if a person goes back to an earlier one, or to
 the start, those of older attempts are a branch that was left, and are not used any more
 (:func:`begin_branch`).
 
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 class Branch(BaseModel):
     """The newest point that a person chose to go on from: ``checkpoint`` (its folder's name), or
-    the start where None. Only it and checkpoints since ``attempt`` are gone on from."""
+    the start if None. Only it and checkpoints since ``attempt`` are gone on from."""
 
     attempt: int
     checkpoint: str | None
@@ -91,7 +91,7 @@ def publish(partial: Path, checkpoints_dir: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swap the names of two folders; in two steps where the file system cannot do it in one."""
+    """Swap the names of two folders; in two steps if the file system cannot do it in one."""
     libc = ctypes.CDLL(None, use_errno=True)
     done = libc.renameat2(
         _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
@@ -155,7 +155,7 @@ def last_good(checkpoints_dir: Path) -> tuple[Path, Manifest] | None:
     return None
 
 
-def best(checkpoints_dir: Path, *, greater: bool) -> Path | None:
+def best_checkpoint(checkpoints_dir: Path, *, greater: bool) -> Path | None:
     """The checkpoint with the best ``metric``, of those that have one; the newest of equal ones."""
     branch, found = _branch(checkpoints_dir), list[tuple[float, int, Path]]()
     for path in list_checkpoints(checkpoints_dir):

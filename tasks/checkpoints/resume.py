@@ -1,4 +1,4 @@
-"""Which checkpoint an attempt starts from, and whether it is one of this very training."""
+"""Resume: the checkpoint that an attempt starts from, proven to be one of this very training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.checkpoints import folder as checkpoints
+from tasks.checkpoints.folder import begin_branch, last_good, list_checkpoints
 from tasks.errors import ConfigurationError
 from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, verify
 from trainyard.contract.config import JobConfig
@@ -37,23 +37,23 @@ class Start:
 def choose_start(spec: TrainingSpec) -> Start | None:
     """The checkpoint that ``spec`` names, else the last good one; None: from the start.
 
-    One that is named is not settled before :func:`settle`: it may be of another training.
-    Raises ConfigurationError where the one that is named cannot be gone on from.
+    One that is named counts from :func:`commit_start` on: it may be of another training.
+    Raises ConfigurationError if the one that is named cannot be gone on from.
     """
     folder = Path(spec.job_dir) / CHECKPOINTS
     if spec.resume_from is not None:
         return _named(spec, folder, spec.resume_from)
     if spec.from_start:
-        checkpoints.begin_branch(folder, spec.attempt, None)
+        begin_branch(folder, spec.attempt, None)
         return None
-    found = checkpoints.last_good(folder)
+    found = last_good(folder)
     return None if found is None else Start(*found)
 
 
-def settle(spec: TrainingSpec, start: Start) -> None:
-    """Go on from ``start`` for good, where a person chose it: what came after it is left behind."""
+def commit_start(spec: TrainingSpec, start: Start) -> None:
+    """Go on from ``start`` for good, if a person chose it: what came after it is left behind."""
     if spec.resume_from is not None:
-        checkpoints.begin_branch(start.folder.parent, spec.attempt, start.folder.name)
+        begin_branch(start.folder.parent, spec.attempt, start.folder.name)
 
 
 def _named(spec: TrainingSpec, folder: Path, name: str) -> Start:
@@ -83,7 +83,7 @@ def _named(spec: TrainingSpec, folder: Path, name: str) -> Start:
 
 
 def _listed(folder: Path) -> str:
-    found = [f"{folder.name}/{path.name}" for path in checkpoints.list_checkpoints(folder)]
+    found = [f"{folder.name}/{path.name}" for path in list_checkpoints(folder)]
     return ", ".join(found) or "none"
 
 
@@ -108,7 +108,7 @@ def _sha256(text: str) -> str:
 
 
 def check_fits(start: Start, now: dict[str, str]) -> None:
-    """Raise ConfigurationError where the checkpoint is of another training than ``now``'s."""
+    """Raise ConfigurationError if the checkpoint is of another training than ``now``'s."""
     differing = [
         f"{name} (was {was}, is {now.get(name)})"
         for name, was in start.manifest.fingerprint.items()

@@ -1,11 +1,12 @@
-"""What makes TRL's trainers resume exactly, and prove it: a mixin in front of each of them."""
+"""Exact resume of TRL's trainers, and its proof: a mixin in front of each of them."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerCallback
 
 from tasks.checkpoints.disk import full_disk
 from tasks.methods.samplers import LengthGroupedSampler, row_lengths
@@ -13,26 +14,32 @@ from tasks.ranks.sharding import ShardedTrainer
 from trainyard.contract.job_folder import checkpoint_name
 
 
+class ExactCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked
+    """A callback with two moments for which the Trainer has none."""
+
+    def before_save(self) -> None:
+        """A checkpoint is to be written; raises if none must be."""
+
+    def on_resumed(self) -> None:
+        """Model, optimizer, scheduler and random numbers are back, and no step has been made."""
+
+
 class ExactTrainer(ShardedTrainer):
     """Mixin for a ``transformers.Trainer``.
 
-    Orders rows by seed and epoch alone, counts the micro-batches of the epoch that were consumed
-    (``data_position``), and calls ``on_resumed`` at the moment of a resume when everything is back
-    and no step has been made: model, optimizer, scheduler and random numbers. ``check_weights`` is
-    called before a checkpoint is written, and raises where none must be.
+    Orders rows by nothing but seed and epoch, counts the micro-batches of the epoch that were
+    consumed (``data_position``), and calls those of its callbacks that are an ExactCallback.
     """
 
     data_position = 0
-    on_resumed: Callable[[], None] | None = None
-    check_weights: Callable[[], None] | None = None
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: TRL makes one at each checkpoint."""
 
     def _save_checkpoint(self, *arguments: Any, **more: Any) -> None:
         """A checkpoint that found no room leaves nothing behind. Raises DiskTooSmall."""
-        if self.check_weights is not None:
-            self.check_weights()
+        for callback in self._exact_callbacks():
+            callback.before_save()
         folder = Path(self.args.output_dir)
         try:
             super()._save_checkpoint(*arguments, **more)
@@ -78,6 +85,10 @@ class ExactTrainer(ShardedTrainer):
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
-        if self.on_resumed is not None:
-            self.on_resumed()
-            self.on_resumed = None
+        if checkpoint is not None:
+            for callback in self._exact_callbacks():
+                callback.on_resumed()
+
+    def _exact_callbacks(self) -> list[ExactCallback]:
+        added = self.callback_handler.callbacks
+        return [callback for callback in added if isinstance(callback, ExactCallback)]

@@ -1,4 +1,4 @@
-"""Everything that a training loads: model, tokenizer, reference model and rewards."""
+"""Parts of a training that are loaded: model, tokenizer, reference model and rewards."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from tasks.arguments.build import Arguments
 from tasks.errors import ModelError
-from tasks.methods import rewards
 from tasks.methods.registry import Parts, needs_reference_model
-from tasks.models import load as models
+from tasks.methods.rewards import BUILT_IN, load_reward_model
+from tasks.models.load import check_vocabulary, load_model, locate_model
 from tasks.models.packing import check_rows_are_apart
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
@@ -38,7 +38,7 @@ def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
         )
 
     def folder(name: str, revision: str | None) -> Path:
-        return models.locate_model(
+        return locate_model(
             name, spec.model_roots, revision=revision, allow_remote_code=remote_code
         )
 
@@ -55,7 +55,7 @@ def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
     """
 
     def with_attention(attention: str | None) -> Any:
-        return models.load_model(
+        return load_model(
             folders.model,
             config,
             dtype=arguments.model_dtype,
@@ -78,7 +78,7 @@ def load_parts(
 ) -> Parts:
     """The models of a training. Raises ModelError."""
     model = load(folders, config, arguments)
-    models.check_vocabulary(model, tokenizer, config.model.name)
+    check_vocabulary(model, tokenizer, config.model.name)
     values = arguments.values
     packed = values.get("packing") and not config.training.how.whole_documents
     if packed or values.get("padding_free"):
@@ -94,11 +94,11 @@ def load_rewards(
     rlhf = config.training.rlhf
     if not config.training.how.samples_answers or rlhf is None:
         return (), ()
-    functions = tuple(rewards.BUILT_IN[name] for name in rlhf.reward_functions)
+    functions = tuple(BUILT_IN[name] for name in rlhf.reward_functions)
     if rlhf.reward_model is None:
         return functions, (None,) * len(functions)
-    folder = models.locate_model(
+    folder = locate_model(
         rlhf.reward_model, spec.model_roots, revision=None, allow_remote_code=False
     )
-    model, tokenizer = rewards.load_reward_model(folder, rlhf.reward_model, arguments.model_dtype)
+    model, tokenizer = load_reward_model(folder, rlhf.reward_model, arguments.model_dtype)
     return (*functions, model), (*(None,) * len(functions), tokenizer)

@@ -1,7 +1,7 @@
 """Channel of several ranks: the first one speaks with the supervisor, and every rank obeys.
 
 A command reaches the first rank alone, at any moment. The ranks act on what it knew at the last
-:meth:`RankChannel.settle`, to which all of them come between the same two steps, so that all stop
+:meth:`RankChannel.agree`, to which all of them come between the same two steps, so that all stop
 at the same one.
 """
 
@@ -26,7 +26,7 @@ class RankChannel(Channel):
         self._ranks = ranks
         self._channel = channel
 
-    def settle(self) -> None:
+    def agree(self) -> None:
         """Take over what the first rank has been asked for; every rank has to come here."""
         sticky = (self.cancel_requested, self.pause_requested)
         agreed = self._ranks.flags_of_first(
@@ -61,7 +61,7 @@ class RankChannel(Channel):
             except Stopped:
                 # Cancelled, or the supervisor is gone: the others have to hear it too.
                 self.cancel_requested.set()
-        self.settle()
+        self.agree()
         self.raise_if_cancelled()
         return True
 

@@ -332,9 +332,9 @@ def _run_out_of_memory_in_the_fit_check(rows: int) -> None:
     from tasks import trainer as training
     from tasks.callbacks.fit_check import FitCheck
 
-    listen = training.listen
+    add_callbacks = training.add_callbacks
 
-    def listen_and_check(trainer: Any, channel: Any, *more: Any) -> None:
+    def add_callbacks_and_check(run: Any, trainer: Any, prepared: Any) -> Any:
         step = trainer.training_step
 
         def step_that_fits(model: Any, batch: Any, *rest: Any) -> Any:
@@ -343,10 +343,10 @@ def _run_out_of_memory_in_the_fit_check(rows: int) -> None:
             return step(model, batch, *rest)
 
         trainer.training_step = step_that_fits
-        trainer.add_callback(FitCheck(trainer, channel))
-        listen(trainer, channel, *more)
+        trainer.add_callback(FitCheck(trainer, run.channel))
+        return add_callbacks(run, trainer, prepared)
 
-    training.listen = listen_and_check
+    training.add_callbacks = add_callbacks_and_check
 
 
 def _events(connection: socket.socket) -> Iterator[Any]:

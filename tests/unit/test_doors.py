@@ -105,10 +105,11 @@ ROOMS_BELOW = {
     ],
     "tasks": [
         ["errors", "demo"],
-        ["channel", "out_of_memory", "output", "library_logs"],
+        ["channel", "output", "library_logs", "out_of_memory"],
         ["arguments", "checkpoints", "models", "parking", "phases", "ranks"],
-        ["datasets"],
+        ["run", "datasets"],
         ["methods", "model_card"],
+        ["preparation"],
         ["callbacks"],
         ["result"],
         ["trainer"],

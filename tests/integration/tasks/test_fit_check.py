@@ -19,6 +19,7 @@ from tasks.callbacks.fit_check import FitCheck, try_longest_rows
 from tasks.callbacks.random_numbers import random_numbers_kept
 from tasks.channel import Channel, SocketChannel
 from tasks.checkpoints.receipts import rng_sha256
+from tasks.errors import report
 from tasks.methods.registry import PreferenceTrainer, SupervisedTrainer
 from tasks.out_of_memory import try_smaller
 from tests.support.models import make_tiny_model
@@ -176,7 +177,7 @@ def test_what_does_not_fit_is_tried_again_in_smaller_pieces(
         dataset_roots=[],
         model_roots=[],
     )
-    less = try_smaller(spec, request, caught.value, {"trainer": 0.1})
+    less = try_smaller(spec, request, report(caught.value))
     assert less is not None
     smaller = less[1].config.training
     assert (smaller.batch_size, smaller.gradient_accumulation_steps) == (2, 2)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend_bridge.api.metrics import FIGURES
 from tasks.callbacks.gpu_figures import nvml_sampler
-from tasks.callbacks.metrics import Reporter as TrainingReporter
+from tasks.callbacks.metrics import MetricReporter
 from tests.support.bridge import Running
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
@@ -114,7 +114,7 @@ def test_bytes_of_a_gpu_are_the_same_bytes_at_the_scrape(bridge: Running, tmp_pa
     channel: Any = SimpleNamespace(send=lambda event: sent.append(event.model_dump_json()))
     figures = nvml_sampler("0")
     assert figures
-    training: Any = TrainingReporter(channel, 8, figures)
+    training: Any = MetricReporter(channel, 8, figures)
     state = SimpleNamespace(global_step=3, max_steps=10, epoch=0.5, log_history=[])
     training.on_log(None, state, None, {"loss": 1.0})
     [line] = sent

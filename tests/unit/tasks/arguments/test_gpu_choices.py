@@ -14,7 +14,6 @@ from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.methods import parts
 from tasks.methods.parts import Folders
-from tasks.models import load as models
 from trainyard.contract.config import JobConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
@@ -111,7 +110,7 @@ def test_a_model_without_the_chosen_attention_loads_with_its_own(
             raise ModelError("it does not support Flash Attention 2")
         return "model"
 
-    monkeypatch.setattr(models, "load_model", load_model)
+    monkeypatch.setattr(parts, "load_model", load_model)
     folders = Folders(Path("m"), Path("m"), remote_code=False)
     config = JobConfig.model_validate({"model": {"name": "m"}})
     assert parts.load(folders, config, arguments(FLASH)) == "model"

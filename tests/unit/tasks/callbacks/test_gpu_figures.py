@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pynvml
 import pytest
 import torch
 
 from tasks.callbacks import gpu_figures
-from tasks.callbacks.gpu_figures import GpuFigures
+from tasks.callbacks.gpu_figures import GpuFigures, device_handle
 
 SAMPLES = 3
 
@@ -81,3 +82,39 @@ def test_the_figures_are_of_the_jobs_own_gpu_and_read_off_the_step_path(
     assert not nvml.sampled_by[0].is_alive()
     figures.latest()
     assert len(nvml.sampled_by) == ended
+
+
+def test_gpu_figures_are_sampled_by_a_thread_and_end_with_an_error() -> None:
+    sampled, failed = threading.Event(), threading.Event()
+
+    def sample() -> dict[str, float]:
+        sampled.set()
+        return {"gpu_utilization_percent": 50.0}
+
+    figures = GpuFigures(sample)
+    figures.start()
+    assert sampled.wait(10)
+    figures.stop()
+    assert figures.latest() == {"gpu_utilization_percent": 50.0}
+
+    def fail() -> dict[str, float]:
+        failed.set()
+        raise RuntimeError("the driver is gone")
+
+    figures = GpuFigures(fail)
+    figures.start()
+    assert failed.wait(10)
+    figures.stop()
+    assert figures.latest() == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("1,2", ("index", 1)), ("", ("index", 0)), ("GPU-abc", ("uuid", "GPU-abc"))],
+)
+def test_the_jobs_own_gpu_is_asked(
+    visible: str, expected: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: ("index", index))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: ("uuid", uuid))
+    assert device_handle(visible) == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.checkpoints.folder import best, last_good, list_checkpoints, prune, seal
+from tasks.checkpoints.folder import best_checkpoint, last_good, list_checkpoints, prune, seal
 from trainyard.contract.checkpoint_manifest import (
     MANIFEST_NAME,
     CheckpointDamaged,
@@ -127,7 +127,7 @@ def test_the_best_is_chosen_among_those_that_were_evaluated(
     for number, metric in ((10, None), (20, 1.0), (30, 3.0), (40, 2.0)):
         make_checkpoint(tmp_path, number, metric=metric)
     (tmp_path / f"checkpoint-{50 - step}" / MANIFEST_NAME).unlink()
-    found = best(tmp_path, greater=greater)
+    found = best_checkpoint(tmp_path, greater=greater)
     assert found is not None
     assert found.name == f"checkpoint-{step}"
-    assert best(tmp_path / "none", greater=greater) is None
+    assert best_checkpoint(tmp_path / "none", greater=greater) is None

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.checkpoints.folder import PARTIAL_DIR_NAME, last_good, list_checkpoints, prune, seal
 from tasks.checkpoints.folder import publish as publish_checkpoint
-from tasks.checkpoints.resume import Start, check_fits, choose_start, fingerprint, settle
+from tasks.checkpoints.resume import Start, check_fits, choose_start, commit_start, fingerprint
 from tasks.errors import ConfigurationError
 from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.config import JobConfig
@@ -35,7 +35,7 @@ def chosen(job_dir: Path, **more: Any) -> str | None:
     found = choose_start(spec(job_dir, **more))
     if found is None:
         return None
-    settle(spec(job_dir, **more), found)
+    commit_start(spec(job_dir, **more), found)
     return found.relative_path
 
 

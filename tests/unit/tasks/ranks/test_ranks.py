@@ -87,14 +87,14 @@ def test_a_command_counts_from_the_next_common_point_on() -> None:
     shared = RankChannel(ALONE, supervised)
     supervised.pause_requested.set()
     assert not shared.pause_requested.is_set()
-    shared.settle()
+    shared.agree()
     assert shared.pause_requested.is_set()
     with pytest.raises(Paused):
         shared.raise_if_asked_to_stop()
     supervised.cancel_requested.set()
     with pytest.raises(Paused):
         shared.raise_if_asked_to_stop()
-    shared.settle()
+    shared.agree()
     with pytest.raises(Stopped):
         shared.raise_if_asked_to_stop()
     supervised.close()

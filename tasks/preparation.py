@@ -1,0 +1,105 @@
+"""Preparation of a training: tokenizer, tokenised data and the Trainer's arguments."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.arguments.adaptation import Context
+from tasks.arguments.build import Arguments, build_arguments, choose_max_length
+from tasks.arguments.machine import Machine
+from tasks.checkpoints.folder import PARTIAL_DIR_NAME
+from tasks.checkpoints.resume import check_fits, commit_start, fingerprint
+from tasks.datasets.prepare import TrainingData, prepare_data
+from tasks.methods.parts import Folders, locate
+from tasks.models.load import load_config, load_tokenizer
+from tasks.run import Run
+from trainyard.contract.config import JobConfig
+from trainyard.contract.job_folder import CHECKPOINTS
+
+FIRST_EVAL_SHARE = 0.1
+"""The eval before the training is made if it costs at most this share of the training."""
+_BACKWARD_COST = 2.0
+"""A backward pass costs about two forward passes."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a training is made of, before its models are loaded.
+
+    ``fingerprint``: what its checkpoints have to agree in (see ``tasks.checkpoints.resume``).
+    """
+
+    folders: Folders
+    tokenizer: Any
+    data: TrainingData
+    arguments: Arguments
+    fingerprint: dict[str, str]
+
+
+def prepare(run: Run) -> Prepared:
+    """Prepare in the order of cost: what is wrong is found before the device is taken.
+
+    Raises ModelError, DatasetError, and ConfigurationError, also if ``run.start`` is a checkpoint
+    of another training.
+    """
+    config = run.config
+    with run.phases.phase("tokenizer"):
+        folders = locate(run.spec, config)
+        model_config = load_config(folders.model, config.model.name, folders.remote_code)
+        tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
+    max_length, note = choose_max_length(
+        config, getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    )
+    with run.phases.phase("data"), run.ranks.first_before_others():
+        data = prepare_data(
+            run.request,
+            run.spec,
+            tokenizer,
+            max_length=max_length,
+            add_eos=config.tokenizer.add_eos_token is not False,
+        )
+    what = fingerprint(config, model_config, data.train.sample_sha256())
+    _accept_start(run, what)
+
+    machine = Machine.here().shared_by(run.ranks.count)
+    logger.info("The data set is ready; the training takes its device: %s", machine.device_name)
+    arguments = build_arguments(
+        Context(config, machine, max_length, data.eval is not None, [note] if note else []),
+        output_dir=str(run.job_dir / CHECKPOINTS / PARTIAL_DIR_NAME),
+        eval_on_start=run.start is None and first_eval_is_cheap(data, config),
+    )
+    _log_choices(arguments)
+    return Prepared(folders, tokenizer, data, arguments, what)
+
+
+def _accept_start(run: Run, what: dict[str, str]) -> None:
+    """Go on from the start for good."""
+    if run.start is not None:
+        check_fits(run.start, what)
+        if run.ranks.is_first:
+            commit_start(run.spec, run.start)
+
+
+def _log_choices(arguments: Arguments) -> None:
+    """Say which settings were adjusted or ignored, and how a GPU is used."""
+    for said in arguments.notes:
+        logger.warning("%s", said)
+    for reason in arguments.reasons:
+        logger.info("On the GPU: %s", reason)
+
+
+def first_eval_is_cheap(data: TrainingData, config: JobConfig) -> bool:
+    """Whether an eval before the training costs little beside the training itself."""
+    if data.eval is None:
+        return False
+    training, rows = config.training, len(data.train.dataset)
+    epochs = float(training.num_epochs)
+    if training.max_steps is not None:
+        batch = training.batch_size * training.gradient_accumulation_steps * training.processes
+        epochs = training.max_steps * batch / rows
+    cost = data.train.tokens * epochs * (1 + _BACKWARD_COST)
+    return data.eval.tokens <= FIRST_EVAL_SHARE * cost
