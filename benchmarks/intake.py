@@ -1,7 +1,7 @@
 """How many lines a second a supervisor takes from its training.
 
     log_intake      a process prints as fast as it can; the lines go through the pipe, the splitter,
-                    the redactor, train.log and the reporter into the job's stream in a real Redis
+                    the redactor, train.log and the events into the job's stream in a real Redis
 
 The supervisor's own classes do it, with a flush every quarter of a second as its loop does.
 """
@@ -19,7 +19,7 @@ from benchmarks.measure import Measure, Target
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.redaction import Redactor
-from worker.supervisor.event_buffer import Reporter
+from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import open_records
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.output_lines import LineSplitter
@@ -52,18 +52,18 @@ def _seconds(running: RunningJob, folder: Path, lines: int) -> float:
     command = [sys.executable, "-c", _PRINT, str(lines)]
     with open_records(folder) as (log, metrics), subprocess.Popen(command, stdout=write):
         os.close(write)
-        reporter = Reporter(running.store, job, metrics)
+        events = EventBuffer(running.store, job, metrics)
         known = ["a-secret-of-the-environment", running.token]
-        handler = BatchingLogHandler(reporter.log_lines, log, Redactor(known))
+        handler = BatchingLogHandler(events.log_lines, log, Redactor(known))
         splitter = LineSplitter()
         started = next_poll = time.monotonic()
         while data := os.read(read, 1 << 18):
             handler.lines(splitter.feed(data))
             if time.monotonic() >= next_poll:
                 next_poll = time.monotonic() + POLL_S
-                assert reporter.flush()
+                assert events.flush()
         handler.flush()
-        assert reporter.flush()
+        assert events.flush()
         seconds = time.monotonic() - started
     os.close(read)
     with (folder / "train.log").open() as file:

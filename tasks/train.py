@@ -10,9 +10,9 @@ from celery.exceptions import Ignore
 from trainyard.contract.names import TASK_TRAIN
 from trainyard.settings import settings
 from worker.signals import claimed
-from worker.slot import job_store, slot, take_out_of_service
+from worker.slot import job_store, slot
+from worker.supervisor.attempt import Attempt
 from worker.supervisor.attempt_end import AttemptFailed
-from worker.supervisor.supervisor import Supervisor
 
 
 class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
@@ -27,13 +27,8 @@ class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
 # A job that fails is no defect of the worker: one line of its log, the job's own has the rest.
 @shared_task(name=TASK_TRAIN, base=ClaimedTask, bind=True, throws=(AttemptFailed,))
 def train(self: Task, attempt_id: str) -> dict[str, Any]:
-    """Run one attempt to its end; returns its outcome (see ``Supervisor.run``)."""
+    """Run one attempt to its end; returns the AttemptEnd as JSON."""
     job = claimed(attempt_id)
     assert job is not None, "before_start has seen to it"
-    worker = self.request.hostname
-    supervisor = Supervisor(job_store(), settings(), slot(), worker, job)
-    try:
-        return supervisor.run()
-    finally:
-        if supervisor.unfit:
-            take_out_of_service(supervisor.unfit, worker)
+    attempt = Attempt(job_store(), settings(), slot(), self.request.hostname, job)
+    return attempt.run().model_dump(mode="json")

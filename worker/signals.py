@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -31,7 +30,17 @@ from trainyard.store.job import Job
 from trainyard.store.unsent_records import send_unsent
 from worker.slot import dispatcher, job_store, slot, until_redis_answers
 from worker.slot_process.client import SlotUnavailable, release_parked, wait_gone
-from worker.supervisor.attempt_end import AttemptFailed, AttemptLost
+from worker.supervisor.attempt_end import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptFailed,
+    AttemptLetGo,
+    AttemptLost,
+    AttemptPaused,
+    AttemptPutBack,
+    ResumeRefused,
+    read_end,
+)
 
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""
@@ -71,19 +80,20 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
         return
     job_id, attempt = parse_attempt_id(sender.request.id)
     store = job_store()
-    match result["outcome"]:
-        case "completed":
-            until_redis_answers(lambda: store.complete(job_id, attempt, result["result"]))
-        case "cancelled":
+    match read_end(result):
+        case AttemptCompleted(result=figures):
+            until_redis_answers(lambda: store.complete(job_id, attempt, figures))
+        case AttemptCancelled():
             until_redis_answers(lambda: store.cancelled(job_id, attempt))
-        case "paused":
-            _write_pause(job_id, attempt, result["fields"])
-        case "refused":
-            report = ErrorReport.model_validate_json(result["report"])
+        case AttemptPaused() as pause:
+            _write_pause(job_id, attempt, pause)
+        case ResumeRefused(report=report):
             until_redis_answers(lambda: store.resume_refused(job_id, attempt, report))
-        case "put_back":
+        case AttemptPutBack():
             if until_redis_answers(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
                 _send(job_id)
+        case AttemptLetGo():
+            return  # another attempt writes, or the reaper
 
 
 @signals.task_failure.connect
@@ -174,12 +184,12 @@ def _end_parked_elsewhere(job: Job) -> None:
             log.warning("parked %s is left to its time limit: %s", job.parked, error)
 
 
-def _write_pause(job_id: str, attempt: int, fields: Mapping[str, str]) -> None:
-    store = job_store()
+def _write_pause(job_id: str, attempt: int, pause: AttemptPaused) -> None:
+    store, fields = job_store(), pause.model_dump(exclude={"end"})
     if until_redis_answers(lambda: store.paused(job_id, attempt, fields)):
         return
-    if fields["parked"]:  # a cancel came in between
-        release_parked(slot().socket_name, fields["parked"], GONE_TIMEOUT_S)
+    if pause.parked:  # a cancel came in between
+        release_parked(slot().socket_name, pause.parked, GONE_TIMEOUT_S)
     until_redis_answers(lambda: store.cancelled(job_id, attempt))
 
 

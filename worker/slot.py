@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Slot:
+class WorkerSlot:
     """One slot: its name, whose job folders it sees, where its slot process listens, and the
     worker's lifeline.
 
@@ -46,10 +46,10 @@ class Slot:
 
 
 @cache
-def slot() -> Slot:
+def slot() -> WorkerSlot:
     """This worker's slot. First called in the main process, before it forks."""
     stop_read, stop_write = os.pipe()
-    return Slot(
+    return WorkerSlot(
         name=os.environ.get("TRAINYARD_SLOT") or slot_name(0),
         home=home_id(settings().trainyard_home),
         socket_name=f"trainyard-{secrets.token_hex(16)}",

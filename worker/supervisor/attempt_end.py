@@ -1,6 +1,8 @@
-"""How an attempt ended where it did not end well.
+"""End of an attempt: all the ways in which it can end, and how they are told apart.
 
-Exceptions (both pass from the pool child to the worker's main process, so they pickle):
+An end that is somebody's will, or success, is an AttemptEnd, which the Celery task returns as JSON.
+One that is neither is raised (both pass from the pool child to the worker's main process, so they
+pickle):
 
     AttemptFailed (TrainyardError)    the training failed, and said why
     AttemptLost (TrainyardError)      the training ended without a word: killed, or crashed
@@ -8,12 +10,88 @@ Exceptions (both pass from the pool child to the worker's main process, so they 
 
 from __future__ import annotations
 
+import logging
 import signal
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
-from worker.slot_process.client import KeeperMessage
-from worker.slot_process.protocol import Gone, StartRefused
+from trainyard.contract.events import Outcome
+from trainyard.contract.names import attempt_id
+from trainyard.store.job import Job
+from trainyard.store.job_store import JobStore
+from worker.slot import WorkerSlot, until_redis_answers
+from worker.slot_process.client import LastMessage, SlotUnavailable, wait_gone
+from worker.slot_process.protocol import Gone, Parked, StartRefused
+
+GONE_TIMEOUT_S = 10.0
+"""How long a cancelled attempt's processes may take to die before the reaper has to see to it."""
+WHO_ASKED_TIMEOUT_S = 2.0
+"""After a SIGTERM, which does not say who wants what: how long the word on it may take."""
+
+logger = logging.getLogger(__name__)
+
+
+class AttemptCompleted(BaseModel):
+    """The training is done; ``result`` is its own."""
+
+    end: Literal["completed"] = "completed"
+    result: dict[str, Any]
+
+
+class AttemptPaused(BaseModel):
+    """Paused, with a checkpoint; the last three are empty unless its training is parked."""
+
+    end: Literal["paused"] = "paused"
+    checkpoint: str
+    parked: str
+    parked_on: str
+    parked_worker: str
+
+
+class AttemptCancelled(BaseModel):
+    """A person wanted it, and no process of it is left."""
+
+    end: Literal["cancelled"] = "cancelled"
+
+
+class AttemptPutBack(BaseModel):
+    """The worker stops: the job is to be run again."""
+
+    end: Literal["put_back"] = "put_back"
+
+
+class ResumeRefused(BaseModel):
+    """The checkpoint that a person chose cannot be gone on from."""
+
+    end: Literal["resume_refused"] = "resume_refused"
+    report: ErrorReport
+
+
+class AttemptLetGo(BaseModel):
+    """Nothing is to be written: another attempt has the job, or the reaper will see to it."""
+
+    end: Literal["let_go"] = "let_go"
+
+
+AttemptEnd = (
+    AttemptCompleted
+    | AttemptPaused
+    | AttemptCancelled
+    | AttemptPutBack
+    | ResumeRefused
+    | AttemptLetGo
+)
+_ENDS = TypeAdapter[AttemptEnd](Annotated[AttemptEnd, Field(discriminator="end")])
+
+
+def read_end(returned: Any) -> AttemptEnd:
+    """The end that a task has returned as JSON."""
+    return _ENDS.validate_python(returned)
 
 
 class AttemptFailed(TrainyardError):
@@ -42,7 +120,117 @@ class AttemptLost(TrainyardError):
         self.kind = kind
 
 
-def how_it_died(end: KeeperMessage | None, *, oom_killed: bool) -> AttemptLost:
+@dataclass
+class Course:
+    """What has become of an attempt so far, as its supervisor saw it.
+
+    ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
+    training was asked for; ``stopping``: the worker stops; ``terminated``: all was told to end at
+    once; ``hung``: when, in words, and empty if it did not; ``has_begun``: it has made a step.
+    """
+
+    outcome: Outcome | None = None
+    last_message: LastMessage | None = None
+    asked: Literal["", "cancel", "pause"] = ""
+    stopping: bool = False
+    terminated: bool = False
+    hung: str = ""
+    has_begun: bool = False
+
+    @property
+    def is_parked(self) -> bool:
+        return isinstance(self.last_message, Parked)
+
+    @property
+    def lease_expired(self) -> bool:
+        """Whether the keeper ended it because nobody vouched for it any more."""
+        return isinstance(self.last_message, Gone) and self.last_message.lease_expired
+
+
+class Conclusion:
+    """Tells from an attempt's course how it ended, when it has.
+
+    ``fenced``: the job is not this attempt's any more. ``oom_killed``: the kernel's out-of-memory
+    killer was at work meanwhile.
+    """
+
+    def __init__(
+        self, store: JobStore, slot: WorkerSlot, worker: str, job: Job, course: Course
+    ) -> None:
+        self._store = store
+        self._slot = slot
+        self._worker = worker
+        self._job = job
+        self._course = course
+        self._attempt_id = attempt_id(job.job_id, job.attempt)
+
+    def draw(self, *, fenced: bool, oom_killed: bool) -> AttemptEnd:
+        """The attempt's end. Raises AttemptFailed, AttemptLost."""
+        course, outcome = self._course, self._course.outcome
+        said = outcome.outcome if outcome is not None else None
+        if fenced or course.lease_expired:
+            return AttemptLetGo()
+        if outcome is not None and said == "completed":
+            return AttemptCompleted(result=outcome.result)
+        has_paused = course.is_parked or (said == "paused" and course.asked == "pause")
+        if outcome is not None and has_paused:
+            return self._paused(outcome)
+        if self._is_cancelled():
+            return AttemptCancelled() if self._is_gone() else AttemptLetGo()
+        if course.stopping or course.terminated:
+            return AttemptPutBack()
+        if course.hung:
+            raise AttemptLost(f"The training hung: {course.hung}.", ErrorKind.HANG)
+        if outcome is not None and said == "failed":
+            return self._refused(outcome.error)
+        raise how_it_died(course.last_message, oom_killed=oom_killed)
+
+    def _paused(self, outcome: Outcome) -> AttemptPaused:
+        parked = self._course.is_parked
+        return AttemptPaused(
+            checkpoint=str(outcome.result.get("checkpoint") or ""),
+            parked=self._attempt_id if parked else "",
+            parked_on=self._slot.name if parked else "",
+            parked_worker=self._worker if parked else "",
+        )
+
+    def _refused(self, error: ErrorReport | None) -> ResumeRefused:
+        """The checkpoint that a person chose was the reason, or AttemptFailed is raised."""
+        chosen_in_vain = self._job.resume_from and not self._course.has_begun
+        if chosen_in_vain and error is not None and error.kind is ErrorKind.CONFIGURATION:
+            return ResumeRefused(report=error)
+        raise AttemptFailed.from_report(error)
+
+    def _is_cancelled(self) -> bool:
+        """Whether a person wants it cancelled; after a SIGTERM, wait for who sent it to say."""
+        wait = self._course.terminated and not self._course.stopping
+        deadline = time.monotonic() + (WHO_ASKED_TIMEOUT_S if wait else 0.0)
+        while True:
+            job = until_redis_answers(lambda: self._store.get(self._job.job_id))
+            if job is not None and job.attempt == self._job.attempt and job.cancel:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+
+    def _is_gone(self) -> bool:
+        """``cancelled`` may be written only when no process of the attempt is left."""
+        if isinstance(self._course.last_message, Gone):
+            return True
+        try:
+            gone = wait_gone(self._slot.socket_name, self._attempt_id, GONE_TIMEOUT_S)
+        except SlotUnavailable:
+            gone = False
+        if not gone:
+            logger.error(
+                "%s: no proof that its processes are gone; the reaper sees to it",
+                self._attempt_id,
+                extra={"action": "not_proven_gone", "job_id": self._job.job_id},
+            )
+        return gone
+
+
+def how_it_died(end: LastMessage | None, *, oom_killed: bool) -> AttemptLost:
     """One sentence on the end of a training that left no outcome.
 
     ``oom_killed``: the kernel's out-of-memory killer was at work meanwhile.
@@ -55,7 +243,7 @@ def how_it_died(end: KeeperMessage | None, *, oom_killed: bool) -> AttemptLost:
     return AttemptLost(_sentence(end))
 
 
-def _sentence(end: KeeperMessage | None) -> str:
+def _sentence(end: LastMessage | None) -> str:
     match end:
         case Gone(signal=int() as number):
             return f"The training process was killed by {signal.Signals(number).name}."

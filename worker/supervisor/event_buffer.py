@@ -1,4 +1,4 @@
-"""What an attempt has to tell, on its way into the job store.
+"""Event buffer of an attempt: all it has to tell, on its way into the job store.
 
 Everything waits in memory until Redis has taken it, so that an outage of Redis neither stops a
 training nor loses an event. Each append also says how much of the job folder's records it covers
@@ -28,10 +28,10 @@ PENDING_CHARACTERS_MAX = 16_000_000
 """Log events that wait for Redis hold no more than this."""
 
 _Batch = tuple[int, list[StoredEvent], dict[str, str]]
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Reporter:
+class EventBuffer:
     """Collects an attempt's events and appends them to its stream, in order.
 
     ``job`` is the job before this attempt: its known values are gone on from. The store's
@@ -114,7 +114,7 @@ class Reporter:
             self._cut_oldest_log()
 
     def flush(self) -> bool:
-        """Append what waits; False where Redis is away (it is kept) or refused it."""
+        """Append what waits; False if Redis is away (it is kept) or refused it."""
         while (self._unsent or self._pending or self._fields) and not self.fenced:
             if self._unsent is None:
                 self._unsent = self._next_batch()
@@ -122,7 +122,12 @@ class Reporter:
                 self.fenced = not self.store.append(self.job_id, self.attempt, *self._unsent)
             except RedisError as error:
                 if not self._away:
-                    log.warning("job %s: events wait for Redis: %s", self.job_id, error)
+                    logger.warning(
+                        "job %s: events wait for Redis: %s",
+                        self.job_id,
+                        error,
+                        extra={"action": "events_wait", "job_id": self.job_id},
+                    )
                 self._away = True
                 return False
             self._unsent, self._away = None, False

@@ -1,4 +1,4 @@
-"""A logging handler that batches a job's records into log events.
+"""Log handler of a job: batches its lines into log events.
 
 The supervisor reads what the training process and its children print, line by line, and puts
 each line through this handler, as it does its own remarks: one order, one form.
@@ -44,6 +44,11 @@ class BatchingLogHandler(logging.Handler):
         self._lines: list[str] = []
         self._characters = 0
         self._oldest = 0.0
+
+    def say(self, text: str, level: int = logging.INFO) -> None:
+        """Words of the supervisor's own; every line of them has the level."""
+        for line in text.splitlines():
+            self.handle(logging.LogRecord("job", level, "", 0, line, None, None))
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines(self.format(record).splitlines() or [""], record.created)

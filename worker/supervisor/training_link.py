@@ -1,4 +1,4 @@
-"""The supervisor's connections to one training process: its output, its events, its keeper."""
+"""Link of a supervisor to one training process: its output, its events, its keeper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import selectors
 import socket
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,111 +22,131 @@ SLOT_START_TIMEOUT_S = 120.0
 PIPE_BYTES = 1 << 20
 """What the training may print while the supervisor waits for Redis, without waiting itself."""
 _READ_BYTES = 1 << 18
-_EVENTS: TypeAdapter[Any] = TypeAdapter(AnyEvent)
+_EVENTS = TypeAdapter[AnyEvent](AnyEvent)
 
 
-class TrainingLink:
-    """Starts a training through the slot process and reads what comes from it.
+@dataclass(frozen=True)
+class OutputLines:
+    """What the training and its children have printed; empty while no line is complete."""
 
-    A context manager: leaving it closes the keeper's lifeline, which ends whatever still lives of
-    the attempt. ``keeper`` is the way to end, park or vouch for it. Raises SlotUnavailable.
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class BrokenEvent:
+    """What should have been an event and is none, in words."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class ToldToEnd:
+    """SIGTERM has come: a revoke with terminate=True, or the end of the worker; at once."""
+
+
+@dataclass(frozen=True)
+class WorkerStops:
+    """The worker stops in order, or its main process is gone."""
+
+
+FromTraining = OutputLines | AnyEvent | BrokenEvent
+Arrival = FromTraining | KeeperMessage | ToldToEnd | WorkerStops
+
+
+@contextlib.contextmanager
+def start_training(
+    socket_name: str, spec: TrainingSpec, *, preload: bool, parked: str | None
+) -> Iterator[TrainingLink]:
+    """Start a training through the slot process; leaving ends whatever still lives of the attempt.
+
+    ``parked`` names the attempt in whose process it may go on. Raises SlotUnavailable.
     """
-
-    keeper: KeeperHandle
-
-    def __init__(
-        self, socket_name: str, spec: TrainingSpec, *, preload: bool, parked: str | None
-    ) -> None:
-        self._socket_name = socket_name
-        self._spec = spec
-        self._preload = preload
-        self._parked = parked
-        self._stack = contextlib.ExitStack()
-        self._selector = self._stack.enter_context(selectors.DefaultSelector())
-        self._splitter = LineSplitter()
-        self._event_bytes = b""
-
-    def __enter__(self) -> Self:
-        output_read, output_write = make_output_pipe()
-        self._events, theirs = socket.socketpair()
-        self._output = output_read
-        self._stack.callback(os.close, output_read)
-        self._stack.enter_context(self._events)
+    with contextlib.ExitStack() as stack:
+        output, output_write = make_output_pipe()
+        stack.callback(os.close, output)
+        events, theirs = socket.socketpair()
+        stack.enter_context(events)
         try:
-            self.keeper = self._stack.enter_context(
+            keeper = stack.enter_context(
                 start_attempt(
-                    self._socket_name,
-                    attempt_id(self._spec.job_id, self._spec.attempt),
-                    {"TRAINYARD_JOB_ID": self._spec.job_id},
+                    socket_name,
+                    attempt_id(spec.job_id, spec.attempt),
+                    {"TRAINYARD_JOB_ID": spec.job_id},
                     output_write,
                     theirs.fileno(),
                     timeout_s=SLOT_START_TIMEOUT_S,
-                    preload=self._preload,
-                    parked=self._parked,
+                    preload=preload,
+                    parked=parked,
                 )
             )
-        except BaseException:
-            self._stack.close()
-            raise
         finally:
             os.close(output_write)
             theirs.close()
-        self._events.sendall(self._spec.model_dump_json().encode() + b"\n")
-        self._events.setblocking(False)
-        os.set_blocking(output_read, False)
-        for source in (self._output, self._events, self.keeper):
-            self._selector.register(source, selectors.EVENT_READ)
-        return self
+        events.sendall(spec.model_dump_json().encode() + b"\n")
+        selector = stack.enter_context(selectors.DefaultSelector())
+        yield TrainingLink(selector, output, events, keeper)
 
-    def __exit__(
+
+class TrainingLink:
+    """Reads what comes from a training; ``keeper`` is the way to end, park or vouch for it."""
+
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        selector: selectors.BaseSelector,
+        output: int,
+        events: socket.socket,
+        keeper: KeeperHandle,
     ) -> None:
-        self._stack.close()
+        self.keeper = keeper
+        self._selector = selector
+        self._output = output
+        self._events = events
+        self._splitter = LineSplitter()
+        self._event_bytes = b""
+        os.set_blocking(output, False)
+        events.setblocking(False)
+        for source in (output, events, keeper):
+            selector.register(source, selectors.EVENT_READ)
 
-    def watch(self, fd: int) -> None:
-        """Let :meth:`poll` yield ``fd`` (an int) when it becomes readable, once."""
-        self._selector.register(fd, selectors.EVENT_READ)
+    def watch(self, fd: int, arrival: ToldToEnd | WorkerStops) -> None:
+        """Let :meth:`poll` yield ``arrival`` when ``fd`` becomes readable, once."""
+        self._selector.register(fd, selectors.EVENT_READ, arrival)
 
-    def poll(self, timeout_s: float) -> Iterator[list[str] | KeeperMessage | Any | int]:
-        """What arrives within ``timeout_s``: lines of output (a list), events (contract models),
-        messages of the keeper, and watched descriptors (int). Text that should have been an event
-        and is none comes as a ValidationError.
-        """
+    def poll(self, timeout_s: float) -> Iterator[Arrival]:
+        """What arrives within ``timeout_s``."""
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self.keeper:
-                yield from self._messages()
+                yield from self._keeper_messages()
             elif key.fileobj == self._output:
-                yield self._splitter.feed(self._receive(self._output))
+                yield OutputLines(self._splitter.feed(self._receive(self._output)))
             elif key.fileobj is self._events:
                 yield from self._events_in(self._receive(self._events))
             else:
                 self._selector.unregister(key.fileobj)
-                yield key.fd
+                arrival: ToldToEnd | WorkerStops = key.data
+                yield arrival
 
-    def rest(self) -> Iterator[list[str] | Any]:
+    def rest(self) -> Iterator[FromTraining]:
         """When every process is gone: what still stands in the pipes is all there will be."""
         while data := self._receive(self._output):
-            yield self._splitter.feed(data)
+            yield OutputLines(self._splitter.feed(data))
         while data := self._receive(self._events):
             yield from self._events_in(data)
-        yield self._splitter.close()
+        yield OutputLines(self._splitter.close())
 
     def command(self, command: Literal["cancel", "pause", "hold", "continue"]) -> None:
-        """Ask something of the training; nothing happens where it is ending anyway."""
+        """Ask something of the training; nothing happens if it is ending anyway."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._events.sendall(Command(command=command).model_dump_json().encode() + b"\n")
 
-    def _messages(self) -> Iterator[KeeperMessage]:
+    def _keeper_messages(self) -> Iterator[KeeperMessage]:
         messages = self.keeper.read_messages()
         if self.keeper.ended:
             self._selector.unregister(self.keeper)
         yield from messages
 
     def _receive(self, source: int | socket.socket) -> bytes:
-        """Bytes, or none where there are none now or, at the end of file, never again."""
+        """Bytes, or none if there are none now or, at the end of file, never again."""
         if source not in self._selector.get_map():
             return b""
         try:
@@ -142,7 +162,7 @@ class TrainingLink:
             self._selector.unregister(source)
         return data
 
-    def _events_in(self, data: bytes) -> Iterator[Any]:
+    def _events_in(self, data: bytes) -> Iterator[AnyEvent | BrokenEvent]:
         *lines, self._event_bytes = (self._event_bytes + data).split(b"\n")
         yield from _parse(lines)
 
@@ -155,9 +175,9 @@ def make_output_pipe() -> tuple[int, int]:
     return read, write
 
 
-def _parse(lines: Iterable[bytes]) -> Iterator[Any]:
+def _parse(lines: Iterable[bytes]) -> Iterator[AnyEvent | BrokenEvent]:
     for line in lines:
         try:
             yield _EVENTS.validate_json(line)
         except ValidationError as error:
-            yield error
+            yield BrokenEvent(str(error))

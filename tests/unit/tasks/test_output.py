@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
 from tasks.output import LevelOnEveryLine
 from tests.support.paths import REPOSITORY
-from worker.supervisor.supervisor import Supervisor
 
 RECORDS = """
 import logging, warnings
@@ -53,14 +51,3 @@ def test_every_line_of_a_record_has_its_level_and_none_is_there_twice() -> None:
 def test_a_record_without_words_is_a_line_still(text: str) -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, text, None, None)
     assert LevelOnEveryLine().format(record) == "INFO "
-
-
-def test_what_the_supervisor_says_has_its_level_on_every_line() -> None:
-    records: list[str] = []
-    handler = logging.Handler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    handler.emit = lambda record: records.append(handler.format(record))  # type: ignore[method-assign]
-    supervisor: Any = Supervisor.__new__(Supervisor)
-    supervisor.handler = handler
-    supervisor.say("an event that is none:\n1 error", logging.ERROR)
-    assert records == ["ERROR an event that is none:", "ERROR 1 error"]

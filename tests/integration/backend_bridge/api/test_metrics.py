@@ -20,7 +20,7 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
 from trainyard.scheduling.slots import SlotRegistry
 from worker.machine.gpu import list_gpus
-from worker.supervisor.event_buffer import Reporter as AttemptReporter
+from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import Record
 
 
@@ -121,9 +121,9 @@ def test_bytes_of_a_gpu_are_the_same_bytes_at_the_scrape(bridge: Running, tmp_pa
     job = bridge.store.get("job-1")
     assert job
     with closing(Record(tmp_path / "metrics.jsonl")) as record:
-        attempt = AttemptReporter(bridge.store, job, record)
-        attempt.metric(Metric.model_validate_json(line))
-        assert attempt.flush()
+        events = EventBuffer(bridge.store, job, record)
+        events.take(Metric.model_validate_json(line))
+        assert events.flush()
     found = scrape(bridge)
     assert found["slots",] == 1
     assert found["gpu_memory_total_bytes", "GPU-1", "s"] == pytest.approx(TOTAL, abs=1)

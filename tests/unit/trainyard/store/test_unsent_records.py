@@ -16,7 +16,7 @@ from trainyard.log_lines import stamp
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from trainyard.store.unsent_records import find_unsent, send_unsent, sizes_of_records
-from worker.supervisor.event_buffer import Reporter
+from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import open_records
 
 
@@ -42,23 +42,23 @@ def job_of(store: JobStore) -> Job:
 
 
 class Attempt:
-    """A supervisor's reporter and its files, without the rest of it."""
+    """A supervisor's event buffer and its files, without the rest of it."""
 
     def __init__(self, store: JobStore, folder: Path, files: ExitStack) -> None:
         job = job_of(store)
         self.log, metrics = files.enter_context(open_records(folder))
-        self.reporter = Reporter(store, job, metrics)
+        self.buffer = EventBuffer(store, job, metrics)
         unsent = find_unsent(folder, job, store.log_lines_kept)
-        self.reporter.take_over(unsent)
+        self.buffer.take_over(unsent)
         self.log.append("".join(f"{line}\n" for line in unsent.owed))
-        self.reporter.set_fields(owed_lines="[]")
+        self.buffer.set_fields(owed_lines="[]")
 
     def say(self, *lines: str) -> None:
         self.log.append("".join(f"{line}\n" for line in lines))
-        self.reporter.log_lines(lines, self.log.end)
+        self.buffer.log_lines(lines, self.log.end)
 
     def step(self, step: int) -> None:
-        self.reporter.take(Metric(step=step, epoch=0, train_loss=1.0))
+        self.buffer.take(Metric(step=step, epoch=0, train_loss=1.0))
 
 
 def lines_of(store: JobStore) -> list[str]:
@@ -75,7 +75,7 @@ def killed_attempt(store: JobStore, folder: Path, files: ExitStack) -> None:
     attempt = Attempt(store, folder, files)
     attempt.say("line 1")
     attempt.step(1)
-    assert attempt.reporter.flush()
+    assert attempt.buffer.flush()
     attempt.say("line 2", "line 3")
     attempt.step(2)
     attempt.step(3)
@@ -90,7 +90,7 @@ def test_the_next_attempt_fills_in_before_its_own(
     attempt = Attempt(store, tmp_path, files)
     attempt.say("line 4")
     attempt.step(4)
-    assert attempt.reporter.flush()
+    assert attempt.buffer.flush()
     said, *lines = [line for line in lines_of(store) if "lost" in line], *lines_of(store)
     assert lines == ["line 1", *said, "line 2", "line 3", "line 4"]
     assert steps_of(store) == [1, 2, 3, 4]
@@ -120,7 +120,7 @@ def test_an_attempt_killed_before_its_first_append_costs_nothing(
         assert claim(store, number)
         attempt = Attempt(store, tmp_path, files)
         attempt.say(f"attempt {number}")
-    assert attempt.reporter.flush()
+    assert attempt.buffer.flush()
     lines = lines_of(store)
     assert [line for line in lines if "Killed" not in line] == [
         *(f"line {n}" for n in (1, 2, 3)),
@@ -136,7 +136,7 @@ def test_a_frozen_attempt_adds_nothing_to_what_was_filled_in(
     attempt = Attempt(store, tmp_path, files)
     attempt.say("line 1")
     send_unsent(store, job_of(store), tmp_path)
-    attempt.reporter.flush()
+    attempt.buffer.flush()
     assert lines_of(store) == ["line 1"]
 
 
@@ -172,7 +172,7 @@ def test_a_stamped_line_of_the_store_goes_into_the_log_as_it_is(
     monkeypatch.setattr("trainyard.store.job_store.stamp", lambda text: stamp(text, at=0))
     store.put_back(JOB, 1, "its worker stopped.")
     assert claim(store, 2)
-    Attempt(store, tmp_path, files).reporter.flush()
+    Attempt(store, tmp_path, files).buffer.flush()
     line = "[1970-01-01 00:00:00] Put back into the queue: its worker stopped."
     assert (tmp_path / "train.log").read_text() == f"{line}\n"
     assert lines_of(store) == [line]
@@ -189,7 +189,7 @@ def test_a_line_of_the_store_that_a_killed_attempt_wrote_is_written_once(
     send_unsent(store, job_of(store), tmp_path)
     store.lost(JOB, 2, "Killed again.")
     assert claim(store, 3)
-    assert Attempt(store, tmp_path, files).reporter.flush()
+    assert Attempt(store, tmp_path, files).buffer.flush()
     written = (tmp_path / "train.log").read_text().splitlines()
     assert sorted(written) == sorted(lines_of(store))
     assert sum("Killed." in line for line in written) == 1

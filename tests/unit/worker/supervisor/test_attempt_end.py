@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -9,9 +10,21 @@ import pytest
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from worker.machine import memory
-from worker.slot_process.client import KeeperLost, KeeperMessage
+from worker.slot_process.client import KeeperLost, LastMessage
 from worker.slot_process.protocol import Gone, StartRefused
-from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, how_it_died
+from worker.supervisor.attempt_end import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptEnd,
+    AttemptFailed,
+    AttemptLetGo,
+    AttemptLost,
+    AttemptPaused,
+    AttemptPutBack,
+    ResumeRefused,
+    how_it_died,
+    read_end,
+)
 
 KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
 
@@ -30,12 +43,30 @@ KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
     ],
 )
 def test_one_sentence_and_a_kind(
-    end: KeeperMessage | None, oom: bool, words: str, kind: ErrorKind
+    end: LastMessage | None, oom: bool, words: str, kind: ErrorKind
 ) -> None:
     lost = how_it_died(end, oom_killed=oom)
     assert words in str(lost)
     assert str(lost).endswith(".")
     assert lost.kind is kind
+
+
+REPORT = ErrorReport(kind=ErrorKind.CONFIGURATION, message="Not that one.", hint="Another.")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        AttemptCompleted(result={"model_dir": "model", "final_loss": 0.5}),
+        AttemptPaused(checkpoint="checkpoints/7", parked="j:1", parked_on="s", parked_worker="w"),
+        AttemptCancelled(),
+        AttemptPutBack(),
+        ResumeRefused(report=REPORT),
+        AttemptLetGo(),
+    ],
+)
+def test_an_end_passes_through_the_task_s_result(end: AttemptEnd) -> None:
+    assert read_end(json.loads(json.dumps(end.model_dump(mode="json")))) == end
 
 
 def test_the_exceptions_pass_to_the_worker_s_main_process() -> None:

@@ -23,7 +23,7 @@ from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from trainyard.redaction import Redactor
 from trainyard.store.job_store import JobStore
-from worker.supervisor.event_buffer import EVENTS_PER_APPEND, PENDING_CHARACTERS_MAX, Reporter
+from worker.supervisor.event_buffer import EVENTS_PER_APPEND, PENDING_CHARACTERS_MAX, EventBuffer
 from worker.supervisor.job_folder import Record
 from worker.supervisor.log_handler import BATCH_CHARACTERS_MAX, BatchingLogHandler
 from worker.supervisor.output_lines import LINE_BYTES_MAX, REFRESH_EVERY_S, LineSplitter
@@ -244,7 +244,16 @@ def test_a_record_becomes_its_lines(record: Record, text: str, lines: list[str])
     assert max(map(len, out.batches)) <= LOG_LINES_PER_BATCH
 
 
-# ---------------------------------------------------------------- the reporter
+def test_what_the_supervisor_says_has_its_level_on_every_line(record: Record) -> None:
+    out = Batches(record)
+    out.handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    out.handler.say("an event that is none:\n1 error", logging.ERROR)
+    out.handler.flush()
+    found = [line[22:] for batch in out.batches for line in batch]
+    assert found == ["ERROR an event that is none:", "ERROR 1 error"]
+
+
+# ---------------------------------------------------------------- the event buffer
 
 
 class Outage:
@@ -274,10 +283,10 @@ def running(redis: Redis) -> JobStore:
 
 
 @pytest.fixture
-def reporter(running: JobStore, record: Record) -> Reporter:
+def events(running: JobStore, record: Record) -> EventBuffer:
     job = running.get(JOB)
     assert job is not None
-    return Reporter(running, job, record)
+    return EventBuffer(running, job, record)
 
 
 def stream(store: JobStore) -> list[tuple[str, Any]]:
@@ -285,14 +294,14 @@ def stream(store: JobStore) -> list[tuple[str, Any]]:
     return [(f["kind"], json.loads(f["data"])) for f in found if f["kind"] != "status"]
 
 
-def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
+def test_events_keep_their_order(events: EventBuffer, running: JobStore) -> None:
     for n in range(1, EVENTS_PER_APPEND + 10):
-        reporter.log_lines([f"line {n}"], 0)
-        reporter.take(Metric(step=n, epoch=0, train_loss=1 / n))
-    reporter.take(Prediction(step=7, prompt="2 + 2?", prediction="4"))
-    reporter.take(Phase(name="train", seconds=1.23456))
-    reporter.take(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
-    assert reporter.flush()
+        events.log_lines([f"line {n}"], 0)
+        events.take(Metric(step=n, epoch=0, train_loss=1 / n))
+    events.take(Prediction(step=7, prompt="2 + 2?", prediction="4"))
+    events.take(Phase(name="train", seconds=1.23456))
+    events.take(Progress(step=7, total_steps=9, epoch=0.5, total_epochs=1))
+    assert events.flush()
     found = stream(running)
     assert [kind for kind, _ in found] == ["log", "metric"] * (EVENTS_PER_APPEND + 9) + [
         "prediction",
@@ -306,12 +315,12 @@ def test_events_keep_their_order(reporter: Reporter, running: JobStore) -> None:
 
 
 def test_the_point_holds_the_newest_value_of_each_field(
-    reporter: Reporter, running: JobStore
+    events: EventBuffer, running: JobStore
 ) -> None:
     for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
-        reporter.take(Metric(step=step, epoch=0, eval_loss=loss))
-        reporter.take(Metric(step=step, epoch=0, train_loss=step / 10))
-    reporter.flush()
+        events.take(Metric(step=step, epoch=0, eval_loss=loss))
+        events.take(Metric(step=step, epoch=0, train_loss=step / 10))
+    events.flush()
     job = running.get(JOB)
     assert job is not None
     assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
@@ -320,28 +329,28 @@ def test_the_point_holds_the_newest_value_of_each_field(
 
 @pytest.mark.parametrize("answer_lost", [False, True])
 def test_an_outage_loses_and_doubles_nothing(
-    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
+    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
 ) -> None:
     outage = Outage(running, monkeypatch)
     outage.answer_lost = answer_lost
     for n in range(5):
-        reporter.log_lines([f"line {n}"], 0)
-        assert not reporter.flush()
+        events.log_lines([f"line {n}"], 0)
+        assert not events.flush()
     outage.away = False
-    assert reporter.flush()
+    assert events.flush()
     assert [data for _, data in stream(running)] == [[f"line {n}"] for n in range(5)]
 
 
 def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
-    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch
+    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outage = Outage(running, monkeypatch)
-    reporter.take(Metric(step=1, epoch=0))
+    events.take(Metric(step=1, epoch=0))
     for n in range(50):
-        reporter.log_lines([f"line {n}.{i}" for i in range(100)], 0)
-    assert reporter._pending_lines < running.log_lines_kept
+        events.log_lines([f"line {n}.{i}" for i in range(100)], 0)
+    assert events._pending_lines < running.log_lines_kept
     outage.away = False
-    reporter.flush()
+    events.flush()
     kinds = [kind for kind, _ in stream(running)]
     lines = [line for kind, data in stream(running) if kind == "log" for line in data]
     assert kinds.count("metric") == 1
@@ -350,21 +359,21 @@ def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
 
 
 def test_what_waits_for_redis_is_bounded_in_size_too(
-    reporter: Reporter, running: JobStore, monkeypatch: pytest.MonkeyPatch
+    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outage = Outage(running, monkeypatch)
     running.log_lines_kept = 10_000
     for _ in range(30):
-        reporter.log_lines(["x" * 8192] * 100, 0)
-    assert sum(len(event.data) for event, _ in reporter._pending) <= PENDING_CHARACTERS_MAX
+        events.log_lines(["x" * 8192] * 100, 0)
+    assert sum(len(event.data) for event, _ in events._pending) <= PENDING_CHARACTERS_MAX
     outage.away = False
-    reporter.flush()
+    events.flush()
     counts = [len(data) for kind, data in stream(running) if kind == "log"]
     assert counts == [1, *[100] * 19]
 
 
 def test_an_outage_is_said_once(
-    reporter: Reporter,
+    events: EventBuffer,
     running: JobStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -372,8 +381,8 @@ def test_an_outage_is_said_once(
     outage = Outage(running, monkeypatch)
     for away in (True, True, True, False, True):
         outage.away = away
-        reporter.log_lines(["line"], 0)
-        reporter.flush()
+        events.log_lines(["line"], 0)
+        events.flush()
     assert caplog.text.count("events wait for Redis") == 2
 
 
@@ -383,19 +392,19 @@ def test_the_best_eval_of_an_earlier_attempt_stays_the_best(
     job = running.get(JOB)
     assert job is not None
     before = replace(job, point={"eval_loss": 1.0, "best_eval_loss": 1.0})
-    reporter = Reporter(running, before, record)
-    reporter.take(Metric(step=9, epoch=1, eval_loss=2.0))
-    reporter.flush()
+    events = EventBuffer(running, before, record)
+    events.take(Metric(step=9, epoch=1, eval_loss=2.0))
+    events.flush()
     job = running.get(JOB)
     assert job is not None
     assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
 
 
-def test_a_fenced_reporter_stops(reporter: Reporter, running: JobStore) -> None:
-    reporter.log_lines(["before"], 0)
-    assert reporter.flush()
+def test_a_fenced_buffer_stops(events: EventBuffer, running: JobStore) -> None:
+    events.log_lines(["before"], 0)
+    assert events.flush()
     running.put_back(JOB, 1, "x")
-    reporter.log_lines(["after"], 0)
-    assert not reporter.flush_until(deadline=float("inf"))
-    assert reporter.fenced
+    events.log_lines(["after"], 0)
+    assert not events.flush_until(deadline=float("inf"))
+    assert events.fenced
     assert "after" not in json.dumps(stream(running))

@@ -18,7 +18,7 @@ from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
 from trainyard.settings import read_settings
-from worker.supervisor.supervisor import Supervisor
+from worker.supervisor.attempt import training_spec
 
 
 def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:
@@ -102,14 +102,6 @@ def test_a_saved_folder_in_an_archive_cannot_point_out_of_it(tmp_path: Path, nam
 
 def test_the_settings_reach_the_training() -> None:
     settings = read_settings(max_download_gb=7, allow_private_urls=True)
-    job = SimpleNamespace(resume_from="", from_start=False)
-    supervisor: Any = SimpleNamespace(
-        settings=settings,
-        job=job,
-        job_id="job",
-        attempt=1,
-        slot=SimpleNamespace(name="host-0"),
-        job_dir=settings.job_dir("job"),
-    )
-    spec = Supervisor._spec(supervisor)
+    job: Any = SimpleNamespace(job_id="job", attempt=1, resume_from="", from_start=False)
+    spec = training_spec(settings, "host-0", job)
     assert (spec.max_download_gb, spec.allow_private_urls) == (7, True)
