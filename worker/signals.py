@@ -188,9 +188,9 @@ def _write_pause(job_id: str, attempt: int, pause: AttemptPaused) -> None:
     store, fields = job_store(), pause.model_dump(exclude={"end"})
     if until_redis_answers(lambda: store.paused(job_id, attempt, fields)):
         return
-    if pause.parked:  # a cancel came in between
-        release_parked(slot().socket_name, pause.parked, GONE_TIMEOUT_S)
-    until_redis_answers(lambda: store.cancelled(job_id, attempt))
+    # A cancel came in between. Without proof of the end the reaper writes it.
+    if not pause.parked or release_parked(slot().socket_name, pause.parked, GONE_TIMEOUT_S):
+        until_redis_answers(lambda: store.cancelled(job_id, attempt))
 
 
 def _pool_child_died(job_id: str, attempt: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ from trainyard.contract.names import attempt_id
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from worker.slot import WorkerSlot, until_redis_answers
-from worker.slot_process.client import LastMessage, SlotUnavailable, wait_gone
+from worker.slot_process.client import LastMessage, SlotUnavailable, release_parked, wait_gone
 from worker.slot_process.protocol import Gone, Parked, StartRefused
 
 GONE_TIMEOUT_S = 10.0
@@ -169,6 +170,8 @@ class Conclusion:
         course, outcome = self._course, self._course.outcome
         said = outcome.outcome if outcome is not None else None
         if fenced or course.lease_expired:
+            if course.is_parked:  # and nobody will come for it
+                self._is_gone(release_parked)
             return AttemptLetGo()
         if outcome is not None and said == "completed":
             return AttemptCompleted(result=outcome.result)
@@ -176,7 +179,7 @@ class Conclusion:
         if outcome is not None and has_paused:
             return self._paused(outcome)
         if self._is_cancelled():
-            return AttemptCancelled() if self._is_gone() else AttemptLetGo()
+            return AttemptCancelled() if self._is_gone(wait_gone) else AttemptLetGo()
         if course.stopping or course.terminated:
             return AttemptPutBack()
         if course.hung:
@@ -213,12 +216,12 @@ class Conclusion:
                 return False
             time.sleep(0.05)
 
-    def _is_gone(self) -> bool:
+    def _is_gone(self, ask: Callable[[str, str, float], bool]) -> bool:
         """``cancelled`` may be written only when no process of the attempt is left."""
         if isinstance(self._course.last_message, Gone):
             return True
         try:
-            gone = wait_gone(self._slot.socket_name, self._attempt_id, GONE_TIMEOUT_S)
+            gone = ask(self._slot.socket_name, self._attempt_id, GONE_TIMEOUT_S)
         except SlotUnavailable:
             gone = False
         if not gone:

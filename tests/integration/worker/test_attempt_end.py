@@ -1,4 +1,4 @@
-"""A cancel is told when no process of the attempt is left, and not before."""
+"""A cancel is told when no process of the attempt is left; what nobody will come for is ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.process_tree import slots
-from worker.slot_process.client import KeeperLost
+from tests.support.process_tree import Attempt, Slot, slots
+from trainyard.contract.events import Outcome
+from worker.slot_process.client import KeeperLost, wait_gone
+from worker.slot_process.protocol import Parked
 from worker.supervisor import attempt_end
 from worker.supervisor.attempt_end import AttemptCancelled, AttemptLetGo, Conclusion, Course
+
+
+def conclusion_of(slot: Slot, attempt: Attempt, course: Course) -> Conclusion:
+    """Of an attempt that was cancelled by force."""
+    job: Any = SimpleNamespace(job_id=attempt.id.partition(":")[0], attempt=1, cancel="forced")
+    store: Any = SimpleNamespace(get=lambda _: job)
+    here: Any = SimpleNamespace(socket_name=slot.name)
+    return Conclusion(store, here, "worker", job, course)
 
 
 def test_cancelled_is_only_what_is_proven_gone(
@@ -30,10 +40,7 @@ def test_cancelled_is_only_what_is_proven_gone(
         os.kill(keeper_pid, signal.SIGKILL)
         attempt.wait_message(KeeperLost)
 
-        job: Any = SimpleNamespace(job_id=attempt.id.partition(":")[0], attempt=1, cancel="forced")
-        store: Any = SimpleNamespace(get=lambda _: job)
-        here: Any = SimpleNamespace(socket_name=slot.name)
-        conclusion = Conclusion(store, here, "worker", job, Course(last_message=KeeperLost()))
+        conclusion = conclusion_of(slot, attempt, Course(last_message=KeeperLost()))
         assert conclusion.draw(fenced=False, oom_killed=False) == AttemptLetGo()
         assert not attempt.output.at_eof
         os.kill(slot.pid, signal.SIGCONT)
@@ -41,3 +48,21 @@ def test_cancelled_is_only_what_is_proven_gone(
         assert conclusion.draw(fenced=False, oom_killed=False) == AttemptCancelled()
         attempt.output.pump(0)
         attempt.output.wait_until_all_are_dead()
+
+
+def test_a_training_that_parked_for_a_job_that_is_not_ours_any_more_is_ended(
+    tmp_path: Path,
+) -> None:
+    """The lease ran out while it parked: no store knows that it waits here."""
+    with slots(tmp_path, "parking_training:main") as open_slot:
+        slot = open_slot()
+        attempt = slot.start("park")
+        attempt.events.sendall(b"park\n")
+        assert attempt.events.recv(100) == b"paused\n"
+        attempt.handle.park(60)
+        attempt.wait_message(Parked)
+        attempt.close()
+        outcome = Outcome(outcome="paused", result={"checkpoint": "x", "parked": True})
+        conclusion = conclusion_of(slot, attempt, Course(outcome, Parked(), "pause"))
+        assert conclusion.draw(fenced=True, oom_killed=False) == AttemptLetGo()
+        assert wait_gone(slot.name, attempt.id, 5.0)
