@@ -1,1 +1,1 @@
-"""The runtime of one GPU slot. Imports no torch."""
+"""Runtime of one GPU slot. Imports no torch."""

@@ -1,4 +1,4 @@
-"""The Celery application: ``celery -A worker.app worker``, one per GPU slot, without torch.
+"""Celery application of a worker: ``celery -A worker.app worker``, one per GPU slot, without torch.
 
 The main process also keeps two children: the slot process, which forks the trainings, and a
 courier, which reports to the backend and looks after lost jobs. Both die with it.

@@ -1,4 +1,4 @@
-"""Whether the workers of this machine answer: ``python -m worker.health``, for health checks."""
+"""Health check of this machine's workers, whether they answer: ``python -m worker.health``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def silent_workers() -> list[str]:
 
 
 def main() -> int:
-    """Exit code 0 where all answer, 1 where one does not."""
+    """Exit code 0 if all answer, 1 if one does not."""
     silent = silent_workers()
     print("no answer from " + ", ".join(silent) if silent else "all workers answer")
     return 1 if silent else 0

@@ -1,4 +1,4 @@
-"""Starts one Celery worker per slot and keeps it running: ``python -m worker.launcher``.
+"""Launcher of one Celery worker per slot, kept running: ``python -m worker.launcher``.
 
 A slot is a GPU (with GPUS_PER_SLOT: as many), pinned by UUID; on a machine without one, or with
 SLOTS set, as many slots as asked. Ends on SIGTERM, when every worker has put back or ended what it
@@ -20,7 +20,7 @@ from trainyard.settings import Settings, SettingsError, settings, slot_name
 from worker.machine.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def worker_command(slot: str) -> list[str]:
@@ -48,7 +48,7 @@ def slot_environment(slot: str, gpus: Sequence[Gpu]) -> dict[str, str]:
 def gpu_groups(gpus: Sequence[Gpu], per_slot: int) -> list[list[Gpu]]:
     """GPUs of each slot, neighbours in NVML's order together; a remainder belongs to none.
 
-    Raises SettingsError where there are GPUs, but too few for one slot.
+    Raises SettingsError if there are GPUs, but too few for one slot.
     """
     groups = [list(gpus[start : start + per_slot]) for start in range(0, len(gpus), per_slot)]
     whole = [group for group in groups if len(group) == per_slot]
@@ -57,7 +57,13 @@ def gpu_groups(gpus: Sequence[Gpu], per_slot: int) -> list[list[Gpu]]:
             f"wrong settings:\n  GPUS_PER_SLOT: it is {per_slot}, and this machine has {len(gpus)}"
         )
     if left := len(gpus) - per_slot * len(whole):
-        log.warning("GPUS_PER_SLOT=%d leaves %d of %d GPUs unused", per_slot, left, len(gpus))
+        logger.warning(
+            "GPUS_PER_SLOT=%d leaves %d of %d GPUs unused",
+            per_slot,
+            left,
+            len(gpus),
+            extra={"action": "gpus_unused"},
+        )
     return whole
 
 

@@ -1,4 +1,4 @@
-"""Celery's signals, each translated into one call on the job store. They decide nothing.
+"""Signals of Celery, each translated into one call on the job store. They decide nothing.
 
 In the pool child: ``task_prerun`` claims, ``task_success`` writes the outcome that the task
 returned, ``task_failure`` writes why it failed. In the main process: ``task_revoked`` sets the
@@ -45,7 +45,7 @@ from worker.supervisor.attempt_end import (
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _claimed: dict[str, Job] = {}
 
 
@@ -98,7 +98,7 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
 
 @signals.task_failure.connect
 def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    """task_failure → failed with its reason, or lost where the attempt ended without a word."""
+    """task_failure → failed with its reason, or lost if the attempt ended without a word."""
     if sender.name != TASK_TRAIN:
         return
     job_id, attempt = parse_attempt_id(task_id)
@@ -128,7 +128,7 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
 
 @signals.task_revoked.connect
 def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
-    """task_revoked → the cancel flag; ``cancelled`` where the processes are proven gone.
+    """task_revoked → the cancel flag; ``cancelled`` if the processes are proven gone.
 
     Runs in the main process, which must not wait for long. What it cannot write now the
     supervisor or, when the lease has run out, the reaper writes.
@@ -149,13 +149,15 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
             _send_unsent(job_id, attempt)
             store.cancelled(job_id, attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
-        log.warning("revoke of %s: %s", request.id, error)
+        logger.warning(
+            "revoke of %s: %s", request.id, error, extra=_about(request.id, "revoke_failed")
+        )
 
 
 def end_parked(parked: str) -> None:
     """In the main process, on a broadcast: the parked attempt is not wanted any more.
 
-    Where its job is being cancelled, it is cancelled when the processes are gone.
+    If its job is being cancelled, it is cancelled when the processes are gone.
     """
     try:
         job_id, attempt = parse_attempt_id(parked)
@@ -164,7 +166,7 @@ def end_parked(parked: str) -> None:
             if job is not None and job.parked == parked and _only_parked(job, attempt):
                 job_store().cancelled(job_id, job.attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
-        log.warning("parked %s: %s", parked, error)
+        logger.warning("parked %s: %s", parked, error, extra=_about(parked, "release_failed"))
 
 
 def _only_parked(job: Job, attempt: int) -> bool:
@@ -181,7 +183,12 @@ def _end_parked_elsewhere(job: Job) -> None:
         try:
             dispatcher().queue.release_parked(job.parked, job.parked_worker)
         except RedisError as error:
-            log.warning("parked %s is left to its time limit: %s", job.parked, error)
+            logger.warning(
+                "parked %s is left to its time limit: %s",
+                job.parked,
+                error,
+                extra={"action": "release_failed", "job_id": job.job_id},
+            )
 
 
 def _write_pause(job_id: str, attempt: int, pause: AttemptPaused) -> None:
@@ -203,7 +210,9 @@ def _pool_child_died(job_id: str, attempt: int) -> None:
         if lost is JobStatus.QUEUED:
             _send(job_id)
     except (RedisError, SlotUnavailable) as error:
-        log.warning("job %s: %s", job_id, error)
+        logger.warning(
+            "job %s: %s", job_id, error, extra={"action": "loss_not_written", "job_id": job_id}
+        )
 
 
 def _send_unsent(job_id: str, attempt: int) -> None:
@@ -216,3 +225,8 @@ def _send_unsent(job_id: str, attempt: int) -> None:
 def _send(job_id: str) -> None:
     """A job that has waited before goes before the others of its priority."""
     until_redis_answers(lambda: dispatcher().send(job_id, at_head=True))
+
+
+def _about(attempt: str, action: str) -> dict[str, str]:
+    """Fields of a log line about an attempt, whose name may be anything that a person revoked."""
+    return {"action": action, "job_id": attempt.rpartition(":")[0]}

@@ -1,4 +1,4 @@
-"""What this worker process knows of its slot, set up once in the main process.
+"""Slot of this worker process, and its ways to Redis; set up once in the main process.
 
 ``app`` builds it in the worker's main process before the pool child is forked, so that both
 see the same.

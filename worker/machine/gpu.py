@@ -1,4 +1,4 @@
-"""The GPUs of this machine, through NVML; an empty list where there is none."""
+"""GPUs of this machine, through NVML: who they are, and whether an attempt has left them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GpuUse:
 def slot_gpu_use() -> GpuUse | None:
     """Use of the GPUs that CUDA_VISIBLE_DEVICES pins by UUID or index; None without a GPU.
 
-    Raises pynvml.NVMLError where the driver fails.
+    Raises pynvml.NVMLError if the driver fails.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
     try:

@@ -1,4 +1,4 @@
-"""Whether the host, or the control group that this process runs in, is short of memory."""
+"""Memory of the host and of this process's control group: shortage, and out-of-memory kills."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORT_BELOW = 0.10
 
 
 def shortage() -> str | None:
-    """What is short of memory, in words for a log; None where nothing is. Raises OSError.
+    """What is short of memory, in words for a log; None if nothing is. Raises OSError.
 
     Sources: proc(5) MemAvailable; the kernel's cgroup-v2.rst. A group's free part is its limit
     less its working set (``memory.current`` without ``inactive_file``), since page cache that

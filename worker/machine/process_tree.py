@@ -4,8 +4,8 @@ A *subreaper* adopts every orphan below it, so that "no child is left" (``has_ch
 False: the kernel's ECHILD) proves that no descendant is left: no listing of ``/proc`` could, since
 a process may fork while it is being listed.
 
-Pids are reused. A direct child keeps its pid until it is reaped, by us alone; any other process
-is signalled through a pidfd, opened first and then checked to be still the child it was.
+Pids are reused. A direct child keeps its pid until it is reaped, which only we do; any other
+process is signalled through a pidfd, opened first and then checked to be still the child it was.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class ProcessStat(NamedTuple):
 
     @property
     def is_zombie(self) -> bool:
-        """Whether the main thread has ended; where it was the last one, the process has."""
+        """Whether the main thread has ended; if it was the last one, the process has."""
         return self.state in "ZXx"
 
 
 def process_stat(pid: int) -> ProcessStat | None:
-    """Where ``pid`` stands in the process tree, or None where there is no such process."""
+    """Where ``pid`` stands in the process tree, or None if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -125,7 +125,7 @@ def kill_descendants(spare: Collection[int] = ()) -> set[int]:
                 continue
             if not stat.is_zombie:
                 alive.add(pid)
-            # Zombies too: where the main thread has exited, other threads may run on.
+            # Zombies too: if the main thread has exited, other threads may run on.
             if stat.session_id != own_session:
                 groups.add(stat.group_id)
             # A set-user-id program may be out of our reach; it shows up as still alive.

@@ -1,4 +1,4 @@
-"""SIGTERM as something to select on, for as long as an attempt runs."""
+"""Signals as descriptors to select on: SIGTERM while an attempt runs, any in a select loop."""
 
 from __future__ import annotations
 

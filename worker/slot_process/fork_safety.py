@@ -1,6 +1,6 @@
-"""The preload, and whether the slot process may fork after it.
+"""Fork safety of the slot process: its preload, and whether it may fork after that.
 
-A child of fork has the parent's memory, but one thread alone: a lock that another thread held
+A child of fork has the parent's memory, but only one thread: a lock that another thread held
 stays locked in it for ever, and a CUDA context does not survive. Threads that were there right
 after the import (OpenBLAS's and jemalloc's, which prepare themselves for fork) are known to be
 harmless; any other one, or an open NVIDIA device, is not.
@@ -26,7 +26,7 @@ class ForkSafety:
         self._harmless = _native_threads()
 
     def objection(self) -> str | None:
-        """Why a fork is not safe now, in words for a log; None where it is."""
+        """Why a fork is not safe now, in words for a log; None if it is."""
         if (count := threading.active_count()) > 1:
             names = ", ".join(t.name for t in threading.enumerate()[1:])
             return f"{count - 1} Python thread(s) run: {names}"
@@ -47,7 +47,7 @@ class Preload:
     library_fds: frozenset[int]
 
     def objection_to_fork(self) -> str | None:
-        """Why an attempt cannot be forked from here now; None where it can."""
+        """Why an attempt cannot be forked from here now; None if it can."""
         return self.objection if self.safety is None else self.safety.objection()
 
 

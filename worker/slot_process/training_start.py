@@ -1,4 +1,4 @@
-"""The first moments of a training process: from the keeper's fork to the training's own code.
+"""Start of a training process: from the keeper's fork to the training's own code.
 
 Runs in the child that the keeper forked. What happens here must leave the same process behind
 whether the training goes on in this memory (preloaded) or in a fresh interpreter.
@@ -49,7 +49,7 @@ def run_training(start: TrainingStart, keeper_pid: int, parking_fd: int) -> NoRe
     """Turn this forked child into the training process and run it to its end.
 
     ``parking_fd`` is the training's end of its parking socket.
-    Never returns. Exit code 1, with a traceback on stderr, where an exception escapes.
+    Never returns. Exit code 1, with a traceback on stderr, if an exception escapes.
     """
     code = 1
     try:

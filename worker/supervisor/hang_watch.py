@@ -1,4 +1,4 @@
-"""Sees a training that makes no step any more, or that never comes to its first."""
+"""Hang watch: sees a training that makes no step any more, or never comes to its first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STIRRING_CPU_S = 0.1
 class HangWatch:
     """Told of every sign of progress; :meth:`is_hung` says when there has been none for too long.
 
-    The limit is ``hang_s`` where set, else MEDIANS times the median step, at least FLOOR_S, once
+    The limit is ``hang_s`` if set, else MEDIANS times the median step, at least FLOOR_S, once
     STEPS_NEEDED steps are known, and START_S until then. Before the first step (downloads, loading,
     tokenising) any sign of life counts: output, an event, processor time (``cpu_s(pid)``, in
     seconds). After it only events do: output may come from a training that hangs, and a busy loop

@@ -1,4 +1,4 @@
-"""A job's folder, as the supervisor prepares it: the request, the complete log, the metrics."""
+"""Job folder, as the supervisor prepares it: the request, the complete log, the metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from trainyard.contract.job_folder import LOG, METRICS, REQUEST
 from trainyard.durable_files import write_atomically
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def prepare(folder: Path, request: Mapping[str, Any]) -> None:
@@ -46,7 +46,12 @@ class Record:
             self.end = self._file.tell()
         except OSError as error:
             if self._complete:
-                log.error("%s cannot be written: %s", self.path, error)
+                logger.error(
+                    "%s cannot be written: %s",
+                    self.path,
+                    error,
+                    extra={"action": "record_broken", "job_id": self.path.parent.name},
+                )
             self._complete = False
 
     def close(self) -> None:

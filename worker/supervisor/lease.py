@@ -1,4 +1,4 @@
-"""Holds an attempt's lease: renewed while Redis answers, the training held while it does not."""
+"""Lease of an attempt: renewed while Redis answers, the training held while it does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEEPER_SHARE = 0.9
 HOLD_SHARE = 0.5
 """Share of the lease that is left when the training is asked to hold."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class LeaseGuard:
@@ -51,7 +51,7 @@ class LeaseGuard:
         self._vouch()
 
     def renew(self) -> Lease | None:
-        """What the store says; None where Redis is away, or where the lease is lost."""
+        """What the store says; None if Redis is away, or if the lease is lost."""
         asked_at = time.monotonic()
         try:
             lease = self._store.renew(self._job_id, self._attempt)
@@ -64,7 +64,12 @@ class LeaseGuard:
         self.ends = asked_at + self._lease_s
         if self._away_since is not None:
             away_s = asked_at - self._away_since
-            log.warning("job %s: lease renewed again after %.1f s", self._job_id, away_s)
+            logger.warning(
+                "job %s: lease renewed again after %.1f s",
+                self._job_id,
+                away_s,
+                extra=self._about("lease_renewed_again"),
+            )
             self._away_since = None
         if self.held:
             self.held = ""
@@ -82,14 +87,20 @@ class LeaseGuard:
             self._link.keeper.set_lease(None)
             self._say(f"Held at step {event.step} until Redis is back", logging.WARNING)
 
+    def _about(self, action: str) -> dict[str, str]:
+        return {"action": action, "job_id": self._job_id}
+
     def _vouch(self) -> None:
         self._link.keeper.set_lease(KEEPER_SHARE * self._lease_s)
 
     def _without_redis(self, error: RedisError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            log.warning(
-                "job %s: lease not renewed, tried again until it is: %s", self._job_id, error
+            logger.warning(
+                "job %s: lease not renewed, tried again until it is: %s",
+                self._job_id,
+                error,
+                extra=self._about("lease_not_renewed"),
             )
         if not self.held and self.ends - time.monotonic() <= HOLD_SHARE * self._lease_s:
             self.held = "asked"
@@ -104,6 +115,6 @@ class LeaseGuard:
                 if status
                 else "The job store knows no such job any more: Redis was emptied or lost its data"
             )
-            log.error("job %s: %s", self._job_id, why)
+            logger.error("job %s: %s", self._job_id, why, extra=self._about("lease_lost"))
             self._say(f"{why}: this attempt ends", logging.ERROR)
             self._link.keeper.kill()

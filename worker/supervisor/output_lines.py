@@ -1,4 +1,4 @@
-"""From the bytes of a pipe to lines of a log."""
+"""Output lines: from the bytes of a pipe to lines of a log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LineSplitter:
         return lines
 
     def close(self) -> list[str]:
-        """The last line, where the output did not end with one."""
+        """The last line, if the output did not end with one."""
         return self.feed(b"\n") if self._rest or self._bytes_cut else []
 
     def _skip(self, data: bytes, lines: list[str]) -> bytes:
@@ -54,7 +54,7 @@ class LineSplitter:
         return data
 
     def _refresh(self, lines: list[str]) -> None:
-        """A line that is being redrawn: hand on its last whole state, where one is due."""
+        """A line that is being redrawn: hand on its last whole state, if one is due."""
         body = self._rest.rstrip(b"\r")  # a bare \r at the end may be half of \r\n
         head, redrawn, _ = body.rpartition(b"\r")
         if not redrawn:

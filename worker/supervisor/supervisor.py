@@ -148,7 +148,7 @@ class Supervisor:
         self._keeper.kill()
 
     def _stop(self) -> None:
-        """The worker stops: the job is put back, with a checkpoint where there is time."""
+        """The worker stops: the job is put back, with a checkpoint if there is time."""
         self.course.stopping = True
         if self.course.asked != "cancel":
             grace_s = self._settings.stop_timeout_seconds / 2
