@@ -24,10 +24,10 @@ from tests.support.celery_app import bridge_celery
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body
+from tests.support.store_calls import job_store
 from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.scheduling.queue import JobQueue
-from trainyard.store.job_store import JobStore
 
 WAITING = 10_000
 CONNECTIONS = 8
@@ -61,7 +61,7 @@ def _fill(redis: RedisServer, count: int) -> None:
     """Let ``count`` jobs wait, admitted as the bridge admits them."""
     with bridge_celery(redis.url) as celery, redis.client() as client:
         admission = Admission(
-            JobStore(client), JobQueue(celery, client), slots=lambda: 1, max_queued=None
+            job_store(client), JobQueue(celery, client), slots=lambda: 1, max_queued=None
         )
         for number in range(count):
             admission.admit(request_body(f"waiting-{number}"))

@@ -32,11 +32,13 @@ from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
 from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
+from tests.support.store_calls import job_store
 from tests.support.waiting import wait_for
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.units import MB
 from trainyard.log_lines import stamp
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.job_store import JobStore
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = "step 1200: loss 2.3412, learning rate 0.00019, 18,432 tokens per second, epoch 0.75"
@@ -106,7 +108,7 @@ def status_latency(full: bool = False) -> list[Measure]:
 
 
 def _admitted(redis: Redis, job_id: str) -> JobStore:
-    store = JobStore(redis)
+    store = job_store(redis)
     store.admit(start_request(job_id), slots=1_000_000)
     return store
 

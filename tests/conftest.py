@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.support.redis_server import RedisServer, redis_executable
+from tests.support.store_calls import job_store
 from trainyard import settings as settings_module
 from trainyard.store.job_store import JobStore
 
@@ -68,4 +69,4 @@ def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
 @pytest.fixture
 def store(redis: Redis) -> JobStore:
     """A job store with the settings' defaults."""
-    return JobStore(redis)
+    return job_store(redis)

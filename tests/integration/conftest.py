@@ -16,10 +16,11 @@ from tests.support.bridge import LINES, Running
 from tests.support.celery_app import bridge_celery
 from tests.support.models import make_tiny_model
 from tests.support.redis_server import RedisServer
+from tests.support.store_calls import job_store
 from tests.support.training import Preloaded
 from trainyard.contract.events import Metric
 from trainyard.settings import read_settings, settings
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def make_bridge(
         app = make_app(read_settings())
         client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         clients.append(client)
-        return Running(client, JobStore(real_redis))
+        return Running(client, job_store(real_redis))
 
     with bridge_celery(redis_server.url):
         yield make

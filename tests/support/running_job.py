@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from redis import Redis
 
+from tests.support.store_calls import job_store
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
 from trainyard.contract.parser import parse_request
 from trainyard.log_lines import stamp
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
 
 
 class RunningJob:
@@ -25,7 +26,7 @@ class RunningJob:
         token: str = "job-token",
         log_lines_kept: int = 10_000,
     ) -> None:
-        self.store = JobStore(redis, log_lines_kept=log_lines_kept)
+        self.store = job_store(redis, log_lines_kept=log_lines_kept)
         self.job_id = job_id
         self.token = token
         self.attempt = 1

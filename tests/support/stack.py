@@ -20,11 +20,11 @@ from tests.support.dev_backend import FaultyBackend
 from tests.support.models import make_tiny_model
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
+from tests.support.store_calls import job_store
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import WAIT_S, wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient
-from trainyard.store.job_store import JobStore
 
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -76,7 +76,7 @@ class Stack:
         self.workers = [self._worker(number) for number in range(slots)]
         self.bridge = BridgeClient(f"http://127.0.0.1:{self.port}")
         self.redis = Redis.from_url(self.redis_server.url, decode_responses=True)
-        self.store = JobStore(self.redis)
+        self.store = job_store(self.redis)
 
     def _child(self, name: str, command: list[str], **environment: str) -> ChildProcess:
         return ChildProcess(

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from redis import Redis
+
 from tests.support.requests import start_request
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.job_store import JobStore
 
 JOB = "job-1"
 METRIC = StoredEvent("metric", '{"step": 1, "epoch": 0}')
+
+
+def job_store(
+    redis: Redis, *, lease_s: float = 30, log_lines_kept: int = 10_000, max_restarts: int = 2
+) -> JobStore:
+    """A store as the settings' defaults make it."""
+    return JobStore(
+        redis, lease_s=lease_s, log_lines_kept=log_lines_kept, max_restarts=max_restarts
+    )
 
 
 def admit(store: JobStore, job_id: str = JOB, **limits: Any) -> str:

@@ -139,9 +139,7 @@ CLOSED = [
 
 FILES_IN_A_FOLDER_MAX = 15
 LINES_IN_A_FILE_MAX = 300
-LONGER: dict[str, str] = {
-    "trainyard.store.job_store": "to be cut into reads and writes",
-}
+LONGER: dict[str, str] = {}
 """Files that may be longer, each with its reason."""
 
 

@@ -20,8 +20,9 @@ from trainyard.contract.job_folder import LOG, METRICS
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.statuses import OCCUPYING
 from trainyard.log_lines import stamp
+from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.job import Job
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.job_store import JobStore
 
 CHARACTERS_MAX = 8_000_000
 """Of more unsent text than this the newest is sent."""

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from redis.exceptions import RedisError
 
 from trainyard.contract.events import EVENT_KINDS, Event, Metric, Phase
+from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.job import Job
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.job_store import JobStore
 from trainyard.store.unsent_records import Unsent, cut_note
 from worker.supervisor.job_folder import Record
 

@@ -10,7 +10,8 @@ from typing import Literal
 from redis.exceptions import RedisError
 
 from trainyard.contract.events import Held
-from trainyard.store.job_store import JobStore, Lease
+from trainyard.store.attempt_writes import Renewal
+from trainyard.store.job_store import JobStore
 from worker.supervisor.training_link import TrainingLink
 
 KEEPER_SHARE = 0.9
@@ -50,7 +51,7 @@ class LeaseGuard:
         self._away_since: float | None = None
         self._vouch()
 
-    def renew(self) -> Lease | None:
+    def renew(self) -> Renewal | None:
         """What the store says; None if Redis is away, or if the lease is lost."""
         asked_at = time.monotonic()
         try:

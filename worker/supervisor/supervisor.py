@@ -18,7 +18,7 @@ from trainyard.contract.events import AnyEvent, Held, Outcome, Prediction, Progr
 from trainyard.contract.statuses import JobStatus
 from trainyard.redaction import Redactor
 from trainyard.settings import Settings
-from trainyard.store.job_store import Lease
+from trainyard.store.attempt_writes import Renewal
 from worker.slot_process.client import KeeperLost, KeeperMessage
 from worker.slot_process.protocol import Gone, Parked, Started, StartRefused, StillAlive
 from worker.supervisor.attempt_end import Course
@@ -168,7 +168,7 @@ class Supervisor:
 
     # ------------------------------------------------------------ the lease, and what people want
 
-    def _heed(self, lease: Lease) -> None:
+    def _heed(self, lease: Renewal) -> None:
         if lease.cancel and self.course.asked != "cancel":
             self._ask("cancel", "cancel", self._settings.cancel_grace_seconds, "Asked to cancel")
         if lease.cancel == "forced" and not self.course.terminated:

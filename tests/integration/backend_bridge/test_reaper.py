@@ -16,6 +16,7 @@ from backend_bridge.reaper import Reaper
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
+from tests.support.store_calls import job_store
 from tests.support.waiting import wait_for
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
@@ -24,7 +25,6 @@ from trainyard.scheduling.dispatch import open_dispatcher
 from trainyard.scheduling.queue import _key, keys_of, slot_queue
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
-from trainyard.store.job_store import JobStore
 
 WAIT_S = 30.0
 LONG_S = 1000.0
@@ -35,7 +35,7 @@ class Yard:
 
     def __init__(self, redis: Any, app: Any, *, lease_s: float = LONG_S) -> None:
         self.redis = redis
-        self.store = JobStore(redis, lease_s=lease_s, max_restarts=1)
+        self.store = job_store(redis, lease_s=lease_s, max_restarts=1)
         self.redis_uptime_s = 2 * lease_s
         self.dispatcher = open_dispatcher(self.store, app, redis)
         self.queue, self.slots = self.dispatcher.queue, self.dispatcher.slots

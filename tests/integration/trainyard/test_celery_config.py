@@ -16,13 +16,13 @@ from backend_bridge.intake.job_control import JobControl
 from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
+from tests.support.store_calls import job_store
 from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.queue import JobQueue, keys_of
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings
 from trainyard.store.job_files import JobFiles
-from trainyard.store.job_store import JobStore
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def queue(app: Celery, real_redis: Redis) -> JobQueue:
 
 @pytest.fixture
 def admission(real_redis: Redis, queue: JobQueue) -> Admission:
-    return Admission(JobStore(real_redis), queue, slots=lambda: 1, max_queued=None)
+    return Admission(job_store(real_redis), queue, slots=lambda: 1, max_queued=None)
 
 
 @pytest.fixture

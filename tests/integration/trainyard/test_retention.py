@@ -14,16 +14,16 @@ import pytest
 from backend_bridge.delivery.outbox import Outbox
 from tasks.datasets.cache import cached
 from tests.support.requests import TOKEN, start_request
+from tests.support.store_calls import job_store
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings
 from trainyard.store import retention
-from trainyard.store.job_store import JobStore
 from trainyard.store.retention import Retention
 
 
 class Yard:
     def __init__(self, redis: Any, home: Path) -> None:
-        self.redis, self.home, self.store = redis, home, JobStore(redis)
+        self.redis, self.home, self.store = redis, home, job_store(redis)
         self.retention = Retention(redis, read_settings(trainyard_home=home))
 
     def ended(self, job_id: str, *, delivered: bool = True) -> None:

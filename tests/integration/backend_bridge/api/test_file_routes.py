@@ -13,7 +13,7 @@ import pytest
 from tests.support.bridge import LINES, Running, refusal
 from trainyard.contract.events import Checkpoint
 from trainyard.home import home_id
-from trainyard.store.job_store import StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
 
 FIELDS = {
     *("path", "epoch", "step", "eval_loss", "train_loss", "size_bytes", "created_at"),

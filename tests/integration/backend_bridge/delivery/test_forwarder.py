@@ -102,7 +102,7 @@ def test_events_arrive_once_and_in_order(
 def test_what_is_not_for_the_backend_is_passed_over(
     redis: Redis, backend: ScriptedBackend, forward: Forward
 ) -> None:
-    from trainyard.store.job_store import StoredEvent
+    from trainyard.store.attempt_writes import StoredEvent
 
     with forward(backend.url):
         job = RunningJob(redis, "job-1")

@@ -14,6 +14,7 @@ from redis import Redis
 from backend_bridge.intake.admission import Admission, JobIdTaken, LimitReached
 from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body, start_request
+from tests.support.store_calls import job_store
 from trainyard.contract.request import RequestInvalid
 from trainyard.store.job_store import JobStore
 
@@ -138,7 +139,7 @@ def test_twenty_at_once_get_exactly_the_room_that_there_is(
     try:
         calls = [
             lambda client=client, n=n: admission(
-                JobStore(client), queue, slots=slots, max_queued=max_queued
+                job_store(client), queue, slots=slots, max_queued=max_queued
             ).admit(request_body(f"job-{n}"))
             for n, client in enumerate(clients)
         ]
@@ -147,21 +148,21 @@ def test_twenty_at_once_get_exactly_the_room_that_there_is(
         for client in clients:
             client.close()
     assert results == {"Admitted": admitted, "LimitReached": THREADS - admitted}
-    store = JobStore(real_redis)
+    store = job_store(real_redis)
     assert len(store.waiting()) == len(store.jobs()) == len(queue.sent) == admitted
 
 
 def test_one_request_sent_twenty_times_at_once_is_one_job(
     real_redis: Redis, queue: SentAttempts
 ) -> None:
-    admit = admission(JobStore(real_redis), queue).admit
+    admit = admission(job_store(real_redis), queue).admit
     results = at_once([lambda: admit(request_body("job-1"))] * THREADS)
     assert {result.job_id for result in results} == {"job-1"}
     assert queue.sent == ["job-1:1"]
 
 
 def test_one_attempt_is_claimed_by_one_of_twenty(real_redis: Redis) -> None:
-    store = JobStore(real_redis)
+    store = job_store(real_redis)
     store.admit(start_request("job-1"), slots=1)
     calls = [lambda n=n: store.claim("job-1", 1, slot=f"s{n}", worker="w") for n in range(THREADS)]
     assert Counter(at_once(calls)) == {True: 1, False: THREADS - 1}
@@ -169,7 +170,7 @@ def test_one_attempt_is_claimed_by_one_of_twenty(real_redis: Redis) -> None:
 
 def test_one_end_of_twenty_counts(real_redis: Redis) -> None:
     """A cancel, a completion and a crash at the same moment: one of them ends the job."""
-    store = JobStore(real_redis, max_restarts=0)
+    store = job_store(real_redis, max_restarts=0)
     store.admit(start_request("job-1"), slots=1)
     store.claim("job-1", 1, slot="s", worker="w")
     calls: list[Callable[[], Any]] = [

@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.support.requests import start_request
+from tests.support.store_calls import job_store
+from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.event_log import EventLog
-from trainyard.store.job_store import JobStore, StoredEvent
 
 JOB = "job-1"
 
@@ -28,7 +29,7 @@ def test_pages_of_the_log_are_those_of_a_plain_list(
     batches: list[int], kept: int, pages: list[tuple[int, int]]
 ) -> None:
     with fakeredis.FakeRedis(decode_responses=True) as redis:
-        store = JobStore(redis, log_lines_kept=kept)
+        store = job_store(redis, log_lines_kept=kept)
         store.admit(start_request(JOB), slots=1)
         store.claim(JOB, 1, slot="s", worker="w")
         lines: list[str] = []
@@ -55,7 +56,7 @@ def test_pages_of_the_log_are_those_of_a_plain_list(
 def test_entries_that_are_cut_while_a_page_is_read_do_not_move_the_others(
     redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = JobStore(redis, log_lines_kept=10_000)
+    store = job_store(redis, log_lines_kept=10_000)
     store.admit(start_request(JOB), slots=1)
     store.claim(JOB, 1, slot="s", worker="w")
     for n in range(3):

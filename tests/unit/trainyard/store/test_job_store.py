@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from tests.support.requests import TOKEN, start_request
-from tests.support.store_calls import JOB, METRIC, admit, claim, events, statuses
+from tests.support.store_calls import JOB, METRIC, admit, claim, events, job_store, statuses
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.job_store import JobStore
@@ -239,7 +239,7 @@ def test_a_job_that_is_lost_too_often_fails_with_the_reason(store: JobStore, red
 
 
 def test_without_restarts_the_first_loss_is_the_last(redis: Redis) -> None:
-    store = JobStore(redis, max_restarts=0)
+    store = job_store(redis, max_restarts=0)
     put_into(store, R)
     assert store.lost(JOB, 1, "x") is F
 
@@ -247,7 +247,7 @@ def test_without_restarts_the_first_loss_is_the_last(redis: Redis) -> None:
 def test_a_job_lost_while_it_is_cancelled_is_cancelled_even_after_the_last_restart(
     redis: Redis,
 ) -> None:
-    store = JobStore(redis, max_restarts=0)
+    store = job_store(redis, max_restarts=0)
     put_into(store, CG)
     assert store.lost(JOB, 1, "x") is CD
 
@@ -327,10 +327,10 @@ def test_a_line_in_the_log_says_why_a_job_is_queued_again(store: JobStore, redis
 
 
 def test_a_lease_is_renewed_by_its_holder_alone(redis: Any) -> None:
-    store = JobStore(redis, lease_s=1000)
+    store = job_store(redis, lease_s=1000)
     put_into(store, R)
     first = redis.zscore("trainyard:occupying", JOB)
-    longer = JobStore(redis, lease_s=2000)
+    longer = job_store(redis, lease_s=2000)
     assert longer.renew(JOB, 1).held
     assert redis.zscore("trainyard:occupying", JOB) - first >= 1_000_000
     assert not longer.renew(JOB, 2).held

@@ -11,10 +11,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.store_calls import METRIC, admit, events
+from tests.support.store_calls import METRIC, admit, events, job_store
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
-from trainyard.store.job_store import JobStore, StoredEvent
+from trainyard.store.attempt_writes import StoredEvent
 
 Q, CD = JobStatus.QUEUED, JobStatus.CANCELLED
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
@@ -29,7 +29,7 @@ class AnySequence(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.redis: Any = fakeredis.FakeRedis(decode_responses=True)
-        self.store = JobStore(self.redis, max_restarts=1)
+        self.store = job_store(self.redis, max_restarts=1)
         self.attempts: dict[str, int] = {}
         self.ended: dict[str, tuple[JobStatus, int]] = {}
         self.again: Counter[str] = Counter()

@@ -169,7 +169,7 @@ def test_another_hosts_folder_is_gone_on_from_where_it_is(tmp_path: Path) -> Non
 def test_a_stamped_line_of_the_store_goes_into_the_log_as_it_is(
     store: JobStore, tmp_path: Path, files: ExitStack, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("trainyard.store.job_store.stamp", lambda text: stamp(text, at=0))
+    monkeypatch.setattr("trainyard.store.attempt_writes.stamp", lambda text: stamp(text, at=0))
     store.put_back(JOB, 1, "its worker stopped.")
     assert claim(store, 2)
     Attempt(store, tmp_path, files).buffer.flush()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from trainyard.store.job_store import Lease
+from trainyard.store.attempt_writes import Renewal
 from worker.supervisor.lease import LeaseGuard
 
 
@@ -16,10 +16,10 @@ class Store:
     lease_ms = 60_000
     away = False
 
-    def renew(self, job_id: str, attempt: int) -> Lease:
+    def renew(self, job_id: str, attempt: int) -> Renewal:
         if self.away:
             raise ConnectionError("refused")
-        return Lease(True, "running", "")
+        return Renewal(True, "running", "")
 
 
 def test_an_outage_is_said_once_and_its_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from tests.support.requests import start_request
+from tests.support.store_calls import job_store
 from trainyard.contract.events import Metric, Phase, Prediction, Progress
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
@@ -276,7 +277,7 @@ class Outage:
 
 @pytest.fixture
 def running(redis: Redis) -> JobStore:
-    store = JobStore(redis, log_lines_kept=500)
+    store = job_store(redis, log_lines_kept=500)
     store.admit(start_request(JOB), slots=1)
     assert store.claim(JOB, 1, slot="s", worker="w")
     return store

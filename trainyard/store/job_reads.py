@@ -1,0 +1,90 @@
+"""Reads of the job store: jobs, the queue, a job's request and token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import SecretStr
+from redis import Redis
+
+from trainyard.store.job import Job
+from trainyard.store.keys import JobKey, Key
+
+
+class JobReads:
+    """Reads of jobs. ``redis`` must decode responses to str."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
+
+    def get(self, job_id: str) -> Job | None:
+        raw = self.redis.hgetall(JobKey.JOB.of(job_id))
+        return Job.from_hash(raw) if raw else None
+
+    def jobs(self, job_ids: Iterable[str] | None = None) -> list[Job]:
+        """The named jobs, or all of them, oldest first."""
+        if job_ids is None:
+            job_ids = self._members(Key.JOBS)
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(JobKey.JOB.of(job_id))
+        return [Job.from_hash(raw) for raw in pipe.execute() if raw]
+
+    def statuses(self) -> list[str]:
+        """The state of every job."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in self._members(Key.JOBS):
+            pipe.hget(JobKey.JOB.of(job_id), "status")
+        return [status for status in pipe.execute() if status]
+
+    def waiting(self) -> list[str]:
+        """Ids of the queued jobs, next first."""
+        return self._members(Key.WAITING)
+
+    def waiting_count(self) -> int:
+        return int(self.redis.zcard(Key.WAITING))
+
+    def occupying_count(self) -> int:
+        return int(self.redis.zcard(Key.OCCUPYING))
+
+    def occupying(self) -> list[str]:
+        """Ids of the jobs that may hold a slot."""
+        return self._members(Key.OCCUPYING)
+
+    def _members(self, key: str) -> list[str]:
+        members: list[str] = self.redis.zrange(key, 0, -1)
+        return members
+
+    def queue_position(self, job_id: str) -> int | None:
+        """1 for the job that runs next; None for a job that does not wait."""
+        rank = self.redis.zrank(Key.WAITING, job_id)
+        return None if rank is None else int(rank) + 1
+
+    def recent_durations_s(self) -> list[float]:
+        """How long the last completed jobs took from their first start, newest first."""
+        return [int(ms) / 1000 for ms in self.redis.lrange(Key.DURATIONS, 0, -1)]
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        """The job's normalised request, without secrets. Raises KeyError for no such job."""
+        raw = self.redis.get(JobKey.REQUEST.of(job_id))
+        if raw is None:
+            raise KeyError(job_id)
+        document: dict[str, Any] = json.loads(raw)
+        return document
+
+    def token(self, job_id: str) -> SecretStr | None:
+        """The job's token at the backend, for nothing but to know it where it leaks."""
+        token = self.redis.get(JobKey.TOKEN.of(job_id))
+        return SecretStr(token) if token else None
+
+    def redis_uptime_s(self) -> float:
+        """How long this Redis server has been running."""
+        return float(self.redis.info("server")["uptime_in_seconds"])
+
+    def expired(self) -> list[Job]:
+        """Jobs that hold a slot by their state while their lease has run out."""
+        seconds, micros = self.redis.time()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        return self.jobs(self.redis.zrangebyscore(Key.OCCUPYING, 0, now_ms))
