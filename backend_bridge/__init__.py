@@ -1,1 +1,1 @@
-"""Everything between the backend and the workers, in both directions."""
+"""Bridge between the backend and the workers: requests in, events out."""

@@ -1,4 +1,4 @@
-"""The courier: forwarder, reaper, consumer, pruning and heartbeat, beside every worker and bridge.
+"""Courier: forwarder, reaper, stream consumer, retention and heartbeat, beside worker and bridge.
 
     python -m backend_bridge.courier
 
@@ -29,7 +29,7 @@ from trainyard.store.job import Job
 from trainyard.store.retention import Retention
 from trainyard.store.unsent_records import send_unsent
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def beat(
@@ -40,13 +40,18 @@ def beat(
         try:
             registry.beat(slot, info)
         except RedisError as error:
-            log.warning("heartbeat: Redis is away: %s", error)
+            logger.warning("heartbeat: Redis is away: %s", error, extra={"action": "redis_away"})
         if stop.wait(BEAT_EVERY_S):
             break
     try:
         registry.leave(slot)
     except RedisError as error:
-        log.warning("heartbeat: could not say that %s leaves: %s", slot, error)
+        logger.warning(
+            "heartbeat: could not say that %s leaves: %s",
+            slot,
+            error,
+            extra={"action": "redis_away"},
+        )
 
 
 def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[object]) -> None:

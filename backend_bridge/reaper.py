@@ -1,6 +1,6 @@
-"""The reaper: no job stays 'running' without a worker, or queued without a message.
+"""Reaper: no job stays 'running' without a worker, or queued without a message.
 
-A job whose lease has run out is queued again, or failed after MAX_RESTARTS, or cancelled where
+A job whose lease has run out is queued again, or failed after MAX_RESTARTS, or cancelled if
 that was under way. A job that is queued in the store and not in the broker is sent again.
 Several reapers do no harm to each other: every change is a guarded transition.
 """
@@ -18,7 +18,7 @@ from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.store.job import Job
 
 EVERY_S = 1.0
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Reaper:
@@ -52,7 +52,7 @@ class Reaper:
                 self.send_again()
                 pause_s = EVERY_S
             except RedisError as error:
-                log.warning("reaper: Redis is away: %s", error)
+                logger.warning("reaper: Redis is away: %s", error, extra={"action": "redis_away"})
                 pause_s = self.store.lease_ms / 1000
 
     def reap(self) -> None:
@@ -70,7 +70,12 @@ class Reaper:
                 f"Its worker ({job.slot}) was lost: no sign of life for "
                 f"{self.store.lease_ms / 1000:g} s.",
             )
-            log.warning("job %s: lease ran out: %s", job.job_id, verdict)
+            logger.warning(
+                "job %s: lease ran out: %s",
+                job.job_id,
+                verdict,
+                extra={"action": "lease_expired", "job_id": job.job_id},
+            )
             if verdict is JobStatus.QUEUED:
                 self.dispatcher.send(job.job_id, at_head=True)
 
@@ -78,7 +83,7 @@ class Reaper:
         """Send queued jobs again that no living slot will find in the broker.
 
         A job must be found missing twice: between the broker and its claim an attempt is in
-        neither for a moment. Cheap where all is well: the lengths of the queues.
+        neither for a moment. Cheap if all is well: the lengths of the queues.
         """
         slots = {slot.name for slot in self.dispatcher.slots.alive()}
         waiting = self.store.waiting_count()
@@ -90,9 +95,14 @@ class Reaper:
         missing = {job.attempt_id: job for job in jobs if _is_queued(job)}
         missing = {name: job for name, job in missing.items() if name not in held}
         for name in self._missing & missing.keys():
-            log.warning("%s: queued but not in the broker: sent again", name)
+            job_id = missing.pop(name).job_id
+            logger.warning(
+                "%s: queued but not in the broker: sent again",
+                name,
+                extra={"action": "sent_again", "job_id": job_id},
+            )
             self.queue.remove(name)  # it may wait where nobody takes it
-            self.dispatcher.send(missing.pop(name).job_id)
+            self.dispatcher.send(job_id)
         self._missing = set(missing)
 
 

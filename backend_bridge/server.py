@@ -1,4 +1,4 @@
-"""The bridge: what the backend calls on us, over HTTP.
+"""Server of the bridge: what the backend calls on us, over HTTP.
 
 Every error is JSON whose ``error`` is one sentence. Without ``BRIDGE_API_KEY`` the bridge
 serves loopback addresses only, or refuses to start.
@@ -35,11 +35,11 @@ from trainyard.settings import Settings, SettingsError, settings
 from trainyard.store.connection import check, connect
 
 COURIER_STOP_TIMEOUT_S = 15.0
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """The bridge as an ASGI application. Raises SettingsError where it would stand open."""
+    """The bridge as an ASGI application. Raises SettingsError if it would stand open."""
     _refuse_to_stand_open(settings)
     app = FastAPI(
         title="Trainyard bridge",
@@ -108,7 +108,7 @@ def main() -> int:
         current = settings()
         app = make_app(current)
         for warning in check(connect(current.redis_location)):
-            log.warning(warning)
+            logger.warning(warning, extra={"action": "check_redis"})
     except TrainyardError as error:
         print(f"bridge: {error}", file=sys.stderr)
         return 2

@@ -13,24 +13,24 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from backend_bridge.api.context import ThisBridge
-from backend_bridge.api.error_responses import error_body, refusals
+from backend_bridge.api.error_responses import error_answers, error_body
 from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.api.request_body import CancelBody, ResumeBody, optional_body
 from backend_bridge.api.responses import ControlAnswer, ControlRefusal
-from backend_bridge.intake.job_control import Answer
+from backend_bridge.intake.job_control import ControlResult
 
 router = APIRouter(tags=["control"])
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ControlAnswer, "description": "It takes effect."},
     404: {"model": ControlRefusal, "description": "There is no such job."},
     409: {"model": ControlRefusal, "description": "The job is not in a state for this."},
-    **refusals(401, 422, 503),
+    **error_answers(401, 422, 503),
 }
 
 
 @router.post(
     "/api/training/cancel/{job_id}",
-    responses={**_ANSWERS, **refusals(400, 413)},
+    responses={**_ANSWERS, **error_answers(400, 413)},
     openapi_extra=CANCEL_BODY,
 )
 async def cancel(bridge: ThisBridge, job_id: str, request: Request) -> JSONResponse:
@@ -48,7 +48,7 @@ async def pause(bridge: ThisBridge, job_id: str) -> JSONResponse:
 
 @router.post(
     "/api/training/resume/{job_id}",
-    responses={**_ANSWERS, **refusals(400, 413)},
+    responses={**_ANSWERS, **error_answers(400, 413)},
     openapi_extra=RESUME_BODY,
 )
 async def resume(
@@ -66,7 +66,7 @@ async def force_start(bridge: ThisBridge, job_id: str, from_start: bool = False)
     return await _act(job_id, lambda: bridge.control.force_start(job_id, from_start=from_start))
 
 
-async def _act(job_id: str, act: Callable[[], Answer]) -> JSONResponse:
+async def _act(job_id: str, act: Callable[[], ControlResult]) -> JSONResponse:
     answer = await run_in_threadpool(act)
     code = 200 if answer.success else 404 if answer.previous_status is None else 409
     body = ControlAnswer(job_id=job_id, **vars(answer)).model_dump()

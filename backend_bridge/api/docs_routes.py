@@ -1,6 +1,6 @@
-"""Documentation page of the bridge: Swagger UI from a bundled package, so that it needs no network.
+"""Routes of the documentation page: Swagger UI from a bundled package, so that it needs no network.
 
-Not in the OpenAPI document itself.
+They are not in the OpenAPI document themselves.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def error_body(sentence: str, **more: Any) -> dict[str, Any]:
     return {"success": False, "error": sentence, "message": sentence, "detail": sentence, **more}
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """``responses`` of a route: the refusals that it may answer with."""
     return {
         status: {"model": ErrorAnswer, "description": _SENTENCES[status]} for status in statuses

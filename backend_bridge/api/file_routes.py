@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from backend_bridge.api.context import Bridge, ThisBridge
-from backend_bridge.api.error_responses import refusals
+from backend_bridge.api.error_responses import error_answers
 from backend_bridge.api.responses import CheckpointsAnswer
 from backend_bridge.api.tar_stream import FolderArchive
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
@@ -23,7 +23,7 @@ _LINES_PER_PAGE = 1000
 _Checkpoint = Annotated[str, Query(json_schema_extra={"pattern": f"^({CHECKPOINT_PATTERN})?$"})]
 
 
-@router.get("/api/training/checkpoints/{job_id}", responses=refusals(401, 404, 422, 503))
+@router.get("/api/training/checkpoints/{job_id}", responses=error_answers(401, 404, 422, 503))
 def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     """The checkpoints that are there, in the order in which they were written."""
     job = bridge.job(job_id)
@@ -35,7 +35,7 @@ def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     response_class=Response,
     responses={
         200: {"description": "A tar archive.", "content": {_TAR: {}}},
-        **refusals(401, 404, 409, 422, 503),
+        **error_answers(401, 404, 409, 422, 503),
     },
 )
 def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = "") -> Response:
@@ -53,11 +53,11 @@ def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = ""
     response_class=Response,
     responses={
         200: {"description": "The log.", "content": {"text/plain": {}}},
-        **refusals(401, 404, 422, 503),
+        **error_answers(401, 404, 422, 503),
     },
 )
 def download_logs(bridge: ThisBridge, job_id: str) -> Response:
-    """The job's log as text: all of it, or the newest lines where another host has the rest."""
+    """The job's log as text: all of it, or the newest lines if another host has the rest."""
     job = bridge.job(job_id)
     headers = _attachment(f"{job_id}.log")
     file = bridge.files.log(job)
@@ -71,7 +71,7 @@ def _attachment(name: str) -> dict[str, str]:
 
 
 def _present(bridge: Bridge, job: Job) -> list[StoredCheckpoint]:
-    """What was written, less what was deleted since where this host can see it."""
+    """What was written, less what was deleted since, if this host can see it."""
     written = bridge.events.checkpoints(job.job_id)
     if bridge.files.folder(job) is None:
         return written

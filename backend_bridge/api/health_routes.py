@@ -7,14 +7,14 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from backend_bridge.api.context import ThisBridge
-from backend_bridge.api.error_responses import refusals
+from backend_bridge.api.error_responses import error_answers
 from backend_bridge.api.metrics import exposition
 from backend_bridge.api.responses import HealthAnswer
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health", responses=refusals(503))
+@router.get("/health", responses=error_answers(503))
 def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
     bridge.check_redis()
@@ -37,7 +37,7 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     response_class=Response,
     responses={
         200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}},
-        **refusals(401, 503),
+        **error_answers(401, 503),
     },
 )
 def metrics(bridge: ThisBridge) -> Response:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read from Redis at each scrape: every bridge tells the same."""
+"""Metrics for Prometheus, read from Redis at each scrape: every bridge tells the same."""
 
 from __future__ import annotations
 

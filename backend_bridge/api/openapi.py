@@ -1,4 +1,4 @@
-"""The bridge's OpenAPI document: what FastAPI finds in the routes, and the bodies that they parse.
+"""OpenAPI document of the bridge: what FastAPI finds in the routes, and the bodies that they parse.
 
 The routes read their bodies themselves, so that a request may come in any of its spellings; their
 schemas are added here.
@@ -52,7 +52,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = definitions["$defs"]
     _describe_admission(schemas)
     made["components"]["schemas"] = {**schemas, **made["components"]["schemas"]}
-    key = {"type": "http", "scheme": "bearer", "description": "BRIDGE_API_KEY, where one is set"}
+    key = {"type": "http", "scheme": "bearer", "description": "BRIDGE_API_KEY, if one is set"}
     made["components"]["securitySchemes"] = {"key": key}
     made["security"] = [{"key": []}, {}]
     return made

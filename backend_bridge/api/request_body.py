@@ -31,7 +31,7 @@ class ResumeBody(BaseModel):
 
 
 async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> Any:
-    """The decoded body, ``empty`` where there is none and that is not None.
+    """The decoded body, ``empty`` if there is none and that is not None.
 
     Answers 413 past the limit (read no further) and 400 for no JSON, or for a compressed one.
     """

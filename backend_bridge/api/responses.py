@@ -45,7 +45,7 @@ class StartAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """Everything that is known of a job; null where it is not known. Times in seconds; 1 GB is
+    """Everything that is known of a job; null if it is not known. Times in seconds; 1 GB is
     10^9 bytes."""
 
     job_id: str
@@ -192,7 +192,7 @@ class AttemptErrorAnswer(_Error):
 
 
 class ErrorsAnswer(_Error):
-    """Why a job failed; all null where it did not. ``traceback``: the innermost call last."""
+    """Why a job failed; all null if it did not. ``traceback``: the innermost call last."""
 
     job_id: str
     status: JobStatus
@@ -229,7 +229,7 @@ class QueueAnswer(BaseModel):
 
 
 class ControlAnswer(BaseModel):
-    """``previous_status``: what the job was before; null where there is no such job."""
+    """``previous_status``: what the job was before; null if there is no such job."""
 
     success: bool
     message: str

@@ -1,4 +1,6 @@
-"""How long a client may take to send one request, below ASGI, where half a request shows.
+"""Deadlines of a request: how long a client may take to send one.
+
+They hold below ASGI, which does not see half a request.
 
 Uvicorn waits for ever for the rest of a header or a body; a few hundred connections of a client
 that stopped in the middle would take every file descriptor of the bridge. It also collects headers
@@ -28,7 +30,7 @@ _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fie
 
 
 class RequestDeadline(HttpToolsProtocol):
-    """Uvicorn's protocol with deadlines, and with JSON where it refuses a request by itself."""
+    """Uvicorn's protocol with deadlines, and with JSON if it refuses a request by itself."""
 
     _timer: asyncio.TimerHandle | None = None
     _give_up_at = 0.0

@@ -1,4 +1,4 @@
-"""A folder as a tar archive, made while it is sent: no temporary file, little memory."""
+"""Tar archive of a folder, made while it is sent: no temporary file, little memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FolderArchive:
         )
 
     def chunks(self) -> Iterator[bytes]:
-        """The archive's bytes. Raises FileChanged, and OSError where a file is gone."""
+        """The archive's bytes. Raises FileChanged, and OSError if a file is gone."""
         for member in self._members:
             yield member.header
             left = member.size

@@ -81,7 +81,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--bridge-link",
         default=environ("BRIDGE_LINK"),
-        help="the bridge's address for a browser, where that is another one; BRIDGE_LINK",
+        help="the bridge's address for a browser, if that is another one; BRIDGE_LINK",
     )
     return parser.parse_args(arguments)
 

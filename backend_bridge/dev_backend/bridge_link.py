@@ -1,6 +1,6 @@
-"""What the page shows and does through the bridge: live progress, checkpoints, buttons.
+"""Link of the page to the bridge: live progress, checkpoints, buttons.
 
-The page talks to this server alone; this server has the bridge's address and key.
+The page talks to this server only; this server has the bridge's address and key.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _KEEP_ALIVE_LOOKS = 15
 
 
 class BridgeLink:
-    """Requests to one bridge; ``url`` None where there is none to ask."""
+    """Requests to one bridge; ``url`` None if there is none to ask."""
 
     def __init__(self, url: str | None, api_key: str | None) -> None:
         self.url = url.rstrip("/") if url else None
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def read(self, path: str) -> Any:
-        """The decoded answer; None where the bridge is away, or knows no such thing."""
+        """The decoded answer; None if the bridge is away, or knows no such thing."""
         status, body = self._call("GET", path)
         return body if status == 200 else None
 
     def act(self, job_id: str, action: Action, body: dict[str, Any]) -> tuple[int, Any]:
-        """One of the buttons; the bridge's own answer, or 502 where it is away."""
+        """One of the buttons; the bridge's own answer, or 502 if it is away."""
         job_id = quote(job_id, safe="")
         path = f"{action}/{job_id}" if action != "force-start" else f"{job_id}/force-start"
         return self._call("POST", f"/api/training/{path}", json=body)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """What the page of one job shows of the bridge; ``status`` None where it is away."""
+        """What the page of one job shows of the bridge; ``status`` None if it is away."""
         job_id = quote(job_id, safe="")
         written = self.read(f"/api/training/checkpoints/{job_id}") or {"checkpoints": []}
         return {

@@ -27,7 +27,7 @@ _RETRY = "retry: 1000\n\n"
 
 
 def parse_cursor(last_event_id: str | None) -> Cursor:
-    """Where a reconnecting browser left off; the beginning where it does not say."""
+    """Where a reconnecting browser left off; the beginning if it does not say."""
     match = re.fullmatch(r"(\d{1,15})\.(\d{1,15})", last_event_id or "")
     return Cursor(int(match[1]), int(match[2])) if match else Cursor()
 

@@ -1,4 +1,4 @@
-"""Wakes the event streams of the page when a job changes."""
+"""Feed of changes: wakes the event streams of the page when a job changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Subscription:
         self._woken = asyncio.Event()
 
     def wake(self, job_id: str | None = None) -> None:
-        """Note a change (or, with None, the end); in the event loop's thread alone."""
+        """Note a change (or, with None, the end); in the event loop's thread only."""
         if job_id is not None:
             self._changed.add(job_id)
         self._woken.set()

@@ -26,7 +26,7 @@ VALUES (:job_id, :token_sha256, :status, :user_id, :model_name, :dataset_path, :
 
 @dataclass(frozen=True)
 class NewJob:
-    """A row as ``POST /api/training/local/jobs`` makes it; of the token, the digest alone."""
+    """A row as ``POST /api/training/local/jobs`` makes it; of the token, the digest only."""
 
     job_id: str
     token_sha256: str
@@ -67,7 +67,7 @@ class Jobs:
     # ------------------------------------------------------------ writing
 
     def create(self, job: NewJob) -> dict[str, Any]:
-        """Insert a job; raises ApiError 409 where its id is taken."""
+        """Insert a job; raises ApiError 409 if its id is taken."""
         now = utc_now()
         row = {
             **{name: getattr(job, name) for name in _NEW_COLUMNS},
@@ -87,7 +87,7 @@ class Jobs:
     ) -> dict[str, Any]:
         """Run ``write`` unless ``key`` was seen for this job: then its first answer again.
 
-        Answer and effect are one transaction. Raises ApiError 422 where the key came with
+        Answer and effect are one transaction. Raises ApiError 422 if the key came with
         another request, which would otherwise be lost in silence.
         """
         with self._database.transaction() as connection:
@@ -161,7 +161,7 @@ class Jobs:
     # ------------------------------------------------------------ reading
 
     def token_sha256(self, job_id: str) -> str | None:
-        """The digest of the job's token; None where there is no such job."""
+        """The digest of the job's token; None if there is no such job."""
         rows = self._database.read("SELECT token_sha256 FROM jobs WHERE job_id = ?", job_id)
         return rows[0][0] if rows else None
 
@@ -239,7 +239,7 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _plan(config: dict[str, Any]) -> tuple[float | None, float | None]:
-    """The epochs and the most steps that a job's configuration asks for, where it says so."""
+    """The epochs and the most steps that a job's configuration asks for, if it says so."""
     training = config.get("training")
     if not isinstance(training, dict):
         return None, None

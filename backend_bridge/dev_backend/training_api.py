@@ -1,4 +1,4 @@
-"""The contract's endpoints, ``/api/training/local``.
+"""Routes of the contract, ``/api/training/local``: what a backend offers to the workers.
 
 Writes take the job's own token. Reads belong to signed-in users at a real backend; here they
 are open, because this server listens on loopback and has no users.

@@ -1,4 +1,4 @@
-"""Strict JSON in, JSON errors out, and the secrets that are never written down."""
+"""Wire format of the development backend: strict JSON in, JSON errors out, no secret kept."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.secret_fields import SECRET_KEY
 
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SECRET_KEY = re.compile(
-    r"(^|_)(api_?key|password|passwd|secret|credentials?|authorization|bearer"
-    r"|(access|auth|hf|hub|job|api)_?token)($|_)|^token$",
-    re.IGNORECASE,
-)
 REDACTED = "[redacted]"
 
 
@@ -81,7 +77,7 @@ def redact(value: Any) -> Any:
     """A copy of decoded JSON in which no value stands under a key that names a secret."""
     if isinstance(value, Mapping):
         return {
-            key: REDACTED if inner and _SECRET_KEY.search(key) else redact(inner)
+            key: REDACTED if inner and SECRET_KEY.search(key) else redact(inner)
             for key, inner in value.items()
         }
     if isinstance(value, list):
@@ -95,6 +91,6 @@ def token_digest(token: str) -> str:
 
 
 def bearer_token(authorization: str | None) -> str | None:
-    """The token of an ``Authorization`` header, or None where it holds none."""
+    """The token of an ``Authorization`` header, or None if it holds none."""
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

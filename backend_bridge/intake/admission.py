@@ -1,4 +1,4 @@
-"""Admission: where every way in ends, in one validation and one enqueue.
+"""Admission: every way in ends in its one validation and one enqueue.
 
 Exceptions:
 
@@ -36,7 +36,7 @@ class LimitReached(AdmissionRefused):
 
 @dataclass(frozen=True)
 class Admitted:
-    """An admitted job. ``queue_position`` is None where it does not wait any more."""
+    """An admitted job. ``queue_position`` is None if it does not wait any more."""
 
     job_id: str
     status: str

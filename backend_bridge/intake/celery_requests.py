@@ -1,4 +1,4 @@
-"""Requests that a Celery client sends: task ``tasks.submit`` on the queue ``requests``.
+"""Celery requests: task ``tasks.submit`` on the queue ``requests``.
 
 Their messages are moved, as they are, into the request stream, whose consumer group then looks
 after them: what a crashed consumer had taken, and what cannot be understood. Kombu's own consumer
@@ -58,7 +58,7 @@ class CeleryRequests:
 
 
 def task_id_of(fields: Mapping[str, str]) -> str:
-    """The id that the sender of a message knows, without decoding it; "" where it is not found."""
+    """The id that the sender of a message knows, without decoding it; "" if it is not found."""
     found = _TASK_ID.search(fields.get(FIELD, "")[-_ENVELOPE:])
     return found.group(1) if found else ""
 
@@ -82,7 +82,7 @@ def decode(raw: str) -> CeleryRequest:
     except KombuError as error:
         raise NotUnderstood(f"its content is not JSON: {type(error).__name__}") from None
     if task != TASK_SUBMIT:
-        raise NotUnderstood(f"the queue {QUEUE_REQUESTS} takes {TASK_SUBMIT} alone")
+        raise NotUnderstood(f"the queue {QUEUE_REQUESTS} takes only {TASK_SUBMIT}")
     if not isinstance(kwargs, dict) or "request" not in kwargs:
         raise NotUnderstood(f"{TASK_SUBMIT} needs its keyword argument 'request'")
     return CeleryRequest(str(task_id or ""), kwargs["request"])

@@ -1,4 +1,4 @@
-"""Whether a job can be resumed from the checkpoint that a person names; said before it is tried."""
+"""Checkpoint that a person chose for a resume: why it would not do, said before it is tried."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ one names and sizes are looked at, and the training hashes it before it uses it.
 def reason_against(
     job: Job, name: str, files: JobFiles, *, hash_up_to: int = HASHED_AT_ONCE_BYTES
 ) -> str | None:
-    """One sentence on why not; None where nothing is known against it.
+    """One sentence on why not; None if nothing is known against it.
 
-    ``hash_up_to``: bytes up to which the contents are looked at, else names and sizes alone. A
+    ``hash_up_to``: bytes up to which the contents are looked at, else only names and sizes. A
     folder on another host is not in sight: the training there looks, and refuses.
     """
     chosen = checkpoint_path(name)

@@ -1,4 +1,4 @@
-"""What people ask of a job: pause, resume, cancel, start now. One answer for every caller."""
+"""Control of jobs: pause, resume, cancel, start now. One result for every caller."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answer:
+class ControlResult:
     """Whether it took effect, a sentence, and the state before (None: there is no such job)."""
 
     success: bool
@@ -51,40 +51,42 @@ class JobControl:
         self.queue = dispatcher.queue
         self.files = files
 
-    def cancel(self, job_id: str, *, force: bool = False) -> Answer:
+    def cancel(self, job_id: str, *, force: bool = False) -> ControlResult:
         """Cancel at once what does not run; ask what runs, and with ``force`` kill it."""
         before = self.store.cancel(job_id, force=force)
         if before is None:
             return self._refused(job_id, "has already ended")
         run = attempt_id(job_id, before.attempt)
         if before.status in OCCUPYING and force:
-            with _only_a_hint():
+            with _only_a_hint(job_id):
                 self.queue.revoke(run, before.worker)
-            return Answer(True, f"job {job_id} is being killed", before.status)
+            return ControlResult(True, f"job {job_id} is being killed", before.status)
         if before.status in OCCUPYING:
-            return Answer(True, f"job {job_id} stops at its next step", before.status)
-        with _only_a_hint():
+            return ControlResult(True, f"job {job_id} stops at its next step", before.status)
+        with _only_a_hint(job_id):
             self.queue.remove(run)
         if before.parked:
-            with _only_a_hint():
+            with _only_a_hint(job_id):
                 self.queue.release_parked(before.parked, before.parked_worker)
-            return Answer(True, f"job {job_id} is cancelled; its process ends", before.status)
-        return Answer(True, f"job {job_id} is cancelled", before.status)
+            return ControlResult(
+                True, f"job {job_id} is cancelled; its process ends", before.status
+            )
+        return ControlResult(True, f"job {job_id} is cancelled", before.status)
 
-    def pause(self, job_id: str) -> Answer:
+    def pause(self, job_id: str) -> ControlResult:
         """Pause at once what waits; ask what runs to finish its step and write a checkpoint."""
         before = self.store.pause(job_id)
         if before is None:
             return self._refused(job_id, "cannot be paused")
         if before.status is JobStatus.QUEUED:
-            with _only_a_hint():
+            with _only_a_hint(job_id):
                 self.queue.remove(before.attempt_id)
-            return Answer(True, f"job {job_id} is paused before its turn", before.status)
-        return Answer(
+            return ControlResult(True, f"job {job_id} is paused before its turn", before.status)
+        return ControlResult(
             True, f"job {job_id} pauses when its checkpoint is written and verified", before.status
         )
 
-    def resume(self, job_id: str, checkpoint: str | None = None) -> Answer:
+    def resume(self, job_id: str, checkpoint: str | None = None) -> ControlResult:
         """Queue a paused job again, from ``checkpoint`` or from where it was paused.
 
         A checkpoint that cannot be gone on from is refused, and the job stays paused.
@@ -98,31 +100,31 @@ class JobControl:
             gone = f"{_HOST_GONE}, {checkpoint} cannot be read"
             reason = reason_against(job, checkpoint, self.files) if reachable else gone
             if reason is not None:
-                return Answer(False, f"{reason}; job {job_id} stays paused", job.status)
+                return ControlResult(False, f"{reason}; job {job_id} stays paused", job.status)
             chosen = checkpoint_path(checkpoint)
         if self.store.resume(job_id, chosen) is None:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
-        with _only_a_hint():
+        with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
         return self._resumed(job, chosen, reachable)
 
-    def _resumed(self, job: Job, chosen: str | None, reachable: bool) -> Answer:
+    def _resumed(self, job: Job, chosen: str | None, reachable: bool) -> ControlResult:
         """Where it goes on from, as far as that is known."""
         origin = chosen or job.checkpoint
         if not reachable:
             where = f"{_HOST_GONE}, job {job.job_id} starts again from the beginning"
-            return Answer(True, where, job.status)
+            return ControlResult(True, where, job.status)
         where = f"job {job.job_id} is queued, to go on from "
         if not origin:
             where += "the beginning: it had not made a step"
         elif lost := reason_against(job, origin, self.files, hash_up_to=0):
             where += f"its parked process or the last good checkpoint, if any: {lost}"
-            return Answer(True, where, job.status)
+            return ControlResult(True, where, job.status)
         else:
             where += origin
-        return Answer(True, where, job.status, origin or None)
+        return ControlResult(True, where, job.status, origin or None)
 
-    def force_start(self, job_id: str, *, from_start: bool = False) -> Answer:
+    def force_start(self, job_id: str, *, from_start: bool = False) -> ControlResult:
         """Move a waiting job to the head; queue a failed or cancelled one again."""
         job = self.store.get(job_id)
         if job is not None and job.status is JobStatus.QUEUED and self.store.to_head(job_id):
@@ -131,21 +133,21 @@ class JobControl:
         again = self.store.restart(job_id, from_start=from_start)
         if job is None or again is None:
             return self._refused(job_id, _CANNOT_BE_STARTED)
-        with _only_a_hint():
+        with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
         where = "from the beginning" if from_start else "from its last good checkpoint, if any"
         return self._queued(job, f"job {job_id} is queued again, to go on {where}")
 
-    def _queued(self, before: Job, message: str) -> Answer:
+    def _queued(self, before: Job, message: str) -> ControlResult:
         position = self.store.queue_position(before.job_id)
-        return Answer(True, message, before.status, queue_position=position)
+        return ControlResult(True, message, before.status, queue_position=position)
 
-    def _refused(self, job_id: str, what: str) -> Answer:
+    def _refused(self, job_id: str, what: str) -> ControlResult:
         job = self.store.get(job_id)
         if job is None:
-            return Answer(False, no_such_job(job_id), None)
+            return ControlResult(False, no_such_job(job_id), None)
         mend = _MENDS.get((what, job.status), "").format(job_id)
-        return Answer(False, f"job {job_id} {what}: it is {job.status}{mend}", job.status)
+        return ControlResult(False, f"job {job_id} {what}: it is {job.status}{mend}", job.status)
 
 
 _AGAIN = "; `trainyard force-start {}` queues it again"
@@ -159,8 +161,13 @@ _HOST_GONE = "the host with its checkpoints is gone"
 
 
 @contextmanager
-def _only_a_hint() -> Iterator[None]:
+def _only_a_hint(job_id: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        log.warning("the broker did not answer, the job store did: %s", error)
+        logger.warning(
+            "job %s: the broker did not answer, the job store did: %s",
+            job_id,
+            error,
+            extra={"action": "broker_away", "job_id": job_id},
+        )

@@ -1,4 +1,4 @@
-"""Requests that were refused: the backend is told ``failed``, though no job was ever admitted.
+"""Refusals of requests: the backend is told ``failed``, though no job was ever admitted.
 
 The refusal goes where a job's events go, as attempt 0, so that it is delivered as they are: in
 order, tried again, set aside with its reason. A request of the same id that is admitted later
@@ -45,7 +45,7 @@ def without_token(text: str, request: Mapping[str, Any]) -> str:
 
 
 def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refusal | None:
-    """The refusal to tell the backend; None where it can or should not be told.
+    """The refusal to tell the backend; None if it can or should not be told.
 
     ``request`` is decoded JSON, nothing more is known of it; ``reason`` holds no token.
     """
@@ -68,7 +68,7 @@ class Refusals:
     def tell(self, refusal: Refusal, client: Any) -> None:
         """Have the backend told, by ``client``: a Redis, or a pipeline of one.
 
-        Written twice it has one Idempotency-Key. Where the store has a job of this id nothing is
+        Written twice it has one Idempotency-Key. If the store has a job of this id nothing is
         written: it may run, and ``failed`` would be a lie about it.
         """
         status = {"status": JobStatus.FAILED, "error": refusal.reason}

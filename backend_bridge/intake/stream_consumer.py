@@ -1,11 +1,11 @@
-"""Requests that come through Redis, from any language: its stream, and the queue ``requests``.
+"""Stream consumer: requests that come through Redis, by its stream or the queue ``requests``.
 
 An entry of ``training:requests`` has one field, ``request``: the JSON of ``execute`` with
 ``"action": "start"``, or ``{"action": "pause" | "resume" | "cancel" | "force-start", "job_id":
 ...}``. A Celery message holds the same (``celery_requests``). Each is answered on
 ``training:replies`` under the id that its sender knows: the entry's, or the Celery task's. What
 cannot be understood, or is larger than HTTP would take it, goes to ``training:rejected`` with the
-reason and its size, never in the way of the rest. Where a refused request names a job and its
+reason and its size, never in the way of the rest. If a refused request names a job and its
 token, the backend is told ``failed`` with the reason (``refusals``). An entry is acknowledged, and
 deleted for the token that it holds, after it was acted upon; one whose consumer crashed is taken
 over by another, and acting twice does no harm: admission knows the job already, and a control call
@@ -30,7 +30,7 @@ from redis.exceptions import RedisError, ResponseError
 from backend_bridge.intake import celery_requests
 from backend_bridge.intake.admission import Admission, AdmissionRefused, too_large
 from backend_bridge.intake.celery_requests import CeleryRequests, NotUnderstood
-from backend_bridge.intake.job_control import Answer, JobControl
+from backend_bridge.intake.job_control import ControlResult, JobControl
 from backend_bridge.intake.refusals import Refusal, Refusals, refusal_of, without_token
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
@@ -43,7 +43,7 @@ BLOCK_MS = 250
 """A Celery message waits at most so long before it is looked for."""
 TAKE_OVER_AFTER_MS = 15_000
 RETRY_S = 1.0
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Entry = tuple[str, Mapping[str, str]]
 
@@ -70,7 +70,9 @@ class StreamConsumer:
                 while not stop.is_set():
                     self.consume()
             except RedisError as error:
-                log.warning("request stream: Redis is away: %s", error)
+                logger.warning(
+                    "request stream: Redis is away: %s", error, extra={"action": "redis_away"}
+                )
                 stop.wait(RETRY_S)
 
     def consume(self, block_ms: int = BLOCK_MS) -> None:
@@ -122,7 +124,13 @@ class StreamConsumer:
         except Exception as error:  # it would end every courier in turn, for ever
             reply["message"] = reason = f"a defect of the bridge ({type(error).__name__})"
             frames = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a token
-            log.error("request stream: entry %s is set aside: %s\n%s", entry_id, reason, frames)
+            logger.error(
+                "request stream: entry %s is rejected: %s\n%s",
+                entry_id,
+                reason,
+                frames,
+                extra={"action": "request_rejected", "job_id": reply["job_id"]},
+            )
             self._reject(entry_id, fields, reason)
             return reply, None
         success = "true" if answer.success else "false"
@@ -139,13 +147,13 @@ class StreamConsumer:
         rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
         self.redis.xadd(REJECTED, _storable(rejected), maxlen=ENTRIES_KEPT, approximate=True)
 
-    def _act(self, request: Mapping[str, Any]) -> Answer:
+    def _act(self, request: Mapping[str, Any]) -> ControlResult:
         action = request.get("action", "start")
         if action == "start":
             admitted = self.admission.admit(
                 {name: value for name, value in request.items() if name != "action"}
             )
-            return Answer(True, f"job {admitted.job_id} is {admitted.status}", None)
+            return ControlResult(True, f"job {admitted.job_id} is {admitted.status}", None)
         shown, job_id = f"{str(action)[:100]!r}", request.get("job_id")
         if not isinstance(job_id, str) or not re.fullmatch(JOB_ID_PATTERN, job_id):
             raise NotUnderstood(f"the action {shown} needs a job_id: {JOB_ID_RULE}")
@@ -188,7 +196,7 @@ def _storable(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_body(fields: Mapping[str, str]) -> dict[str, str]:
-    """Names and sizes alone: what is no JSON may hold a token anywhere."""
+    """Names and sizes only: what is no JSON may hold a token anywhere."""
     return {
         "fields": ", ".join(f"{name} ({len(value)} characters)" for name, value in fields.items())
     }

@@ -10,11 +10,12 @@ from typing import Any
 from trainyard.contract.fields.spellings import dotted
 from trainyard.contract.request import FieldProblem
 
-_SECRET_KEY = re.compile(
+SECRET_KEY = re.compile(
     r"(^|_)(api_?key|private_?key|password|passwd|secret|credentials?|bearer|authorization|"
     r"(access|auth|hf|hub|huggingface|job|api|session|refresh|backend|id)_?token)($|_)|^token$",
     re.IGNORECASE,
 )
+"""Names of fields whose value is a secret."""
 _OWN_SECRETS = ("job_token", "access_token")
 VISIBLE_ASCII = r"[\x21-\x7e]+"
 """What an Authorization header can carry."""
@@ -70,7 +71,7 @@ class Copier:
                 self.dropped.append(f"{dotted(path) or 'body'}: a field's name {_REPEATED}")
             elif self._holds_token(inner):
                 self.dropped.append(f"{dotted(here)} ({_REPEATED})")
-            elif inner and isinstance(inner, str | list | dict) and _SECRET_KEY.search(here[-1]):
+            elif inner and isinstance(inner, str | list | dict) and SECRET_KEY.search(here[-1]):
                 self.dropped.append(f"{dotted(here)} (looks like a secret: not stored)")
             else:
                 kept[here[-1]] = self.copy(inner, here)

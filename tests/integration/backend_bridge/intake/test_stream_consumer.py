@@ -171,7 +171,7 @@ def test_a_defect_sets_one_entry_aside_and_is_logged(
     assert reply["message"] == "a defect of the bridge (ZeroDivisionError)"
     ((_, rejected),) = stream.redis.xrange(REJECTED)
     assert TOKEN not in json.dumps([reply, rejected])
-    assert "is set aside" in caplog.text
+    assert "is rejected" in caplog.text
     assert "in broken" in caplog.text
     assert TOKEN not in caplog.text
     assert stream.send(action="start", **request_body("job-1"))["success"] == "true"
