@@ -1,4 +1,4 @@
-"""The bridge as the command line calls it.
+"""HTTP client of the bridge, as the command line calls it.
 
 Exceptions:
 
@@ -31,7 +31,7 @@ class BridgeUnreachable(BridgeError):
 
 
 class BridgeClient:
-    """Calls of section 2 of the contract. ``api_key`` where the bridge asks for one."""
+    """Calls of section 2 of the contract. ``api_key`` if the bridge asks for one."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")

@@ -1,4 +1,7 @@
-"""Which job folders a slot can see: hosts that share TRAINYARD_HOME share one home id."""
+"""Home, the folder TRAINYARD_HOME: made, and known by an id that hosts which share it share.
+
+By the id a slot knows which job folders it can see.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from trainyard.settings import SettingsError
 
 
 def make_folder(home: Path) -> None:
-    """Make ``home``, a TRAINYARD_HOME or below one. Raises SettingsError where it is of no use."""
+    """Make ``home``, a TRAINYARD_HOME or below one. Raises SettingsError if it is of no use."""
     reason = None
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def home_id(home: Path) -> str:
     temporary = path.with_name(f".home-id.{os.getpid()}")
     temporary.write_text(secrets.token_hex(8))
     try:
-        os.link(temporary, path)  # fails where another process was first
+        os.link(temporary, path)  # fails if another process was first
     except FileExistsError:
         pass
     finally:

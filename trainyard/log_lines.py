@@ -1,4 +1,4 @@
-"""The form of a log line: ``[YYYY-MM-DD HH:MM:SS] text`` in UTC, free of control characters."""
+"""Log lines, in one form: ``[YYYY-MM-DD HH:MM:SS] text`` in UTC, free of control characters."""
 
 from __future__ import annotations
 

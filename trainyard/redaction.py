@@ -1,4 +1,4 @@
-"""Takes secrets out of log lines and errors before they are written or sent anywhere.
+"""Redaction: secrets leave log lines and errors before those are written or sent anywhere.
 
 Two ways, both always on: values that are known (the job's token, and what the environment holds
 under a name like HF_TOKEN or AWS_SECRET_ACCESS_KEY) are replaced wherever they stand, and what
@@ -197,7 +197,7 @@ def _masked(text: str, forms: Sequence[_Form]) -> str:
 
 
 def _piece_at_end(line: str, value: str) -> int:
-    """How many characters of ``line``'s end are the beginning of ``value``; 0 where too few."""
+    """How many characters of ``line``'s end are the beginning of ``value``; 0 if too few."""
     beginning = value[:PIECE_CHARACTERS_MIN]
     at = line.find(beginning, max(0, len(line) - len(value) + 1))
     while at >= 0:

@@ -1,4 +1,4 @@
-"""What some settings must look like; each raises ValueError with what would be right."""
+"""Rules of single settings; each raises ValueError with what would be right."""
 
 from __future__ import annotations
 

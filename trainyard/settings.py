@@ -1,7 +1,6 @@
 """Settings from the environment or ``.env``: read once, typed, every problem named at once.
 
-They live here, not in ``worker``, because the bridge must not import the worker and both
-read them (docs/decisions/0002-settings.md).
+Every side reads them (docs/decisions/0002-settings.md).
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Settings(BaseSettings):
         description="The Redis of broker and job store, a database of its own; unset: embedded.",
     )
     dev_backend_port: Port = Field(
-        3000, description="Port of the development backend, where `trainyard up` starts one."
+        3000, description="Port of the development backend, if `trainyard up` starts one."
     )
     backend_url: str = Field(
         default_factory=lambda data: f"http://127.0.0.1:{data['dev_backend_port']}",
@@ -134,7 +133,7 @@ class Settings(BaseSettings):
         description="Whether data sets may come from private, loopback and link-local addresses.",
     )
     allow_remote_code: bool = Field(
-        False, description="Whether a model's own code may run where a request asks for it."
+        False, description="Whether a model's own code may run if a request asks for it."
     )
     preload: bool = Field(
         True, description="Fork trainings from a process that has torch imported already."
@@ -198,7 +197,7 @@ class Settings(BaseSettings):
     def redis_location(self) -> str:
         """URL of the Redis in use: ``REDIS_URL``, else that of the embedded one.
 
-        Raises SettingsError where neither is there.
+        Raises SettingsError if neither is there.
         """
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
@@ -274,21 +273,6 @@ def without_our_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 def settings() -> Settings:
     """Settings of this process, read at the first call."""
     return read_settings()
-
-
-def as_markdown() -> str:
-    """The table of docs/settings.md: every setting with its default and meaning."""
-    rows = ["| setting | default | |", "|---|---|---|"]
-    defaults = Settings.model_construct()
-    for name, field in Settings.model_fields.items():
-        default = getattr(defaults, name)
-        if isinstance(default, tuple):
-            default = ":".join(map(str, default))
-        shown = (
-            "" if default is None else f"`{int(default) if default in (True, False) else default}`"
-        )
-        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
-    return "\n".join(rows) + "\n"
 
 
 def slot_name(number: int) -> str:

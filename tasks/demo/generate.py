@@ -1,9 +1,9 @@
-"""Generate text with one or more model folders (whole models or PEFT adapters), greedily.
+"""Generation of text with one or more model folders (whole models or PEFT adapters), greedily.
 
     python -m tasks.demo.generate --model models/tiny-llama --model jobs/demo/model \
         --prompt "def add(a, b):" [--max-new-tokens 60] [--json]
 
-The prompt becomes one user message where the tokenizer has a chat template. Several ``--model``
+The prompt becomes one user message if the tokenizer has a chat template. Several ``--model``
 share one import of torch. ``--json`` prints a list of {"model", "text"}.
 """
 

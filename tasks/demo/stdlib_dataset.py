@@ -1,4 +1,4 @@
-"""Write a real instruction data set from this machine's own Python standard library.
+"""Instruction data set, a real one, from this machine's own Python standard library.
 
     python -m tasks.demo.stdlib_dataset --out stdlib.jsonl [--rows 2000]
 
@@ -72,7 +72,7 @@ def file_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def function_row(node: Function, lines: list[str]) -> dict[str, str] | None:
-    """The row of one function; None where it has no docstring, no body, or is too long."""
+    """The row of one function; None if it has no docstring, no body, or is too long."""
     docstring = ast.get_docstring(node)
     if not docstring or len(node.body) < 2:
         return None

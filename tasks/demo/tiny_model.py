@@ -1,4 +1,4 @@
-"""Make a small base model on this machine: a Llama with random weights and its own tokenizer.
+"""Small base model, made on this machine: a Llama with random weights and its own tokenizer.
 
     python -m tasks.demo.tiny_model --dataset stdlib.jsonl --out models/tiny-llama
 

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from docs.reference import __main__
+from docs.reference.settings import as_markdown
 from tests.support.paths import REPOSITORY
 from trainyard.contract.parser import parse_request
-from trainyard.settings import as_markdown
 
 
 def test_the_table_of_settings_is_the_code_s() -> None:

@@ -1,4 +1,4 @@
-"""The commands of `trainyard` that look after the yard itself: prune, doctor, selftest."""
+"""Commands that look after the yard itself: prune, doctor, selftest, completion."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 
 import click
 
-from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json, settings
+from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.units import MB
-from trainyard.settings import RETENTION_DAYS_MAX
+from trainyard.settings import RETENTION_DAYS_MAX, settings
 
 
 def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:
@@ -60,7 +60,7 @@ def doctor(as_json: bool) -> None:
     """Look for what is wrong with this yard, and say what to do.
 
     Redis, slots, versions, disk, GPU and driver, backend, bridge, clocks, and what the backend has
-    not got. Exit code 1 where something fails; a warning alone is no failure.
+    not got. Exit code 1 if something fails; a warning is no failure.
     """
     from trainyard.local.doctor import examine
 
@@ -81,7 +81,7 @@ def selftest(as_json: bool) -> None:
     """Try every promise on this machine's own device, with a tiny model and services of its own.
 
     It really pauses, resumes, kills and cancels trainings and takes the backend away. Takes a
-    minute or two. Exit code 1 where a promise does not hold.
+    minute or two. Exit code 1 if a promise does not hold.
     """
     from rich.console import Console
 

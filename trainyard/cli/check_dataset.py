@@ -1,4 +1,4 @@
-"""``trainyard check-dataset``: the check of a job's data set, in a process of its own."""
+"""Check of a job's data set, ``trainyard check-dataset``, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of `trainyard` share."""
+"""Options, arguments and exit codes that commands share, and their way to the bridge."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ Exit codes:
   1    refused or failed; the sentence on stderr says why
   2    wrong usage or wrong settings
   130  ended by Ctrl-C"""
-
-__all__ = ["settings"]  # the commands read them through here
 
 
 def client() -> BridgeClient:

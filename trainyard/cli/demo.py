@@ -1,4 +1,4 @@
-"""``trainyard demo``: one whole job on this machine, from a request to a trained model.
+"""Demo, ``trainyard demo``: one whole job on this machine, from a request to a trained model.
 
 Everything is real: the services, the HTTP calls that the backend makes, the training. By default
 on a data set made from Python's standard library and a small model made from it; both are cached.

@@ -1,6 +1,6 @@
-"""The command ``trainyard``.
+"""Command line ``trainyard``.
 
-What a command alone needs it imports itself, so that ``--help`` comes at once.
+What only one command needs it imports itself, so that ``--help`` comes at once.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def cancel(job_id: str, force: bool, as_json: bool) -> None:
 def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
     """Print new lines until the job has ended and nothing is left to print.
 
-    ``seen`` lines of all were printed before. The bridge keeps the newest lines alone, so that
+    ``seen`` lines of all were printed before. The bridge keeps only the newest lines, so that
     offsets move under us.
     """
     cut = 0

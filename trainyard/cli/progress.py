@@ -1,4 +1,4 @@
-"""A job as it goes: a live progress bar, or a line now and then."""
+"""Progress of a job: a live bar, or a line now and then."""
 
 from __future__ import annotations
 

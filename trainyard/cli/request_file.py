@@ -1,4 +1,4 @@
-"""The request that a person writes: a YAML or JSON file, flags, or a file with flags on top.
+"""Request that a person writes: a YAML or JSON file, flags, or a file with flags on top.
 
 Exceptions:
 
@@ -44,7 +44,7 @@ def with_flags(
     """``body`` with ``flags`` (dotted path → value; None: not given) and ``path=value`` on top.
 
     The value of an assignment is read as YAML, so ``3`` is a number and ``true`` a truth value. A
-    job id is made where there is none.
+    job id is made if there is none.
     """
     made = _as_json(body)
     for path, value in flags.items():

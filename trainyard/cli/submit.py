@@ -1,4 +1,4 @@
-"""`trainyard submit`, and staying with a job."""
+"""Submission of a job, ``trainyard submit``, and staying with it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from trainyard.cli.common import as_json_option, client, echo_json, settings
+from trainyard.cli.common import as_json_option, client, echo_json
 from trainyard.client import BridgeClient
 from trainyard.contract.methods import listed, names
 from trainyard.contract.statuses import TERMINAL
+from trainyard.settings import settings
 
 FOLLOW_EVERY_S = 0.5
 _FLAGS = {
@@ -42,7 +43,7 @@ _FLAGS = {
 @click.option("--learning-rate", type=float)
 @click.option("--lora", is_flag=True, default=None, help="Train an adapter, not the whole model.")
 @click.option("--name", help="What people call the job.")
-@click.option("--job-id", help="Its id; made where there is none.")
+@click.option("--job-id", help="Its id; made if there is none.")
 @click.option("--token", envvar="JOB_TOKEN", help="The backend's token for this job.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 runs first.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
@@ -92,7 +93,7 @@ def submit(
 
 
 def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
-    """Show a job until it has ended. 0 where it completed or a person detached, else 1."""
+    """Show a job until it has ended. 0 if it completed or a person detached, else 1."""
     from rich.console import Console
 
     from trainyard.cli.progress import ProgressView

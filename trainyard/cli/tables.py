@@ -1,4 +1,4 @@
-"""What the command line shows: tables for people."""
+"""Tables that the command line shows to people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS: Mapping[str, str] = {name: status.colour for name, status in STATUSES.
 
 
 def show(renderable: RenderableType) -> None:
-    """Print to the terminal; plain text, not cut to any width, where there is none."""
+    """Print to the terminal; plain text, not cut to any width, if there is none."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_COLUMNS)
@@ -35,12 +35,12 @@ def coloured_status(status: str) -> Text:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure for a table; a dash where it is not known."""
+    """A figure for a table; a dash if it is not known."""
     return "–" if value is None else f"{value:,.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; a dash where it is not known."""
+    """``1:02:03`` or ``2:03``; a dash if it is not known."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(int(seconds), 60)

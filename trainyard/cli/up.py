@@ -1,4 +1,4 @@
-"""``trainyard up``: all services of this machine, kept running until Ctrl-C."""
+"""Services of this machine, ``trainyard up``: all of them, kept running until Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row that a backend makes before it starts a job, where the backend is ours."""
+"""Rows of jobs at the development backend: made before a start, as a backend makes its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BackendError(TrainyardError):
 
 
 def create_at_development_backend(current: Settings, body: Any) -> str | None:
-    """Make the job known to the development backend; nothing is done where BACKEND_URL is set.
+    """Make the job known to the development backend; nothing is done if BACKEND_URL is set.
 
     Returns why it could not be: a request that is refused there is mostly refused by the bridge
     too, in better words.

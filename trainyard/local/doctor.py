@@ -1,4 +1,4 @@
-"""`trainyard doctor`: what is wrong with a yard, and what to do about it.
+"""Diagnosis of a yard, `trainyard doctor`: what is wrong, and what to do about it.
 
 Every check is a function that gives findings; one that cannot be made says so as a finding.
 """
@@ -41,7 +41,7 @@ Level = Literal["ok", "warning", "failure"]
 
 @dataclass(frozen=True)
 class Finding:
-    """``sentence``: what is so; ``mend``: what to do about it, "" where nothing is to do."""
+    """``sentence``: what is so; ``mend``: what to do about it, "" if nothing is to do."""
 
     check: str
     level: Level
@@ -53,7 +53,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every check; takes a few seconds at most where nothing answers."""
+    """Every check; takes a few seconds at most if nothing answers."""
     findings = [*_versions(), *_disk(settings), *_gpus(), *_backend(settings), *_bridge(settings)]
     try:
         redis = connect(settings.redis_location, retries=0)

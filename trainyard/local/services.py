@@ -1,4 +1,4 @@
-"""The services of one machine, as processes: Redis, workers, bridge, backend, Flower.
+"""Services of one machine, as processes: Redis, workers, bridge, backend, Flower.
 
 ``trainyard up`` keeps them running, ``trainyard demo`` runs a job on them. Whatever happens to
 this process, they end with it.
@@ -7,7 +7,6 @@ this process, they end with it.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 import time
@@ -24,12 +23,12 @@ import requests
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import make_folder
-from trainyard.settings import Settings, read_settings
+from trainyard.settings import read_settings
 from trainyard.store.connection import check, connect
 
 START_TIMEOUT_S = 90.0
 LOOPBACK = "127.0.0.1"
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class PortTaken(TrainyardError):
@@ -42,7 +41,7 @@ class ServiceDied(TrainyardError):
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports of the services. ``backend`` is None where BACKEND_URL names another backend."""
+    """TCP ports of the services. ``backend`` is None if BACKEND_URL names another backend."""
 
     bridge: int
     flower: int
@@ -88,7 +87,7 @@ def _holder(port: int) -> str:
                 process = psutil.Process(connection.pid)
                 return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
     except psutil.Error as error:
-        log.debug("who holds port %d: %s", port, error)
+        logger.debug("who holds port %d: %s", port, error)
     return "a process that this user may not see"
 
 
@@ -106,7 +105,8 @@ class Services:
         self.environment = {**environment, "BRIDGE_PORT": str(ports.bridge)}
         if ports.backend is not None:
             self.environment["BACKEND_URL"] = f"http://{LOOPBACK}:{ports.backend}"
-        self.settings = _settings_with(self.environment)
+        changed = {name.lower(): value for name, value in self.environment.items()}
+        self.settings = read_settings(**changed)
         self._children: list[ChildProcess] = []
         self._wait_at_entry = wait
 
@@ -168,7 +168,7 @@ class Services:
             redis = self._launch("redis", python_module("trainyard.local.embedded_redis"))
             self._wait(redis, lambda: _written_at(url_file) not in (None, before))
         for warning in check(connect(self.settings.redis_location)):
-            log.warning(warning)
+            logger.warning(warning)
         if self.ports.backend is not None:
             self._launch("backend", self._backend_command())
         self._launch("bridge", python_module("backend_bridge.server"))
@@ -223,16 +223,6 @@ class Services:
         assert found is not None, "it is installed beside this package"
         command.append(f"--conf={found.origin}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
-
-
-def _settings_with(environment: Mapping[str, str]) -> Settings:
-    before = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        return read_settings()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _written_at(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""A whole yard for one command alone, on free ports, with a Redis and a home of its own.
+"""Throwaway yard of one command: free ports, a Redis and a home of its own; its scripts.
 
 Exceptions:
 
