@@ -1,4 +1,4 @@
-"""The reference documents that are made from code.
+"""Reference documents that are made from code.
 
 python -m docs.reference      writes them; a test compares
 """

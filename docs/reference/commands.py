@@ -1,4 +1,4 @@
-"""docs/commands.md, from what `trainyard --help` says."""
+"""Page docs/commands.md, from what `trainyard --help` says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of the kinds of errors, docs/errors.md; their hints stand in the contract."""
+"""Page of the kinds of errors, docs/errors.md; their hints stand in the contract."""
 
 from __future__ import annotations
 

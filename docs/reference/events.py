@@ -1,4 +1,4 @@
-"""docs/events.md: the entries of a job's event stream, from the contract's models."""
+"""Page docs/events.md: the entries of a job's event stream, from the contract's models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every figure that the bridge tells Prometheus."""
+"""Page docs/metrics.md: every figure that the bridge tells Prometheus."""
 
 from __future__ import annotations
 

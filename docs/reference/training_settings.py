@@ -1,4 +1,4 @@
-"""docs/training-settings.md, made from the table of settings."""
+"""Page docs/training-settings.md, made from the table of settings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How single settings of a request are adapted to the machine, the data and the installed Trainer.
+"""Adaptation of single settings to the machine, the data and the installed Trainer.
 
-Each function takes the value that was sent (None where the request says nothing) and the context,
-returns what the Trainer gets, and leaves a note where that is something else than was asked for.
+Each function takes the value that was sent (None if the request says nothing) and the context,
+returns what the Trainer gets, and leaves a note if that is something else than was asked for.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def max_steps(value: int | None, _: Context) -> int:
 
 
 def warmup(value: int, context: Context) -> float:
-    """Steps where there are any, else the ratio: the Trainer takes a float below 1 as one."""
+    """Steps if there are any, else the ratio: the Trainer takes a float below 1 as one."""
     ratio = context.training.warmup_ratio
     return value if value > 0 or not ratio else min(ratio, math.nextafter(1.0, 0.0))
 

@@ -1,4 +1,4 @@
-"""One table: what a request calls a setting, and what the installed Trainer calls it.
+"""Table of settings: what a request calls each, and what the installed Trainer calls it.
 
 Every field of the request's ``config`` has a row. Defaults are written out, since the libraries'
 own change between versions (TRL's turn bf16 and gradient checkpointing on).
@@ -24,7 +24,7 @@ Adapt = Callable[[Any, Context], Any]
 class Setting:
     """One row: the request's ``path`` below ``config`` → the Trainer's ``argument``.
 
-    ``adapt(value, context)`` turns the one into the other and may leave a note; where the request
+    ``adapt(value, context)`` turns the one into the other and may leave a note; if the request
     says nothing, it gets None, or ``default`` applies. Without ``argument`` the setting acts
     elsewhere (``used_by``), or nowhere: then ``ignored`` says why. ``note`` says in a few words how
     ``adapt`` changes it; ``since`` is the version that first took it.

@@ -1,7 +1,7 @@
-"""What makes a folder a checkpoint: a manifest of sizes and hashes, written last.
+"""Manifest of a checkpoint: sizes and hashes, written last, which make a folder one.
 
 Part of the contract, as a file: the training writes it and reads it back, and the bridge looks at
-it before it lets a person resume from a checkpoint. Imports pydantic alone.
+it before it lets a person resume from a checkpoint. Imports only pydantic.
 
 Exceptions:
 
@@ -30,12 +30,12 @@ class ManifestFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What makes a folder a checkpoint. ``files`` maps relative paths.
+    """Manifest of a checkpoint. ``files`` maps relative paths.
 
     ``fingerprint`` tells of which training it is: what must agree with a resume, by name (see
     ``tasks.checkpoints.resume``; ``model`` and ``method`` are as the request names them).
     ``batch_size`` and ``accumulation``: the micro-batch and how many make a step; ``metric``: the
-    value that the best checkpoint is chosen by, where it was evaluated.
+    value that the best checkpoint is chosen by, if it was evaluated.
     """
 
     job_id: str
@@ -76,7 +76,7 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path, *, hashes: bool = True) -> Manifest:
     """Return the manifest of a checkpoint that matches it. Raises CheckpointDamaged.
 
-    ``hashes=False`` looks at names and sizes alone, which takes no time.
+    ``hashes=False`` looks only at names and sizes, which takes no time.
     """
     manifest = read_manifest(folder)
     if not manifest.files:

@@ -49,7 +49,7 @@ class ModelConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """``config.tokenizer``; the model's own where ``name`` is absent."""
+    """``config.tokenizer``; the model's own if ``name`` is absent."""
 
     name: str | None = None
     trust_remote_code: bool = False
@@ -162,7 +162,7 @@ class TrainingConfig(Section):
 
     @property
     def answer_length(self) -> int:
-        """Tokens that an answer may have, where the model's own answers are sampled."""
+        """Tokens that an answer may have, if the model's own answers are sampled."""
         return (self.rlhf or RlhfConfig()).max_completion_length
 
     @property

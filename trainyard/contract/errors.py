@@ -45,7 +45,7 @@ ERROR_HINTS = {
     "1; earlier checkpoints are intact.",
     ErrorKind.INTERNAL: "The job's log holds the full traceback.",
 }
-"""What to do about an error of a kind, where the error itself knows nothing better."""
+"""What to do about an error of a kind, if the error itself knows nothing better."""
 
 
 class Frame(BaseModel):

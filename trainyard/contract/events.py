@@ -89,7 +89,7 @@ class Checkpoint(Event):
 class Prediction(Event):
     """What the model says to one of the job's prompts, at the eval of ``step``.
 
-    ``cut`` where a text was longer than PREDICTION_CHARACTERS_MAX: its beginning is here.
+    ``cut`` if a text was longer than PREDICTION_CHARACTERS_MAX: its beginning is here.
     """
 
     event: Literal["prediction"] = "prediction"
@@ -110,7 +110,7 @@ class Receipt(Event):
     """What a resume went on from, to be compared with what the pause left.
 
     Hashes are SHA-256 in hex; ``data_position`` counts the micro-batches of the epoch that were
-    consumed. ``warm`` where the process was parked meanwhile.
+    consumed. ``warm`` if the process was parked meanwhile.
     """
 
     event: Literal["receipt"] = "receipt"
@@ -136,7 +136,7 @@ class Divergence(Event):
 class Outcome(Event):
     """The attempt's end, the last event of a training process.
 
-    ``result`` (only where completed) holds ``model_dir`` (relative to the job folder) and
+    ``result`` (only if completed) holds ``model_dir`` (relative to the job folder) and
     the figures of the summary.
     """
 
@@ -186,7 +186,7 @@ class TrainingSpec(BaseModel):
     """First line that a supervisor sends to its training process. Holds no secret.
 
     The request itself lies in ``{job_dir}/request.json``. ``resume_from`` names the checkpoint
-    to go on from (relative to the job folder); the last good one, or the start, where None.
+    to go on from (relative to the job folder); the last good one, or the start, if None.
     """
 
     job_id: str

@@ -20,7 +20,7 @@ class Method:
     """One method: ``title`` and ``data`` say to people what it is and what it learns from.
 
     ``shapes``: the rows that it reads; ``needs``: the same for whoever sent others.
-    ``trainers``: keys of ``tasks.methods.registry.TRAINERS``, several where a setting chooses.
+    ``trainers``: keys of ``tasks.methods.registry.TRAINERS``, several if a setting chooses.
     ``settings``: fields of ``config.training`` that not every method takes, with the default that
     this one gives them (None: none of its own). ``eval_metrics``: what an eval gives to choose the
     best checkpoint by, the default first. ``arguments``: of its trainer, which no request changes.

@@ -1,6 +1,7 @@
 """Names of the contract: job ids, queues, streams.
 
-Whatever both sides of a process boundary call by name stands here once."""
+Whatever both sides of a process boundary call by name stands here once.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def attempt_id(job_id: str, attempt: int) -> str:
 
 
 def parse_attempt_id(value: str) -> tuple[str, int]:
-    """Split ``{job_id}:{attempt}``; raises ContractError where it is not one."""
+    """Split ``{job_id}:{attempt}``; raises ContractError if it is not one."""
     job_id, _, number = value.rpartition(":")
     if not re.fullmatch(JOB_ID_PATTERN, job_id) or not re.fullmatch("[1-9][0-9]{0,8}", number):
         raise ContractError(f"not an attempt id: {value[:200]!r}")

@@ -1,4 +1,4 @@
-"""Reads a start request in any of its spellings into the contract's models.
+"""Parser of start requests: any of their spellings into the contract's models.
 
 Whatever comes in, :func:`parse_request` returns a StartRequest or raises RequestInvalid with every
 wrong field, as the caller spelled it. No secret passes into what is stored or said.

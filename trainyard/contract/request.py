@@ -34,7 +34,7 @@ class RequestInvalid(ContractError):
 class TrainingRequest(Section):
     """What a job is to do: a start request, normalised and without its secrets.
 
-    ``ignored`` names the fields that mean nothing to us, ``notes`` says where two spellings of
+    ``ignored`` names the fields that mean nothing to us, ``notes`` says if two spellings of
     one setting differed and which won.
     """
 

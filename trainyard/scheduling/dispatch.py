@@ -1,4 +1,4 @@
-"""From the job store to the broker: which queue an attempt goes to.
+"""Dispatch of attempts from the job store to the broker: the queue that each goes to.
 
 Any slot may run a job, except that a job with files (checkpoints) belongs where they lie, and a
 parked one resumes fastest in its own process.
@@ -34,7 +34,7 @@ class Dispatcher:
             self.queue.enqueue(job.attempt_id, priority=job.priority, slot=slot, at_head=at_head)
 
     def slot_for(self, job: Job) -> str | None:
-        """The only slot that should take the job; None where any may."""
+        """The only slot that should take the job; None if any may."""
         alive = self.slots.alive()
         busy = Counter(other.slot for other in self.store.jobs(self.store.occupying()))
         if job.parked_on in {slot.name for slot in alive} and not busy[job.parked_on]:
@@ -47,7 +47,7 @@ class Dispatcher:
     def files_are_reachable(self, job: Job) -> bool:
         """Whether a living slot sees the job's folder; True for a job without one.
 
-        Where no slot lives at all nothing is known against it: they may be starting.
+        If no slot lives at all, nothing is known against it: they may be starting.
         """
         homes = {_home(slot) for slot in self.slots.alive()}
         return not job.home or not homes or job.home in homes

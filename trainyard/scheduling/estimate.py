@@ -1,4 +1,4 @@
-"""When a waiting job is likely to start, from the live step times of what runs."""
+"""Estimate of when a waiting job starts, from the live step times of what runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainyard.store.job_store import JobStore
 class StartEstimate:
     """When the jobs of the queue start.
 
-    ``remaining_s``: seconds left of each running job, None where it is not known yet;
-    ``typical_s``: how long a job takes whose own steps nobody has seen, None where no job has
-    completed yet. An estimate is None where a figure that it depends on is not known.
+    ``remaining_s``: seconds left of each running job, None if it is not known yet;
+    ``typical_s``: how long a job takes whose own steps nobody has seen, None if no job has
+    completed yet. An estimate is None if a figure that it depends on is not known.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The broker's side of a job: enqueue an attempt, take it out, move it to the head, revoke it.
+"""Queue of attempts in the broker: enqueue one, take it out, move it to the head, revoke it.
 
-Celery is the transport alone: a message carries the attempt's id and nothing else. What a job
+Celery is only the transport: a message carries the attempt's id and nothing else. What a job
 is and whether it may run is the job store's to say.
 
 Kombu keeps one Redis list per queue and priority: it pushes on the left and takes from the right,
@@ -33,7 +33,7 @@ def slot_queue(slot: str) -> str:
 class JobQueue:
     """Celery's queues of attempts. ``redis`` is the broker's own database, decoding to str.
 
-    Every method raises redis.RedisError where Redis does not answer.
+    Every method raises redis.RedisError if Redis does not answer.
     """
 
     def __init__(self, app: Celery, redis: Redis) -> None:
@@ -68,7 +68,7 @@ class JobQueue:
             self._move(attempt_id, to=_key(queue, priority))
 
     def remove(self, attempt_id: str) -> bool:
-        """Take a waiting attempt out of the broker; False where it was not there."""
+        """Take a waiting attempt out of the broker; False if it was not there."""
         found = [(key, raw) for key, raw in self._messages() if _is_of(raw, attempt_id)]
         return sum(int(self.redis.lrem(key, 1, raw)) for key, raw in found) > 0
 

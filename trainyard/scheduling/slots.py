@@ -1,4 +1,4 @@
-"""Which slots are alive: their couriers say so, every few seconds."""
+"""Registry of slots: those that are alive say so every few seconds, through their couriers."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def slot_count(registry: SlotRegistry, settings: Settings) -> int:
 
 
 def any_gpu(registry: SlotRegistry) -> bool | None:
-    """Whether a living slot has a GPU; None where no slot lives to tell."""
+    """Whether a living slot has a GPU; None if no slot lives to tell."""
     alive = registry.alive()
     return any(slot.info.get("gpus") for slot in alive) if alive else None

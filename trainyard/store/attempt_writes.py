@@ -66,7 +66,7 @@ class AttemptWrites(JobReads):
         )
 
     def claim(self, job_id: str, attempt: int, *, slot: str, worker: str, home: str = "") -> bool:
-        """Take a queued attempt for ``slot``, with a lease; False where it is not to be run.
+        """Take a queued attempt for ``slot``, with a lease; False if it is not to be run.
 
         ``worker`` is the Celery node name, where a revoke reaches it; ``home`` the id of the
         TRAINYARD_HOME that the job's files lie in from now on.
@@ -95,7 +95,7 @@ class AttemptWrites(JobReads):
         events: Sequence[StoredEvent],
         fields: Mapping[str, str] | None = None,
     ) -> bool:
-        """Append events and set fields of the job; False where the attempt lost the job.
+        """Append events and set fields of the job; False if the attempt lost the job.
 
         ``batch`` counts an attempt's calls from 1: the same number again changes nothing, so
         that a call whose answer was lost can be repeated.
@@ -128,7 +128,7 @@ class AttemptWrites(JobReads):
         """Write ``paused``: the checkpoint is proven good and the slot is free.
 
         ``fields`` say where it lies (``checkpoint``) and where the training is parked
-        (``parked``). False where a cancel came in between.
+        (``parked``). False if a cancel came in between.
         """
         return self._change(
             job_id, attempt, {JobStatus.PAUSING}, JobStatus.PAUSED, fields=fields, counter="pauses"
@@ -176,7 +176,7 @@ class AttemptWrites(JobReads):
         """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
 
         A job that was to be paused is paused: it goes on from its last good checkpoint.
-        Returns the new state, or None where the attempt no longer held the job.
+        Returns the new state, or None if the attempt no longer held the job.
         """
         job = self.get(job_id)
         if job is None or job.attempt != attempt:

@@ -30,7 +30,7 @@ _REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS)\b")
 """Inside the text of an error of a script too, which redis-py gives no class of its own."""
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class UnsuitableRedis(TrainyardError):
@@ -107,13 +107,13 @@ def is_passing(error: RedisError) -> bool:
 def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
     """Call until Redis answers, for writes that must not be lost; ``call`` must bear repeating.
 
-    Raises the last RedisError where ``give_up()`` is true after a try.
+    Raises the last RedisError if ``give_up()`` is true after a try.
     """
     retrying = tenacity.Retrying(
         stop=lambda _: give_up(),
         reraise=True,
         retry=tenacity.retry_if_exception_type(RedisError),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
-        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
     )
     return retrying(call)

@@ -1,4 +1,4 @@
-"""What the job store has counted since the first job: how long jobs waited and ran, how they ended.
+"""Counters since the first job: how long jobs waited and ran, and how they ended.
 
 The scripts that change a job's state count (``lua/prelude.lua``), so nothing is counted twice and
 pruning a job takes nothing away.

@@ -1,4 +1,4 @@
-"""Reads of a job's event stream: its log lines, its metric points, its checkpoints."""
+"""Event stream of a job, as readers have it: its log lines, metric points and checkpoints."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class EventLog:
         ]
 
     def checkpoints(self, job_id: str) -> list[StoredCheckpoint]:
-        """Every checkpoint ever written, oldest first; of the same path the last one alone."""
+        """Every checkpoint ever written, oldest first; of the same path only the last one."""
         found: dict[str, StoredCheckpoint] = {}
         for entry, fields in self._range(job_id):
             if fields["kind"] == "checkpoint":

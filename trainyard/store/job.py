@@ -1,4 +1,4 @@
-"""A job as the job store holds it, read-only."""
+"""Job as the job store holds it, read-only."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Job:
         return attempt_id(self.job_id, self.attempt)
 
     def parked_at(self, slot: str) -> str | None:
-        """The attempt whose parked process goes on where ``slot`` takes the job; None: cold start.
+        """The attempt whose parked process goes on if ``slot`` takes the job; None: cold start.
 
         A checkpoint that a person has chosen is another state than that of the parked process.
         """

@@ -1,4 +1,4 @@
-"""A job's folder as the bridge reads it: its log, its model, its checkpoints. Nothing is written.
+"""Files of a job, as the bridge reads them: its log, its model, its checkpoints.
 
 The folder may lie on another host: what a path here returns is None then.
 """
@@ -21,7 +21,7 @@ class JobFiles:
         self._settings = settings
 
     def folder(self, job: Job) -> Path | None:
-        """The job's folder; None where it lies on another host or was never made."""
+        """The job's folder; None if it lies on another host or was never made."""
         if not job.home or job.home != home_id(self._settings.trainyard_home):
             return None
         folder = self._settings.job_dir(job.job_id)

@@ -75,7 +75,7 @@ class JobReads:
         return document
 
     def token(self, job_id: str) -> SecretStr | None:
-        """The job's token at the backend, for nothing but to know it where it leaks."""
+        """The job's token at the backend, only to recognise it if it leaks."""
         token = self.redis.get(JobKey.TOKEN.of(job_id))
         return SecretStr(token) if token else None
 

@@ -1,4 +1,4 @@
-"""The job store: the truth about every job, in Redis, changed only by guarded transitions.
+"""Job store: the truth about every job, in Redis, changed only by guarded transitions.
 
     queued → running → pausing → paused → queued
     queued → paused            running → queued      (put back by a stop, or lost by a crash)
@@ -57,7 +57,7 @@ class JobStore(AttemptWrites):
     ) -> AdmitResult:
         """Admit a job in one atomic step that also counts.
 
-        Refused as ``full`` where running + queued jobs are ``slots + max_queued`` or more.
+        Refused as ``full`` if running + queued jobs are ``slots + max_queued`` or more.
         """
         document = json.dumps(request.without_secrets(), sort_keys=True)
         fields = {
@@ -84,7 +84,7 @@ class JobStore(AttemptWrites):
     def cancel(self, job_id: str, *, force: bool = False) -> Job | None:
         """Cancel a waiting or paused job at once; ask a running or parked one to.
 
-        Returns the job as it was before, or None where nothing was changed because the job
+        Returns the job as it was before, or None if nothing was changed because the job
         is unknown or has ended. The caller removes a job that was queued from the broker.
         """
         while True:
@@ -104,7 +104,7 @@ class JobStore(AttemptWrites):
     def pause(self, job_id: str) -> Job | None:
         """Pause a waiting job at once; ask a running one to.
 
-        Returns the job as it was before, or None where it neither waits nor runs.
+        Returns the job as it was before, or None if it neither waits nor runs.
         """
         while True:
             job = self.get(job_id)
@@ -117,8 +117,8 @@ class JobStore(AttemptWrites):
     def resume(self, job_id: str, resume_from: str | None = None) -> Job | None:
         """Queue a paused job again, as a new attempt.
 
-        ``resume_from`` names a checkpoint relative to the job folder; the latest where None.
-        Returns the job as it is then, or None where it is not paused.
+        ``resume_from`` names a checkpoint relative to the job folder; the latest if None.
+        Returns the job as it is then, or None if it is not paused.
         """
         fields = {"resume_from": resume_from or ""}
         return self._requeue(job_id, {JobStatus.PAUSED}, fields)
@@ -126,7 +126,7 @@ class JobStore(AttemptWrites):
     def restart(self, job_id: str, *, from_start: bool) -> Job | None:
         """Queue a failed or cancelled job again, from its last good checkpoint or the start.
 
-        Returns the job as it is then, or None where it has not failed and is not cancelled.
+        Returns the job as it is then, or None if it has not failed and is not cancelled.
         """
         fields = {"resume_from": "", "from_start": "1" if from_start else ""}
         return self._requeue(job_id, {JobStatus.FAILED, JobStatus.CANCELLED}, fields)
@@ -142,7 +142,7 @@ class JobStore(AttemptWrites):
         return self.get(job_id)
 
     def to_head(self, job_id: str) -> bool:
-        """Let a waiting job run next; False where it does not wait."""
+        """Let a waiting job run next; False if it does not wait."""
         return bool(self._to_head(args=[job_id]))
 
     def _move(self, job: Job, target: JobStatus, fields: Mapping[str, str] | None = None) -> bool:

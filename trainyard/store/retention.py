@@ -1,4 +1,4 @@
-"""What is older than RETENTION_DAYS goes: jobs with their tokens and streams, replies, caches.
+"""Retention: what is older than RETENTION_DAYS goes, jobs with their tokens, streams and caches.
 
 The trained models stay, unless a person asks: they are what it was all for. Every courier does
 this by itself, once an hour; `trainyard prune` does it at once. Of the data sets' cache each entry
@@ -33,7 +33,7 @@ from trainyard.store.scripts import script
 
 EVERY_S = 3600.0
 DAY_S = 24 * 3600.0
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,16 +66,16 @@ class Retention:
         while not stop.wait(EVERY_S):
             try:
                 pruned = self.prune(self.days)
-                log.info("pruned: %s", pruned.as_dict(), extra={"action": "prune"})
+                logger.info("pruned: %s", pruned.as_dict(), extra={"action": "prune"})
             except RedisError as error:
-                log.warning("prune: Redis is away: %s", error)
+                logger.warning("prune: Redis is away: %s", error, extra={"action": "prune"})
             except OSError as error:
-                log.warning("prune: %s", error)
+                logger.warning("prune: %s", error, extra={"action": "prune"})
 
     def prune(self, days: float, *, models: bool = False) -> Pruned:
         """Remove what is older than ``days``; trained models only with ``models``.
 
-        Raises RedisError, and OSError where a folder cannot be removed.
+        Raises RedisError, and OSError if a folder cannot be removed.
         """
         pruned = Pruned()
         seconds, micros = self.redis.time()

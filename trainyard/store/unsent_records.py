@@ -1,4 +1,4 @@
-"""What a killed attempt had written into its job's folder, and not yet into the job's stream.
+"""Unsent records: what a killed attempt wrote into its job's folder, but not into its stream.
 
 A supervisor writes each line and each metric into ``train.log`` and ``metrics.jsonl`` first, and
 the job store knows up to which byte of each its stream goes. Whoever starts the next attempt, or

@@ -1,4 +1,4 @@
-"""Spellings of a request's fields, rewritten to the normalised one."""
+"""Spellings of a request's fields: the others are rewritten to the normalised one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of a request that nothing reads, and which field their writer may have meant."""
+"""Suggestions for fields that nothing reads: which one their writer may have meant."""
 
 from __future__ import annotations
 

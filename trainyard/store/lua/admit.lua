@@ -1,4 +1,5 @@
--- Admit a job once, counting first. ARGV: id, digest, request, token, fields (JSON), slots,
+-- Admit a job once, counting first: one step, so that no two requests take the last place or the
+-- same id. ARGV: id, digest, request, token, fields (JSON), slots,
 -- max queued ('' = no limit), priority. Returns {'created'|'same'|'taken'|'full', attempt}.
 local id, digest = ARGV[1], ARGV[2]
 local job = key('job', id)

@@ -1,6 +1,7 @@
--- Append events of a running attempt. ARGV: id, attempt, batch number, log lines kept, fields to
+-- Append events of a running attempt, with the fields that they change: whoever reads one sees the
+-- other. ARGV: id, attempt, batch number, log lines kept, fields to
 -- set (JSON), then (kind, data, lines, lines that its line stands for) for each event. Returns 1, or
--- 0 where the attempt is not the one that holds the job: a zombie's writes are refused. A batch that
+-- 0 if the attempt is not the one that holds the job: a zombie's writes are refused. A batch that
 -- was taken before (its answer was lost, so it comes again) changes nothing.
 local id, attempt, batch = ARGV[1], ARGV[2], ARGV[3]
 local job = key('job', id)

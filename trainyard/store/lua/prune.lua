@@ -1,4 +1,4 @@
--- Forget a job that ended long ago. ARGV: id, cutoff (ms). Returns 1, or 0 where it has not ended,
+-- Forget a job that ended long ago, unless it was started again meanwhile. ARGV: id, cutoff (ms). Returns 1, or 0 if it has not ended,
 -- ended later, or the backend got its last message later or not yet: its token is still needed.
 local id, cutoff = ARGV[1], tonumber(ARGV[2])
 local status, ended_at = unpack(redis.call('HMGET', key('job', id), 'status', 'completed_at'))

@@ -1,5 +1,6 @@
--- Tell the backend that a request was refused. ARGV: id, token, sequence, status event data (JSON).
--- Returns 1; 0 where a job has this id: what the backend hears of it is that job's to say.
+-- Tell the backend that a request was refused: through an event stream like a job's, so that it is
+-- delivered like one. ARGV: id, token, sequence, status event data (JSON).
+-- Returns 1; 0 if a job has this id: what the backend hears of it is that job's to say.
 local id = ARGV[1]
 if redis.call('EXISTS', key('job', id)) == 1 then return 0 end
 redis.call('SET', key('token', id), ARGV[2])

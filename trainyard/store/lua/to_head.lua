@@ -1,4 +1,5 @@
--- Move a waiting job to the head of all. ARGV: id. Returns 1, or 0 where it does not wait.
+-- Move a waiting job to the head of all, before others that were moved there. ARGV: id.
+-- Returns 1, or 0 if it does not wait.
 local id = ARGV[1]
 if not redis.call('ZSCORE', WAITING, id) then return 0 end
 local first = redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES')

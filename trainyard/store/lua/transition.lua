@@ -2,7 +2,8 @@
 -- (',a,b,'), target state, fields to set (JSON object), events to append before the status
 -- (JSON array of [kind, data, lines]), status event data (JSON, '' = none), counter to
 -- increment ('' = none), lease in ms, log lines kept.
--- Returns {1, target, attempt} or {0, state as it is, attempt}, {-1} where there is no such job.
+-- Returns {1, target, attempt} or {0, state as it is, attempt}, {-1} if there is no such job.
+-- One step, so that of two who want different things of a job one is refused.
 local id, target, now = ARGV[1], ARGV[4], now_ms()
 local job = key('job', id)
 local status, attempt = unpack(redis.call('HMGET', job, 'status', 'attempt'))
