@@ -90,7 +90,7 @@ def test_the_first_by_priority_is_taken_first(sender: Sender) -> None:
 @pytest.mark.parametrize(
     ("task", "options", "reason"),
     [
-        ("tasks.train", {"args": ["job-1:1"]}, "takes tasks.submit alone"),
+        ("tasks.train", {"args": ["job-1:1"]}, "takes only tasks.submit"),
         (TASK_SUBMIT, {}, "keyword argument 'request'"),
         (TASK_SUBMIT, {"args": [{}]}, "keyword argument 'request'"),
         (TASK_SUBMIT, {"kwargs": {"request": [1]}}, "no JSON object"),
