@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -38,6 +39,7 @@ from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.units import MB
 from trainyard.log_lines import stamp
 from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.delivery_state import read_progress
 from trainyard.store.job_store import JobStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -189,7 +191,6 @@ def forwarder_memory(full: bool = False) -> list[Measure]:
 
 
 def _tries(redis: Redis) -> int:
-    names = list(redis.scan_iter("trainyard:delivery:*"))
-    return len(
-        [name for name in names if any(key.startswith("failures") for key in redis.hkeys(name))]
-    )
+    """How many jobs were tried."""
+    found: list[Any] = [redis.hgetall(name) for name in redis.scan_iter("trainyard:delivery:*")]
+    return sum(any(lane.failures for lane in read_progress(raw).lanes) for raw in found)

@@ -3,15 +3,17 @@
 Every call ends in exactly one answer, and raises nothing but programming errors:
 
     Answer
-     ├ Delivered        200 with the JSON that the contract promises
+     ├ Delivered        2xx with JSON that does not say "success": false, or 204
      ├ TryAgain         not known to have arrived: 5xx, 408, 425, 429, 3xx, no connection, no
-     │                  answer in time, half a body, a 200 that is not the promised JSON
+     │                  answer in time, half a body, a 2xx that is no JSON
      ├ RouteMissing     405: an older backend without this endpoint; keep, try slowly
-     ├ AccessRefused    401 or 404: may follow a race at the job's creation
+     ├ AccessRefused    401 or 404: a race at the job's creation, a database that is away, or a
+     │                  route that is missing
+     ├ TooLarge         413: less of it may be accepted
      └ Refused          any other 4xx: will never be accepted
 
-The job's token stands in the Authorization header alone: no answer, exception or log line
-holds it, not even where the backend's own error text repeats it.
+The job's token stands in the Authorization header only: no answer, exception or log line
+holds it, not even if the backend's own error text repeats it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ BODY_LIMIT_BYTES = 65536
 """What is read of an answer; the contract's answers are far smaller."""
 
 _REASON_LIMIT = 300
+NO_CONTENT, TOO_LARGE = 204, 413
 _TEMPORARY = frozenset({408, 425, 429})
 _METHODS = {"status": "PATCH", "metrics": "PUT", "logs": "POST"}
 ROUTES = {
@@ -84,6 +87,13 @@ class AccessRefused:
 
 
 @dataclass(frozen=True)
+class TooLarge:
+    """413, with the backend's own sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Refused:
     """The backend will never take it, with its own sentence; None: it was not even asked."""
 
@@ -91,7 +101,7 @@ class Refused:
     http_status: int | None
 
 
-Answer = Delivered | TryAgain | RouteMissing | AccessRefused | Refused
+Answer = Delivered | TryAgain | RouteMissing | AccessRefused | TooLarge | Refused
 
 
 class BackendClient:
@@ -187,13 +197,14 @@ def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
     code = response.status
     if code == 405:
         return RouteMissing(route)
-    body = _json_object(response)
-    if 200 <= code < 300:
-        if body is not None and body.get("success") is True:
-            return Delivered()
-        return TryAgain(f"HTTP {code} without the promised JSON: a proxy's page or half an answer")
+    is_json, body = _json_of(response)
+    said_no = isinstance(body, dict) and body.get("success") is False
+    if code == NO_CONTENT or (200 <= code < 300 and is_json and not said_no):
+        return Delivered()
     reason = f"HTTP {code}"
-    if body is not None and isinstance(body.get("error"), str):
+    if 200 <= code < 300 and not is_json:
+        reason += ", but its body is no JSON: a proxy's page or half an answer"
+    if isinstance(body, dict) and isinstance(body.get("error"), str):
         details = body.get("details")
         told = f"{body['error']} ({details})" if isinstance(details, str) else body["error"]
         told = told.replace(secret, "[token]")[:_REASON_LIMIT]
@@ -201,23 +212,24 @@ def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
         reason = f"{reason}: {told.encode(errors='backslashreplace').decode()}"
     if code in (401, 404):
         return AccessRefused(reason, code)
+    if code == TOO_LARGE:
+        return TooLarge(reason)
     if 400 <= code < 500 and code not in _TEMPORARY:
         return Refused(reason, code)
     return TryAgain(reason, _retry_after_s(response.headers.get("Retry-After")))
 
 
-def _json_object(response: BaseHTTPResponse) -> dict[str, Any] | None:
-    """The body where it is a JSON object of at most BODY_LIMIT_BYTES, else None."""
+def _json_of(response: BaseHTTPResponse) -> tuple[bool, Any]:
+    """Whether the body is JSON of at most BODY_LIMIT_BYTES, and its value."""
     received = b""
     for chunk in response.stream(8192):
         received += chunk
         if len(received) > BODY_LIMIT_BYTES:
-            return None
+            return False, None
     try:
-        body = json.loads(received)
+        return True, json.loads(received)
     except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
+        return False, None
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -17,14 +17,12 @@ from redis.exceptions import RedisError
 
 from backend_bridge.delivery.backend_client import BackendClient
 from backend_bridge.delivery.outbox import HoldLost, Outbox
-from backend_bridge.delivery.ready_jobs import ReadyJob, ReadyJobs
+from backend_bridge.delivery.ready_jobs import ReadyJobs
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
-from backend_bridge.delivery.sender import Turn, TurnEnd
+from backend_bridge.delivery.sender import Turn
 from trainyard.store.keys import Key
 
-log = logging.getLogger(__name__)
-
-"""Every append to a job's stream publishes the job's id here."""
+logger = logging.getLogger(__name__)
 
 _LOOK_MIN_S = 0.01
 _LISTEN_S = 0.2
@@ -95,7 +93,7 @@ class Forwarder:
         try:
             listener = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # as redis-py has it
             with listener as pubsub:
-                pubsub.subscribe(Key.WAKE)
+                pubsub.subscribe(Key.WAKE)  # each new event's job id
                 look_at = 0.0
                 while not stop.is_set():
                     if time.monotonic() >= look_at:
@@ -103,10 +101,10 @@ class Forwarder:
                     wait_s = min(_LISTEN_S, max(0.0, look_at - time.monotonic()))
                     message = pubsub.get_message(timeout=wait_s)
                     if message is not None:
-                        jobs.offer(ReadyJob(message["data"], woken=True))
+                        jobs.offer(message["data"])
         except RedisError as error:
             if not self._redis_away:
-                log.warning("Redis: %s; trying again", error, extra={"action": "redis_away"})
+                logger.warning("Redis: %s; trying again", error, extra={"action": "redis_away"})
             self._redis_away = True
             stop.wait(self._policy.redis_pause_s)
 
@@ -114,10 +112,10 @@ class Forwarder:
         """Offer the jobs that are due; seconds until the next look."""
         due, until_next_s = self._outbox.due(_DUE_LIMIT)
         if self._redis_away:
-            log.warning("Redis answers again", extra={"action": "redis_back"})
+            logger.warning("Redis answers again", extra={"action": "redis_back"})
             self._redis_away = False
         for job_id in due:
-            jobs.offer(ReadyJob(job_id, woken=False))
+            jobs.offer(job_id)
         longest_s = self._policy.poll_s
         return longest_s if until_next_s is None else min(longest_s, max(_LOOK_MIN_S, until_next_s))
 
@@ -125,43 +123,42 @@ class Forwarder:
 
     def _send_jobs(self, jobs: ReadyJobs, stop: Event, troubled_too: bool) -> None:
         with self._make_client() as client:
-            while (job := jobs.take(troubled_too=troubled_too)) is not None:
+            while (job_id := jobs.take(troubled_too=troubled_too)) is not None:
                 troubled = None
                 try:
-                    troubled = self._turn(job, client, jobs, stop)
+                    troubled = self._turn(job_id, client, jobs, stop)
                 except HoldLost:
-                    log.info(
+                    logger.info(
                         "job %s: another sender has taken it",
-                        job.job_id,
-                        extra={"action": "hold_lost", "job_id": job.job_id},
+                        job_id,
+                        extra={"action": "hold_lost", "job_id": job_id},
                     )
                 except RedisError as error:
-                    log.info(
+                    logger.info(
                         "job %s: Redis: %s",
-                        job.job_id,
+                        job_id,
                         error,
-                        extra={"action": "redis_away", "job_id": job.job_id},
+                        extra={"action": "redis_away", "job_id": job_id},
                     )
                     stop.wait(self._policy.redis_pause_s)
                 except Exception:
                     # The lock keeps the job away for some seconds; then it is tried again.
-                    log.exception(
+                    logger.exception(
                         "job %s: sending failed",
-                        job.job_id,
-                        extra={"action": "sender_error", "job_id": job.job_id},
+                        job_id,
+                        extra={"action": "sender_error", "job_id": job_id},
                     )
                 finally:
-                    jobs.done(job, troubled=troubled)
+                    jobs.done(job_id, troubled=troubled)
 
     def _turn(
-        self, job: ReadyJob, client: BackendClient, jobs: ReadyJobs, stop: Event
+        self, job_id: str, client: BackendClient, jobs: ReadyJobs, stop: Event
     ) -> bool | None:
-        """Whether the backend was in trouble; None where the job was not ours to send."""
-        claim = self._outbox.claim(job.job_id, woken=job.woken)
-        if claim is None:
+        """Whether the backend was in trouble; None if the job was not ours to send."""
+        hold = self._outbox.claim(job_id)
+        if hold is None:
             return None
-        turn = Turn(claim, self._outbox, client, self._policy, stop, jobs.others_wait)
-        end = turn.run()
-        if end is TurnEnd.OTHERS_WAIT:
-            jobs.offer(ReadyJob(job.job_id, woken=False))
-        return turn.troubled or end is TurnEnd.FAILED
+        turn = Turn(hold, self._outbox, client, self._policy, stop, jobs.others_wait)
+        if turn.run():
+            jobs.offer(job_id)
+        return turn.troubled

@@ -1,4 +1,4 @@
-"""What an entry of a job's event stream is on the wire."""
+"""An entry of a job's event stream as a request to the backend."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any, assert_never
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from backend_bridge.delivery.backend_client import ROUTES, Answer, BackendClient
-from trainyard.contract.events import EVENT_KINDS, Metric
+from backend_bridge.delivery.log_bodies import fitting
+from trainyard.contract.events import EVENT_KINDS, LaneName, Metric
 from trainyard.contract.statuses import BackendStatus
+from trainyard.store.delivery_state import Progress
 from trainyard.store.event_log import Entry
 
-REPORTED_KINDS = tuple(name for name, kind in EVENT_KINDS.items() if kind.reported)
-"""Kinds of entries that the backend hears; the others are for readers of the stream."""
+LANE_OF_KIND = {name: kind.lane for name, kind in EVENT_KINDS.items() if kind.lane}
+"""Lanes of the kinds that the backend hears; others are for readers of the stream."""
 
-ROUTE_OF_KIND = {
+ROUTE_OF_LANE: dict[LaneName, str] = {
     "status": ROUTES["status"],
     "metric": ROUTES["metrics"],
     "log": ROUTES["logs"],
 }
-"""Where each kind goes, as the contract names it."""
+"""Where each lane goes, as the contract names it."""
 
 
 class _StatusData(BaseModel):
@@ -39,6 +41,7 @@ class StatusMessage:
     key: str
     status: str
     error: str | None
+    is_all = True
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,18 @@ class MetricMessage:
 
     key: str
     point: Mapping[str, Any]
+    is_all = True
 
 
 @dataclass(frozen=True)
 class LogMessage:
-    """``POST .../logs``; ``next_line`` is the number of the line after the last one."""
+    """``POST .../logs``. ``next_line``: number of the line after the last one, within its entry if
+    that is sent again; ``is_all``: the entry needs no other."""
 
     key: str
     lines: Sequence[str]
     next_line: int
-
-    @property
-    def first_line(self) -> int:
-        """Number of its first line."""
-        return self.next_line - len(self.lines)
+    is_all: bool = True
 
 
 Message = StatusMessage | MetricMessage | LogMessage
@@ -79,10 +80,12 @@ def send(client: BackendClient, job_id: str, token: SecretStr, message: Message)
             assert_never(message)
 
 
-def read_entry(job_id: str, entry: Entry) -> Message:
-    """The request for an entry of a reported kind. Raises ValueError or KeyError where it is none.
+def read_entry(job_id: str, entry: Entry, progress: Progress) -> Message:
+    """The next request for an entry. Raises ValueError or KeyError if it is none.
 
-    The key is ``{job}:{attempt}:{sequence}``, the same at every try.
+    The key is ``{job}:{attempt}:{sequence}``, the same with the same body at every try; that of a
+    later part of a log entry says how many of its lines came before. A line about cut lines that is
+    under way goes before the entry.
     """
     fields = entry.fields
     key = f"{job_id}:{fields['attempt']}:{fields['sequence']}"
@@ -91,5 +94,14 @@ def read_entry(job_id: str, entry: Entry) -> Message:
         return StatusMessage(key, status.status, status.error)
     if entry.kind == "metric":
         return MetricMessage(key, Metric.model_validate_json(fields["data"]).to_backend())
+    if progress.gap and not entry.again:
+        return LogMessage(progress.gap.key, [progress.gap.line], progress.gap.to, is_all=False)
     lines = _LINES.validate_json(fields["data"])
-    return LogMessage(key, lines, int(fields["first_line"]) + len(lines))
+    first_line = 0 if entry.again else int(fields["first_line"])
+    before = progress.part if entry.again else max(0, progress.next_line - first_line)
+    if not lines[before:]:
+        raise ValueError("it holds no line that is to be sent")
+    part = fitting(lines[before:], progress.body_bytes)
+    until = before + len(part)
+    key = f"{key}+{before}" if before else key
+    return LogMessage(key, part, first_line + until, is_all=until >= len(lines))

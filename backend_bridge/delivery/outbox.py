@@ -3,16 +3,17 @@
 Keys, below ``trainyard:``
 
     undelivered          sorted set: job id → when it is due, ms of Redis's clock
-    delivery:{id}        hash: how far its events are delivered (fields: :class:`Claim`)
+    delivery:{id}        hash: how far its events are delivered (``store.delivery_state``)
     delivery-lock:{id}   holder of the job, with a time to live
     status-index:{id}    list: stream ids of its statuses
+    again:{id}           stream: entries that a person wants to be sent again, before all others
     cut-notes:{id}       list: log lines that stand for others, "number lines"
     set-aside            list of JSON: what the backend will never take, newest first
     set-aside-counts     hash: kind → how many were ever set aside
     missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
 
 One sender holds a job at a time. Whatever it writes is refused once another has taken the job,
-so a frozen sender that wakes up moves no cursor.
+so a frozen sender that wakes up moves no position.
 
 Exceptions:
 
@@ -24,14 +25,14 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
 from redis import Redis
 
-from backend_bridge.delivery.cursor import Claim
 from trainyard.contract.error_tree import Interruption
+from trainyard.store.delivery_state import OF_ONE_CURSOR, Progress, read_progress
 from trainyard.store.event_log import Entry, entry_position
 from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
@@ -49,16 +50,41 @@ class HoldLost(Interruption):
     """Another sender has taken this job; nothing was written."""
 
 
-class Outbox:
-    """Claims, reads and releases of jobs with undelivered events.
+@dataclass
+class Hold:
+    """A job that this sender holds. ``progress`` is stored by the next call of :class:`Outbox`.
 
-    ``redis`` must decode responses to str. ``lock_s``: seconds for which a claim or a
-    :meth:`hold` keeps other senders away. Every method raises redis.RedisError where Redis
-    does not answer.
+    ``now_ms``: Redis's clock at the last call; ``held_until``: time.monotonic() until which no
+    other sender can take the job; ``last_status``: stream id of the newest status; ``again``: how
+    many entries are to be sent again; ``stored``: the fields as Redis has them.
+    """
+
+    job_id: str
+    holder: str
+    token: SecretStr | None
+    progress: Progress
+    now_ms: int
+    held_until: float
+    last_status: str
+    again: int
+    stored: dict[str, str]
+
+    def changes(self) -> dict[str, str]:
+        """Fields of the hash that differ from what is stored; "" for one that goes."""
+        fields = self.progress.to_hash() | dict.fromkeys(OF_ONE_CURSOR, "")
+        return {k: value for k, value in fields.items() if self.stored.get(k, "") != value}
+
+
+class Outbox:
+    """Holds, reads and releases of jobs with undelivered events.
+
+    ``redis`` must decode responses to str. ``lock_s``: seconds for which a :meth:`claim` or a
+    :meth:`hold` keeps other senders away. Every method raises redis.RedisError if Redis does not
+    answer.
     """
 
     def __init__(self, redis: Redis, *, lock_s: float) -> None:
-        self.redis = redis
+        self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
         self.lock_s = lock_s
         self._due, self._claim, self._read, self._hold, self._release = (
             script(redis, f"outbox_{name}") for name in ("due", "claim", "read", "hold", "release")
@@ -69,95 +95,78 @@ class Outbox:
         until_next_ms, job_ids = self._due(args=[limit])
         return job_ids, float(until_next_ms) / 1000 if until_next_ms else None
 
-    def claim(self, job_id: str, *, woken: bool = False) -> Claim | None:
-        """Take a job that is due; None where it is not, or another sender has it.
-
-        ``woken``: a new event is why. It lets a job be taken of which one kind alone waits.
-        """
-        asked = time.monotonic()
-        answer = self._claim(
-            args=[job_id, secrets.token_hex(8), self._lock_ms, "1" if woken else ""]
-        )
+    def claim(self, job_id: str) -> Hold | None:
+        """Take a job that is due; None if it is not, or another sender has it."""
+        asked_at = time.monotonic()
+        answer = self._claim(args=[job_id, secrets.token_hex(8), self._lock_ms])
         if answer is None:
             return None
-        now_ms, holder, token, flat, last_status = answer
-        return Claim(
+        now_ms, holder, token, flat, last_status, again = answer
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        return Hold(
             job_id=job_id,
             holder=holder,
             token=SecretStr(token) if token else None,
-            state=dict(zip(flat[::2], flat[1::2], strict=True)),
+            progress=read_progress(stored),
             now_ms=now_ms,
-            held_until=asked + self.lock_s,
+            held_until=asked_at + self.lock_s,
             last_status=last_status,
+            again=again,
+            stored=stored,
         )
 
-    def read(self, job_id: str, after: str) -> list[Entry]:
+    def read(self, job_id: str, after: str, *, again: bool = False) -> list[Entry]:
         """The next page of entries beyond the id ``after``, oldest first; [] at the end."""
-        rows = self._read(args=[job_id, after, PAGE_ENTRIES, PAGE_BYTES])
+        stream = JobKey.AGAIN if again else JobKey.EVENTS
+        rows = self._read(args=[stream, job_id, after, PAGE_ENTRIES, PAGE_BYTES])
         return [
-            Entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            Entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)), again)
             for entry_id, flat in rows
         ]
 
-    def statuses_beyond(self, job_id: str, entry: Entry) -> list[Entry]:
-        """The statuses that were written after ``entry``, oldest first."""
-        redis: Any = self.redis  # redis-py types every answer as bytes or str, sync or async
-        ids = redis.lrange(JobKey.STATUS_INDEX.of(job_id), 0, -1)
-        pipe = redis.pipeline(transaction=False)
-        for entry_id in ids:
-            if entry_position(entry_id) > entry.position:
-                pipe.xrange(JobKey.EVENTS.of(job_id), entry_id, entry_id)
-        return [Entry(*row) for rows in pipe.execute() for row in rows]
+    def status_beyond(self, job_id: str, entry_id: str) -> Entry:
+        """The first status after an entry; one must have been written, and statuses stay."""
+        ids = self.redis.lrange(JobKey.STATUS_INDEX.of(job_id), 0, -1)
+        found = next(one for one in ids if entry_position(one) > entry_position(entry_id))
+        ((_, fields),) = self.redis.xrange(JobKey.EVENTS.of(job_id), found, found)
+        return Entry(found, fields)
 
     def lines_noted(self, job_id: str, first: int, end: int) -> int:
         """How many more lines than their own the log lines from ``first`` to before ``end`` stand
         for: notes about lines that were cut before they came into the stream."""
-        notes: Any = self.redis.lrange(JobKey.CUT_NOTES.of(job_id), 0, -1)
+        notes = self.redis.lrange(JobKey.CUT_NOTES.of(job_id), 0, -1)
         pairs = (map(int, note.split()) for note in notes)
         return sum(lines - 1 for number, lines in pairs if first <= number < end)
 
-    def hold(self, claim: Claim) -> None:
-        """Store the claim's changes and extend its lock. Raises HoldLost."""
-        self._store(claim, "", "")
+    def hold(self, hold: Hold, record: str = "", kind: str = "", sent_again: str = "") -> None:
+        """Store the progress and extend the lock; drop an entry that was ``sent_again``.
 
-    def set_aside(
-        self, claim: Claim, entry: Entry, reason: str, http_status: int | None = None
-    ) -> None:
-        """Record an entry that will never be delivered, and :meth:`hold`. Raises HoldLost.
-
-        The record holds up to 2,000 characters of the entry's data, and its stream id; people read
-        it through ``delivery_report``.
+        ``record``: of an entry of a ``kind`` that is set aside. Raises HoldLost.
         """
-        record = {
-            "job_id": claim.job_id,
-            "entry_id": entry.entry_id,
-            "kind": entry.kind,
-            "attempt": entry.fields.get("attempt"),
-            "sequence": entry.fields.get("sequence"),
-            "data": entry.fields.get("data", "")[:_DATA_LIMIT],
-            "reason": reason,
-            "http_status": http_status,
-            "at": int(time.time()),
-        }
-        self._store(claim, entry.kind, json.dumps(record))
+        asked_at, changes = time.monotonic(), hold.changes()
+        now_ms, last_status = self._hold(
+            args=[
+                *(hold.job_id, hold.holder, self._lock_ms, record, kind, SET_ASIDE_KEPT),
+                *(sent_again, json.dumps(changes)),
+            ]
+        )
+        if not now_ms:
+            raise HoldLost(hold.job_id)
+        hold.stored |= changes
+        hold.now_ms, hold.last_status = now_ms, last_status
+        hold.held_until = asked_at + self.lock_s
 
-    def put_back(self, claim: Claim, *, due_in_s: float) -> None:
-        """Give the job back, due in so many seconds. Raises HoldLost."""
-        self._give_back(claim, str(int(due_in_s * 1000)), "", "")
+    def release(self, hold: Hold, *, due_in_ms: int | None, seen: str) -> bool:
+        """Give the job back, due in so many ms; None: nothing waits. Raises HoldLost.
 
-    def put_back_kind(self, claim: Claim, *, due_in_s: float, after: str) -> bool:
-        """Give a job back of which some kinds wait; a new event, of another kind maybe, ends that.
-
-        False, and the job still held, where events lie beyond ``after``. Raises HoldLost.
+        True if it is due at once, then also because an entry lies beyond the id ``seen`` ("": no
+        matter), or because a person asked.
         """
-        return self._give_back(claim, str(int(due_in_s * 1000)), after, "1")
-
-    def finish(self, claim: Claim) -> bool:
-        """Give a job back that has nothing left beyond its cursor. Raises HoldLost.
-
-        False, and the job still held, where an event came meanwhile.
-        """
-        return self._give_back(claim, "", claim.state.get("cursor") or "0-0", "")
+        due = "" if due_in_ms is None else max(0, due_in_ms)
+        done = self._release(args=[hold.job_id, hold.holder, due, seen, json.dumps(hold.changes())])
+        if done < 0:
+            raise HoldLost(hold.job_id)
+        return bool(done)
 
     def note_missing_route(self, route: str, *, missing: bool) -> None:
         """Remember for people that the backend lacks a route, or has it now."""
@@ -170,34 +179,21 @@ class Outbox:
     def _lock_ms(self) -> int:
         return int(self.lock_s * 1000)
 
-    def _store(self, claim: Claim, kind: str, record: str) -> None:
-        asked = time.monotonic()
-        now_ms, last_status = self._hold(
-            args=[
-                claim.job_id,
-                claim.holder,
-                self._lock_ms,
-                record,
-                kind,
-                SET_ASIDE_KEPT,
-                *_pairs(claim.changed),
-            ]
-        )
-        if not now_ms:
-            raise HoldLost(claim.job_id)
-        claim.changed.clear()
-        claim.now_ms, claim.last_status = now_ms, last_status
-        claim.held_until = asked + self.lock_s
 
-    def _give_back(self, claim: Claim, due_in_ms: str, after: str, soft: str) -> bool:
-        done = self._release(
-            args=[claim.job_id, claim.holder, due_in_ms, after, soft, *_pairs(claim.changed)]
-        )
-        if done < 0:
-            raise HoldLost(claim.job_id)
-        claim.changed.clear()
-        return bool(done)
+def set_aside_record(job_id: str, entry: Entry, reason: str, http_status: int | None) -> str:
+    """What people read of an entry that the backend will never take (``delivery_report``).
 
-
-def _pairs(fields: Mapping[str, str]) -> list[str]:
-    return [part for pair in fields.items() for part in pair]
+    It holds up to 2,000 characters of the entry's data, and its stream id.
+    """
+    record = {
+        "job_id": job_id,
+        "entry_id": entry.entry_id,
+        "kind": entry.kind,
+        "attempt": entry.fields.get("attempt"),
+        "sequence": entry.fields.get("sequence"),
+        "data": entry.fields.get("data", "")[:_DATA_LIMIT],
+        "reason": reason,
+        "http_status": http_status,
+        "at": int(time.time()),
+    }
+    return json.dumps(record)

@@ -13,19 +13,20 @@ class DeliveryPolicy:
 
     ``backoff_base_s``, ``backoff_cap_s``: exponential backoff with full jitter.
     ``retry_after_cap_s``: the longest pause that a backend can ask for. ``access_delays_s``:
-    pauses after a 401 or 404; the next one is final, and so is any later one until something
-    is delivered. ``missing_route_delay_s``: pause after a 405. ``turn_s``: how long one job may
-    keep a sender while others wait. ``redis_pause_s``: pause while Redis is away. ``poll_s``: how
-    often a forwarder looks for due jobs where no event wakes it. ``patience_s``: how long
-    a message may hold up what stands behind it. ``slow_s``: a job with a slower answer is served
-    after the others. ``lock_margin_s``: how long a job's lock outlasts a request; a dead sender's
-    job waits for it. ``random`` gives numbers in [0, 1).
+    pauses after a 401 or 404 for a job of which nothing was accepted yet; ``unheard_delay_s``: the
+    pauses after those. ``missing_route_delay_s``: pause after a route was missing. ``turn_s``: how
+    long one job may keep a sender while others wait. ``redis_pause_s``: pause while Redis is away.
+    ``poll_s``: how often a forwarder looks for due jobs if no event wakes it. ``patience_s``: how
+    long a message may hold up the statuses behind it. ``slow_s``: a job with a slower answer is
+    served after the others. ``lock_margin_s``: how long a job's lock outlasts a request; a dead
+    sender's job waits for it. ``random`` gives numbers in [0, 1).
     """
 
     backoff_base_s: float = 0.5
     backoff_cap_s: float = 30.0
     retry_after_cap_s: float = 600.0
     access_delays_s: tuple[float, ...] = (2.0, 8.0, 20.0, 30.0)
+    unheard_delay_s: float = 600.0
     missing_route_delay_s: float = 60.0
     turn_s: float = 2.0
     redis_pause_s: float = 0.5
@@ -44,6 +45,16 @@ class DeliveryPolicy:
             return min(retry_after_s, self.retry_after_cap_s) + pause
         return pause
 
+    def unheard_s(self, failures: int) -> float:
+        """Pause after the ``failures``-th 401 or 404 of a job that the backend never heard of."""
+        if failures <= len(self.access_delays_s):
+            return self.access_delays_s[failures - 1]
+        return self._spread(self.unheard_delay_s)
+
     def missing_route_s(self) -> float:
-        """Pause after a 405, spread so that not all jobs ask at once."""
-        return self.missing_route_delay_s * (0.75 + self.random() / 2)
+        """Pause after a route was missing."""
+        return self._spread(self.missing_route_delay_s)
+
+    def _spread(self, pause_s: float) -> float:
+        """Not all jobs should ask at once."""
+        return pause_s * (0.75 + self.random() / 2)

@@ -1,63 +1,57 @@
-"""One sender's turn with one job: its events to the backend, in order, one request at a time.
+"""One sender's turn with one job: its events to the backend, one request at a time.
 
-A turn ends when nothing is left, when the backend does not take the next message (the job goes
-back with a time at which it is due again, and the sender is free for other jobs), when it took
-long enough while others wait, or when the forwarder stops.
+Statuses, metrics and log lines are three lanes, each delivered in order. As a rule they go out as
+they were written, the oldest first. A lane that the backend does not take waits until its own due
+time, and the other two go by; but a status waits for what was written before it, up to
+``patience_s``. Statuses go first if what stands before them has waited for longer.
 
-Statuses, metrics and logs are each delivered in order, and as a rule all of them in the order in
-which they were written. There are three exceptions, for which the delivery hash has a place of its
-own for each kind, ahead of the cursor:
-
-- a kind that the backend does not take (it lacks the route, or a message has failed for
-  ``patience_s``) stays, and the other kinds go by it;
-- statuses go first where what stands before them has waited for ``patience_s``;
-- short log entries go out together.
+A turn ends when nothing is left, when a lane that waited is due, when it took long enough or a
+message was not taken while other jobs wait, or when the forwarder stops.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from threading import Event
 
-from backend_bridge.delivery.acknowledge import After, Settlement
-from backend_bridge.delivery.backend_client import BackendClient, Refused
-from backend_bridge.delivery.cursor import Claim
-from backend_bridge.delivery.log_batches import batch_of, gap_before, plan_batch
+from redis.exceptions import RedisError
+
+from backend_bridge.delivery.acknowledge import After, acknowledge
+from backend_bridge.delivery.backend_client import TOO_LARGE, Answer, BackendClient, Refused
+from backend_bridge.delivery.log_bodies import gap_of
 from backend_bridge.delivery.messages import (
-    REPORTED_KINDS,
+    LANE_OF_KIND,
+    ROUTE_OF_LANE,
     LogMessage,
     Message,
     StatusMessage,
     read_entry,
     send,
 )
-from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.outbox import Hold, Outbox, set_aside_record
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.total_timeout import deadline_at
+from trainyard.contract.events import LaneName
+from trainyard.store.connection import is_passing
+from trainyard.store.delivery_state import LANES
 from trainyard.store.event_log import Entry, entry_position
 
+logger = logging.getLogger(__name__)
+
 _LOCK_SPARE_S = 1.0
-
-
-class TurnEnd(Enum):
-    """How a turn ended."""
-
-    NOTHING_LEFT = auto()
-    FAILED = auto()
-    """The backend did not take a message; the job is due again later."""
-    OTHERS_WAIT = auto()
-    """The job is due at once."""
+_WARN_EVERY = 10
+_LONG_S = 30.0
 
 
 @dataclass
 class Turn:
     """A sender's turn; ``others_wait`` says whether another job wants this sender."""
 
-    claim: Claim
+    hold: Hold
     outbox: Outbox
     client: BackendClient
     policy: DeliveryPolicy
@@ -65,170 +59,220 @@ class Turn:
     others_wait: Callable[[], bool]
 
     def __post_init__(self) -> None:
-        self._ends_at = time.monotonic() + self.policy.turn_s
-        self._slow = False
-        self._blocked = {
-            kind
-            for kind in REPORTED_KINDS
-            if self.claim.number(f"later_{kind}") > self.claim.now_ms
-        }
-        self._settle = Settlement(self.claim, self.outbox, self.policy, self.stop, self._blocked)
-        self._left_behind = bool(self._blocked)
-        self._scanned = self._start()
-        self._page: deque[Entry] = deque()
-        self._at: Entry | None = None
-
-    @property
-    def troubled(self) -> bool:
+        self.progress = self.hold.progress
+        self.troubled = False
         """Whether the backend refused, failed or was slow: such a job should not hold up others."""
-        return self._slow or bool(self._blocked)
+        self._ends_at = time.monotonic() + self.policy.turn_s
+        self._open = {name for name in LANES if self._is_due(name)}
+        positions = [self.progress.lane(name).position for name in self._open]
+        self._seen = min(positions, key=entry_position, default="")
+        self._again = self.hold.again > 0
+        self._page: deque[Entry] = deque()
+        self._read_to = "0-0" if self._again else self._seen
 
-    def run(self) -> TurnEnd:
-        """Deliver until the turn ends. Raises HoldLost and redis.RedisError."""
-        while True:
-            self._page = deque(self.outbox.read(self.claim.job_id, self._scanned))
-            if not self._page and self._give_back():
-                return TurnEnd.FAILED if self._blocked else TurnEnd.NOTHING_LEFT
-            while self._page:
-                if self.stop.is_set() or (time.monotonic() > self._ends_at and self.others_wait()):
-                    self.outbox.put_back(self.claim, due_in_s=0)
-                    return TurnEnd.OTHERS_WAIT
-                entry = self._at = self._page.popleft()
-                after = self._handle(entry)
-                if after is After.PUT_BACK:
-                    return TurnEnd.FAILED
-                self._scanned = entry.entry_id
-                if after is After.KIND_BLOCKED:
-                    self._go_by()
-                    if len(self._blocked) == len(REPORTED_KINDS):
-                        self.outbox.put_back(self.claim, due_in_s=self._blocked_for_s())
-                        return TurnEnd.FAILED
+    def run(self) -> bool:
+        """Deliver until the turn ends; True if the job is due again at once.
 
-    # ------------------------------------------------------------ places in the stream
+        Raises HoldLost and redis.RedisError.
+        """
+        while (entry := self._next()) is not None:
+            if self._should_end() or (not self._deliver(entry) and self.others_wait()):
+                return self.outbox.release(self.hold, due_in_ms=self._due_in_ms(0), seen="")
+        self.troubled = self.troubled or len(self._open) < len(LANES)
+        seen = self._seen if self._open else ""
+        return self.outbox.release(self.hold, due_in_ms=self._due_in_ms(None), seen=seen)
 
-    def _start(self) -> str:
-        """Where reading starts: before the first entry that may be sent now."""
-        cursor = self.claim.state.get("cursor") or "0-0"
-        if not self._blocked:
-            return cursor
-        places = [
-            self.claim.state.get(f"ahead_{kind}") or "0-0"
-            for kind in REPORTED_KINDS
-            if kind not in self._blocked
-        ]
-        if not places:
-            return cursor
-        return max(cursor, min(places, key=entry_position), key=entry_position)
+    def _is_due(self, name: LaneName) -> bool:
+        return self.progress.lane(name).due_ms <= self.hold.now_ms
 
-    def _go_by(self) -> None:
-        """An entry stays behind; skip what the other kinds have handled already."""
-        self._left_behind = True
-        start = self._start()
-        if entry_position(start) > entry_position(self._scanned):
-            self._scanned = start
-            self._page.clear()
+    def _waiting(self) -> list[LaneName]:
+        return [name for name in LANES if name not in self._open]
 
-    def _mark(self, entry: Entry) -> None:
-        """Note that ``entry`` needs nothing more."""
-        if self._left_behind or entry is not self._at:
-            self._move_ahead(entry.kind, entry.entry_id)
-        else:
-            self.claim.put("cursor", entry.entry_id)
-
-    def _move_ahead(self, kind: str, entry_id: str) -> None:
-        name = f"ahead_{kind}"
-        if kind in REPORTED_KINDS and entry_position(entry_id) > self.claim.position(name):
-            self.claim.put(name, entry_id)
-
-    def _give_back(self) -> bool:
-        """The end of the stream is reached; False where something came meanwhile."""
-        if not self._left_behind:
-            return self.outbox.finish(self.claim)
-        for kind in set(REPORTED_KINDS) - self._blocked:
-            self._move_ahead(kind, self._scanned)
-        return self.outbox.put_back_kind(
-            self.claim, due_in_s=self._blocked_for_s(), after=self._scanned
-        )
-
-    def _blocked_for_s(self) -> float:
-        """Seconds until the first blocked kind is tried again."""
-        until = (self.claim.number(f"later_{kind}") for kind in self._blocked)
-        return max(0.0, (min(until, default=0) - self.claim.now_ms) / 1000)
-
-    # ------------------------------------------------------------ one entry
-
-    def _handle(self, entry: Entry) -> After:
-        if entry.kind in self._blocked:
-            return After.KIND_BLOCKED
-        if entry.kind not in REPORTED_KINDS or self._is_handled(entry):
-            self._mark(entry)
-            return After.HANDLED
-        if self._holds_up_a_status(entry):
-            for status in self.outbox.statuses_beyond(self.claim.job_id, entry):
-                if not self._is_handled(status):
-                    after = self._send_entry(status)
-                    if after is After.PUT_BACK:
-                        return after
-                    if after is After.KIND_BLOCKED:
-                        break
-        return self._send_entry(entry)
-
-    def _is_handled(self, entry: Entry) -> bool:
-        return entry.position <= self.claim.position(f"ahead_{entry.kind}")
-
-    def _holds_up_a_status(self, entry: Entry) -> bool:
-        """Whether ``entry`` has waited too long to keep the statuses behind it waiting."""
-        known = max(entry.position, self.claim.position("ahead_status"))
+    def _should_end(self) -> bool:
         return (
-            entry.kind != "status"
-            and "status" not in self._blocked
-            and entry_position(self.claim.last_status) > known
-            and self._settle.lost_patience(entry)
+            self.stop.is_set()
+            or any(self._is_due(name) for name in self._waiting())
+            or (time.monotonic() > self._ends_at and self.others_wait())
         )
 
-    def _send_entry(self, entry: Entry) -> After:
+    def _due_in_ms(self, of_the_open: int | None) -> int | None:
+        """When the first lane is due; ``of_the_open``: when those are that do not wait."""
+        waits = [self.progress.lane(name).due_ms - self.hold.now_ms for name in self._waiting()]
+        if self._open and of_the_open is not None:
+            waits.append(of_the_open)
+        return min(waits, default=None)
+
+    # ------------------------------------------------------------ which entry is next
+
+    def _next(self) -> Entry | None:
+        """The entry to be sent now; None if nothing is left that may be."""
+        while self._open:
+            while self._page:
+                entry = self._page[0]
+                if self._may_go(entry):
+                    return self._status_before(entry) or entry
+                self._pass(entry)
+            self._page.extend(self.outbox.read(self.hold.job_id, self._read_to, again=self._again))
+            if self._page:
+                self._read_to = self._page[-1].entry_id
+            elif self._again:
+                self._again, self._read_to = False, self._seen
+            else:
+                return None
+        return None
+
+    def _may_go(self, entry: Entry) -> bool:
+        name = LANE_OF_KIND.get(entry.kind)
+        if name not in self._open:
+            return False
+        if entry.again:
+            return True
+        if not self.progress.lane(name).is_behind(entry.entry_id):
+            return False
+        if name == "status" and (wait_ms := self._wait_before(entry)) > 0:
+            self._open.discard("status")
+            self.progress.status.due_ms = self.hold.now_ms + wait_ms
+            return False
+        return True
+
+    def _wait_before(self, status: Entry) -> int:
+        """Milliseconds for which a status waits for older messages that were not taken."""
+        patience_ms = int(1000 * self.policy.patience_s)
+        waits = [0]
+        for lane in map(self.progress.lane, self._waiting()):
+            position = entry_position(lane.failing or "0-0")
+            if lane.failing and lane.refusal != "missing" and position < status.position:
+                lost_in_ms = position[0] + patience_ms - self.hold.now_ms
+                waits.append(min(lost_in_ms, lane.due_ms - self.hold.now_ms))
+        return max(waits)
+
+    def _status_before(self, entry: Entry) -> Entry | None:
+        """A status that goes before ``entry``, which has waited for too long to keep it waiting."""
+        if entry.again or entry.kind == "status" or "status" not in self._open:
+            return None
+        if self.hold.now_ms - entry.position[0] <= 1000 * self.policy.patience_s:
+            return None
+        known = max(entry.entry_id, self.progress.status.position, key=entry_position)
+        if entry_position(self.hold.last_status) <= entry_position(known):
+            return None
+        status = self.outbox.status_beyond(self.hold.job_id, known)
+        return status if self._may_go(status) else None
+
+    def _pass(self, entry: Entry) -> None:
+        """Note that ``entry`` needs nothing more, as far as the open lanes go."""
+        if self._page and entry is self._page[0]:
+            self._page.popleft()
+            if not entry.again:
+                self._seen = entry.entry_id
+                for lane in map(self.progress.lane, self._open):
+                    lane.position = max(lane.position, entry.entry_id, key=entry_position)
+        else:  # a status that went before others
+            self.progress.status.position = entry.entry_id
+
+    # ------------------------------------------------------------ one request
+
+    def _deliver(self, entry: Entry) -> bool:
+        """Make one request for an entry; False if its lane has to wait."""
         try:
-            message = read_entry(self.claim.job_id, entry)
+            message = self._read(entry)
         except (KeyError, ValueError) as error:
-            self._mark(entry)
-            return self._settle.set_aside(entry, f"the entry cannot be read: {error}")
+            return self._set_aside(entry, f"the entry cannot be read: {error}")
         if isinstance(message, StatusMessage) and self._comes_too_late(entry):
-            self._mark(entry)
-            return self._settle.set_aside(entry, "a status after the attempt's terminal one")
-        if not isinstance(message, LogMessage):
-            return self._deliver(entry, message, lambda: self._mark(entry))
-        while gap := gap_before(self.claim, message, self.outbox):
-            self.outbox.hold(self.claim)
-            after = self._deliver(entry, gap, lambda gap=gap: self._move_on_to(gap))  # type: ignore[misc]
-            if after is not After.HANDLED:
-                return after
-        batch, entries = batch_of(self.claim, message, entry, self._page, self.outbox)
-        return self._deliver(entry, batch, lambda: self._mark_batch(batch, entries))
+            return self._set_aside(entry, "a status after the attempt's terminal one")
+        name = LANE_OF_KIND[entry.kind]
+        lane = self.progress.lane(name)
+        was_missing = lane.refusal == "missing"
+        answer = self._ask(message)
+        match acknowledge(self.progress, entry, message, answer, self.hold.now_ms, self.policy):
+            case After.LATER:
+                self._wait(entry, name)
+            case After.SMALLER:
+                self._store()
+            case After.SET_ASIDE:
+                http_status = getattr(answer, "http_status", TOO_LARGE)
+                reason = self.progress.last_error
+                self._set_aside(entry, reason, http_status, is_all=message.is_all)
+            case After.DONE:
+                self._done(entry, is_all=message.is_all)
+        if was_missing or lane.refusal == "missing":
+            missing = lane.refusal == "missing"
+            self.outbox.note_missing_route(ROUTE_OF_LANE[name], missing=missing)
+        return name in self._open
+
+    def _read(self, entry: Entry) -> Message:
+        """The next request for an entry; what it follows from is stored before it is made."""
+        message = read_entry(self.hold.job_id, entry, self.progress)
+        if not isinstance(message, LogMessage) or entry.again or self.progress.gap:
+            return message
+        first_line = int(entry.fields["first_line"])
+        cut = first_line - self.progress.next_line
+        if cut <= 0:
+            return message
+        cut += self.outbox.lines_noted(self.hold.job_id, self.progress.next_line, first_line)
+        self.progress.gap = gap_of(cut, message.key, first_line, message.lines)
+        self.outbox.hold(self.hold)
+        return read_entry(self.hold.job_id, entry, self.progress)
 
     def _comes_too_late(self, entry: Entry) -> bool:
         # Attempt 0 is a refused request: it ends nothing, and nothing has ended before it.
-        return 0 < int(entry.fields["attempt"]) <= self.claim.number("ended_attempt")
+        return 0 < int(entry.fields["attempt"]) <= self.progress.ended_attempt
 
-    def _move_on_to(self, gap: LogMessage) -> None:
-        self.claim.put("next_line", gap.next_line)
-        self.claim.put("gap", "")
+    def _ask(self, message: Message) -> Answer:
+        if self.hold.token is None:
+            return Refused("the job's token is not in the store", None)
+        if self.hold.held_until - time.monotonic() - self.client.timeout_s < _LOCK_SPARE_S:
+            self.outbox.hold(self.hold)
+        asked_at = time.monotonic()
+        with deadline_at(self.hold.held_until):  # this process may be frozen here
+            answer = send(self.client, self.hold.job_id, self.hold.token, message)
+        self.troubled = self.troubled or time.monotonic() - asked_at > self.policy.slow_s
+        return answer
 
-    def _mark_batch(self, batch: LogMessage, entries: list[Entry]) -> None:
-        self.claim.put("next_line", batch.next_line)
-        for entry in entries:
-            self._mark(entry)
-        plan_batch(self.claim, self._page)
+    # ------------------------------------------------------------ what became of it
 
-    def _deliver(self, entry: Entry, message: Message, mark: Callable[[], None]) -> After:
-        """Send one message; ``mark`` notes that it needs nothing more."""
-        if self.claim.token is None:
-            refused = Refused("the job's token is not in the store", None)
-            return self._settle(entry, message, refused, mark)
-        spare_s = self.claim.held_until - time.monotonic() - self.client.timeout_s
-        if spare_s < _LOCK_SPARE_S:
-            self.outbox.hold(self.claim)
-        asked = time.monotonic()
-        with deadline_at(self.claim.held_until):  # this process may be frozen here
-            answer = send(self.client, self.claim.job_id, self.claim.token, message)
-        self._slow = self._slow or time.monotonic() - asked > self.policy.slow_s
-        return self._settle(entry, message, answer, mark)
+    def _wait(self, entry: Entry, name: LaneName) -> None:
+        lane = self.progress.lane(name)
+        self._open = {one for one in self._open if self._is_due(one)}
+        self.troubled = True
+        pause_s = (lane.due_ms - self.hold.now_ms) / 1000
+        news = lane.failures % _WARN_EVERY == 1 or pause_s >= _LONG_S
+        logger.log(
+            logging.WARNING if news else logging.DEBUG,
+            "job %s: %s not delivered (%s), try %d; again in %.1f s",
+            *(self.hold.job_id, entry.kind, self.progress.last_error, lane.failures, pause_s),
+            extra={"action": "try_again", "job_id": self.hold.job_id},
+        )
+
+    def _set_aside(
+        self, entry: Entry, reason: str, http_status: int | None = None, *, is_all: bool = True
+    ) -> bool:
+        """Put an entry where a person can see it and its reason, and go on with the next."""
+        job_id = self.hold.job_id
+        logger.warning(
+            "job %s: %s %s set aside: %s",
+            *(job_id, entry.kind, entry.fields.get("sequence", entry.entry_id), reason),
+            extra={"action": "set_aside", "job_id": job_id},
+        )
+        self.progress.last_error = reason
+        record = set_aside_record(job_id, entry, reason, http_status)
+        self._done(entry, is_all=is_all, record=record)
+        return True
+
+    def _done(self, entry: Entry, *, is_all: bool, record: str = "") -> None:
+        """One request for an entry was taken or set aside; ``is_all``: it needs no other."""
+        if is_all:
+            self.progress.lane(LANE_OF_KIND[entry.kind]).done += not entry.again
+            self._pass(entry)
+        self._store(record, entry.kind, entry.entry_id if entry.again and is_all else "")
+
+    def _store(self, record: str = "", kind: str = "", sent_again: str = "") -> None:
+        """Write down what the backend has taken, also while Redis is away or refuses writes.
+
+        Forgotten, it would be sent again. Raises the last error if the forwarder stops.
+        """
+        while True:
+            try:
+                return self.outbox.hold(self.hold, record, kind, sent_again)
+            except RedisError as error:
+                if not is_passing(error) or self.stop.wait(self.policy.redis_pause_s):
+                    raise

@@ -6,7 +6,7 @@ import inspect
 import json
 from typing import Any, get_args
 
-from backend_bridge.delivery.messages import REPORTED_KINDS
+from backend_bridge.delivery.messages import LANE_OF_KIND
 from trainyard.contract.events import EVENT_KINDS, Event
 from trainyard.contract.statuses import BackendStatus
 
@@ -50,7 +50,7 @@ def as_markdown() -> str:
     models = {name: kind.model for name, kind in EVENT_KINDS.items() if kind.model is not None}
     stored = [name for name in models if EVENT_KINDS[name].stored]
     within = [name for name in models if not EVENT_KINDS[name].stored]
-    reported = ", ".join(f"`{kind}`" for kind in REPORTED_KINDS)
+    reported = ", ".join(f"`{kind}`" for kind in LANE_OF_KIND)
     statuses = ", ".join(f"`{status}`" for status in get_args(BackendStatus))
     head = _HEAD.format(reported=reported, statuses=statuses)
     sections = "".join(_section(kind, models[kind]) for kind in stored)

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from backend_bridge.delivery.messages import LANE_OF_KIND
 from tests.support.stack import Stack, kill
 from tests.support.waiting import wait_for
 from trainyard.contract.checkpoint_manifest import Manifest
-from trainyard.store.event_log import entry_position
+from trainyard.store.delivery_state import read_progress
 
 pytestmark = pytest.mark.slow
 
@@ -175,11 +176,13 @@ def test_a_host_that_is_cut_off_ends_its_training_when_another_has_the_job() -> 
 
 
 def first_attempt_delivered(stack: Stack, job_id: str) -> bool:
-    """Whether every entry of a job's first attempt is behind its delivery's cursor."""
-    entries = stack.redis.xrange(f"trainyard:events:{job_id}")
-    last = max(entry_position(key) for key, fields in entries if fields["attempt"] == "1")
-    cursor = stack.redis.hget(f"trainyard:delivery:{job_id}", "cursor")
-    return entry_position(cursor or "0-0") >= last
+    """Whether every entry of a job's first attempt was delivered."""
+    progress = read_progress(stack.redis.hgetall(f"trainyard:delivery:{job_id}"))
+    return not any(
+        progress.lane(LANE_OF_KIND[fields["kind"]]).is_behind(entry_id)
+        for entry_id, fields in stack.redis.xrange(f"trainyard:events:{job_id}")
+        if fields["attempt"] == "1" and fields["kind"] in LANE_OF_KIND
+    )
 
 
 def of_first_attempt(stack: Stack, job_id: str) -> tuple[int, list[str], list[str]]:

@@ -56,6 +56,10 @@ class RunningJob:
         self._batches += 1
         assert self.store.append(self.job_id, self.attempt, self._batches, events)
 
+    def restart_batches(self) -> None:
+        """A new attempt counts its appends from 1."""
+        self._batches = 0
+
     def complete(self) -> None:
         """End the job; its last event is ``completed``."""
         assert self.store.complete(self.job_id, self.attempt, {})

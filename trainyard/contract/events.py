@@ -152,24 +152,28 @@ AnyEvent = Annotated[
 ]
 
 
+LaneName = Literal["status", "metric", "log"]
+"""What the backend hears in order, each lane by itself."""
+
+
 @dataclass(frozen=True)
 class EventKind:
     """A kind of event. ``model``: as a training sends it; None if the supervisor makes it.
 
-    ``stored``: an entry of the job's stream, which the bridge and ``reported`` to the backend are
-    read from. ``field``: of the job, which holds the latest.
+    ``stored``: an entry of the job's stream. ``lane``: in which the backend hears of it; None if it
+    does not. ``field``: of the job, which holds the latest.
     """
 
     model: type[Event] | None
     stored: bool = False
-    reported: bool = False
+    lane: LaneName | None = None
     field: str = ""
 
 
 EVENT_KINDS: Mapping[str, EventKind] = {
-    "status": EventKind(None, stored=True, reported=True),
-    "metric": EventKind(Metric, stored=True, reported=True),
-    "log": EventKind(None, stored=True, reported=True),
+    "status": EventKind(None, stored=True, lane="status"),
+    "metric": EventKind(Metric, stored=True, lane="metric"),
+    "log": EventKind(None, stored=True, lane="log"),
     "checkpoint": EventKind(Checkpoint, stored=True),
     "prediction": EventKind(Prediction, stored=True),
     "phase": EventKind(Phase, stored=True),

@@ -116,31 +116,43 @@ def _slots(redis: Redis) -> Iterator[Finding]:
 
 def _delivery(redis: Redis) -> Iterator[Finding]:
     report = delivery_report(redis)
-    count = sum(report.set_aside_counts.values())
-    if count:
+    if report.set_aside:
         newest = report.set_aside[0]
         yield Finding(
             "delivery",
             "warning",
-            f"{count} messages were set aside, the newest of job {newest.job_id}: {newest.reason}",
-            "The backend will not get them. Mend what it refuses; 401 means another job token, "
-            "404 a job that it does not know.",
+            f"{len(report.set_aside)} messages were set aside, the newest of job {newest.job_id}: "
+            f"{newest.reason}",
+            "Mend what the backend refuses, then send them again: "
+            f"`trainyard redeliver {newest.job_id}`, or `--all`.",
         )
     for route in report.missing_routes:
         mend = "Add it (examples/nextjs has it); its messages are kept and sent then."
-        yield Finding("delivery", "failure", f"The backend lacks {route} (405).", mend)
-    lag_s, waiting = report.oldest_age_s, len(report.waiting)
-    failing = [job for job in report.waiting if job.last_error]
-    if lag_s > LAG_S or failing:
-        job = (failing or report.waiting)[0]
-        sentence = f"{waiting} jobs wait for the backend, the oldest for {lag_s:.0f} s."
+        yield Finding("delivery", "failure", f"The backend lacks {route}.", mend)
+    unheard = [job for job in report.waiting if job.last_error and not job.heard]
+    if unheard:
+        job_id, others = unheard[0].job_id, len(unheard) - 1
+        yield Finding(
+            "delivery",
+            "warning",
+            f"The backend has not accepted anything of job {job_id}: {unheard[0].last_error}"
+            + (f" ({others} more jobs are like it)" if others else ""),
+            "401 means another job token, 404 a job that it does not know. It is tried every ten "
+            f"minutes; `trainyard redeliver {job_id}` tries at once.",
+        )
+    heard = [job for job in report.waiting if job not in unheard]
+    lag_s = max((job.age_s for job in heard), default=0.0)
+    failing = [job for job in heard if job.last_error]
+    if failing or (heard and lag_s > LAG_S):
+        job = (failing or heard)[0]
+        sentence = f"{len(heard)} jobs wait for the backend, the oldest for {lag_s:.0f} s."
         why = f" The last try failed: {job.last_error}" if job.last_error else ""
         mend = "See that a worker or the bridge runs, and that the backend answers."
         yield Finding("delivery", "warning", sentence + why, mend)
-    elif waiting:
-        sentence = f"Reports of {waiting} jobs are under way, the oldest for {lag_s:.0f} s."
+    elif heard:
+        sentence = f"Reports of {len(heard)} jobs are under way, the oldest for {lag_s:.0f} s."
         yield Finding("delivery", "ok", sentence)
-    elif not count and not report.missing_routes:
+    elif not (report.set_aside or report.missing_routes or unheard):
         yield Finding("delivery", "ok", "The backend has got everything.")
 
 

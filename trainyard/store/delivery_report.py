@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import Redis
 
+from trainyard.store.delivery_state import read_progress
 from trainyard.store.event_log import entry_position
 from trainyard.store.keys import JobKey, Key
 
@@ -36,25 +37,28 @@ class SetAside:
 
 @dataclass(frozen=True)
 class WaitingJob:
-    """A job with undelivered messages: ``statuses``, ``metrics`` and log ``lines``.
+    """A job with undelivered messages: ``statuses``, ``metrics``, log ``lines``, and ``again``
+    those that a person wants to be sent again.
 
-    ``age_s``: how long ago the oldest was written. ``last_error``: why the last try failed, ""
-    where none did.
+    ``age_s``: how long ago the oldest was written. ``last_error``: why the last try failed, "" if
+    none did. ``heard``: the backend has accepted something of it.
     """
 
     job_id: str
     statuses: int
     metrics: int
     lines: int
+    again: int
     age_s: float
     last_error: str
+    heard: bool
 
 
 @dataclass(frozen=True)
 class DeliveryReport:
     """``set_aside``: the newest first, at most ``outbox.SET_ASIDE_KEPT``; ``set_aside_counts``:
     how many ever were, by kind. ``waiting``: the longest waiting first. ``missing_routes``: routes
-    that the backend answered with 405, and when that was last seen (UNIX time in seconds).
+    that the backend lacks, and when that was last seen (UNIX time in seconds).
     """
 
     set_aside: list[SetAside]
@@ -113,29 +117,33 @@ def _set_aside(raw: str) -> SetAside:
 
 
 def _waiting(client: Any, job_id: str) -> WaitingJob | None:
-    """None where all was delivered meanwhile."""
+    """None if all was delivered meanwhile."""
     state: dict[str, str] = client.hgetall(JobKey.DELIVERY.of(job_id))
-    cursor = state.get("cursor") or "0-0"
+    progress = read_progress(state)
     pipe = client.pipeline(transaction=False)
-    pipe.xrange(JobKey.EVENTS.of(job_id), f"({cursor}", "+", count=1)
+    for lane in progress.lanes:
+        pipe.xrange(JobKey.EVENTS.of(job_id), f"({lane.position}", "+", count=1)
+    pipe.lrange(JobKey.STATUS_INDEX.of(job_id), 0, -1)
     pipe.hget(JobKey.JOB.of(job_id), "log_lines")
     pipe.lindex(JobKey.LOG_INDEX.of(job_id), 0)
+    pipe.xlen(JobKey.AGAIN.of(job_id))
     pipe.time()
-    oldest, log_lines, log_head, (seconds, micros) = pipe.execute()
-    if not oldest:
-        return None
+    *beyond, statuses, log_lines, log_head, again, (seconds, micros) = pipe.execute()
     first_line_kept = int(log_head.split(" ")[1]) if log_head else 0
-    next_line = max(int(state.get("next_line") or 0), first_line_kept)
-
-    def behind(kind: str) -> int:
-        return int(state.get(f"written_{kind}") or 0) - int(state.get(f"done_{kind}") or 0)
-
-    written_at = entry_position(oldest[0][0])[0] / 1000
+    behind = (
+        sum(progress.status.is_behind(entry_id) for entry_id in statuses),
+        int(state.get("written_metric") or 0) - progress.metric.done,
+        int(log_lines or 0) - max(progress.next_line, first_line_kept),
+    )
+    # A lane stands right before its oldest entry, or at the end of what was read.
+    written_ms = [
+        entry_position(rows[0][0])[0]
+        for rows, count in zip(beyond, behind, strict=True)
+        if rows and count > 0
+    ]
+    if not written_ms and not again:
+        return None
+    age_s = seconds + micros / 1e6 - min(written_ms, default=seconds * 1000) / 1000
     return WaitingJob(
-        job_id=job_id,
-        statuses=behind("status"),
-        metrics=behind("metric"),
-        lines=int(log_lines or 0) - next_line,
-        age_s=max(0.0, seconds + micros / 1e6 - written_at),
-        last_error=state.get("last_error", ""),
+        job_id, *behind, again, max(0.0, age_s), progress.last_error, heard=progress.heard
     )

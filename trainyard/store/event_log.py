@@ -97,10 +97,14 @@ class EventLog:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a job's event stream; ``fields`` are as the job store wrote them."""
+    """One entry of a job's event stream; ``fields`` are as the job store wrote them.
+
+    ``again``: it stands in the stream of what a person wants to be sent again.
+    """
 
     entry_id: str
     fields: Mapping[str, str]
+    again: bool = False
 
     @property
     def kind(self) -> str:

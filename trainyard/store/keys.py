@@ -40,6 +40,7 @@ class JobKey(StrEnum):
     STATUS_INDEX = "status-index"
     DELIVERY = "delivery"
     DELIVERY_LOCK = "delivery-lock"
+    AGAIN = "again"
 
     def of(self, job_id: str) -> str:
         """The key of one job."""

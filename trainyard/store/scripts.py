@@ -11,6 +11,7 @@ from typing import Any
 
 from redis import Redis
 
+from trainyard.contract.events import EVENT_KINDS
 from trainyard.contract.statuses import OCCUPYING, REPORTED, TERMINAL
 from trainyard.store.counters import BUCKETS_S
 from trainyard.store.keys import JobKey, Key
@@ -21,14 +22,17 @@ _SETS = {"REPORTED": REPORTED, "OCCUPIES": OCCUPYING, "ENDED": TERMINAL}
 
 def head() -> str:
     """The head of every script, the same text each time: Redis knows a script by its text."""
+    heard = {name: kind.lane for name, kind in EVENT_KINDS.items() if kind.lane}
+    lanes = ", ".join(f"{name} = '{lane}'" for name, lane in heard.items())
     per_job = ", ".join(f"['{kind}'] = '{kind.of('')}'" for kind in JobKey)
     tables = {
         **{key.name: f"'{key}'" for key in Key},
         "PER_JOB": f"{{{per_job}}}",
         **{
-            name: f"{{{', '.join(f'{status} = 1' for status in sorted(those))}}}"
+            name: f"{{{', '.join(f'{one} = 1' for one in sorted(those))}}}"
             for name, those in _SETS.items()
         },
+        "LANE_OF": f"{{{lanes}}}",
         "BUCKETS_S": f"{{{', '.join(map(str, BUCKETS_S))}}}",
     }
     return "".join(f"local {name} = {value}\n" for name, value in tables.items())

@@ -13,7 +13,7 @@ import pynvml
 import pytest
 from click.testing import CliRunner, Result
 
-from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.outbox import Outbox, set_aside_record
 from tests.support.fake_bridge import FakeBridge
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
@@ -110,16 +110,18 @@ def test_what_the_backend_has_not_got(
 ) -> None:
     RunningJob(real_redis, "job-1").metric(1)
     outbox = Outbox(real_redis, lock_s=60)
-    claim = outbox.claim("job-1")
-    assert claim is not None
-    outbox.set_aside(claim, outbox.read("job-1", "0-0")[0], "HTTP 401: no", 401)
+    hold = outbox.claim("job-1")
+    assert hold is not None
+    running = outbox.read("job-1", "0-0")[0]
+    outbox.hold(hold, set_aside_record("job-1", running, "HTTP 400: no", 400), "status")
     outbox.note_missing_route("POST .../logs", missing=True)
     monkeypatch.setattr(doctor, "LAG_S", -1)
     set_aside, late = found("delivery", "warning")
-    assert "1 messages were set aside, the newest of job job-1: HTTP 401" in set_aside.sentence
+    assert "1 messages were set aside, the newest of job job-1: HTTP 400" in set_aside.sentence
+    assert "`trainyard redeliver job-1`" in set_aside.mend
     assert "wait for the backend" in late.sentence
     (missing,) = found("delivery", "failure")
-    assert "POST .../logs (405)" in missing.sentence
+    assert "The backend lacks POST .../logs." in missing.sentence
     assert "examples/nextjs" in missing.mend
 
 
@@ -127,10 +129,16 @@ def test_reports_under_way_have_not_arrived(yard: SlotRegistry, real_redis: Any)
     RunningJob(real_redis, "job-1").metric(1)
     (waits,) = found("delivery")
     assert (waits.level, "1 jobs are under way" in waits.sentence) == ("ok", True), waits
-    real_redis.hset("trainyard:delivery:job-1", "last_error", "HTTP 503")
+    state = {"last_error": "HTTP 503", "heard": True}
+    real_redis.hset("trainyard:delivery:job-1", "state", json.dumps(state))
     (failing,) = found("delivery")
     assert failing.level == "warning"
     assert "The last try failed: HTTP 503" in failing.sentence
+    state = {"last_error": "HTTP 404: unknown", "heard": False}
+    real_redis.hset("trainyard:delivery:job-1", "state", json.dumps(state))
+    (unheard,) = found("delivery")
+    assert "has not accepted anything of job job-1: HTTP 404: unknown" in unheard.sentence
+    assert "`trainyard redeliver job-1`" in unheard.mend
 
 
 def test_clocks_that_differ(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,10 @@ class Yard:
         assert self.store.complete(job_id, 1, {})
         if delivered:
             outbox = Outbox(self.redis, lock_s=5)
-            claim = outbox.claim(job_id)
-            assert claim is not None
-            claim.put("cursor", self.redis.xrevrange(f"trainyard:events:{job_id}", count=1)[0][0])
-            assert outbox.finish(claim)
+            hold = outbox.claim(job_id)
+            assert hold is not None
+            last = self.redis.xrevrange(f"trainyard:events:{job_id}", count=1)[0][0]
+            outbox.release(hold, due_in_ms=None, seen=last)
 
     def keys_of(self, job_id: str) -> list[str]:
         return [key for key in self.redis.scan_iter() if key.endswith(f":{job_id}")]

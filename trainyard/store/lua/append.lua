@@ -12,9 +12,11 @@ if last and tonumber(last) >= tonumber(batch) then return 1 end
 local now = now_ms()
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
 redis.call('HSET', job, 'updated_at', now, 'batch', batch)
+local kinds = {}
 for i = 6, #ARGV, 4 do
+  kinds[ARGV[i]] = true
   if ARGV[i + 3] ~= '0' then note_cut(id, ARGV[i + 3]) end
   append_event(id, attempt, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[4]))
 end
-if #ARGV >= 6 then wake_sender(id, now) end
+wake_sender(id, now, kinds)
 return 1

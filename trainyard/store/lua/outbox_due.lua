@@ -1,3 +1,4 @@
+-- Jobs that are due, and how long until the next one is. One script, so that both are by one clock.
 -- ARGV: how many at most. Returns {ms until the next one is due ('' = none waits), due ids}.
 local now = now_ms()
 local due = redis.call('ZRANGEBYSCORE', UNDELIVERED, '-inf', now, 'LIMIT', 0, ARGV[1])

@@ -1,27 +1,26 @@
--- Give a job back. ARGV: id, holder, due in ms from now ('' = nothing is left to send), the entry
--- beyond which nothing may lie ('' = whatever lies there), soft ('1' or ''), then (field, value)
--- pairs of the delivery hash.
--- Returns 1; 0 where something lies beyond (still held: go on); -1 where another sender has it.
-local id, holder = ARGV[1], ARGV[2]
+-- Give a job back. One script, so that an event that comes at the same moment finds the job either
+-- held, and is seen here, or free, and wakes a sender.
+-- ARGV: id, holder, due in ms from now ('' = nothing waits), the entry up to which all was seen ('' =
+-- no matter), fields of the delivery hash (JSON).
+-- Returns 1 if the job is due at once, 0 if later or not at all, -1 if another sender has it.
+local id, holder, now = ARGV[1], ARGV[2], now_ms()
 local delivery = key('delivery', id)
 if redis.call('HGET', delivery, 'holder') ~= holder then return -1 end
-for i = 6, #ARGV, 2 do redis.call('HSET', delivery, ARGV[i], ARGV[i + 1]) end
-if ARGV[4] ~= '' then
-  local beyond = redis.call('XRANGE', key('events', id), '(' .. ARGV[4], '+', 'COUNT', 1)
-  if #beyond > 0 then return 0 end
-end
-if ARGV[3] == '' then
+set_fields(delivery, ARGV[5])
+local due = ARGV[3] ~= '' and now + tonumber(ARGV[3])
+local unseen = ARGV[4] ~= '' and redis.call('XRANGE', key('events', id), '(' .. ARGV[4], '+', 'COUNT', 1)
+if (unseen and #unseen > 0) or redis.call('HEXISTS', delivery, 'asked') == 1 then due = now end
+if due then
+  redis.call('ZADD', UNDELIVERED, 'XX', due, id)
+else
   redis.call('ZREM', UNDELIVERED, id)
   if redis.call('EXISTS', key('job', id)) == 0 then  -- a refused request: it was never a job
     redis.call('DEL', key('events', id), key('status-index', id), key('token', id), delivery,
-      key('delivery-lock', id))
-    return 1
+      key('delivery-lock', id), key('again', id))
+    return 0
   end
-  redis.call('HSET', delivery, 'delivered_at', now_ms())
-else
-  redis.call('ZADD', UNDELIVERED, 'XX', now_ms() + tonumber(ARGV[3]), id)
+  redis.call('HSET', delivery, 'delivered_at', now)
 end
 redis.call('HDEL', delivery, 'holder')
-if ARGV[5] == '1' then redis.call('HSET', delivery, 'soft', '1') end
 redis.call('DEL', key('delivery-lock', id))
-return 1
+return due and due <= now and 1 or 0

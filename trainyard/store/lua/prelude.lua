@@ -9,6 +9,13 @@ local function key(kind, id)
   return PER_JOB[kind] .. id
 end
 
+-- Set the fields of a JSON object; '' takes a field away.
+local function set_fields(name, fields)
+  for field, value in pairs(cjson.decode(fields)) do
+    if value == '' then redis.call('HDEL', name, field) else redis.call('HSET', name, field, value) end
+  end
+end
+
 -- Keep the newest log lines only, whole entries at a time. With the line that counts those that were
 -- cut they are at most `keep`: the backend keeps as many, and would lose that line first.
 local function trim_log(id, total, keep)
@@ -34,7 +41,6 @@ local function append_status(id, attempt, sequence, data)
   local entry = redis.call('XADD', key('events', id), '*', 'kind', 'status', 'attempt', attempt,
     'sequence', sequence, 'data', data)
   redis.call('RPUSH', key('status-index', id), entry)
-  redis.call('HINCRBY', key('delivery', id), 'written_status', 1)
 end
 
 -- Append one event; `lines` is the number of log lines in it, 0 for every other kind.
@@ -51,14 +57,29 @@ local function append_event(id, attempt, kind, data, lines, keep)
   elseif kind == 'status' then
     append_status(id, attempt, sequence, data)
   else
-    redis.call('HINCRBY', key('delivery', id), 'written_' .. kind, 1)
+    if kind == 'metric' then redis.call('HINCRBY', key('delivery', id), 'written_metric', 1) end
     redis.call('XADD', key('events', id), '*', 'kind', kind, 'attempt', attempt,
       'sequence', sequence, 'data', data)
   end
 end
 
-local function wake_sender(id, now)
-  redis.call('ZADD', UNDELIVERED, 'NX', now, id)
+-- Events of these kinds (a table of kind = true) came. Their job is due at once, or when the lane of
+-- one is that waits for the backend: an event in a lane that waits must not wake its sender. A job
+-- that is held has its due time from the sender, which looks for new events when it gives it back.
+local function wake_sender(id, now, kinds)
+  local due
+  for kind in pairs(kinds) do
+    local lane = LANE_OF[kind]
+    if lane then
+      local lane_due = tonumber(redis.call('HGET', key('delivery', id), lane .. '_due') or 0)
+      due = math.min(due or math.huge, math.max(now, lane_due))
+    end
+  end
+  if not due then return end
+  local known = tonumber(redis.call('ZSCORE', UNDELIVERED, id) or math.huge)
+  if due < known and redis.call('EXISTS', key('delivery-lock', id)) == 0 then
+    redis.call('ZADD', UNDELIVERED, due, id)
+  end
   redis.call('PUBLISH', WAKE, id)
 end
 

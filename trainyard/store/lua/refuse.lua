@@ -5,5 +5,5 @@ local id = ARGV[1]
 if redis.call('EXISTS', key('job', id)) == 1 then return 0 end
 redis.call('SET', key('token', id), ARGV[2])
 append_status(id, 0, ARGV[3], ARGV[4])
-wake_sender(id, now_ms())
+wake_sender(id, now_ms(), {status = true})
 return 1

@@ -12,7 +12,9 @@ if ARGV[2] ~= '' and ARGV[2] ~= attempt then return {0, status, attempt} end
 if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return {0, status, attempt} end
 
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
+local kinds = {}
 for _, event in ipairs(cjson.decode(ARGV[6])) do
+  kinds[event[1]] = true
   append_event(id, attempt, event[1], event[2], tonumber(event[3]), tonumber(ARGV[10]))
   -- The next supervisor writes these lines into train.log: we cannot.
   local owed = cjson.decode(redis.call('HGET', job, 'owed_lines') or '[]')
@@ -36,8 +38,9 @@ end
 
 if REPORTED[target] and ARGV[7] ~= '' then
   append_event(id, attempt, 'status', ARGV[7], 0, 0)
+  kinds.status = true
 end
-if redis.call('EXISTS', key('events', id)) == 1 then wake_sender(id, now) end
+wake_sender(id, now, kinds)
 
 if target == 'running' then
   observe('wait', redis.call('HGET', job, 'queued_at'), now)

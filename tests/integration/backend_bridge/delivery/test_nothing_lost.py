@@ -26,6 +26,7 @@ from tests.support.waiting import wait_for
 from trainyard.child_process import python_module
 from trainyard.store.connection import connect
 from trainyard.store.delivery_report import delivery_report
+from trainyard.store.delivery_state import read_progress
 
 COURIER = """
 import sys, threading
@@ -65,9 +66,9 @@ def courier(redis: RedisServer, backend: FaultyBackend, patience_s: float) -> It
         process.wait()
 
 
-def taken(redis: Any, kind: str) -> int:
-    """How many messages of a kind the backend has taken of job-0, as far as the courier knows."""
-    return int(redis.hget("trainyard:delivery:job-0", f"done_{kind}") or 0)
+def points_taken(redis: Any) -> int:
+    """How many points the backend has taken of job-0, as far as the courier knows."""
+    return read_progress(redis.hgetall("trainyard:delivery:job-0")).metric.done
 
 
 def write_much(jobs: list[RunningJob], rounds: int) -> None:
@@ -93,9 +94,9 @@ def test_after_every_trouble_all_is_there_once_and_in_order(patience_s: float) -
         writer = threading.Thread(target=write_much, args=(jobs, rounds))
         with courier(server, backend, patience_s):
             writer.start()
-            wait_for("it has begun", lambda: taken(redis, "metric") > 2)
+            wait_for("it has begun", lambda: points_taken(redis) > 2)
         with courier(server, backend, patience_s):
-            wait_for("another goes on", lambda: taken(redis, "metric") > 10)
+            wait_for("another goes on", lambda: points_taken(redis) > 10)
             writer.join()
             server.kill()
             server.start()

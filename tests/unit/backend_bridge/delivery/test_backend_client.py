@@ -20,6 +20,7 @@ from backend_bridge.delivery.backend_client import (
     Delivered,
     Refused,
     RouteMissing,
+    TooLarge,
     TryAgain,
 )
 from tests.support.scripted_backend import OK, Reply, ScriptedBackend
@@ -106,7 +107,7 @@ def test_requests_share_one_connection_also_after_errors(
             Refused("HTTP 400: Invalid status (step)", 400),
         ),
         (Reply(403, b"<html>"), Refused("HTTP 403", 403)),
-        (Reply(413, b'{"error": 5}'), Refused("HTTP 413", 413)),
+        (Reply(413, b'{"error": 5}'), TooLarge("HTTP 413")),
         (Reply(401, b'{"error": "no bearer"}'), AccessRefused("HTTP 401: no bearer", 401)),
         (Reply(404, b'{"error": "unknown job"}'), AccessRefused("HTTP 404: unknown job", 404)),
         (Reply(405, b""), RouteMissing("POST /api/training/local/{jobId}/logs")),
@@ -137,23 +138,40 @@ def test_error_answers(
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(200, b"<html>be back soon</html>"),
-        Reply(200, b""),
-        Reply(200, b"[]"),
-        Reply(200, b'{"success": false}'),
-        Reply(200, b'{"success": true}', fault="half_body"),
-        Reply(200, b"[" * 60_000),
-        Reply(200, b" " * 1_000_000 + b'{"success": true}'),
+        Reply(200, b'{"success": true}'),
+        Reply(200, b'{"ok": true}'),
+        Reply(201, b"[]"),
+        Reply(202, b"null"),
         Reply(204, b""),
-        Reply(0, fault="reset"),
     ],
-    ids=["html", "empty", "array", "false", "half", "deep", "huge", "204", "reset"],
+)
+def test_what_is_accepted(backend: ScriptedBackend, client: BackendClient, reply: Reply) -> None:
+    backend.script("job-1", [reply])
+    assert send(client) == Delivered()
+
+
+NO_JSON = ", but its body is no JSON: a proxy's page or half an answer"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply(200, b"<html>be back soon</html>"), f"HTTP 200{NO_JSON}"),
+        (Reply(200, b""), f"HTTP 200{NO_JSON}"),
+        (Reply(200, b'{"ok": tr'), f"HTTP 200{NO_JSON}"),
+        (Reply(200, b'{"success": false, "error": "busy"}'), "HTTP 200: busy"),
+        (Reply(200, b'{"success": true}', fault="half_body"), "the answer ended in the middle"),
+        (Reply(200, b"[" * 60_000), f"HTTP 200{NO_JSON}"),
+        (Reply(200, b" " * 1_000_000 + b'{"success": true}'), f"HTTP 200{NO_JSON}"),
+        (Reply(0, fault="reset"), "the connection failed (ProtocolError)"),
+    ],
+    ids=["html", "empty", "half JSON", "false", "half", "deep", "huge", "reset"],
 )
 def test_what_may_not_have_arrived_is_tried_again(
-    backend: ScriptedBackend, client: BackendClient, reply: Reply
+    backend: ScriptedBackend, client: BackendClient, reply: Reply, reason: str
 ) -> None:
     backend.script("job-1", [reply])
-    assert isinstance(send(client), TryAgain)
+    assert send(client) == TryAgain(reason)
     assert send(client) == Delivered()
 
 

@@ -10,19 +10,22 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery.cursor import Claim
 from backend_bridge.delivery.outbox import (
     PAGE_BYTES,
     PAGE_ENTRIES,
     SET_ASIDE_KEPT,
+    Hold,
     HoldLost,
     Outbox,
+    set_aside_record,
 )
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.waiting import wait_for
 from trainyard.log_lines import LINE_CHARACTERS_MAX
-from trainyard.store.event_log import entry_position
+from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.delivery_state import Gap, Progress
+from trainyard.store.event_log import Entry, entry_position
 
 JOB = "job-1"
 LONG_S = 60.0
@@ -55,16 +58,22 @@ def job(redis: Redis) -> RunningJob:
     return RunningJob(redis, JOB)
 
 
-def claimed(outbox: Outbox, *, woken: bool = False) -> Claim:
-    claim = outbox.claim(JOB, woken=woken)
-    assert claim is not None
-    return claim
+def claimed(outbox: Outbox) -> Hold:
+    hold = outbox.claim(JOB)
+    assert hold is not None
+    return hold
 
 
-def handled(claim: Claim, outbox: Outbox) -> None:
-    """Move the cursor past everything there is."""
-    after = claim.state.get("cursor") or "0-0"
-    claim.put("cursor", outbox.read(JOB, after)[-1].entry_id)
+def handle_all(hold: Hold, outbox: Outbox) -> str:
+    """Move every lane past everything there is; the newest entry."""
+    last = outbox.read(JOB, hold.progress.log.position)[-1].entry_id
+    for lane in hold.progress.lanes:
+        lane.position = last
+    return last
+
+
+def set_aside(outbox: Outbox, hold: Hold, entry: Entry, reason: str) -> None:
+    outbox.hold(hold, set_aside_record(JOB, entry, reason, None), entry.kind)
 
 
 def test_an_event_makes_its_job_due(outbox: Outbox, redis: Redis) -> None:
@@ -78,13 +87,12 @@ def test_an_event_makes_its_job_due(outbox: Outbox, redis: Redis) -> None:
 
 
 def test_a_claim_tells_what_a_sender_needs(job: RunningJob, outbox: Outbox) -> None:
-    claim = claimed(outbox)
-    assert claim.token is not None
-    assert claim.token.get_secret_value() == job.token
-    assert job.token not in repr(claim)
-    assert claim.number("next_line") == 0
-    assert claim.position("cursor") == (0, 0)
-    assert claim.held_until > time.monotonic() + LONG_S / 2
+    hold = claimed(outbox)
+    assert hold.token is not None
+    assert hold.token.get_secret_value() == job.token
+    assert job.token not in repr(hold)
+    assert hold.progress == Progress()
+    assert hold.held_until > time.monotonic() + LONG_S / 2
 
 
 def test_entries_come_in_order_and_in_pages(job: RunningJob, outbox: Outbox) -> None:
@@ -106,18 +114,16 @@ def test_a_page_of_large_entries_is_short(job: RunningJob, outbox: Outbox) -> No
     assert len(outbox.read(JOB, "0-0")) <= 4
 
 
-def test_statuses_are_found_without_what_lies_between(job: RunningJob, outbox: Outbox) -> None:
+def test_a_status_is_found_without_what_lies_between(job: RunningJob, outbox: Outbox) -> None:
     job.log("a line")
-    claim = claimed(outbox)
+    hold = claimed(outbox)
     running, line = outbox.read(JOB, "0-0")
-    assert claim.last_status == running.entry_id
-    assert outbox.statuses_beyond(JOB, line) == []
+    assert hold.last_status == running.entry_id
     job.complete()
-    outbox.hold(claim)
-    (completed,) = outbox.statuses_beyond(JOB, line)
-    assert claim.last_status == completed.entry_id
+    outbox.hold(hold)
+    completed = outbox.status_beyond(JOB, line.entry_id)
+    assert hold.last_status == completed.entry_id
     assert json.loads(completed.fields["data"]) == {"status": "completed"}
-    assert outbox.statuses_beyond(JOB, completed) == []
 
 
 def test_ids_compare_as_numbers() -> None:
@@ -128,7 +134,6 @@ def test_ids_compare_as_numbers() -> None:
 def test_one_sender_holds_a_job(job: RunningJob, outbox: Outbox) -> None:
     claimed(outbox)
     assert outbox.claim(JOB) is None
-    assert outbox.claim(JOB, woken=True) is None
     job.log("more")
     due, until_next_s = outbox.due(10)
     assert due == [], "a held job is offered again"
@@ -136,84 +141,83 @@ def test_one_sender_holds_a_job(job: RunningJob, outbox: Outbox) -> None:
     assert LONG_S / 2 < until_next_s <= LONG_S
 
 
-def test_the_lock_holds_also_where_the_due_time_was_changed(
+def test_the_lock_holds_also_if_the_due_time_was_changed(
     job: RunningJob, outbox: Outbox, redis: Redis
 ) -> None:
-    claim = claimed(outbox)
+    hold = claimed(outbox)
     redis.zadd("trainyard:undelivered", {JOB: 0})
     assert outbox.claim(JOB) is None
-    outbox.hold(claim)
+    outbox.hold(hold)
 
 
 def test_a_job_without_events_is_not_claimed(outbox: Outbox) -> None:
     assert outbox.claim("unknown") is None
-    assert outbox.claim("unknown", woken=True) is None
 
 
-def test_the_next_claim_starts_at_the_cursor(job: RunningJob, outbox: Outbox) -> None:
-    claim = claimed(outbox)
-    handled(claim, outbox)
-    claim.put("next_line", 7)
-    outbox.hold(claim)
-    outbox.put_back(claim, due_in_s=0)
+def test_the_next_claim_goes_on_from_the_stored_progress(job: RunningJob, outbox: Outbox) -> None:
+    hold = claimed(outbox)
+    handle_all(hold, outbox)
+    hold.progress.next_line = 7
+    hold.progress.gap = Gap("key", "line", 9)
+    hold.progress.log.due_ms = 5
+    outbox.hold(hold)
+    outbox.release(hold, due_in_ms=0, seen="")
     again = claimed(outbox)
-    assert again.state["cursor"] == claim.state["cursor"]
-    assert again.number("next_line") == 7
-    assert again.holder != claim.holder
+    assert again.progress == hold.progress
+    assert again.holder != hold.holder
 
 
-def test_a_job_that_was_put_back_waits(job: RunningJob, outbox: Outbox) -> None:
-    outbox.put_back(claimed(outbox), due_in_s=LONG_S)
-    job.log("a new event does not end the pause")
-    due, until_next_s = outbox.due(10)
-    assert due == []
-    assert until_next_s is not None
-    assert LONG_S / 2 < until_next_s <= LONG_S
+def test_a_job_that_was_given_back_is_due_again(job: RunningJob, outbox: Outbox) -> None:
+    assert not outbox.release(claimed(outbox), due_in_ms=100, seen="")
     assert outbox.claim(JOB) is None
-    assert outbox.claim(JOB, woken=True) is None
-
-
-def test_a_job_that_was_put_back_is_due_again(job: RunningJob, outbox: Outbox) -> None:
-    outbox.put_back(claimed(outbox), due_in_s=0.1)
     wait_for("due after the pause", lambda: outbox.due(10)[0] == [JOB])
+    assert outbox.release(claimed(outbox), due_in_ms=0, seen="")
     claimed(outbox)
 
 
-def test_a_job_that_waits_for_a_route_lets_new_events_by(job: RunningJob, outbox: Outbox) -> None:
-    claim = claimed(outbox)
-    last = outbox.read(JOB, "0-0")[-1].entry_id
-    assert outbox.put_back_kind(claim, due_in_s=LONG_S, after=last)
+def test_an_event_wakes_the_job_unless_its_lane_waits(job: RunningJob, outbox: Outbox) -> None:
+    hold = claimed(outbox)
+    seen = handle_all(hold, outbox)
+    hold.progress.log.due_ms = hold.now_ms + int(1000 * LONG_S)
+    assert not outbox.release(hold, due_in_ms=int(1000 * LONG_S), seen=seen)
+    job.log("its lane waits")
     assert outbox.claim(JOB) is None
-    claim = claimed(outbox, woken=True)
-    job.log("an event that comes while it is held")
-    assert not outbox.put_back_kind(claim, due_in_s=LONG_S, after=last)
-    outbox.hold(claim)  # it is held still
+    job.metric(1)
+    assert outbox.due(10)[0] == [JOB]
+    claimed(outbox)
+
+
+def test_an_event_that_no_backend_hears_wakes_nobody(
+    job: RunningJob, outbox: Outbox, redis: Redis
+) -> None:
+    hold = claimed(outbox)
+    outbox.release(hold, due_in_ms=None, seen=handle_all(hold, outbox))
+    job.append([StoredEvent("phase", "{}")])
+    assert redis.zcard("trainyard:undelivered") == 0
 
 
 def test_a_job_leaves_the_set_when_all_is_handled(
     job: RunningJob, outbox: Outbox, redis: Redis
 ) -> None:
-    claim = claimed(outbox)
-    handled(claim, outbox)
-    assert outbox.finish(claim)
+    hold = claimed(outbox)
+    outbox.release(hold, due_in_ms=None, seen=handle_all(hold, outbox))
     assert redis.zcard("trainyard:undelivered") == 0
-    assert outbox.claim(JOB, woken=True) is None
+    assert outbox.claim(JOB) is None
     job.log("more")
     assert outbox.due(10)[0] == [JOB]
-    assert claimed(outbox).state["cursor"] == claim.state["cursor"]
+    assert claimed(outbox).progress == hold.progress
 
 
 def test_an_event_between_the_last_look_and_the_end_is_not_lost(
-    job: RunningJob, outbox: Outbox, redis: Redis
+    job: RunningJob, outbox: Outbox
 ) -> None:
-    claim = claimed(outbox)
-    handled(claim, outbox)
+    hold = claimed(outbox)
+    seen = handle_all(hold, outbox)
     job.log("just now")
-    assert not outbox.finish(claim)
-    assert redis.zscore("trainyard:undelivered", JOB) is not None
-    assert [entry.kind for entry in outbox.read(JOB, claim.state["cursor"])] == ["log"]
-    handled(claim, outbox)
-    assert outbox.finish(claim)
+    assert outbox.release(hold, due_in_ms=None, seen=seen), "it is due at once"
+    hold = claimed(outbox)
+    assert [entry.kind for entry in outbox.read(JOB, hold.progress.log.position)] == ["log"]
+    assert not outbox.release(hold, due_in_ms=None, seen=handle_all(hold, outbox))
 
 
 def test_a_dead_senders_job_is_due_when_its_lock_has_run_out(job: RunningJob, redis: Redis) -> None:
@@ -229,17 +233,16 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
 ) -> None:
     frozen = claimed(Outbox(redis, lock_s=0.2))
     outbox = Outbox(redis, lock_s=LONG_S)
-    taken: list[Claim] = []
+    taken: list[Hold] = []
     wait_for("taken over", lambda: taken.append(c) if (c := outbox.claim(JOB)) else taken)
     before = redis.hgetall(f"trainyard:delivery:{JOB}")
     entry = outbox.read(JOB, "0-0")[0]
-    frozen.put("cursor", entry.entry_id)
+    handle_all(frozen, outbox)
     for write in (
         lambda: outbox.hold(frozen),
-        lambda: outbox.set_aside(frozen, entry, "reason"),
-        lambda: outbox.put_back(frozen, due_in_s=0),
-        lambda: outbox.put_back_kind(frozen, due_in_s=0, after=entry.entry_id),
-        lambda: outbox.finish(frozen),
+        lambda: set_aside(outbox, frozen, entry, "reason"),
+        lambda: outbox.release(frozen, due_in_ms=0, seen=""),
+        lambda: outbox.release(frozen, due_in_ms=None, seen=entry.entry_id),
     ):
         with pytest.raises(HoldLost):
             write()
@@ -251,20 +254,20 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
 
 def test_a_hold_keeps_others_away(job: RunningJob, redis: Redis) -> None:
     outbox = Outbox(redis, lock_s=0.5)
-    claim = claimed(outbox)
+    hold = claimed(outbox)
     end = time.monotonic() + 1.2
     while time.monotonic() < end:
-        outbox.hold(claim)
+        outbox.hold(hold)
         assert outbox.claim(JOB) is None
         time.sleep(0.05)
 
 
 def test_a_lock_that_ran_out_unnoticed_is_taken_again(job: RunningJob, redis: Redis) -> None:
     outbox = Outbox(redis, lock_s=0.1)
-    claim = claimed(outbox)
+    hold = claimed(outbox)
     wait_for("the lock ran out", lambda: not redis.exists(f"trainyard:delivery-lock:{JOB}"))
     long = Outbox(redis, lock_s=LONG_S)
-    long.hold(claim)
+    long.hold(hold)
     assert outbox.claim(JOB) is None
 
 
@@ -281,26 +284,23 @@ def test_two_holders_differ_even_where_redis_forgot_the_last_number(
 
 
 def test_what_is_set_aside_can_be_read(job: RunningJob, outbox: Outbox, redis: Redis) -> None:
-    claim = claimed(outbox)
+    hold = claimed(outbox)
     entry = outbox.read(JOB, "0-0")[0]
-    claim.put("cursor", entry.entry_id)
-    outbox.set_aside(claim, entry, "HTTP 400: no")
+    set_aside(outbox, hold, entry, "HTTP 400: no")
+    set_aside(outbox, hold, entry, "HTTP 400: no")  # the answer to the first was lost
     (record,) = map(json.loads, redis.lrange("trainyard:set-aside", 0, -1))  # type: ignore[arg-type]
-    assert record["job_id"] == JOB
+    assert (record["job_id"], record["entry_id"]) == (JOB, entry.entry_id)
     assert record["reason"] == "HTTP 400: no"
     assert (record["kind"], record["attempt"], record["sequence"]) == ("status", "1", "1")
     assert json.loads(record["data"]) == {"status": "running"}
     assert redis.hgetall("trainyard:set-aside-counts") == {"status": "1"}
-    assert redis.hget(f"trainyard:delivery:{JOB}", "set_aside") == "1"
-    assert redis.hget(f"trainyard:delivery:{JOB}", "cursor") == entry.entry_id
 
 
 def test_the_list_of_what_is_set_aside_is_bounded(
     job: RunningJob, outbox: Outbox, redis: Redis
 ) -> None:
     redis.rpush("trainyard:set-aside", *(["{}"] * SET_ASIDE_KEPT))
-    claim = claimed(outbox)
-    outbox.set_aside(claim, outbox.read(JOB, "0-0")[0], "newest")
+    set_aside(outbox, claimed(outbox), outbox.read(JOB, "0-0")[0], "newest")
     assert redis.llen("trainyard:set-aside") == SET_ASIDE_KEPT
     newest = redis.lindex("trainyard:set-aside", 0)
     assert json.loads(newest)["reason"] == "newest"  # type: ignore[arg-type]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from backend_bridge.delivery.ready_jobs import ReadyJob, ReadyJobs
+from backend_bridge.delivery.ready_jobs import ReadyJobs
 
-A, B, C = (ReadyJob(name, woken=False) for name in "abc")
+A, B, C = "abc"
 
 
 def test_a_job_stands_in_it_once() -> None:
@@ -31,10 +31,10 @@ def test_a_job_that_was_offered_while_a_thread_worked_on_it_comes_again_once() -
     jobs = ReadyJobs()
     jobs.offer(A)
     jobs.take(troubled_too=True)
-    for woken in (False, True, False):
-        jobs.offer(ReadyJob("a", woken=woken))
+    for _ in range(3):
+        jobs.offer(A)
     jobs.done(A, troubled=False)
-    assert jobs.take(troubled_too=True) == ReadyJob("a", woken=True)
+    assert jobs.take(troubled_too=True) == A
     assert not jobs.others_wait()
     jobs.done(A, troubled=False)
     assert not jobs.others_wait()
@@ -65,7 +65,7 @@ def test_a_turn_that_learned_nothing_changes_nothing() -> None:
 
 def test_close_lets_waiting_threads_go() -> None:
     jobs = ReadyJobs()
-    taken: list[ReadyJob | None] = []
+    taken: list[str | None] = []
     thread = threading.Thread(target=lambda: taken.append(jobs.take(troubled_too=False)))
     thread.start()
     jobs.close()

@@ -1,185 +1,33 @@
-"""A sender's turns under random schedules of events, answers and cuts.
+"""Senders' turns under random schedules of events, answers, kills, freezes and Redis's troubles.
 
-What arrives is what was written: every kind in order, each message until it was taken, every
-log line delivered or counted once.
+What arrives is what was written: every lane in order, once unless an answer was lost, every log
+line delivered or counted once.
 """
 
 from __future__ import annotations
 
-import re
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any, cast
+import json
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
-from redis import Redis
 
-from backend_bridge.delivery.backend_client import (
-    ROUTES,
-    AccessRefused,
-    Answer,
-    BackendClient,
-    Delivered,
-    Refused,
-    RouteMissing,
-    TryAgain,
-)
-from backend_bridge.delivery.outbox import Outbox
-from backend_bridge.delivery.retry_policy import DeliveryPolicy
-from backend_bridge.delivery.sender import Turn
-from tests.support.redis_server import RedisServer
-from tests.support.running_job import RunningJob
+from tests.support.delivery_scene import JOB, Clock, Scene, own_clock
+from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.delivery_report import delivery_report
 from trainyard.store.unsent_records import cut_note
 
-JOB = "job-1"
-POLICY = DeliveryPolicy(backoff_base_s=0, access_delays_s=(0, 0), missing_route_delay_s=60)
-"""A pause of no length between tries. A patience of -1 s is none at all."""
-LINES_KEPT = 6
+PASSING = ("500", "busy", "401", "404", "405", "lost")
+ENDS = ("killed", "killed before", "frozen", "frozen before")
 
 
-@pytest.fixture(scope="module")
-def client(redis_server: RedisServer) -> Iterator[Redis]:
-    with redis_server.client() as client:
-        yield client
-
-
-class FakeClient:
-    """Answers as told, then with success; keeps what it took as (endpoint, key, body)."""
-
-    timeout_s = 1.0
-
-    def __init__(self) -> None:
-        self.answers: list[str] = []
-        self.tried: list[str] = []
-        self.confirmed: set[str] = set()
-        self.taken: list[tuple[str, str, Any]] = []
-        self.broken = ""
-        """An endpoint that always fails."""
-        self.then: dict[str, Callable[[], None]] = {}
-        """What happens while the request with a key is under way."""
-        self.cut_redis: Callable[[], None] = lambda: None
-
-    def _answer(self, endpoint: str, key: str, body: Any) -> Answer:  # noqa: PLR0911 (one each)
-        assert key not in self.confirmed, "sent again although it is known that it arrived"
-        self.tried.append(key)
-        self.then.pop(key, lambda: None)()
-        if endpoint == self.broken:
-            return TryAgain("HTTP 500")
-        match self.answers.pop(0) if self.answers else "taken":
-            case "again":
-                return TryAgain("HTTP 500")
-            case "busy":
-                return TryAgain("HTTP 429", 60.0)
-            case "lost":  # it arrived, the answer did not
-                self._take(endpoint, key, body)
-                return TryAgain("no answer")
-            case "cut":  # it arrived, and the sender's connections to Redis broke
-                self.cut_redis()
-            case "killed":  # it arrived, and then the sender was killed
-                self._take(endpoint, key, body)
-                raise SystemExit
-            case "405":
-                return RouteMissing(ROUTES[endpoint])
-            case "404":
-                return AccessRefused("HTTP 404", 404)
-            case "400":
-                return Refused("HTTP 400", 400)
-        self._take(endpoint, key, body)
-        self.confirmed.add(key)
-        return Delivered()
-
-    def _take(self, endpoint: str, key: str, body: Any) -> None:
-        """Keep it once, as a backend that uses the Idempotency-Key."""
-        known = [body for _, taken, body in self.taken if taken == key]
-        assert known in ([], [body]), "a retry differs from its first try"
-        if not known:
-            self.taken.append((endpoint, key, body))
-
-    def patch_status(
-        self, job_id: str, token: SecretStr, key: str, status: str, error: str | None
-    ) -> Answer:
-        return self._answer("status", key, status)
-
-    def put_metric(self, job_id: str, token: SecretStr, key: str, point: Any) -> Answer:
-        return self._answer("metrics", key, point["step"])
-
-    def post_logs(self, job_id: str, token: SecretStr, key: str, lines: list[str]) -> Answer:
-        return self._answer("logs", key, lines)
-
-    def of(self, endpoint: str) -> list[Any]:
-        return [body for taken, _, body in self.taken if taken == endpoint]
-
-
-class Scene:
-    """A running job, its sender, and what was written so far."""
-
-    def __init__(
-        self, redis: Redis, *, patience_s: float = 30.0, lines_kept: int = LINES_KEPT
-    ) -> None:
-        redis.flushall()
-        self.redis = redis
-        self.policy = replace(POLICY, patience_s=patience_s)
-        self.job = RunningJob(self.redis, JOB, log_lines_kept=lines_kept)
-        self.outbox = Outbox(self.redis, lock_s=60)
-        self.client = FakeClient()
-        self.client.cut_redis = self.cut_redis
-        self.lines = self.steps = 0
-
-    def cut_redis(self) -> None:
-        """Every connection but the one that asks for it."""
-        self.redis.client_kill_filter(_type="normal", skipme=True)
-
-    def log(self, count: int) -> None:
-        self.job.log(*(f"line {self.lines + n}" for n in range(count)))
-        self.lines += count
-
-    def metric(self) -> None:
-        self.steps += 1
-        self.job.metric(self.steps)
-
-    def turn(self, answers: list[str]) -> None:
-        self.client.answers = list(answers)
-        claim = self.outbox.claim(JOB, woken=True)
-        if claim is not None:
-            client = cast(BackendClient, self.client)
-            Turn(claim, self.outbox, client, self.policy, threading.Event(), lambda: False).run()
-
-    def a_minute_passes(self) -> None:
-        """The pause after a 405 is over."""
-        for kind in ("status", "metric", "log"):
-            self.redis.hset(f"trainyard:delivery:{JOB}", f"later_{kind}", "1")
-        if self.redis.zscore("trainyard:undelivered", JOB) is not None:
-            self.redis.zadd("trainyard:undelivered", {JOB: 0})
-
-    def due_in_s(self) -> float:
-        score: Any = self.redis.zscore("trainyard:undelivered", JOB)
-        return float(score) / 1000 - time.time()
-
-    def to_the_end(self) -> None:
-        self.job.complete()
-        for _ in range(3):
-            self.a_minute_passes()
-            self.turn([])
-        assert self.redis.zcard("trainyard:undelivered") == 0
-
-    def line_numbers(self) -> list[int]:
-        """Numbers of the lines that arrived, with those that were counted as cut between them."""
-        numbers: list[int] = []
-        for lines in self.client.of("logs"):
-            for line in lines:
-                text = line.partition("] ")[2]
-                if cut := re.match(r"… (\d+) log lines? w", text):
-                    numbers += range(len(numbers), len(numbers) + int(cut[1]))
-                else:
-                    numbers.append(int(text.removeprefix("line ")))
-        return numbers
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with own_clock() as clock:
+        yield clock
 
 
 def schedules(*answers: str) -> st.SearchStrategy[list[tuple[str, Any]]]:
@@ -187,311 +35,373 @@ def schedules(*answers: str) -> st.SearchStrategy[list[tuple[str, Any]]]:
         st.one_of(
             st.tuples(st.just("log"), st.integers(1, 4)),
             st.tuples(st.just("metric"), st.none()),
-            st.tuples(st.just("turn"), st.lists(st.sampled_from(answers), max_size=8)),
-            st.tuples(st.just("minute"), st.none()),
+            st.tuples(st.just("pause"), st.none()),
+            st.tuples(st.just("turn"), st.lists(st.sampled_from(("taken", *answers)), max_size=8)),
+            st.tuples(st.just("time"), st.sampled_from([0.0, 0.4, 16.0, 35.0, 100.0])),
+            st.tuples(
+                st.just("redis"),
+                st.lists(st.sampled_from(["ok", "ok", "away", "full", "lost"]), max_size=8),
+            ),
         ),
         max_size=25,
     )
 
 
-def play(redis: Redis, schedule: list[tuple[str, Any]], **options: Any) -> Scene:
-    scene = Scene(redis, **options)
+def play(scene: Scene, schedule: list[tuple[str, Any]]) -> Scene:
     for action, argument in schedule:
         match action:
             case "log":
                 scene.log(argument)
             case "metric":
                 scene.metric()
+            case "pause":
+                scene.pause_and_resume()
             case "turn":
-                scene.turn(argument)
-            case "minute":
-                scene.a_minute_passes()
-    scene.to_the_end()
+                scene.turn(*argument)
+                scene.senders_redis.faults.clear()
+            case "time":
+                scene.clock.pass_(argument)
+            case "redis":
+                scene.senders_redis.faults = deque(argument)
+    scene.senders_redis.faults.clear()
     return scene
 
 
-def assert_all_arrived_in_order(scene: Scene) -> None:
-    assert scene.client.of("status") == ["running", "completed"]
-    assert scene.client.of("metrics") == list(range(1, scene.steps + 1))
-    assert scene.line_numbers() == list(range(scene.lines))
+def play_to_the_end(scene: Scene, schedule: list[tuple[str, Any]]) -> Scene:
+    play(scene, schedule)
+    scene.complete()
+    scene.turns_until_done()
+    return scene
 
 
-@settings(max_examples=60, deadline=None)
-@given(schedules("taken", "again", "405", "405"), st.sampled_from([30.0, -1.0]))
-def test_what_arrives_is_what_was_written_in_order(
-    client: Redis, schedule: list[tuple[str, Any]], patience_s: float
+# ---------------------------------------------------------------- whatever happens
+
+
+@settings(max_examples=100, deadline=None)
+@given(schedules(*PASSING, *ENDS), st.sampled_from([30.0, 0.0]))
+def test_what_arrives_is_what_was_written(
+    schedule: list[tuple[str, Any]], patience_s: float
 ) -> None:
-    assert_all_arrived_in_order(play(client, schedule, patience_s=patience_s))
+    with own_clock() as clock:
+        play_to_the_end(Scene(clock, patience_s=patience_s), schedule).check_all_arrived()
 
 
-@settings(max_examples=60, deadline=None)
-@given(schedules("taken", "cut", "again", "405"), st.sampled_from([30.0, -1.0]))
-def test_a_broken_connection_to_redis_makes_no_second_message(
-    client: Redis, schedule: list[tuple[str, Any]], patience_s: float
+@settings(max_examples=40, deadline=None)
+@given(schedules("500", "404", "405"))
+def test_every_line_is_delivered_or_counted_once(schedule: list[tuple[str, Any]]) -> None:
+    """Also if the log's cap cuts lines while they wait."""
+    with own_clock() as clock:
+        play_to_the_end(Scene(clock, lines_kept=6), schedule).check_all_arrived()
+
+
+@settings(max_examples=40, deadline=None)
+@given(schedules("500", "405", "killed", "frozen"), st.integers(50, 200))
+def test_a_backend_that_takes_small_bodies_gets_every_line(
+    schedule: list[tuple[str, Any]], largest: int
 ) -> None:
-    """The double of the client asserts that nothing is sent again that is known to have arrived."""
-    scene = play(client, schedule, patience_s=patience_s, lines_kept=10_000)
-    assert_all_arrived_in_order(scene)
-
-
-@settings(max_examples=60, deadline=None)
-@given(schedules("taken", "again", "lost", "lost", "405"), st.sampled_from([30.0, -1.0]))
-def test_a_lost_answer_makes_no_second_message(
-    client: Redis, schedule: list[tuple[str, Any]], patience_s: float
-) -> None:
-    """For a backend that uses the key; where nothing is cut, what was sent is known for sure."""
-    scene = play(client, schedule, patience_s=patience_s, lines_kept=10_000)
-    assert_all_arrived_in_order(scene)
+    with own_clock() as clock:
+        scene = Scene(clock)
+        scene.backend.largest = 1024 + largest
+        for _ in range(20):
+            scene.log(4, " " + "x" * 100)
+        play_to_the_end(scene, schedule).check_all_arrived()
 
 
 @settings(max_examples=30, deadline=None)
-@given(schedules("taken", "again"))
-def test_a_terminal_status_comes_after_all_that_was_written_before_it(
-    client: Redis,
-    schedule: list[tuple[str, Any]],
-) -> None:
-    scene = play(client, schedule)
-    assert_all_arrived_in_order(scene)
-    assert scene.client.taken[0][2] == "running"
-    assert scene.client.taken[-1][2] == "completed"
-
-
-@settings(max_examples=30, deadline=None)
-@given(schedules("taken", "again", "lost"), st.sampled_from(["metrics", "logs"]))
-def test_a_kind_that_always_fails_keeps_back_no_other(
-    client: Redis, schedule: list[tuple[str, Any]], endpoint: str
-) -> None:
-    scene = Scene(client, patience_s=-1, lines_kept=10_000)
-    scene.client.broken = endpoint
-    for action, argument in schedule:
-        if action == "turn":
-            scene.turn(argument)
-        elif action == "log":
-            scene.log(argument)
-        elif action == "metric":
-            scene.metric()
-    scene.job.complete()
-    for _ in range(3):
-        scene.turn([])
-    assert scene.client.of("status") == ["running", "completed"]
-    assert scene.client.of(endpoint) == []
-    if endpoint == "logs":
-        assert scene.client.of("metrics") == list(range(1, scene.steps + 1))
-    else:
-        assert scene.line_numbers() == list(range(scene.lines))
-    scene.client.broken = ""
-    for _ in range(3):
-        scene.turn([])
-    assert_all_arrived_in_order(scene)
-
-
-@settings(max_examples=30, deadline=None)
-@given(schedules("taken", "again", "404", "400", "405"))
+@given(schedules("400", "500"))
 def test_what_is_refused_is_set_aside_and_the_rest_arrives(
-    client: Redis,
     schedule: list[tuple[str, Any]],
 ) -> None:
-    scene = play(client, schedule)
-    refused = sum(delivery_report(scene.redis).set_aside_counts.values())
-    steps = scene.client.of("metrics")
-    assert steps == sorted(set(steps))
-    statuses = scene.client.of("status")
-    assert statuses in (["running", "completed"], ["running"], ["completed"], [])
-    missing = (scene.steps - len(steps)) + (2 - len(statuses))
-    assert missing <= refused
-    assert missing == refused or scene.lines > 0
+    with own_clock() as clock:
+        scene = play_to_the_end(Scene(clock), schedule)
+        scene.backend.check_once()
+        arrived = {key for _, key, _ in scene.backend.taken}
+        refused = {
+            f"{JOB}:{record['attempt']}:{record['sequence']}"
+            for record in map(json.loads, scene.redis.lrange("trainyard:set-aside", 0, -1))
+        }
+        entries = scene.redis.xrange(f"trainyard:events:{JOB}")
+        written = {f"{JOB}:{fields['attempt']}:{fields['sequence']}" for _, fields in entries}
+        assert arrived | refused == written
+        assert not arrived & refused
 
 
-def test_a_405_lets_the_other_kinds_by_and_is_not_asked_again_at_once(client: Redis) -> None:
-    scene = Scene(client)
-    scene.log(1)
+@settings(max_examples=30, deadline=None)
+@given(schedules("500", "lost"), st.sampled_from(["metrics", "logs"]), st.sampled_from(PASSING[:5]))
+def test_a_lane_that_always_fails_keeps_back_no_other(
+    schedule: list[tuple[str, Any]], endpoint: str, answer: str
+) -> None:
+    if answer == "busy":  # its Retry-After is meant for all
+        answer = "500"
+    with own_clock() as clock:
+        scene = Scene(clock)
+        scene.backend.lanes = {endpoint: answer}
+        play(scene, [action for action in schedule if action[0] not in ("time", "redis")])
+        scene.complete()
+        scene.turns_until_done(most_s=70)
+        assert scene.backend.of("status") == scene.statuses
+        assert scene.backend.of(endpoint) == []
+        if endpoint == "logs":
+            assert scene.backend.of("metrics") == list(range(1, scene.steps + 1))
+        else:
+            assert scene.line_numbers() == list(range(scene.lines))
+        scene.backend.lanes = {}
+        scene.turns_until_done()
+        scene.check_all_arrived()
+
+
+@settings(max_examples=30, deadline=None)
+@given(schedules("500", "lost", "killed"))
+def test_within_the_patience_the_end_comes_last(schedule: list[tuple[str, Any]]) -> None:
+    with own_clock() as clock:
+        scene = play_to_the_end(Scene(clock, patience_s=1e9), schedule)
+        scene.check_all_arrived()
+        assert scene.backend.taken[-1][2] == "completed"
+
+
+# ---------------------------------------------------------------- 401 and 404
+
+
+@pytest.mark.parametrize("answer", ["401", "404"])
+def test_of_a_job_that_was_heard_nothing_is_set_aside(clock: Clock, answer: str) -> None:
+    scene = Scene(clock)
+    scene.log()
+    scene.turn()
+    scene.backend.lanes = dict.fromkeys(("status", "metrics", "logs"), answer)
+    for _ in range(40):
+        scene.metric()
+        scene.log()
+    scene.complete()
+    scene.turns_until_done(most_s=95)
+    assert scene.due_in_s() is not None
+    scene.backend.lanes = {}
+    gone_at = clock.now
+    scene.turns_until_done()
+    scene.check_all_arrived()
+    assert clock.now - gone_at < 60, "it goes on within the longest backoff"
+
+
+def test_a_job_that_was_never_heard_is_parked_and_tried_slowly(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.backend.lanes = {"status": "404"}
+    scene.turns_until_done(most_s=61)
+    assert len(scene.backend.tried) == 5
+    due_in_s = scene.due_in_s()
+    assert due_in_s is not None
+    assert 400 < due_in_s <= 750
+    (waiting,) = delivery_report(scene.redis).waiting
+    assert (waiting.heard, waiting.last_error) == (False, "HTTP 404")
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    scene.check_all_arrived()
+
+
+def test_a_lane_whose_404_stands_beside_acceptance_lacks_its_route(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.backend.lanes = {"logs": "404"}
+    scene.log()
     scene.metric()
-    scene.turn(["taken", "405"])
-    scene.metric()
-    scene.log(1)
-    scene.turn([])
-    assert scene.client.taken == [
-        ("status", f"{JOB}:1:1", "running"),
-        ("metrics", f"{JOB}:1:3", 1),
-        ("metrics", f"{JOB}:1:4", 2),
+    scene.turns_until_done(most_s=5)
+    assert scene.backend.of("metrics") == [1]
+    assert list(delivery_report(scene.redis).missing_routes) == [
+        "POST /api/training/local/{jobId}/logs"
     ]
-    assert scene.client.tried.count(f"{JOB}:1:2") == 1
-    scene.to_the_end()
-    assert scene.line_numbers() == [0, 1]
+    tried = len(scene.backend.tried)
+    scene.metric()
+    scene.complete()
+    scene.turns_until_done(most_s=5)
+    assert scene.backend.of("status") == ["running", "completed"], "the end does not wait for it"
+    assert len(scene.backend.tried) == tried + 2, "it is not asked again at once"
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    scene.check_all_arrived()
+    assert delivery_report(scene.redis).missing_routes == {}
 
 
-def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure(client: Redis) -> None:
-    scene = Scene(client)
-    scene.log(1)
+def test_an_outage_of_404s_names_no_route(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.turn()
+    scene.metric()
+    scene.log()
+    scene.backend.lanes = dict.fromkeys(("status", "metrics", "logs"), "404")
+    scene.turns_until_done(most_s=95)
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    scene.check_all_arrived()
+    assert delivery_report(scene.redis).missing_routes == {}
+
+
+# ---------------------------------------------------------------- one lane waits, others go by
+
+
+def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.log()
     for _ in range(3):
         scene.metric()
-    scene.turn(["taken", "405", "taken", "taken", "again"])
-    scene.turn([])
-    assert scene.client.of("metrics") == [1, 2, 3]
-    assert scene.client.tried.count(f"{JOB}:1:4") == 1
+    scene.turn("taken", "405")
+    scene.turn("taken", "taken", "500")
+    scene.turns_until_done(most_s=40)
+    assert scene.backend.of("metrics") == [1, 2, 3]
+    assert scene.backend.tried.count(f"{JOB}:1:4") == 1
 
 
-def test_a_line_about_a_gap_is_the_same_after_its_sender_was_killed(client: Redis) -> None:
-    scene = Scene(client)
+def test_an_event_in_a_lane_that_waits_wakes_nobody(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.log()
+    scene.turn("taken", "405")
+    scene.turn()
+    due_in_s = scene.due_in_s()
+    scene.log()
+    assert due_in_s is not None
+    assert scene.due_in_s() == pytest.approx(due_in_s, abs=1)
+    scene.metric()
+    assert scene.due_in_s() == pytest.approx(0, abs=1)
+
+
+def test_statuses_go_before_a_backlog_that_has_waited_too_long(clock: Clock) -> None:
+    scene = Scene(clock, patience_s=30.0)
+    scene.turn()
+    for _ in range(5):
+        scene.metric()
+    scene.backend.then = {f"{JOB}:1:3": scene.complete}
+    clock.pass_(31)
+    scene.turns_until_done()
+    assert [body for _, _, body in scene.backend.taken] == ["running", 1, 2, "completed", 3, 4, 5]
+
+
+def test_while_what_stands_before_it_is_young_a_status_waits(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.metric()
+    scene.complete()
+    scene.backend.lanes = {"metrics": "500"}
+    scene.turns_until_done(most_s=25)
+    assert scene.backend.of("status") == ["running"]
+    scene.turns_until_done(most_s=35)
+    assert scene.backend.of("status") == ["running", "completed"]
+
+
+def test_a_retry_after_is_for_the_whole_job(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.metric()
+    scene.log()
+    scene.turn("taken", "busy")
+    assert len(scene.backend.tried) == 2
+    scene.log()
+    due_in_s = scene.due_in_s()
+    assert due_in_s is not None
+    assert due_in_s > 50, "an event must not ask again"
+
+
+def test_tries_are_counted_until_the_message_is_taken(clock: Clock) -> None:
+    scene = Scene(clock)
+    for failures in (1, 2, 3):
+        scene.turn("500")
+        assert scene.lane("status").failures == failures
+        assert delivery_report(scene.redis).waiting[0].last_error == "HTTP 500"
+        clock.pass_(scene.due_in_s() or 0)
+    scene.turn()
+    assert scene.lane("status").failures == 0
+
+
+# ---------------------------------------------------------------- what was cut
+
+
+def test_a_line_about_a_gap_is_the_same_after_its_sender_was_killed(clock: Clock) -> None:
+    scene = Scene(clock, lines_kept=6)
     for _ in range(4):
         scene.log(3)
-    with pytest.raises(SystemExit):
-        scene.turn(["taken", "killed"])
+    scene.turn("taken", "killed")
     for _ in range(2):
         scene.log(3)
-    scene.redis.delete(f"trainyard:delivery-lock:{JOB}")
-    scene.to_the_end()
-    gaps = [lines for lines in scene.client.of("logs") if "… " in lines[0]]
+    scene.complete()
+    scene.turns_until_done()
+    scene.check_all_arrived()
+    gaps = [lines for lines in scene.backend.of("logs") if "… " in lines[0]]
     assert len(gaps) == 2
-    assert scene.line_numbers() == list(range(18))
 
 
-def test_a_note_about_cut_lines_that_is_cut_itself_counts_for_all_of_them(client: Redis) -> None:
-    scene = Scene(client)
-    scene.turn([])
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_note_about_cut_lines_counts_once(clock: Clock, arrived: bool) -> None:
+    """For all of them if it is cut itself, for itself if it arrived."""
+    scene = Scene(clock, lines_kept=6)
+    scene.turn()
     scene.log(2)
     scene.job.append([cut_note(40)])
-    scene.lines += 40
-    for _ in range(4):
-        scene.log(2)
-    scene.to_the_end()
-    assert scene.line_numbers() == list(range(scene.lines))
-    (gap,) = (line for lines in scene.client.of("logs") for line in lines if "… " in line)
-    assert "… 46 log lines were cut" in gap
-
-
-def test_a_note_about_cut_lines_that_arrived_counts_once(client: Redis) -> None:
-    scene = Scene(client)
-    scene.log(2)
-    scene.job.append([cut_note(40)])
-    scene.log(2)
-    scene.turn([])
+    if arrived:
+        scene.turns_until_done()
     for _ in range(5):
         scene.log(2)
-    scene.to_the_end()
-    texts = [line for lines in scene.client.of("logs") for line in lines if " cut here" in line]
-    assert [int(n) for text in texts for n in re.findall(r"(\d+) log lines", text)] == [40, 6]
+    scene.turns_until_done()
+    lines = [line for lines in scene.backend.of("logs") for line in lines]
+    (gap,) = (line for line in lines if "… " in line)
+    assert ("… 6 log lines were cut" if arrived else "… 48 log lines were cut") in gap
 
 
-def test_statuses_go_first_where_the_rest_has_waited_too_long(client: Redis) -> None:
-    scene = Scene(client, patience_s=-1)
-    for _ in range(3):
-        scene.metric()
-    scene.log(2)
-    scene.job.complete()
-    scene.turn([])
-    assert scene.client.of("status") == ["running", "completed"]
-    assert [endpoint for endpoint, _, _ in scene.client.taken] == [
-        "status",
-        "status",
-        "metrics",
-        "metrics",
-        "metrics",
-        "logs",
-    ]
-    assert len(scene.client.tried) == 6
+# ---------------------------------------------------------------- sizes
 
 
-def test_a_status_that_comes_while_the_rest_is_sent_goes_first_too(client: Redis) -> None:
-    scene = Scene(client, patience_s=-1)
-    for _ in range(5):
-        scene.metric()
-    scene.client.then = {f"{JOB}:1:3": scene.job.complete}
-    scene.turn([])
-    assert [body for _, _, body in scene.client.taken] == ["running", 1, 2, "completed", 3, 4, 5]
+def test_a_body_of_log_lines_is_bounded_in_bytes(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.log(100, " " + "ü" * 5000)
+    scene.turns_until_done()
+    bodies = scene.backend.of("logs")
+    assert max(len(json.dumps({"logs": lines})) for lines in bodies) <= 65_536
+    assert scene.line_numbers() == list(range(100))
+    keys = [key for _, key, _ in scene.backend.taken[1:]]
+    assert keys[:2] == [f"{JOB}:1:2", f"{JOB}:1:2+{len(bodies[0])}"]
 
 
-def test_while_the_rest_is_young_a_failure_keeps_the_order(client: Redis) -> None:
-    scene = Scene(client)
-    scene.metric()
-    scene.job.complete()
-    scene.turn(["taken", "again"])
-    assert scene.client.of("status") == ["running"]
-    scene.turn([])
-    assert [body for _, _, body in scene.client.taken] == ["running", 1, "completed"]
-
-
-def test_a_retry_after_is_for_the_whole_job_and_the_others_have_the_first_try(
-    client: Redis,
-) -> None:
-    scene = Scene(client, patience_s=-1)
-    scene.metric()
+def test_a_line_that_is_too_large_by_itself_is_cut_with_a_note(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.backend.largest = 5000
+    scene.log(1, " " + "ü" * (LINE_CHARACTERS_MAX - 20))
     scene.log(1)
-    scene.turn(["taken", "busy"])
-    assert len(scene.client.tried) == 2
-    assert scene.due_in_s() > 50
-    scene.turn([])
-    assert len(scene.client.tried) == 2, "an event that wakes us must not ask again"
+    scene.complete()
+    scene.turns_until_done()
+    (long,), (short,) = scene.backend.of("logs")
+    assert long.endswith(" more characters]")
+    assert 400 < len(long) < 900
+    assert short.endswith("line 1")
+    scene.check_all_arrived()
 
 
-# ---------------------------------------------------------------- batches of log lines
+def test_a_backend_that_takes_nothing_sets_aside_the_line_alone(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.backend.largest = 10
+    scene.log(2)
+    scene.complete()
+    scene.turns_until_done()
+    assert scene.backend.of("status") == ["running", "completed"]
+    assert delivery_report(scene.redis).set_aside_counts == {"log": 1}
 
 
-def test_short_log_entries_go_out_together(client: Redis) -> None:
-    scene = Scene(client, lines_kept=10_000)
-    for _ in range(60):
-        scene.log(3)
-        scene.metric()
-    scene.to_the_end()
-    assert_all_arrived_in_order(scene)
-    sizes = [len(lines) for lines in scene.client.of("logs")]
-    assert max(sizes) == 99
-    assert len(sizes) <= 6
+# ---------------------------------------------------------------- an older version
 
 
-def test_lines_from_before_a_status_are_not_mixed_with_those_after(client: Redis) -> None:
-    scene = Scene(client, lines_kept=10_000)
-    for _ in range(3):
-        scene.log(1)
-    assert scene.job.store.pause(JOB)
-    assert scene.job.store.paused(JOB, 1, {})
-    assert scene.job.store.resume(JOB)
-    assert scene.job.store.claim(JOB, 2, slot="slot-0", worker="worker-0")
-    scene.job.attempt = 2
-    for _ in range(3):
-        scene.log(1)
-    scene.to_the_end()
-    assert [endpoint for endpoint, _, _ in scene.client.taken] == [
-        *["status", "logs", "logs", "status", "status", "logs", "logs", "status"]
-    ]
-    assert scene.client.of("status") == ["running", "paused", "running", "completed"]
-    assert scene.line_numbers() == list(range(6))
-
-
-@pytest.mark.parametrize("end", ["again", "killed"])
-def test_a_batch_is_the_same_after_a_failure_and_more_lines(client: Redis, end: str) -> None:
-    scene = Scene(client, lines_kept=10_000)
-    for _ in range(4):
-        scene.log(2)
-    with pytest.raises(SystemExit) if end == "killed" else nullcontext():
-        scene.turn(["taken", "taken", end])
-    for _ in range(4):
-        scene.log(2)
-    scene.redis.delete(f"trainyard:delivery-lock:{JOB}")
-    scene.to_the_end()  # the client asserts that a retry is what its first try was
-    assert scene.line_numbers() == list(range(16))
-    assert [len(lines) for lines in scene.client.of("logs")] == [2, 6, 8]
-
-
-def test_a_planned_batch_that_was_cut_is_forgotten(client: Redis) -> None:
-    scene = Scene(client, lines_kept=8)
-    for _ in range(4):
-        scene.log(2)
-    scene.turn(["taken", "taken", "again"])
-    for _ in range(4):
-        scene.log(2)
-    scene.to_the_end()
-    assert scene.line_numbers() == list(range(16))
-
-
-def test_a_failing_messages_tries_are_counted_until_it_is_taken(client: Redis) -> None:
-    scene = Scene(client)
-    for failures in (1, 2, 3):
-        scene.turn(["again"])
-        assert scene.redis.hget(f"trainyard:delivery:{JOB}", "failures_status") == str(failures)
-        assert scene.redis.hget(f"trainyard:delivery:{JOB}", "last_error") == "HTTP 500"
-    scene.turn([])
-    assert scene.redis.hmget(f"trainyard:delivery:{JOB}", "failures_status", "last_error") == [
-        "",
-        "",
-    ]
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_the_delivery_of_an_older_version_goes_on_where_it_was(data: st.DataObject) -> None:
+    """It had one cursor, and beyond it what each kind had handled."""
+    with own_clock() as clock:
+        scene = Scene(clock)
+        for _ in range(data.draw(st.integers(0, 4))):
+            scene.metric()
+            scene.log(2)
+        scene.complete()
+        entries = scene.redis.xrange(f"trainyard:events:{JOB}")
+        cursor, *ahead = (data.draw(st.integers(0, len(entries))) for _ in range(4))
+        old = {"cursor": entries[cursor - 1][0]} if cursor else {}
+        before = dict.fromkeys(("status", "metric", "log"), cursor)
+        for kind, count in zip(before, ahead, strict=True):
+            if count > cursor:
+                old[f"ahead_{kind}"], before[kind] = entries[count - 1][0], count
+        delivered = [fields for n, (_, fields) in enumerate(entries) if n < before[fields["kind"]]]
+        lines = sum(len(json.loads(f["data"])) for f in delivered if f["kind"] == "log")
+        old |= {"next_line": str(lines), "later_log": "1", "soft": "1"}
+        scene.redis.hset(f"trainyard:delivery:{JOB}", mapping=old)
+        scene.turns_until_done()
+        came = [key for _, key, _ in scene.backend.taken]
+        keys = [f"{JOB}:{f['attempt']}:{f['sequence']}" for _, f in entries if f not in delivered]
+        assert sorted(came) == sorted(keys)
+        assert not any(scene.redis.hmget(f"trainyard:delivery:{JOB}", list(old)))

@@ -18,5 +18,5 @@ def test_every_event_of_a_training_has_its_kind() -> None:
 def test_what_a_kind_says_of_itself_can_be() -> None:
     fields = {field.name for field in dataclasses.fields(Job)}
     for kind in EVENT_KINDS.values():
-        assert kind.stored or not kind.reported, "the backend is told from the stream"
+        assert kind.stored or not kind.lane, "the backend is told from the stream"
         assert not kind.field or kind.field in fields

@@ -7,16 +7,15 @@ import time
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery.cursor import Claim
-from backend_bridge.delivery.outbox import Outbox
+from backend_bridge.delivery.outbox import Hold, Outbox, set_aside_record
 from tests.support.running_job import RunningJob
 from trainyard.store.delivery_report import SetAside, delivery_report
 
 
-def claimed(outbox: Outbox, job_id: str) -> Claim:
-    claim = outbox.claim(job_id)
-    assert claim is not None
-    return claim
+def claimed(outbox: Outbox, job_id: str) -> Hold:
+    hold = outbox.claim(job_id)
+    assert hold is not None
+    return hold
 
 
 def test_nothing_waits(redis: Redis) -> None:
@@ -52,10 +51,14 @@ def test_lines_that_were_cut_do_not_wait(redis: Redis) -> None:
 def test_what_was_set_aside_has_its_reason(redis: Redis) -> None:
     RunningJob(redis, "job-1").metric(1)
     outbox = Outbox(redis, lock_s=60)
-    claim = claimed(outbox, "job-1")
+    hold = claimed(outbox, "job-1")
     status, metric = outbox.read("job-1", "0-0")
-    outbox.set_aside(claim, status, "HTTP 400: no", 400)
-    outbox.set_aside(claim, metric, "the entry cannot be read")
+    for entry, reason, http_status in (
+        (status, "HTTP 400: no", 400),
+        (metric, "the entry cannot be read", None),
+    ):
+        record = set_aside_record("job-1", entry, reason, http_status)
+        outbox.hold(hold, record, entry.kind)
     report = delivery_report(redis)
     unread, refused = report.set_aside
     assert refused == SetAside(
@@ -68,10 +71,12 @@ def test_what_was_set_aside_has_its_reason(redis: Redis) -> None:
 def test_routes_that_the_backend_lacks_and_the_last_error_are_named(redis: Redis) -> None:
     RunningJob(redis, "job-1")
     outbox = Outbox(redis, lock_s=60)
-    claim = claimed(outbox, "job-1")
-    claim.put("last_error", "connection refused")
-    outbox.hold(claim)
+    hold = claimed(outbox, "job-1")
+    hold.progress.last_error = "connection refused"
+    outbox.hold(hold)
     outbox.note_missing_route("POST /x", missing=True)
     report = delivery_report(redis)
     assert report.missing_routes == {"POST /x": pytest.approx(time.time(), 5)}
-    assert [job.last_error for job in report.waiting] == ["connection refused"]
+    assert [(job.last_error, job.heard) for job in report.waiting] == [
+        ("connection refused", False)
+    ]

@@ -120,24 +120,6 @@ def test_slow_jobs_are_served_after_the_others(real_redis: Redis, backend: Scrip
             time.sleep(0.3)
 
 
-def test_a_backlog_of_small_entries_goes_out_in_full_batches(
-    real_redis: Redis, backend: ScriptedBackend
-) -> None:
-    job = RunningJob(real_redis, "job-1")
-    for number in range(300):
-        job.log(f"line {number}")
-        job.metric(number + 1)
-    job.complete()
-    with forwarding(real_redis, backend.url):
-        wait_delivered(real_redis)
-    sizes = [len(r.body["logs"]) for r in backend.received if r.method == "POST"]
-    assert lines_of(backend.received) == [f"line {number}" for number in range(300)]
-    assert steps_of(backend.received) == list(range(1, 301))
-    assert statuses_of(backend.received[-1:]) == ["completed"]
-    assert len(sizes) <= 14
-    assert max(sizes) <= LOG_LINES_PER_BATCH
-
-
 def test_full_entries_go_out_over_one_connection(
     real_redis: Redis, backend: ScriptedBackend
 ) -> None:
