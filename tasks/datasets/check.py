@@ -90,9 +90,10 @@ def _check(spec: CheckSpec, report: Report) -> None:
     here = Path(spec.path).expanduser()
     # A person reads what they may read; the roots are for jobs that others send.
     limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
+    subset = spec.config.data.subset or None
     path = str(here.absolute()) if here.exists() else spec.path
     try:
-        found = locate_dataset(path, None, ["/"], cache_dir, limits)
+        found = locate_dataset(path, None, ["/"], cache_dir, limits, subset)
     except NoSuchPath:
         raise DatasetError(f"No such file or folder: {spec.path!r}.", "Check the path.") from None
     read = read_data(found, spec.config, cache_dir, report, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -180,6 +181,14 @@ def kind_of_zip(names: Sequence[str], mimetype: bytes) -> Kind | None:
         if any(re.match(pattern, name) for name in names):
             return kind
     return None
+
+
+def kind_of_file(path: Path) -> Kind | None:
+    """What a file is that nobody has opened yet; None for one that may be data."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return kind_of_zip(archive.namelist(), b"") or Kind("a zip archive")
+    return kind_of(head_of(path))
 
 
 def refuse(kind: Kind, name: str) -> DatasetError:

@@ -22,7 +22,8 @@ from tasks.datasets.readers.problems import ReadProblem, UnreadableRows
 from tasks.datasets.readers.read import SourceFile, write_rows
 from tasks.datasets.readers.rows import NumberedRow
 from tasks.datasets.sources.content import content_of
-from tasks.datasets.sources.folder import DataFile, data_files
+from tasks.datasets.sources.folder import EVERY_FILE, Choice, LeftOut, data_files
+from tasks.datasets.sources.splits import DataFile
 from tasks.datasets.sources.unpack import Unpacker
 from trainyard.contract.units import GB
 
@@ -80,15 +81,30 @@ class Part:
         raise IndexError(number)
 
 
-def open_parts(
+@dataclass(frozen=True)
+class Source:
+    """What was read: the train part and, if the source has a split for it, the eval part."""
+
+    parts: list[Part]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+def open_parts(path: Path, cache_dir: Path, **options: Any) -> list[Part]:
+    """The parts of :func:`open_source`."""
+    return open_source(path, cache_dir, **options).parts
+
+
+def open_source(
     path: Path,
     cache_dir: Path,
     *,
     name: str | None = None,
+    choice: Choice = EVERY_FILE,
     skip_bad_rows: bool = False,
     max_bytes: int = DEFAULT_MAX_BYTES,
-) -> list[Part]:
-    """The train part and, where the source has a split of its own for it, the eval part.
+) -> Source:
+    """Read a file or folder, once; ``choice`` says which of its files are meant.
 
     ``name`` is what problems call the source (by default: its file name). ``skip_bad_rows`` leaves
     out rows that cannot be read; else they raise UnreadableRows. ``max_bytes`` bounds what archives
@@ -96,12 +112,16 @@ def open_parts(
     """
     content = content_of(path, cache_dir)
     name = name or path.name
-    key = key_of("read", LAYOUT, content, path.name, name, skip_bad_rows)
+    key = key_of("read", LAYOUT, content, path.name, name, asdict(choice), skip_bad_rows)
     folder = cache_dir / "read" / key
     if not cached(folder):
-        _read_into(folder, DataFile(path, name), skip_bad_rows, max_bytes)
+        _read_into(folder, DataFile(path, name), choice, skip_bad_rows, max_bytes)
     facts = json.loads((folder / "parts.json").read_bytes())
-    return [_open_part(folder, key, part) for part in facts]
+    return Source(
+        [_open_part(folder, key, part) for part in facts["parts"]],
+        tuple(LeftOut(**file) for file in facts["left_out"]),
+        tuple(facts["notes"]),
+    )
 
 
 def _open_part(folder: Path, key: str, facts: dict[str, Any]) -> Part:
@@ -118,14 +138,23 @@ def _open_part(folder: Path, key: str, facts: dict[str, Any]) -> Part:
     )
 
 
-def _read_into(folder: Path, source: DataFile, skip_bad_rows: bool, max_bytes: int) -> None:
+def _read_into(
+    folder: Path, source: DataFile, choice: Choice, skip_bad_rows: bool, max_bytes: int
+) -> None:
     """Read everything into a folder beside ``folder``, which takes its name when it is whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
         unpacker = Unpacker(partial / "unpacked", max_bytes)
-        splits = data_files(source, unpacker)
-        facts = [_read_part(name, files, partial, skip_bad_rows) for name, files in splits.items()]
+        chosen = data_files(source, unpacker, choice)
+        facts = {
+            "parts": [
+                _read_part(name, files, partial, skip_bad_rows)
+                for name, files in chosen.splits.items()
+            ],
+            "left_out": [asdict(file) for file in chosen.left_out],
+            "notes": chosen.notes,
+        }
         for name in ("unpacked", "scratch"):
             shutil.rmtree(partial / name, ignore_errors=True)
         (partial / "parts.json").write_text(json.dumps(facts))

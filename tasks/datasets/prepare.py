@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 import numpy
 
 from tasks.datasets.example import example_of
-from tasks.datasets.parts import Part, open_parts
+from tasks.datasets.opened import digests_of, message_keys, open_found, unused_columns
+from tasks.datasets.parts import Part
 from tasks.datasets.readers.problems import UnreadableRows
 from tasks.datasets.report import Report
 from tasks.datasets.shapes.format import RowProblem
@@ -27,16 +29,19 @@ from tasks.datasets.shapes.shape import (
 )
 from tasks.datasets.shapes.training_rows import StoredRows, placed, store_rows
 from tasks.datasets.sources.locate import Limits, Located, locate_dataset
-from tasks.datasets.split import Indices, SplitPlan, split_rows
+from tasks.datasets.split import Indices, SplitPlan, repeated, split_rows
 from tasks.datasets.tokens.tokenise import Tokenised, nothing_left, tokenise
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.datasets.tokens.tokenise_prompts import collect_prompts
+from tasks.datasets.used import unused_keys
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig, JobConfig
 from trainyard.contract.events import TrainingSpec
+from trainyard.contract.job_folder import DATA_REPORT
 from trainyard.contract.methods import DEFAULT_METHOD, METHODS, names
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.units import GB
+from trainyard.durable_files import write_atomically
 
 _SAY_NOTHING_OF_COLUMNS = (*names(), "json", "jsonl", "csv", "parquet")
 
@@ -79,7 +84,12 @@ def prepare_data(
     config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
     limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
     found = locate_dataset(
-        request.dataset_path, request.dataset_content, spec.dataset_roots, cache_dir, limits
+        request.dataset_path,
+        request.dataset_content,
+        spec.dataset_roots,
+        cache_dir,
+        limits,
+        config.data.subset or None,
     )
     report = Report(found.name, config.training.method)
     read = read_data(found, config, cache_dir, report, limits)
@@ -93,6 +103,7 @@ def prepare_data(
             add_eos=add_eos,
             cache_dir=cache_dir,
         )
+    write_atomically(Path(spec.job_dir) / DATA_REPORT, json.dumps(report.as_json(), indent=1))
     for line in report.lines():
         level = logging.WARNING if line.startswith("Warning") else logging.INFO
         logger.log(level, "%s", line)
@@ -113,10 +124,7 @@ def read_data(
     plan = SplitPlan(config.seed, data.max_samples, data.train_split, data.eval_split)
     plan.fractions()
     report.skip_bad_rows = data.skip_bad_rows
-    # Rows that cannot be read are counted here with those that cannot be trained on.
-    parts = open_parts(
-        found.path, cache_dir, name=found.name, skip_bad_rows=True, max_bytes=limits.max_bytes
-    )
+    parts = open_found(found, data, cache_dir, report, limits)
     report.rows = sum(part.dropped for part in parts)
     report.add_problems(report.rows, *(part.problems for part in parts))
     if not len(parts[0]) and report.problems:
@@ -132,6 +140,10 @@ def read_data(
     report.refuse_bad_rows(shape.describe())
     read = ReadData(parts, stored, shape, *_choose(stored, plan, report))
     report.splits = {"train": len(read.train[1]), "eval": len(read.eval[1])}
+    sides = (read.train, read.eval)
+    report.leaked = repeated(*(digests_of(stored[part], rows) for part, rows in sides))
+    report.used.columns = unused_columns(parts, shape)
+    report.used.message_keys = unused_keys(message_keys(read.stored), None)
     if len(read.train[1]) == 0 and report.error is None:
         raise DatasetError("No row of the data set is left to train on.", needs(method))
     return read
@@ -201,6 +213,8 @@ def tokenise_data(
     for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
         if side is not None:
             _report_tokens(report, side, read.parts[part])
+    template = getattr(tokenizer, "chat_template", None)
+    report.used.message_keys = unused_keys(message_keys(read.stored), str(template))
     report.refuse_bad_rows(read.shape.describe())
     if len(train.dataset) == 0 and report.error is None:
         raise nothing_left(limit, len(read.train[1]))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from tasks.datasets.readers.problems import PROBLEMS_KEPT, ReadProblem
+from tasks.datasets.used import Used
 
 USABLE, USABLE_WITH_WARNINGS, NOT_USABLE = 0, 1, 2
 """Exit codes."""
@@ -53,8 +54,8 @@ class Report:
 
     ``lengths`` counts rows by their length in ``unit``s, uncut. ``longer`` rows have more tokens
     than ``max_length``; ``dropped`` ones are left without a token to train on. ``problem_count``
-    counts the rows that cannot be used, of which ``problems`` names the first. ``error`` and
-    ``hint`` say why the whole of it cannot be used.
+    counts the rows that cannot be used, of which ``problems`` names the first. ``leaked`` rows
+    evaluate what is trained on. ``error`` and ``hint`` say why the whole of it cannot be used.
     """
 
     path: str
@@ -75,6 +76,8 @@ class Report:
     dropped: int = 0
     tokens: int | None = None
     trained_tokens: int | None = None
+    leaked: int = 0
+    used: Used = field(default_factory=Used)
     example: Example | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
@@ -117,6 +120,9 @@ class Report:
             )
         if self.duplicates:
             said.append(f"{_rows(self.duplicates)} repeat an earlier row")
+        if self.leaked:
+            said.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
+        said += self.used.warnings
         return said
 
     @property
@@ -137,8 +143,10 @@ class Report:
             "shape": self.shape,
             "columns": dict(self.columns),
             "splits": self.splits,
+            **self.used.as_json(),
             "empty": self.empty,
             "duplicates": self.duplicates,
+            "leaked": self.leaked,
             "problem_count": self.problem_count,
             "problems": [_problem(problem) for problem in self.problems],
             "lengths": {
@@ -170,6 +178,8 @@ class Report:
             splits = ", ".join(f"{name} {rows:,}" for name, rows in self.splits.items())
             yield f"Splits     {splits or 'none'}"
             yield f"Empty      {self.empty:,} rows; {self.duplicates:,} repeat an earlier one"
+        for line in self.used.lines():
+            yield _printable(line)
         yield from self._length_lines()
         if self.trained_tokens is not None and self.tokens is not None:
             yield f"Tokens     {self.tokens:,}, of which {self.trained_tokens:,} are trained on"
@@ -185,7 +195,7 @@ class Report:
             for problem in self.problems:
                 yield _printable(f"  {problem}. {problem.fix}")
         for warning in self.warnings:
-            yield f"Warning: {warning}"
+            yield _printable(f"Warning: {warning}")
         yield self.verdict
 
     @property

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tasks.errors import ConfigurationError
 
 Indices = NDArray[numpy.int64]
+Digests = NDArray[numpy.uint64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class SplitPlan:
                 "add up to more than 1."
             )
         return self.train_split, self.eval_split
+
+
+def repeated(train: Digests, evaluation: Digests) -> int:
+    """How many rows that evaluate are the same as one that trains."""
+    return int(numpy.isin(evaluation, train).sum())
 
 
 def split_rows(count: int, plan: SplitPlan) -> tuple[Indices, Indices]:

@@ -39,6 +39,8 @@ def _not_empty(_: click.Context, __: click.Parameter, path: str) -> str:
 @click.option("--model", help="A folder or a hub name: whose tokens are counted.")
 @click.option("--method", type=click.Choice(names()), default=DEFAULT_METHOD, show_default=True)
 @click.option("--max-length", type=int, help="As config.training.max_length.")
+@click.option("--subset", help="One of several subsets, or the folder of one.")
+@click.option("--split", help="The split that trains, if it is not the one named train.")
 @click.option("--text-field", help="The column of text.")
 @click.option(
     "--column",

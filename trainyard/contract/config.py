@@ -187,6 +187,8 @@ class DataConfig(Section):
     strategy: str | None = None
     generation_type: str | None = None
     dataset_format: str | None = None
+    subset: str | None = None
+    split: str | None = None
     text_field: str | None = None
     columns: dict[str, str] | None = None
     max_samples: Count | None = None

@@ -6,6 +6,7 @@ import re
 
 REQUEST, LOG, METRICS = "request.json", "train.log", "metrics.jsonl"
 CHECKPOINTS, MODEL, PREDICTIONS = "checkpoints", "model", "predictions.jsonl"
+DATA_REPORT = "data.json"
 CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
 
 

@@ -31,7 +31,10 @@ _TEXTS = ("text", "prompt", "completion", "chosen", "rejected", "messages", "too
 _JSON = ("chosen", "rejected", "messages", "tools")
 
 ROW_SCHEMA = pyarrow.schema(
-    [("row", pyarrow.int64()), *((name, pyarrow.large_string()) for name in _TEXTS)]
+    [
+        *(("row", pyarrow.int64()), ("digest", pyarrow.uint64())),
+        *((name, pyarrow.large_string()) for name in _TEXTS),
+    ]
 )
 
 
@@ -41,7 +44,8 @@ class StoredRows:
 
     ``bad`` rows lack what the method needs; ``empty`` are those of them that hold nothing;
     ``problems`` names the first. ``duplicates`` are rows that repeat an earlier one. ``characters``
-    counts the rows by their length, to the next power of two. ``key`` names the content.
+    counts the rows by their length, to the next power of two. ``message_keys`` are those of the
+    messages. ``key`` names the content; the column ``digest`` is the same for the same row.
     """
 
     dataset: datasets.Dataset
@@ -51,6 +55,7 @@ class StoredRows:
     empty: int
     duplicates: int
     characters: dict[int, int]
+    message_keys: tuple[str, ...]
     problems: tuple[ReadProblem, ...]
 
 
@@ -71,22 +76,27 @@ def store_rows(
     path = cache_dir / "rows" / f"{key}.arrow"
     dataset, facts = cached_with_facts(path, ROW_SCHEMA, batches)
     problems = tuple(ReadProblem(**problem) for problem in facts.pop("problems"))
-    characters = dict(facts.pop("characters"))
-    return StoredRows(dataset, key, problems=problems, characters=characters, **facts)
+    characters, keys = dict(facts.pop("characters")), tuple(facts.pop("message_keys"))
+    return StoredRows(
+        dataset, key, problems=problems, characters=characters, message_keys=keys, **facts
+    )
 
 
 class _Tally:
     def __init__(self) -> None:
         self.total = self.bad = self.empty = 0
         self.characters: Counter[int] = Counter()
+        self.message_keys: set[str] = set()
         self.problems: list[ReadProblem] = []
         self._digests = array("Q")
 
-    def add(self, row: dict[str, str]) -> None:
+    def add(self, row: dict[str, str]) -> int:
+        """Count a row; returns its digest."""
         texts = [row.get(name) or "" for name in _TEXTS]
-        self.characters[1 << (_characters(row) - 1).bit_length()] += 1
+        self.characters[1 << (_characters(row, self.message_keys) - 1).bit_length()] += 1
         digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8)
         self._digests.append(int.from_bytes(digest.digest(), "little"))
+        return self._digests[-1]
 
     def refuse(self, problem: ReadProblem, empty: bool) -> None:
         self.bad += 1
@@ -102,16 +112,19 @@ class _Tally:
             "empty": self.empty,
             "duplicates": len(self._digests) - distinct,
             "characters": sorted(self.characters.items()),
+            "message_keys": sorted(self.message_keys),
             "problems": [asdict(problem) for problem in self.problems],
         }
 
 
-def _characters(row: dict[str, str]) -> int:
-    """Of what a row says, without the JSON that it may stand in."""
+def _characters(row: dict[str, str], message_keys: set[str]) -> int:
+    """Of what a row says, without the JSON that it may stand in, whose keys are collected."""
     count = 0
     for name, text in row.items():
         value = json.loads(text) if name in _JSON or text.startswith('[{"role"') else text
         for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict) and name != "tools":
+                message_keys.update(part)
             count += len(part if isinstance(part, str) else str(part.get("content", part)))
     return count
 
@@ -128,8 +141,7 @@ def _training_rows(
         except RowProblem as problem:
             tally.refuse(placed(part, number, problem), isinstance(problem, EmptyRow))
             continue
-        tally.add(training_row)
-        yield {"row": number, **empty, **training_row}
+        yield {"row": number, "digest": tally.add(training_row), **empty, **training_row}
 
 
 def placed(part: Part, number: int, problem: RowProblem) -> ReadProblem:

@@ -1,185 +1,247 @@
-"""Which files of a source train and which evaluate."""
+"""Files of a source that train and that evaluate, and those that are left out, each with why."""
 
 from __future__ import annotations
 
 import json
-import logging
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
 
+from tasks.datasets import magics
+from tasks.datasets.row_shapes import list_of_rows, makes_a_row
+from tasks.datasets.sources import card
+from tasks.datasets.sources.names import (
+    PROSE_SUFFIXES,
+    is_about,
+    is_data_file,
+    is_hidden,
+    is_surely_no_data,
+)
+from tasks.datasets.sources.saved import is_saved, saved_splits
+from tasks.datasets.sources.splits import DataFile, by_split, chosen_splits, is_for_evaluation
 from tasks.datasets.sources.unpack import Unpacker
 from tasks.errors import DatasetError
 
-TRAIN_NAMES = ("train", "training")
-EVAL_NAMES = ("validation", "eval", "evaluation", "valid", "val", "dev", "test")
-"""In the order in which they are preferred: a test split evaluates where there is no other."""
-
-_TABLES = (".csv", ".tsv", ".tab", ".psv", ".parquet", ".arrow", ".feather", ".ipc")
-DATA_SUFFIXES = frozenset((*_TABLES, ".json", ".jsonl", ".ndjson", ".txt", ".text"))
-_PACKED_SUFFIXES = frozenset((".gz", ".zst", ".xz", ".zip"))
-_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_. ])({'|'.join((*TRAIN_NAMES, *EVAL_NAMES))})(?:[-_. ]|$)")
-_ABOUT_THE_DATA = ("readme", "license", "licence", "dataset_info", "dataset_infos", "changelog")
-
-logger = logging.getLogger(__name__)
+_LARGEST_SETTINGS = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """A file to read. ``name`` is what people know it by: its path below the source."""
+class Choice:
+    """``config.data`` as far as it chooses files: a subset, and a split that trains."""
 
-    path: Path
+    subset: str | None = None
+    split: str | None = None
+
+
+EVERY_FILE = Choice()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not read, and why. ``expected``: nobody would miss its rows."""
+
     name: str
+    why: str
+    expected: bool = False
 
 
-def data_files(source: DataFile, unpacker: Unpacker) -> dict[str, list[DataFile]]:
-    """Split (``train`` and, where there is one, ``eval``) → its files, unpacked, in order.
+@dataclass
+class Chosen:
+    """``splits``: ``train`` and, where there is one, ``eval`` → files, unpacked, in order."""
 
-    Raises DatasetError.
-    """
-    source = _unpacked(source, unpacker)
-    folder, name = source.path, source.name
-    if folder.is_file():
-        return {"train": [source]}
-    if (folder / "dataset_dict.json").exists():
-        names = _plain_names(folder, _json_of(folder / "dataset_dict.json").get("splits"))
-        found = {split: _saved_files(folder / split, f"{split}/") for split in names}
-        return _train_and_eval(found, name)
-    if (folder / "state.json").exists():
-        return {"train": _saved_files(folder, "")}
-    files = [_unpacked(file, unpacker) for file in _files_below(folder)]
-    files = [inner for file in files for inner in _one_or_its_files(file)]
-    if not files:
-        raise DatasetError(
-            f"The folder {name!r} holds no file of data.",
-            "Name one file, or a folder of CSV, JSON, Parquet, Arrow or text files.",
-        )
-    return _train_and_eval(_by_split(files, name), name)
+    splits: dict[str, list[DataFile]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def _unpacked(file: DataFile, unpacker: Unpacker) -> DataFile:
-    return DataFile(unpacker.unpacked(file.path, file.name), file.name)
-
-
-def _one_or_its_files(file: DataFile) -> Iterator[DataFile]:
-    if file.path.is_file():
-        yield file
+def data_files(source: DataFile, unpacker: Unpacker, choice: Choice = EVERY_FILE) -> Chosen:
+    """Choose the files of a source. Raises DatasetError."""
+    source = DataFile(unpacker.unpacked(source.path, source.name), source.name)
+    chosen = Chosen()
+    if source.path.is_file():
+        for name, told in (("subset", choice.subset), ("split", choice.split)):
+            if told:
+                raise DatasetError(
+                    f"config.data.{name} is {told!r}, but {source.name!r} is one file.",
+                    f"Leave it out, or name a folder that has this {name}.",
+                )
+        chosen.splits = {"train": [source]}
+        return chosen
+    folder = _root(source.path, choice.subset)
+    _refuse_a_table_with_a_log(folder, source.name)
+    if is_saved(folder):
+        splits: dict[str, list[DataFile]] = saved_splits(folder)
     else:
-        for inner in _files_below(file.path):
-            yield DataFile(inner.path, f"{file.name}/{inner.name}")
-
-
-def _files_below(folder: Path) -> list[DataFile]:
-    """The files of data in a folder, in order of their names; others are named in the log."""
-    found: list[DataFile] = []
-    left_out: list[str] = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if not path.is_file() or _is_hidden(relative):
-            continue
-        if is_data_file(relative):
-            found.append(DataFile(path, str(relative)))
-        elif not path.name.lower().startswith(_ABOUT_THE_DATA):
-            left_out.append(str(relative))
-    if left_out:
-        logger.warning("Left out, being no files of data: %s", ", ".join(left_out[:20]))
-    return found
-
-
-def is_data_file(path: PurePath) -> bool:
-    """Whether a file of a folder is read, by its name below that folder."""
-    if _is_hidden(path) or path.name.lower().startswith(_ABOUT_THE_DATA):
-        return False
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if not suffixes or suffixes[-1] not in _PACKED_SUFFIXES:
-        return bool(suffixes) and suffixes[-1] in DATA_SUFFIXES
-    return suffixes[-1] == ".zip" or len(suffixes) == 1 or suffixes[-2] in DATA_SUFFIXES
-
-
-def _is_hidden(path: PurePath) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
-
-
-def _by_split(files: list[DataFile], name: str) -> dict[str, list[DataFile]]:
-    """Files by the split that their names tell; none telling any, all are ``train``."""
-    by_split: dict[str, list[DataFile]] = {}
-    for file in files:
-        by_split.setdefault(_split_of(file.name), []).append(file)
-    if "" in by_split and len(by_split) > 1:
-        raise DatasetError(
-            f"In the folder {name!r} some files are named after a split "
-            f"({', '.join(sorted(filter(None, by_split)))}), but {by_split[''][0].name!r} is not.",
-            "Name every file after its split (train-..., validation-...), or none.",
-        )
-    return {"train": by_split[""]} if "" in by_split else by_split
-
-
-def _split_of(name: str) -> str:
-    """``train``, ``validation`` and so on, told by the file's name, else by its folder's."""
-    for part in reversed(Path(name.lower()).parts):
-        found = _SPLIT_IN_NAME.search(part)
-        if found:
-            return found.group(1)
-    return ""
-
-
-def _train_and_eval(splits: dict[str, list[DataFile]], name: str) -> dict[str, list[DataFile]]:
-    train = [split for split in TRAIN_NAMES if split in splits]
-    if not train and len(splits) == 1:
-        train = list(splits)
-    if not train:
-        raise DatasetError(
-            f"The data set folder {name!r} has the splits {sorted(splits)}, none of them 'train'.",
-            "Name the file or the folder of one split.",
-        )
-    evaluation = [split for split in EVAL_NAMES if split in splits and split not in train]
-    unused = sorted(set(splits) - set(train) - set(evaluation[:1]))
-    if unused:
-        logger.info("Splits that are not used: %s", ", ".join(unused))
-    chosen = {"train": [file for split in train for file in splits[split]]}
-    if evaluation:
-        chosen["eval"] = splits[evaluation[0]]
+        splits = _splits_of(folder, source.name, unpacker, choice, chosen)
+    train, evaluation = chosen_splits(splits, source.name, choice.split)
+    for name in set(splits) - {*train, evaluation}:
+        expected = bool(choice.split) or is_for_evaluation(name)
+        why = f"the split {name!r} is not used" if name else "it belongs to no split"
+        chosen.left_out += [LeftOut(file.name, why, expected) for file in splits[name]]
+    chosen.splits = {"train": [file for split in train for file in splits[split]]}
+    if evaluation is not None:
+        chosen.splits["eval"] = splits[evaluation]
+    chosen.left_out.sort(key=lambda file: file.name)
     return chosen
 
 
-def _saved_files(folder: Path, prefix: str) -> list[DataFile]:
-    """The Arrow files of ``save_to_disk``, in the order of its state. Raises DatasetError."""
-    state = _json_of(folder / "state.json")
-    listed = state.get("_data_files")
-    names = _plain_names(
-        folder, [entry.get("filename") for entry in listed] if isinstance(listed, list) else None
-    )
-    if state.get("_indices_data_files"):  # old versions kept the order of rows apart
-        raise _damaged(folder)
-    files = [DataFile(folder / name, prefix + name) for name in names]
-    if not all(file.path.is_file() for file in files):
-        raise _damaged(folder)
-    return files
+def _root(folder: Path, subset: str | None) -> Path:
+    """The folder itself, or the only folder in it, as in an archive, unless it is the subset."""
+    while True:
+        inside = [path for path in folder.iterdir() if not is_hidden(PurePath(path.name))]
+        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name == subset:
+            return folder
+        folder = inside[0]
 
 
-def _plain_names(folder: Path, names: Any) -> list[str]:
-    """Names of entries of ``folder`` itself: what is written there may not lead out of it."""
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) and PurePath(name).name == name for name in names
-    ):
-        raise _damaged(folder)
-    return names
+def _refuse_a_table_with_a_log(folder: Path, name: str) -> None:
+    for mark, what in (("_delta_log", "Delta Lake"), (".hoodie", "Hudi")):
+        if (folder / mark).is_dir():
+            raise DatasetError(
+                f"The folder {name!r} is a {what} table: its log says which of its files count.",
+                "Export its rows as Parquet into a folder of their own.",
+            )
 
 
-def _json_of(path: Path) -> dict[str, Any]:
+def _splits_of(
+    folder: Path, name: str, unpacker: Unpacker, choice: Choice, chosen: Chosen
+) -> dict[str, list[DataFile]]:
+    below = [
+        DataFile(path, str(path.relative_to(folder)))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not is_hidden(path.relative_to(folder))
+    ]
+    files, listed = _subset(folder, name, below, choice, chosen)
+    if listed is None:
+        files = [file for file in files if _is_read(file, chosen)]
+    unpacked = [DataFile(unpacker.unpacked(file.path, file.name), file.name) for file in files]
+    files = [inner for file in unpacked for inner in _one_or_its_files(file, chosen)]
+    if listed is None:
+        files = _without_neighbours(files, chosen)
+    if not files:
+        raise _nothing_there(name, chosen.left_out)
+    if listed is not None and "" not in listed:
+        return {
+            split: [file for file in files if _is_of(file, set(names))]
+            for split, names in listed.items()
+        }
+    splits, note = by_split(files, name, told=bool(choice.split))
+    chosen.notes += [note] if note else []
+    return splits
+
+
+def _is_of(file: DataFile, names: set[str]) -> bool:
+    """Whether a file, or the archive that it was in, is one of ``names``."""
+    return file.name in names or any(str(above) in names for above in PurePath(file.name).parents)
+
+
+def _subset(
+    folder: Path, name: str, files: list[DataFile], choice: Choice, chosen: Chosen
+) -> tuple[list[DataFile], dict[str, list[str]] | None]:
+    """The files of the subset that is meant, and (of a card) their names by split."""
+    subsets = card.subsets_of(card.card_of(folder))
+    subset = card.chosen_subset(subsets, choice.subset, name)
+    if subset is None:
+        if choice.subset is None:
+            return files, None
+        inside = [file for file in files if PurePath(file.name).parts[0] == choice.subset]
+        if not inside:
+            folders = {PurePath(file.name).parts[0] for file in files if "/" in file.name}
+            known = [subset.name for subset in subsets] or sorted(folders)
+            raise card.no_such_subset(choice.subset, known, name)
+        return inside, None
+    if not subset.patterns:
+        return files, None
+    listed = subset.files_of([file.name for file in files], name)
+    wanted = {each for names in listed.values() for each in names}
+    others = [each.name for each in subsets if each is not subset]
+    if others and choice.subset is None:
+        chosen.notes.append(
+            f"The subset {subset.name!r} is used, which the card of the data set makes the "
+            f"default; config.data.subset chooses another: {', '.join(others[:50])}."
+        )
+    why = f"it is not of the subset {subset.name!r}" if others else "the card names other files"
+    chosen.left_out += [
+        LeftOut(file.name, why, True)
+        for file in files
+        if file.name not in wanted and is_data_file(PurePath(file.name))
+    ]
+    return [file for file in files if file.name in wanted], listed
+
+
+def _is_read(file: DataFile, chosen: Chosen) -> bool:
+    """Whether a file's name is that of a file of data; else it is left out."""
+    path = PurePath(file.name)
+    if is_data_file(path):
+        return True
+    if is_about(path):
+        chosen.left_out.append(LeftOut(file.name, "it tells of the data", True))
+    elif is_surely_no_data(path):
+        chosen.left_out.append(LeftOut(file.name, "it is no file of data", True))
+    else:
+        chosen.left_out.append(LeftOut(file.name, _why_not(file)))
+    return False
+
+
+def _why_not(file: DataFile) -> str:
+    kind = magics.kind_of_file(file.path)
+    if kind is not None:
+        return f"it is {kind.what}"
+    path = PurePath(file.name)
+    if any(part.startswith("_") for part in path.parts):
+        return "its name begins with an underscore"
+    return f"no format of data is called {path.suffix}" if path.suffix else "it has no suffix"
+
+
+def _one_or_its_files(file: DataFile, chosen: Chosen) -> Iterator[DataFile]:
+    """A file, or those of an archive that was unpacked into a folder."""
+    if file.path.is_file():
+        yield file
+        return
+    for path in sorted(file.path.rglob("*")):
+        relative = path.relative_to(file.path)
+        inner = DataFile(path, f"{file.name}/{relative}")
+        if path.is_file() and not is_hidden(relative) and _is_read(inner, chosen):
+            yield inner
+
+
+def _without_neighbours(files: Sequence[DataFile], chosen: Chosen) -> list[DataFile]:
+    """Without notes and settings that lie beside files of rows, and are none themselves."""
+    rows = {file.name for file in files if not _is_prose(file) and not _is_settings(file)}
+    if not rows:
+        return list(files)
+    kept = []
+    for file in files:
+        if file.name in rows:
+            kept.append(file)
+        else:
+            what = "plain text" if _is_prose(file) else "one JSON object with no column of a row"
+            chosen.left_out.append(LeftOut(file.name, f"it is {what}, beside files of rows"))
+    return kept
+
+
+def _is_prose(file: DataFile) -> bool:
+    if file.path.suffix.lower() not in PROSE_SUFFIXES:
+        return False
+    head = magics.head_of(file.path)
+    is_utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))  # Excel's "Unicode Text", say
+    return not is_utf_16 and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
+
+
+def _is_settings(file: DataFile) -> bool:
+    if file.path.suffix.lower() != ".json" or file.path.stat().st_size > _LARGEST_SETTINGS:
+        return False
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        raise _damaged(path.parent) from None
-    if not isinstance(value, dict):
-        raise _damaged(path.parent)
-    return value
+        value = json.loads(file.path.read_bytes())
+    except (ValueError, RecursionError):
+        return False  # the reader says what is wrong with it
+    return isinstance(value, dict) and not makes_a_row(value) and not list_of_rows(value)
 
 
-def _damaged(folder: Path) -> DatasetError:
+def _nothing_there(name: str, left_out: Sequence[LeftOut]) -> DatasetError:
+    missed = [f"{file.name} ({file.why})" for file in left_out if not file.expected]
+    there = f" Left out: {', '.join(missed[:5])}." if missed else ""
     return DatasetError(
-        f"The data set folder {folder.name!r} is damaged: it is not what save_to_disk writes.",
-        "Write it again with save_to_disk.",
+        f"The folder {name!r} holds no file of data.{there}",
+        "Name one file, or a folder of CSV, JSON, Parquet, Arrow or text files.",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.datasets.cache import cached
-from tasks.datasets.sources.folder import is_data_file
+from tasks.datasets.sources.names import is_data_file
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 
@@ -21,10 +21,11 @@ _HUB_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Located:
-    """What to read: a file or folder, and what people call it."""
+    """What to read: a file or folder, what people call it, and which subset of it is meant."""
 
     path: Path
     name: str
+    subset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,38 +43,44 @@ def locate_dataset(
     roots: Sequence[str],
     cache_dir: Path,
     limits: Limits = Limits(),
+    subset: str | None = None,
 ) -> Located:
     """Return the file or folder to read, with symbolic links resolved, fetched where it is remote.
+
+    ``subset`` is ``config.data.subset``; ``?name=`` at the end of an ``hf://`` says the same.
 
     ``dataset_content`` (JSONL text out of the request) wins over ``dataset_path`` and is written
     to the cache under its hash. A relative path that none of ``roots`` has, but that reads as a
     name at the hub (``owner/name``), is looked for there. Raises DatasetError.
     """
     if dataset_content:
-        return Located(_store_inline(dataset_content, cache_dir), "dataset_content")
+        return Located(_store_inline(dataset_content, cache_dir), "dataset_content", subset)
     if "://" in dataset_path:
-        return _fetched(dataset_path, cache_dir, limits)
+        return _fetched(dataset_path, cache_dir, limits, subset)
     try:
         path = resolve_beneath(dataset_path, roots)
     except NoSuchPath as error:
         if not _HUB_NAME.fullmatch(dataset_path) or is_data_file(Path(dataset_path)):
             raise
         try:
-            return _fetched(dataset_path, cache_dir, limits)
+            return _fetched(dataset_path, cache_dir, limits, subset)
         except DatasetError as at_the_hub:
             raise DatasetError(
                 f"{error.sentence} At the hub: {at_the_hub.sentence}", at_the_hub.mend
             ) from at_the_hub
-    return Located(path, path.name)
+    return Located(path, path.name, subset)
 
 
-def _fetched(reference: str, cache_dir: Path, limits: Limits) -> Located:
+def _fetched(reference: str, cache_dir: Path, limits: Limits, subset: str | None) -> Located:
     # Only a job with a remote data set pays for boto3 and what else this imports.
     from tasks.datasets.sources.remote import fetch, http  # noqa: PLC0415
 
     allowed = http.Limits(limits.max_bytes, limits.allow_private_urls)
-    found = fetch.fetch(reference, cache_dir, allowed)
-    return Located(found.path, found.name)
+    if reference.startswith("hf://"):
+        reference, _, name = reference.partition("?name=")
+        subset = subset or name or None
+    found = fetch.fetch(reference, cache_dir, allowed, subset)
+    return Located(found.path, found.name, subset)
 
 
 class NoSuchPath(DatasetError):

@@ -22,8 +22,11 @@ SCHEMES = ("http", "https", "s3", "hf")
 _CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})")
 
 
-def fetch(reference: str, cache_dir: Path, limits: Limits) -> Fetched:
-    """Fetch what ``reference`` (a URL, or a name at the hub) names. Raises DatasetError."""
+def fetch(reference: str, cache_dir: Path, limits: Limits, subset: str | None = None) -> Fetched:
+    """Fetch what ``reference`` (a URL, or a name at the hub) names; at the hub one ``subset``.
+
+    Raises DatasetError.
+    """
     store = DownloadStore(cache_dir / "downloads", limits)
     scheme = reference.partition("://")[0].lower() if "://" in reference else "hf"
     if scheme in ("http", "https"):
@@ -37,7 +40,7 @@ def fetch(reference: str, cache_dir: Path, limits: Limits) -> Fetched:
             f"Use one of {', '.join(f'{name}://' for name in SCHEMES)}, or a path below "
             "DATASET_ROOTS.",
         )
-    return _fetch_from_hub(wanted, store, limits)
+    return _fetch_from_hub(wanted, store, limits, subset)
 
 
 def _fetch_url(url: str, store: DownloadStore) -> Fetched:
@@ -67,8 +70,10 @@ def _fetch_s3(place: s3.Location, store: DownloadStore, limits: Limits) -> Fetch
     return Fetched(_as_folder(store, files), str(place))
 
 
-def _fetch_from_hub(wanted: hub.HubReference, store: DownloadStore, limits: Limits) -> Fetched:
-    headers, files = hub.auth_headers(), hub.list_files(wanted, limits)
+def _fetch_from_hub(
+    wanted: hub.HubReference, store: DownloadStore, limits: Limits, subset: str | None
+) -> Fetched:
+    headers, files = hub.auth_headers(), hub.list_files(wanted, limits, subset)
     size, limit = sum(file.size for file in files), limits.max_bytes
     if size > limit:
         raise too_large(f"The data set {wanted}", size, limit)
@@ -79,7 +84,7 @@ def _fetch_from_hub(wanted: hub.HubReference, store: DownloadStore, limits: Limi
         ]
     except Refused as error:
         raise hub.refused(error, wanted) from error
-    if len(fetched) == 1:
+    if len(fetched) == 1 and subset is None:
         return Fetched(fetched[0][1], PurePosixPath(fetched[0][0]).name)
     return Fetched(_as_folder(store, fetched), str(wanted))
 

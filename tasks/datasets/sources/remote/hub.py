@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from huggingface_hub import constants, get_token, hf_hub_url
 
-from tasks.datasets.sources.folder import is_data_file
+from tasks.datasets.sources import card
+from tasks.datasets.sources.names import is_data_file
 from tasks.datasets.sources.remote.failures import Refused, Unreachable
 from tasks.datasets.sources.remote.http import Limits, get_json
 from tasks.errors import DatasetError
@@ -62,27 +63,52 @@ def auth_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def list_files(wanted: HubReference, limits: Limits) -> list[HubFile]:
-    """The files of data, pinned to one commit. Raises DatasetError."""
+def list_files(wanted: HubReference, limits: Limits, subset: str | None = None) -> list[HubFile]:
+    """The files of data, pinned to one commit; of several subsets those of ``subset``.
+
+    With them comes the card, if it says which files count. Raises DatasetError.
+    """
     info = _info(wanted, limits)
     below = [
         entry
         for entry in info["siblings"]
         if not wanted.path or f"{entry['rfilename']}/".startswith(f"{wanted.path}/")
     ]
-    files = [
-        _file_of(entry, wanted, info["sha"])
+    names = [
+        entry["rfilename"]
         for entry in below
         if entry["rfilename"] == wanted.path or is_data_file(PurePosixPath(entry["rfilename"]))
     ]
+    if not wanted.path:
+        names = _of_the_subset(info, names, subset, str(wanted))
+    files = [_file_of(e, wanted, info["sha"]) for e in below if e["rfilename"] in set(names)]
     if not files:
         scripted = any(entry["rfilename"].endswith(".py") for entry in below)
         why = "only a loading script, which is never run" if scripted else "no file of data"
         where = f" below {wanted.path!r}" if wanted.path else ""
         raise DatasetError(f"The data set {wanted} has {why}{where}.", _SCRIPT_HINT)
-    if not wanted.path:
-        _refuse_several_configurations(info, wanted)
     return files
+
+
+def _of_the_subset(
+    info: dict[str, Any], names: list[str], subset: str | None, source: str
+) -> list[str]:
+    subsets = card.subsets_of(info.get("cardData"))
+    every = [entry["rfilename"] for entry in info["siblings"]]
+    found = card.chosen_subset(subsets, subset, source)
+    if found is None:
+        if subset is None:
+            return names
+        inside = [name for name in names if name.startswith(f"{subset}/")]
+        if not inside:
+            folders = sorted({name.partition("/")[0] for name in names if "/" in name})
+            raise card.no_such_subset(subset, [each.name for each in subsets] or folders, source)
+        return inside
+    if not found.patterns:
+        return names
+    listed = found.files_of(every, source)
+    # The folder's own reading finds the same files by the card.
+    return [card.CARD_NAME, *(name for each in listed.values() for name in each)]
 
 
 def _file_of(entry: dict[str, Any], wanted: HubReference, commit: str) -> HubFile:
@@ -127,14 +153,3 @@ def refused(error: Refused, wanted: HubReference) -> DatasetError:
             "Check its name; for a private one set HF_TOKEN where the worker is started.",
         )
     return error
-
-
-def _refuse_several_configurations(info: dict[str, Any], wanted: HubReference) -> None:
-    """One data set may hold several of different columns; which is meant must be said."""
-    configurations = (info.get("cardData") or {}).get("configs") or []
-    if len(configurations) > 1:
-        names = ", ".join(str(each.get("config_name")) for each in configurations[:20])
-        raise DatasetError(
-            f"The data set {wanted} holds several: {names}.",
-            f"Name the folder of one: hf://datasets/{wanted}/FOLDER.",
-        )

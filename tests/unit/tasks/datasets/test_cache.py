@@ -52,6 +52,7 @@ def prepare(home: Path, job: str, **training: Any) -> list[str]:
                 "data": {"eval_split": 0.2},
             },
         }
+        (home / "jobs" / job_id).mkdir(parents=True, exist_ok=True)
         spec = TrainingSpec(
             job_id=job_id,
             attempt=1,
@@ -63,6 +64,8 @@ def prepare(home: Path, job: str, **training: Any) -> list[str]:
         )
         data = prepare_data(parse_request(body), spec, tokenizer, max_length=600, add_eos=True)
         assert data.eval is not None
+        record = json.loads((home / "jobs" / job_id / "data.json").read_text())
+        assert record["files"] == [{"file": "pairs.jsonl", "split": "train", "rows": len(PAIRS)}]
         found += [data.train.sample_sha256(), data.eval.sample_sha256()]
     return found
 

@@ -198,6 +198,57 @@ def test_what_cannot_be_read_is_a_whole_report_too(tmp_path: Path, text: str) ->
     assert found["error"]
 
 
+def test_the_files_that_are_used_and_those_left_out_are_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_jsonl(folder / "train.jsonl", QA)
+    write_jsonl(folder / "test.jsonl", [{"question": "new", "answer": "yes"}])
+    (folder / "more.xlsx").write_bytes(b"PK\x05\x06" + bytes(18))
+    (folder / "README.md").write_text("About it.")
+    report = checked(folder, tmp_path / "cache")
+    found = report.as_json()
+    assert (report.exit_code, report.leaked) == (1, 0)
+    assert found["files"] == [
+        {"file": "train.jsonl", "split": "train", "rows": 20},
+        {"file": "test.jsonl", "split": "eval", "rows": 1},
+    ]
+    assert [(file["file"], file["expected"]) for file in found["files_left_out"]] == [
+        ("README.md", True),
+        ("more.xlsx", False),
+    ]
+    lines = list(report.lines())
+    assert "Files      train.jsonl (20), test.jsonl (1, eval)" in lines
+    assert any(line.startswith("Warning: 1 file is left out: 'more.xlsx'") for line in lines)
+
+
+def test_rows_that_evaluate_what_was_trained_on_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_jsonl(folder / "train.jsonl", QA)
+    write_jsonl(folder / "test.jsonl", [*QA[:3], {"question": "new", "answer": "yes"}])
+    report = checked(folder, tmp_path / "cache")
+    assert (report.exit_code, report.leaked, report.as_json()["leaked"]) == (1, 3, 3)
+    assert "3 rows of the eval split are in the train split, too" in report.warnings
+    twice = write_jsonl(tmp_path / "twice.jsonl", [*QA, *QA])
+    assert checked(twice, tmp_path / "cache", data={"eval_split": 0.1}).leaked > 0
+    once = write_jsonl(tmp_path / "once.jsonl", QA)
+    assert checked(once, tmp_path / "cache", data={"eval_split": 0.5}).leaked == 0
+
+
+def test_columns_and_message_keys_that_are_not_used_are_listed(tmp_path: Path, model: str) -> None:
+    chat = [
+        {"role": "user", "content": "Hi", "mood": "gay"},
+        {"role": "assistant", "content": "Ho", "name": "bot"},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", [{"messages": chat, "id": 7, "source": "web"}] * 2)
+    plain = checked(path, tmp_path / "cache")
+    assert plain.as_json()["unused_columns"] == ["id", "source"]
+    assert plain.as_json()["unused_message_keys"] == ["mood"]
+    with_template = checked(path, tmp_path / "cache", model=model)
+    assert with_template.used.message_keys == ["mood", "name"]
+    assert "Not used   columns id, source; message keys mood, name" in list(with_template.lines())
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", QA)
     report = checked(path, tmp_path / "cache", model="./no/model")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.datasets.parts import open_parts
+from tasks.datasets.parts import open_parts, open_source
+from tasks.datasets.sources.folder import Choice
 from tasks.datasets.sources.locate import Limits as DataLimits
 from tasks.datasets.sources.locate import locate_dataset
 from tasks.datasets.sources.remote import http
@@ -92,6 +93,39 @@ def test_one_file_of_a_data_set_can_be_named(hub: FileServer, tmp_path: Path) ->
     assert (found.name, found.path.read_bytes()) == ("train.jsonl", TRAIN)
 
 
+CONFIGS = [{"config_name": name, "data_files": f"{name}/*"} for name in ("main", "socratic")]
+SUBSETS = {
+    **{
+        f"{name}/{split}.jsonl": TEST for name in ("main", "socratic") for split in ("train", "dev")
+    },
+    "README.md": ("---\n" + json.dumps({"configs": CONFIGS}) + "\n---\n").encode(),
+}
+
+
+@pytest.mark.parametrize(
+    ("reference", "subset"),
+    [("hf://datasets/owner/set?name=socratic", None), ("hf://owner/set@v1", "socratic")],
+)
+def test_a_subset_is_chosen_and_nothing_else_is_fetched(
+    hub: FileServer, tmp_path: Path, reference: str, subset: str | None
+) -> None:
+    publish(hub, SUBSETS, card={"configs": CONFIGS})
+    found = locate_dataset(reference, None, [], tmp_path, DataLimits(10**6, True), subset)
+    parts = open_source(found.path, tmp_path, choice=Choice(found.subset)).parts
+    assert [part.files[0][0] for part in parts] == ["socratic/train.jsonl", "socratic/dev.jsonl"]
+    assert not [path for path, _ in hub.requests if "/main/" in path]
+
+
+@pytest.mark.parametrize("files", [["a/train.jsonl"], ["a/train.jsonl", "a/dev.jsonl"]])
+def test_a_folder_of_the_hub_is_a_subset(hub: FileServer, tmp_path: Path, files: list[str]) -> None:
+    publish(hub, {**dict.fromkeys(files, TRAIN), "b/train.jsonl": TRAIN})
+    found = locate_dataset("hf://owner/set", None, [], tmp_path, DataLimits(10**6, True), "a")
+    source = open_source(found.path, tmp_path, choice=Choice(found.subset))
+    assert [part.files[0][0] for part in source.parts] == files
+    with pytest.raises(DatasetError, match="no subset 'c'; it has a, b"):
+        locate_dataset("hf://owner/set", None, [], tmp_path, DataLimits(10**6, True), "c")
+
+
 def test_what_the_hub_sends_is_held_to_its_hash(hub: FileServer, tmp_path: Path) -> None:
     publish(hub, {"train.jsonl": TRAIN})
     hub.files[f"/datasets/owner/set/resolve/{COMMIT}/train.jsonl"] = TEST
@@ -107,7 +141,7 @@ def test_what_the_hub_sends_is_held_to_its_hash(hub: FileServer, tmp_path: Path)
         (
             {"a/train.jsonl": TRAIN, "b/train.jsonl": TRAIN},
             {"configs": [{"config_name": "a"}, {"config_name": "b"}]},
-            "holds several: a, b",
+            "several subsets, and no default: a, b",
         ),
         ({"a.jsonl": b"x" * 60_000, "b.jsonl": b"x" * 60_000}, {}, r"at most 0\.0001 GB"),
     ],
