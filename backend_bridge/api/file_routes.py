@@ -44,7 +44,7 @@ def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = ""
     folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
     name = f"{job_id}-{folder.name if checkpoint else MODEL}"
     archive = FolderArchive(folder, name)
-    headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size)}
+    headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size_bytes)}
     return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
 
 

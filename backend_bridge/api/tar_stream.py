@@ -22,31 +22,31 @@ class FileChanged(TrainyardError):
 class _Member:
     path: Path
     header: bytes
-    size: int
+    size_bytes: int
 
     @property
     def padding(self) -> int:
-        return -self.size % tarfile.BLOCKSIZE
+        return -self.size_bytes % tarfile.BLOCKSIZE
 
 
 class FolderArchive:
     """The regular files below ``folder`` as they are now, below ``name/`` in the archive.
 
     Links and devices are left out: an archive never holds what lies outside the folder.
-    ``size`` is the archive's, in bytes. Tensors do not compress, so nothing is compressed.
+    ``size_bytes`` is the archive's. Tensors do not compress, so nothing is compressed.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._members = [_member(path, folder, name) for path in _regular_files(folder)]
-        self.size = 2 * tarfile.BLOCKSIZE + sum(
-            len(member.header) + member.size + member.padding for member in self._members
+        self.size_bytes = 2 * tarfile.BLOCKSIZE + sum(
+            len(member.header) + member.size_bytes + member.padding for member in self._members
         )
 
     def chunks(self) -> Iterator[bytes]:
         """The archive's bytes. Raises FileChanged, and OSError if a file is gone."""
         for member in self._members:
             yield member.header
-            left = member.size
+            left = member.size_bytes
             # A path that was swapped for a link since is refused here.
             with os.fdopen(os.open(member.path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 while left:

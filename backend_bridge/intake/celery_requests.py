@@ -25,12 +25,12 @@ from trainyard.store.scripts import script
 
 FIELD = "celery"
 """The stream entry's field that holds a raw message."""
-BASE64 = 4 / 3
-"""A message's body is that much longer than the request in it."""
+BASE64_RATIO = 4 / 3
+"""A message's body is so many times as long as the request in it."""
 _TAKEN_AT_ONCE = 100
 _TASK_ID = re.compile(r'"correlation_id": ?"([^"\\]{1,200})"')
-_ENVELOPE = 10_000
-"""Characters behind the body of a message, at most."""
+_ENVELOPE_CHARACTERS_MAX = 10_000
+"""Behind the body of a message."""
 
 
 class NotUnderstood(TrainyardError):
@@ -59,7 +59,7 @@ class CeleryRequests:
 
 def task_id_of(fields: Mapping[str, str]) -> str:
     """The id that the sender of a message knows, without decoding it; "" if it is not found."""
-    found = _TASK_ID.search(fields.get(FIELD, "")[-_ENVELOPE:])
+    found = _TASK_ID.search(fields.get(FIELD, "")[-_ENVELOPE_CHARACTERS_MAX:])
     return found.group(1) if found else ""
 
 

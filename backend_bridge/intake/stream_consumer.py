@@ -139,7 +139,7 @@ class StreamConsumer:
     def _is_too_large(self, fields: Mapping[str, str]) -> bool:
         limit = self.max_request_mb * MB
         if celery_requests.FIELD in fields:
-            limit *= celery_requests.BASE64
+            limit *= celery_requests.BASE64_RATIO
         size = sum(map(len, fields.values()))  # characters: at most as many as there are bytes
         return size > limit or sum(len(value.encode()) for value in fields.values()) > limit
 
