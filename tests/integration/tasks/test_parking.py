@@ -70,6 +70,20 @@ def test_a_parked_training_goes_on_under_the_next_attempt(start: Start) -> None:
     assert (progress[0].step, progress[-1].step) == (3, 6)
 
 
+def test_a_woken_training_that_runs_out_of_memory_writes_under_the_attempt_that_goes_on(
+    start: Start, preloaded: Preloaded
+) -> None:
+    preloaded.rows_that_fit = (4, 2)
+    with Parking() as parking:
+        start(parking=parking, pause_at=[3])
+        second = start(parking=parking, attempt=2)
+    preloaded.reset()
+    assert second.outcome.outcome == "completed", second.log
+    assert "batch_size 4 → 2" in second.log
+    assert "Resuming from the checkpoint of step 3" in second.log
+    assert read_manifest(second.job_dir / "checkpoints" / "checkpoint-6").attempt == 2
+
+
 def test_a_parked_training_that_is_given_up_ends_and_leaves_its_checkpoint(start: Start) -> None:
     with Parking() as parking:
         first = start(parking=parking, pause_at=[3])
