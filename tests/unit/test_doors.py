@@ -142,6 +142,12 @@ FILES_IN_A_FOLDER_MAX = 15
 LINES_IN_A_FILE_MAX = 300
 LONGER: dict[str, str] = {}
 """Files that may be longer, each with its reason."""
+OWN_IMPORTS_MAX = 15
+IMPORTS_MORE: dict[str, str] = {
+    "tasks.datasets.prepare": "to be cut",
+    "worker.supervisor.attempt": "to be cut",
+}
+"""Files that may import more of our modules, each with its reason."""
 
 
 def test_the_files_were_found() -> None:
@@ -227,6 +233,11 @@ def test_no_file_is_longer_than_a_head_holds() -> None:
     lines = {m: len(path.read_text().splitlines()) for m, path in FILES.items()}
     longer = {m for m, n in lines.items() if n > LINES_IN_A_FILE_MAX}
     assert longer == set(LONGER), "LONGER names each with its reason, and none that is short"
+
+
+def test_no_file_imports_more_than_15_of_our_modules() -> None:
+    more = {module for module in FILES if len(of_ours(module)) > OWN_IMPORTS_MAX}
+    assert more == set(IMPORTS_MORE), "IMPORTS_MORE names each with its reason, and none too many"
 
 
 def python_files() -> list[Path]:
