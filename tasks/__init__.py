@@ -1,1 +1,1 @@
-"""What runs as a Celery task, and what runs in the training process."""
+"""Celery task of an attempt, and the training process that it is made in."""

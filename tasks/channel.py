@@ -72,8 +72,8 @@ class SocketChannel(Channel):
     """One attempt's connection to its supervisor.
 
     Use in this order: :meth:`receive_spec`, :meth:`start`, any number of :meth:`send`,
-    :meth:`close`; a parked training goes on under another attempt with :meth:`reopen`, from where
-    the order begins again.
+    :meth:`close`; a parked training goes on under another attempt with :meth:`reopen`, and the
+    order begins again.
     """
 
     def __init__(self, events_fd: int) -> None:

@@ -1,4 +1,4 @@
-"""The training's errors, and how any error becomes a report that a person can act on.
+"""Errors of the training, and how any error becomes a report that a person can act on.
 
     TrainingError            base: a kind, one clear sentence, the mend
      ├ DatasetError          the data set is missing, unreadable or lacks what the method needs
@@ -80,10 +80,10 @@ class Stopped(Interruption):
 
 
 class Paused(Interruption):
-    """A pause was asked for; unwinds the training where it does not wait parked. Not an error.
+    """A pause was asked for; unwinds the training if it does not wait parked. Not an error.
 
     ``checkpoint`` (relative to the job folder) and ``step`` are what to go on from; None and 0
-    where it was raised before this attempt made a step.
+    if it was raised before this attempt made a step.
     """
 
     def __init__(self, checkpoint: str | None = None, step: int = 0) -> None:

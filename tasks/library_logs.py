@@ -1,4 +1,4 @@
-"""What the libraries of a training say, in the job's log in our way."""
+"""Logs of the libraries of a training, made lines of the job's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a result: what was trained, on what, how, and what came of it."""
+"""Model card of a result: what was trained, on what, how, and what came of it."""
 
 from __future__ import annotations
 

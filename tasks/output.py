@@ -16,7 +16,7 @@ _STDERR_FD = 2
 def set_up_output() -> None:
     """Lines as they are made, the level in each of a record, and stacks where they are needed.
 
-    Where native code crashes, and at SIGUSR1, which a supervisor sends to a training that makes no
+    If native code crashes, and at SIGUSR1, which a supervisor sends to a training that makes no
     step: written by the signal handler itself, so that code that never returns does not delay it.
     """
     faulthandler.enable()

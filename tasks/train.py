@@ -1,4 +1,4 @@
-"""The Celery task: one attempt of one job. Light: the training has a process of its own."""
+"""Celery task: one attempt of one job. Light: the training has a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.supervisor.attempt_end import AttemptFailed
 
 
 class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
-    """A task whose body runs only where ``task_prerun`` has claimed the attempt."""
+    """A task whose body runs only if ``task_prerun`` has claimed the attempt."""
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Raises Ignore, which acknowledges the message, for an attempt that is not ours."""

@@ -1,4 +1,4 @@
-"""From a request's settings to the arguments of the installed Trainer.
+"""Arguments of the installed Trainer, from a request's settings.
 
 :func:`build_arguments` applies the table and says of each setting that was sent whether it was
 applied, adjusted (with the reason) or ignored; nothing is dropped silently.
@@ -134,7 +134,7 @@ def _rlhf_arguments(context: Context) -> dict[str, Any]:
 
 
 def _look_up(config: JobConfig, path: str) -> Any:
-    """The value at ``path``; None where the request says nothing."""
+    """The value at ``path``; None if the request says nothing."""
     value: Any = config
     for name in path.split("."):
         value = None if value is None else getattr(value, name)

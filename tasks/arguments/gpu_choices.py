@@ -1,4 +1,4 @@
-"""How a training uses its GPU: each choice in one place, with its reason for the job's log."""
+"""GPU choices of a training: each in one place, with its reason for the job's log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLASH_ATTENTION = "flash_attention_2"
 @dataclass(frozen=True)
 class GpuChoices:
     """``arguments`` for the Trainer beside the table's; ``attention`` to load the model with (None:
-    its own default, SDPA where it has it); ``reasons``: lines for the log."""
+    its own default, SDPA if it has it); ``reasons``: lines for the log."""
 
     arguments: Mapping[str, Any]
     attention: str | None

@@ -1,4 +1,4 @@
-"""What the machine under a training can do."""
+"""Machine under a training: its device, and what that can do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """Look at this process's machine; initialises CUDA where there is a GPU."""
+        """Look at this process's machine; initialises CUDA if there is a GPU."""
         # Late: the table of settings and its tests need this class without torch.
         import torch  # noqa: PLC0415
 

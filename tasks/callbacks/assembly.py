@@ -10,7 +10,7 @@ from typing import Any
 from tasks.callbacks.checkpointing import CheckpointKeeper
 from tasks.callbacks.commands import Control
 from tasks.callbacks.divergence import LossCheck, WeightCheck
-from tasks.callbacks.early_stopping import Patience
+from tasks.callbacks.early_stopping import EarlyStopping
 from tasks.callbacks.fit_check import FitCheck
 from tasks.callbacks.gpu_figures import GpuFigures
 from tasks.callbacks.metrics import MethodFigures, MetricReporter
@@ -29,7 +29,7 @@ class Callbacks:
     reporter: MetricReporter
     gpu: GpuFigures
     of_first: bool
-    """Of the first rank, which alone samples a GPU."""
+    """Of the first rank; the others sample no GPU."""
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -63,7 +63,7 @@ def add_callbacks(run: Run, trainer: Any, prepared: Prepared) -> Callbacks:
         CheckpointKeeper(run, trainer, reporter, pauser, prepared),
         reporter,
         MethodFigures(),
-        Patience(
+        EarlyStopping(
             trainer.args.metric_for_best_model,
             evals=config.training.early_stopping_patience,
             epochs=config.training.epochs_without_improvement,

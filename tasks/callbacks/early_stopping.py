@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 logger = logging.getLogger(__name__)
 
 
-class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
+class EarlyStopping(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
     """Counts evals and epochs since the best value of the metric; ends the training after ``evals``
     or ``epochs`` of them (None: never).
 
@@ -22,17 +22,15 @@ class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self._metric = metric
         self._evals = evals
         self._epochs = epochs
-        self.epochs_without_improvement = 0.0
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count; say where nothing got better, and stop where patience is at its end."""
+        """Count; say so if nothing got better, and stop if patience is at its end."""
         seen = [e for e in state.log_history if math.isfinite(e.get(self._metric, math.nan))]
         if not seen:
             return
         sign = -1 if args.greater_is_better else 1
         best = min(range(len(seen)), key=lambda index: sign * seen[index][self._metric])
         evals, epochs = len(seen) - 1 - best, (state.epoch or 0.0) - seen[best]["epoch"]
-        self.epochs_without_improvement = epochs
         if not evals:
             return
         logger.info(

@@ -1,4 +1,4 @@
-"""Whether a training fits: its longest rows, forward and backward, before the first step."""
+"""Fit check: a training's longest rows, forward and backward, before the first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the job's own GPU, sampled by a thread off the training's step path."""
+"""GPU figures of the job's own device, sampled by a thread off the training's step path."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GpuFigures:
         self.energy_j: float | None = None
 
     def start(self) -> None:
-        """Start sampling, where there is a GPU."""
+        """Start sampling, if there is a GPU."""
         if self._sample is None and torch.cuda.is_available():
             self._sample = nvml_sampler(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
         if self._sample is not None:
@@ -55,7 +55,7 @@ class GpuFigures:
                 self._energy_at_start = now
 
     def latest(self) -> Figures:
-        """The last sample; empty where there is none."""
+        """The last sample; empty if there is none."""
         return self._latest
 
     def _run(self) -> None:
@@ -92,7 +92,7 @@ def nvml_sampler(visible_devices: str) -> Callable[[], Figures] | None:
 
 
 def energy_j() -> float | None:
-    """What the GPU has used since its driver was loaded, joules; None where NVML cannot tell."""
+    """What the GPU has used since its driver was loaded, joules; None if NVML cannot tell."""
     try:
         pynvml.nvmlInit()
         handle = device_handle(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))

@@ -19,7 +19,7 @@ from trainyard.contract.events import Metric, Progress
 
 PROGRESS_INTERVAL_S = 0.4
 """Between two Progress events of fast steps. A supervisor sees one at least every 0.5 s, or each
-step where those take longer; one that sees none knows that no step was made."""
+step if those take longer; one that sees none knows that no step was made."""
 _LARGEST_EXPONENT = 700.0
 """exp() of more overflows a float."""
 
@@ -29,19 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 def perplexity(loss: float | None) -> float | None:
-    """exp(loss); None where it is not known or no finite number."""
+    """exp(loss); None if it is not known or no finite number."""
     if loss is None or not math.isfinite(loss) or loss > _LARGEST_EXPONENT:
         return None
     return math.exp(loss)
 
 
 def finite(value: Any) -> float | None:
-    """``value`` as a float; None where it is missing or no finite number."""
+    """``value`` as a float; None if it is missing or no finite number."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 class StepClock:
-    """Time spent in training steps alone, seconds: without evals, saves and what comes before."""
+    """Time spent in training steps, seconds: without evals, saves and what comes before."""
 
     def __init__(self) -> None:
         self.training_s = 0.0

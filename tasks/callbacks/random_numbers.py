@@ -1,4 +1,4 @@
-"""What is done beside a training leaves its random numbers as they were."""
+"""Random numbers of a training: what is done beside it leaves them as they were."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 def choose_places(names: Collection[str], job_dir: Path) -> None:
     """Before the Trainer is made: ``names`` record in the job's folder, unless the worker's
-    environment says where."""
+    environment names another place."""
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job_dir / "tensorboard")
     if "wandb" in names:
         os.environ.setdefault("WANDB_DIR", str(job_dir))

@@ -1,4 +1,4 @@
-"""Room on the disk: looked at before the training, and told apart when it runs out."""
+"""Disk room of a job: looked at before the training, and told apart when it runs out."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class DiskTooSmall(TrainingError):
 def checkpoint_bytes(model: Any) -> int:
     """Size of one checkpoint: the trained weights and the optimizer's state."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    # A whole model is saved with what it does not train; an adapter is saved alone.
+    # A whole model is saved with what it does not train; of an adapter nothing else is.
     saved = trained if hasattr(model, "peft_config") else list(model.parameters())
     weights = sum(p.numel() * p.element_size() for p in saved)
     return int(weights + OPTIMIZER_BYTES_PER_PARAMETER * sum(p.numel() for p in trained))
 
 
 def check_room(job_dir: Path, model: Any, *, kept: int, saves: bool, merged: bool) -> None:
-    """Raise DiskTooSmall where the job's folder has no room for what is to be written.
+    """Raise DiskTooSmall if the job's folder has no room for what is to be written.
 
     That is ``kept`` checkpoints and one more while it is written (none without ``saves``), less
     what lies there already, and the result, with a ``merged`` copy of the whole model.
@@ -59,7 +59,7 @@ def check_room(job_dir: Path, model: Any, *, kept: int, saves: bool, merged: boo
 
 
 def full_disk(error: Exception, folder: Path) -> DiskTooSmall | None:
-    """What ``error`` of a write into ``folder`` means, where the disk is full; else None.
+    """What ``error`` of a write into ``folder`` means, if the disk is full; else None.
 
     torch and safetensors name the cause in words of their own, or not at all.
     """

@@ -1,4 +1,4 @@
-"""What the Trainer has summed up since it last logged, kept in the checkpoint.
+"""Loss sums: what the Trainer has summed up since it last logged, kept in the checkpoint.
 
 The Trainer forgets these sums at a resume, and the next logged loss would be the mean of fewer
 steps. With them put back a pause between two logging steps changes no logged number.

@@ -1,6 +1,6 @@
 """Receipts: what a training stands on, hashed, so that a resume can prove that it is the same.
 
-Made at checkpoints, pauses and resumes alone; a step costs nothing more. Hashes are over raw bytes
+Made only at checkpoints, pauses and resumes; a step costs nothing more. Hashes are over raw bytes
 in a fixed order, so that they agree between processes and between a tensor's places on GPU and CPU.
 """
 
@@ -68,7 +68,7 @@ def _tensor_bytes(tensor: torch.Tensor) -> Iterator[bytes | memoryview]:
 
 
 def rng_sha256() -> str:
-    """SHA-256 (hex) over the states of Python's, numpy's, torch's and (where used) CUDA's RNG."""
+    """SHA-256 (hex) over the states of Python's, numpy's, torch's and (if used) CUDA's RNG."""
     name, keys, *rest = numpy.random.get_state(legacy=True)
     states: list[Any] = [
         random.getstate(),

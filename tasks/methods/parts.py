@@ -51,7 +51,7 @@ def locate(spec: TrainingSpec, config: JobConfig) -> Folders:
 def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
     """The base model. Raises ModelError.
 
-    An attention that nobody asked for is left out again where the model does not have it.
+    An attention that nobody asked for is left out again if the model does not have it.
     """
 
     def with_attention(attention: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""What the method rlhf rewards: built-in functions, and the loading of a reward model.
+"""Rewards of the method rlhf: built-in functions, and the loading of a reward model.
 
 A function takes the answers (``completions``: texts, or lists of one message) and the columns of
 the data set, and returns one number for each answer.
@@ -42,7 +42,7 @@ def final_answer(text: str) -> str:
 
 
 def answer(completions: Sequence[Answer], answer: Sequence[str], **_: Any) -> list[float]:
-    """1 where the answer comes down to the same as the data set's, else 0."""
+    """1 if the answer comes down to the same as the data set's, else 0."""
     return [
         float(bool(right) and final_answer(_text(given)) == final_answer(right))
         for given, right in zip(completions, answer, strict=True)

@@ -1,4 +1,4 @@
-"""The method ``rlhf``: answers of the model's own are rewarded.
+"""RLHF, the method ``rlhf``: answers of the model's own are rewarded.
 
 RLOO (Ahmadian et al. 2024, arXiv:2402.14740) and GRPO (Shao et al. 2024, arXiv:2402.03300).
 """
@@ -16,7 +16,7 @@ from tasks.methods.exact_trainer import ExactTrainer
 
 
 class RepeatedPrompts(RepeatSampler):  # type: ignore[misc]  # trl has no types
-    """TRL's order of prompts, each repeated for its answers, but by seed and epoch alone.
+    """TRL's order of prompts, each repeated for its answers, but by nothing but seed and epoch.
 
     TRL's own sampler draws each epoch's order from a generator that a resume has no state of.
     """

@@ -1,4 +1,4 @@
-"""The order of rows in an epoch, the same in every process that comes to that epoch."""
+"""Samplers: the order of rows in an epoch, the same in every process that comes to that epoch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class LengthGroupedSampler(Sampler[int]):
     """Shuffles rows so that those of one batch are about equally long.
 
     As transformers' sampler of that name, whose order comes from the global random numbers: a
-    resume in a later epoch would then see another one. Here it comes from ``seed`` and the epoch
-    alone, which the data loader tells through :meth:`set_epoch`.
+    resume in a later epoch would then see another one. Here it comes from nothing but ``seed``
+    and the epoch, which the data loader tells through :meth:`set_epoch`.
 
     ``lengths``: tokens of each row. ``batch_size``: rows of one optimizer step.
     """

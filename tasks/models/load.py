@@ -1,8 +1,8 @@
-"""Find, check and load the model and tokenizer that a request names.
+"""Models and tokenizers that a request names: found, checked and loaded.
 
 A name is looked up beneath each model root, then at the Hugging Face hub. Everything is then
 loaded from a folder, so that no library guesses a second time what the name means. Weights are
-safetensors alone; code that comes with a model runs only where the worker allows it.
+only safetensors; code that comes with a model runs only if the worker allows it.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def load_model(
 
 
 def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Raise ModelError where the tokenizer knows more tokens than the model has embeddings."""
+    """Raise ModelError if the tokenizer knows more tokens than the model has embeddings."""
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(
@@ -205,7 +205,7 @@ def lora_settings(lora: LoraConfig) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        # PEFT knows the usual targets of known architectures alone; all linear layers always work.
+        # PEFT knows the usual targets of known architectures only; all linear layers always work.
         target_modules=lora.target_modules or "all-linear",
         bias=lora.bias,
         task_type="CAUSAL_LM",

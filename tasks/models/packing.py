@@ -17,7 +17,7 @@ def leak(model: Any) -> float:
     """How much a packed row's logits change with the row before it, relative to their size.
 
     Two rows of tokens are packed as TRL packs them (positions that begin again, no mask), then
-    the first of them is changed. 0 but for rounding where rows are apart. Draws no random number.
+    the first of them is changed. 0 but for rounding if rows are apart. Draws no random number.
     """
     vocabulary = model.get_input_embeddings().num_embeddings
     tokens = torch.arange(2 * _ROW_TOKENS, device=model.device) % vocabulary
@@ -41,7 +41,7 @@ def leak(model: Any) -> float:
 
 
 def check_rows_are_apart(model: Any) -> None:
-    """Raise ConfigurationError where packed rows of ``model`` see one another."""
+    """Raise ConfigurationError if packed rows of ``model`` see one another."""
     if leak(model) > _LARGEST_DIFFERENCE:
         raise ConfigurationError(
             "config.training.packing: with this model's attention "

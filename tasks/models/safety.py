@@ -1,7 +1,7 @@
-"""What a model's own files may not make the libraries do: run code, unpickle, or read elsewhere.
+"""Safety of model files: none makes a library run code, unpickle, or read elsewhere.
 
 transformers itself refuses modules that lie beside a model (``auto_map``, ``custom_generate``)
-where ``trust_remote_code`` is False; chat templates run in a sandbox without a loader. The rest is
+if ``trust_remote_code`` is False; chat templates run in a sandbox without a loader. The rest is
 refused here, before anything is loaded.
 """
 
@@ -19,7 +19,7 @@ from tasks.errors import ModelError
 
 
 def check_model_files(folder: Path, name: str, *, trust_remote_code: bool) -> None:
-    """Raise ModelError where files of the model ``name`` in ``folder`` ask for any of it."""
+    """Raise ModelError if files of the model ``name`` in ``folder`` ask for any of it."""
     if (folder / "adapter_config.json").exists():
         # PEFT would load what base_model_name_or_path names, wherever that lies.
         raise ModelError(
@@ -35,7 +35,7 @@ def check_model_files(folder: Path, name: str, *, trust_remote_code: bool) -> No
 
 
 def check_tokenizer_files(folder: Path, name: str) -> None:
-    """Raise ModelError where files of the tokenizer ``name`` in ``folder`` name others outside."""
+    """Raise ModelError if files of the tokenizer ``name`` in ``folder`` name others outside."""
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
         for key, value in _read(folder / file, name).items():
             if key.endswith("_file") and isinstance(value, str) and _leaves(value):
@@ -72,7 +72,7 @@ def runs_code(what: str) -> ModelError:
 
 
 def _refuse_kernels(config: dict[str, Any], name: str) -> None:
-    """Raise ModelError where the configuration names code of a hub for attention or experts."""
+    """Raise ModelError if the configuration names code of a hub for attention or experts."""
     for key, value in _implementations(config):
         if names_a_repository(value):
             raise runs_code(f"The configuration of {name!r} ({key}: {value!r})")
@@ -92,7 +92,7 @@ def _implementations(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _refuse_weights_elsewhere(folder: Path, config: dict[str, Any], name: str) -> None:
-    """Raise ModelError where weights are to be read from outside, or from a pickle."""
+    """Raise ModelError if weights are to be read from outside, or from a pickle."""
     chosen = config.get("transformers_weights")
     files = [("config.json", chosen)] if chosen is not None else []
     for index in sorted(folder.rglob("*.safetensors.index.json")):
@@ -123,7 +123,7 @@ def _elsewhere(name: str, where: str) -> ModelError:
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
-    """The JSON object in ``path``; empty where there is no such file. Raises ModelError."""
+    """The JSON object in ``path``; empty if there is no such file. Raises ModelError."""
     try:
         values = json.loads(path.read_bytes()) if path.exists() else {}
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Trained weights in memory of their own, where vector instructions load them fastest.
+"""Weights of a model: the trained ones aligned in memory, and whether they are finite.
 
 transformers maps weights from the safetensors file, whose header is padded to 8 bytes only
 (https://github.com/huggingface/safetensors#format): on a CPU a training would read and write them
@@ -35,7 +35,7 @@ def align_trained_weights(model: Any) -> int:
 
 
 def has_finite_weights(model: torch.nn.Module) -> bool:
-    """False where a trained weight is NaN or infinite; of a sharded model this process's share.
+    """False if a trained weight is NaN or infinite; of a sharded model this process's share.
 
     Reads each weight once and makes no copy, since a GPU may have no room for one.
     """

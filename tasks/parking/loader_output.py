@@ -1,4 +1,4 @@
-"""The output of data loader workers, which outlive a pause that their process spends parked.
+"""Output of data loader workers, which outlive a pause that their process spends parked.
 
 A worker keeps the pipe that it was forked with, whose reader is gone once the training is parked:
 what it prints after the resume would be lost, or an error.

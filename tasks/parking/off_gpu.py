@@ -1,4 +1,4 @@
-"""Takes a paused trainer's tensors off the GPU, for other jobs to use it, and back."""
+"""GPU memory of a parked training: its tensors leave the GPU, for other jobs, and come back."""
 
 from __future__ import annotations
 

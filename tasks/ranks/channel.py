@@ -1,6 +1,6 @@
 """Channel of several ranks: the first one speaks with the supervisor, and every rank obeys.
 
-A command reaches the first rank alone, at any moment. The ranks act on what it knew at the last
+A command reaches only the first rank, at any moment. The ranks act on what it knew at the last
 :meth:`RankChannel.agree`, to which all of them come between the same two steps, so that all stop
 at the same one.
 """

@@ -1,4 +1,4 @@
-"""The output of the ranks beyond the first, line by line with the rank's name before each."""
+"""Output of the ranks beyond the first, line by line with the rank's name before each."""
 
 from __future__ import annotations
 

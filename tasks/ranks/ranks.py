@@ -1,4 +1,4 @@
-"""The processes of one training (ranks), as each of them sees the others.
+"""Ranks, the processes of one training, as each of them sees the others.
 
 Between steps the ranks talk over a gloo group of their own, on the CPU: it waits for no GPU, and as
 long as a hold or a checkpoint takes.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Ranks:
     """``index`` of this process (from 0) among ``count``; a training of one process is alone.
 
-    The first one alone speaks to the supervisor and writes checkpoints and the model.
+    Only the first one speaks to the supervisor and writes checkpoints and the model.
     """
 
     index: int = 0

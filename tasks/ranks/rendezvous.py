@@ -1,4 +1,4 @@
-"""How torchrun's agent meets itself, on one host."""
+"""Rendezvous of torchrun's agent with itself, on one host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is shared between processes (FSDP2): its checkpoints are those of a whole one.
+"""Sharding of a model between processes (FSDP2): its checkpoints are those of a whole one.
 
 The Trainer would write the weights a second time, pickled. Here a checkpoint has them once, as
 safetensors under the names of the whole model; the optimizer's state is whole too, in
@@ -34,12 +34,12 @@ _RECOMPUTED = "_checkpoint_wrapped_module."
 
 
 class ShardedTrainer(_Base):  # type: ignore[misc]  # transformers is not type-checked here
-    """Mixin for a ``transformers.Trainer``; changes nothing where its model is not sharded."""
+    """Mixin for a ``transformers.Trainer``; changes nothing if its model is not sharded."""
 
     def create_accelerator_and_postprocess(self) -> None:
         """As the Trainer's, and sharded on a CPU too.
 
-        accelerate shards on accelerators alone, and would fall back to DDP without a word.
+        accelerate shards only on accelerators, and would fall back to DDP without a word.
         """
         super().create_accelerator_and_postprocess()
         if self.args.fsdp and self.args.use_cpu:
@@ -99,7 +99,7 @@ class ShardedTrainer(_Base):  # type: ignore[misc]  # transformers is not type-c
 def whole_state(folder: Path, model: Any) -> dict[str, torch.Tensor]:
     """The weights in ``folder``, of a whole model or an adapter, under ``model``'s own names.
 
-    Raises ResumeMismatch where some of what is trained is not there.
+    Raises ResumeMismatch if some of what is trained is not there.
     """
     state = {}
     for path in sorted(folder.glob("*.safetensors")):

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tasks.callbacks.early_stopping import Patience
+from tasks.callbacks.early_stopping import EarlyStopping
 
 ARGUMENTS = SimpleNamespace(greater_is_better=False, save_strategy="steps")
 
 
 def stops_at(losses: list[float], *, evals: int | None = None, epochs: int | None = None) -> Any:
     """The step of the eval that ends the training, with two evals an epoch; None: it goes on."""
-    patience = Patience("eval_loss", evals=evals, epochs=epochs)
+    patience = EarlyStopping("eval_loss", evals=evals, epochs=epochs)
     history: list[dict[str, float]] = []
     for index, loss in enumerate(losses, start=1):
         epoch = index / 2
