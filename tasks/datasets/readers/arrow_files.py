@@ -13,7 +13,7 @@ from tasks.datasets.readers.rows import Batch
 from tasks.errors import DatasetError
 
 ROWS_PER_BATCH = 2000
-_DAMAGED = (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError)
+_DAMAGED = (pyarrow.ArrowException, UnicodeDecodeError, OSError)
 
 
 def read_parquet(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator[Batch]:
@@ -22,7 +22,7 @@ def read_parquet(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterat
         # Buffered, or all bytes of a row group, which may be all of the file, would be held.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                yield Batch(batch)
+                yield Batch(_named(batch))
     except _DAMAGED as error:
         raise _damaged("Parquet", name, error) from error
 
@@ -44,6 +44,12 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
         raise _damaged("Arrow", name, error) from error
 
 
+def _named(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """``batch`` itself. Raises UnicodeDecodeError where the name of a column is no text."""
+    _ = batch.schema.names
+    return batch
+
+
 def _sound(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     """``batch`` itself. Raises ArrowInvalid where what is in it leads out of its memory."""
     try:
@@ -51,7 +57,7 @@ def _sound(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     except pyarrow.ArrowInvalid as error:
         if "UTF8" not in str(error):  # is a problem of the row
             raise
-    return batch
+    return _named(batch)
 
 
 def _cut(batch: pyarrow.RecordBatch) -> Iterator[Batch]:

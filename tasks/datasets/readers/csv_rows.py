@@ -8,7 +8,6 @@ reader of the standard library goes through any other file and names the rows th
 from __future__ import annotations
 
 import csv
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +18,7 @@ import pyarrow.csv
 
 from tasks.datasets.readers.csv_quotes import lines_of_records
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.problems import Problems, ReadProblem, fault_of_text
+from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem, fault_of_text
 from tasks.datasets.readers.rows import Batch, Row, Rows
 from tasks.errors import DatasetError
 from trainyard.contract.error_tree import Interruption
@@ -97,8 +96,17 @@ def read_strict_csv(
         with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
             records = _records(file, name, delimiter, problems)
             table = _Table(name, _first_cells(records), problems)
-            while batch := list(itertools.islice(records, ROWS_PER_BATCH)):
+            batch: list[_Record] = []
+            try:
+                for record in records:
+                    batch.append(record)
+                    if len(batch) == ROWS_PER_BATCH:
+                        yield table.rows(batch)
+                        batch = []
+            except EndOfReading:
                 yield table.rows(batch)
+                raise
+            yield table.rows(batch)
     except UnicodeDecodeError as error:
         raise NotUtf8 from error
 
@@ -114,10 +122,8 @@ def _records(
             record = next(reader, None)
         except csv.Error as error:
             if "unexpected end" in str(error):
-                raise DatasetError(
-                    f"A quote that opens in the row at line {line} of {name!r} is never closed.",
-                    _HINT,
-                ) from error
+                reason = "a quote that opens in this row is never closed (the rest is not read)"
+                raise EndOfReading(ReadProblem(name, line, reason, _HINT)) from error
             upto = f" (up to line {reader.line_num})" if reader.line_num > line else ""
             reason = f"it is no CSV with the delimiter {delimiter!r}: {error}{upto}"
             problems.add(ReadProblem(name, line, reason, _HINT))

@@ -15,7 +15,7 @@ import orjson
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.json_lines import BadRow, checked_row, has_long_number
 from tasks.datasets.readers.json_window import WINDOW_CHARACTERS, Window
-from tasks.datasets.readers.problems import Problems, ReadProblem
+from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
 from tasks.datasets.row_shapes import is_message, list_of_rows, wraps
 from tasks.errors import DatasetError
@@ -66,38 +66,42 @@ def _objects(
     """
     rows: list[Row] = []
     lines: list[int] = []
-    while window.peek() == "{":
-        lines.append(window.line)
-        row: Row = {}
-        lists: list[str] = []
-        for key in _keys(window):
-            if lists_of_rows is None:
-                wrapped = _starts_list_of_rows(window, row, key)
-            else:
-                wrapped = key in lists_of_rows
-            if wrapped:
+    try:
+        while window.peek() == "{":
+            line = window.line
+            row: Row = {}
+            lists: list[str] = []
+            for key in _keys(window):
+                if not _wraps_rows(window, row, key, lists_of_rows):
+                    row[key] = window.value()
+                    continue
                 lists.append(key)
-                if len(lists) > 1:
-                    raise DatasetError(
-                        f"The data set {name!r} is one JSON object with several lists of rows: "
-                        f"{lists}.",
-                        "Put the rows into one array, or one object a line.",
-                    )
-                if rows:
-                    raise window.broken("a list of rows stands in an object after other rows")
+                _refuse_several(window, name, lists, after_rows=bool(rows))
                 yield from _array(window, problems, name)
-            else:
-                row[key] = window.value()
-        if lists:
-            return
-        try:
-            rows.append(checked_row(row))
-        except BadRow as bad:
-            problems.add(ReadProblem(name, lines.pop(), bad.sentence, bad.mend))
-        if len(rows) == ROWS_PER_BATCH:
-            yield Rows(rows, lines)
-            rows, lines = [], []
+            if lists:
+                return
+            try:
+                rows.append(checked_row(row))
+                lines.append(line)
+            except BadRow as bad:
+                problems.add(ReadProblem(name, line, bad.sentence, bad.mend))
+            if len(rows) == ROWS_PER_BATCH:
+                yield Rows(rows, lines)
+                rows, lines = [], []
+    except EndOfReading:
+        yield Rows(rows, lines)
+        raise
     yield Rows(rows, lines)
+
+
+def _refuse_several(window: Window, name: str, lists: list[str], *, after_rows: bool) -> None:
+    if len(lists) > 1:
+        raise DatasetError(
+            f"The data set {name!r} is one JSON object with several lists of rows: {lists}.",
+            "Put the rows into one array, or one object a line.",
+        )
+    if after_rows:
+        raise window.broken("a list of rows stands in an object after other rows")
 
 
 def _keys(window: Window) -> Iterator[str]:
@@ -118,7 +122,9 @@ def _keys(window: Window) -> Iterator[str]:
     window.expect("}")
 
 
-def _starts_list_of_rows(window: Window, before: Row, key: str) -> bool:
+def _wraps_rows(window: Window, before: Row, key: str, lists_of_rows: list[str] | None) -> bool:
+    if lists_of_rows is not None:
+        return key in lists_of_rows
     if window.peek() != "[" or window.peek_after("[") != "{":
         return False
     return wraps(before, key, window.first_of_list())

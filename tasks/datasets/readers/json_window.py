@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, BinaryIO, NoReturn
 
-from tasks.errors import DatasetError
+from tasks.datasets.readers.problems import EndOfReading, ReadProblem
 
 WINDOW_CHARACTERS = 4 * 1024 * 1024
 LONGEST_VALUE = 256 * 1024 * 1024
@@ -84,13 +84,13 @@ class Window:
             self._more(WINDOW_CHARACTERS)
 
     def expect(self, character: str) -> None:
-        """Go past ``character``. Raises DatasetError where another stands here."""
+        """Go past ``character``. Raises EndOfReading where another stands here."""
         if self.peek() != character:
             raise self.broken(f"{character!r} is missing")
         self.position += 1
 
     def value(self) -> Any:
-        """Read the JSON value that starts here. Raises DatasetError."""
+        """Read the JSON value that starts here. Raises EndOfReading."""
         self.peek()
         size = WINDOW_CHARACTERS
         while True:
@@ -138,10 +138,14 @@ class Window:
         found = _NEXT_KEY.match(self.data, self.position)
         return "}" + found.group() if found else ""
 
-    def broken(self, reason: str) -> DatasetError:
+    def broken(self, reason: str) -> EndOfReading:
         """The error that names this place of the document."""
-        cut = " (the file may be cut off)" if not self.peek() else ""
-        return DatasetError(
-            f"Line {self.line} of the data set {self._name!r} is no JSON: {reason}{cut}.",
-            "Mend the document there, or write one object a line.",
+        cut = "the file may be cut off" if not self.peek() else "what follows is not read"
+        return EndOfReading(
+            ReadProblem(
+                self._name,
+                self.line,
+                f"it is no JSON: {reason} ({cut})",
+                "Mend the document there, or write one object a line.",
+            )
         )

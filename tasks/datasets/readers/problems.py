@@ -63,6 +63,15 @@ def fault_of_text(text: str) -> tuple[str, str] | None:
     return None
 
 
+class EndOfReading(DatasetError):
+    """A fault behind which it is not known where rows begin: the rest of the file is not read."""
+
+    def __init__(self, problem: ReadProblem) -> None:
+        self.problem = problem
+        place = problem.place[0].upper() + problem.place[1:]
+        super().__init__(f"{place}: {problem.reason}.", problem.fix)
+
+
 class UnreadableRows(DatasetError):
     """Rows of the data set cannot be read; ``problems`` holds the first, ``count`` all of them."""
 

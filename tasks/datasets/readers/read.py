@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow
+
 from tasks.datasets.readers.arrow_files import read_arrow, read_parquet
 from tasks.datasets.readers.arrow_writer import ColumnsWriter
 from tasks.datasets.readers.csv_rows import NotPlain, read_plain_csv, read_strict_csv
@@ -18,9 +20,10 @@ from tasks.datasets.readers.encoding import NotUtf8, eight_bit_of, write_as_utf8
 from tasks.datasets.readers.json_document import read_json
 from tasks.datasets.readers.json_lines import read_jsonl
 from tasks.datasets.readers.plain_text import read_text
-from tasks.datasets.readers.problems import Problems
+from tasks.datasets.readers.problems import EndOfReading, Problems
 from tasks.datasets.readers.recognise import Format, recognise_format
 from tasks.datasets.readers.rows import Chunk
+from tasks.errors import DatasetError
 
 _READERS: dict[str, Callable[..., Iterator[Chunk]]] = {
     "jsonl": read_jsonl,
@@ -69,6 +72,16 @@ def _write_file(file: SourceFile, writer: ColumnsWriter, problems: Problems, scr
     except NotPlain:
         file.strict = True
         return False
+    except EndOfReading as error:
+        if writer.rows == before:
+            raise
+        problems.add(error.problem)
+    except pyarrow.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(
+            f"The data set {file.name!r} holds values that cannot be kept: {reason}.",
+            "It may be damaged: write or copy it again.",
+        ) from error
     except NotUtf8:
         encoding = eight_bit_of(file.path)
         if encoding is None:

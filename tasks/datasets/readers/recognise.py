@@ -96,7 +96,8 @@ def _json_kind(text: str, suffix: str) -> Literal["json", "jsonl"] | None:
         # A pretty-printed document, or a broken first line that the reader will name.
         pretty = start[0] == "[" or suffix == ".json" or first.strip() == "{"
         return "json" if pretty else "jsonl"
-    return "jsonl" if newline and rest.strip() else "json"
+    more = rest.strip()
+    return "jsonl" if newline and more and (start[0] == "{" or more[0] == "[") else "json"
 
 
 def _is_json(text: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,7 +30,10 @@ _MAGICS = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
 }
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_DAMAGED = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    *(NotImplementedError, struct.error, ValueError),  # zipfile's, for headers that are wrong
+)
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".zst", ".zstd", ".xz", ".zip")
 
 
@@ -72,7 +77,8 @@ class Unpacker:
                 return self._unzip(path, name, folder)
             return self._inflate(_OPENERS[kind], path, name, folder)
         except _DAMAGED as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            # EINVAL: a wrong offset in the archive.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # the disk's own error, not the archive's
             raise DatasetError(
                 f"The data set {name!r} is damaged {kind}: {error}", "Write or copy it again."

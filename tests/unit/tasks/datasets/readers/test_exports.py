@@ -96,6 +96,25 @@ def test_one_bad_row_is_named_and_can_be_left_out(
     assert len(read(name, text, skip_bad_rows=True)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.json", '[{"a": "1"},\n{"a": "2"},\n{"a": broken},\n{"a": "4"}]', 3),
+        ("a.json", '[{"a": "1"},\n{"a": "2"},\n]', 3),
+        ("a.json", '[{"a": "1"},\n{"a": "2"},\n{"a": "3', 3),
+        ("a.json", '{\n"a": "1"}\n{"a": "2"}\n{"a"', 4),
+        ("a.json", '[{"a": "1"},{"a": "2"}]\n more', 2),
+        ("a.csv", 'a\n1\n2\n"3\n4\n', 4),
+    ],
+)
+def test_a_fault_that_ends_the_reading_is_named_and_can_be_got_past(
+    read: Any, name: str, text: str, line: int
+) -> None:
+    with pytest.raises(UnreadableRows, match=f"1 of 3 .*line {line} .*(not read|cut off)"):
+        read(name, text)
+    assert read(name, text, skip_bad_rows=True) == [{"a": "1"}, {"a": "2"}]
+
+
 # ---------------------------------------------------------------- JSON by its shape
 
 
