@@ -1,4 +1,4 @@
-"""Commands that look after the yard itself: prune, doctor, selftest, completion."""
+"""Commands that look after the yard itself: prune, redeliver, doctor, selftest, completion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import sys
 
 import click
 
-from trainyard.cli.common import EXIT_REFUSED, as_json_option, echo_json
+from trainyard.cli.common import (
+    EXIT_REFUSED,
+    any_job_argument,
+    as_json_option,
+    echo_json,
+)
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.units import MB
 from trainyard.settings import RETENTION_DAYS_MAX, settings
@@ -52,6 +57,50 @@ def prune(days: float | None, models: bool, as_json: bool) -> None:
         f"{pruned.jobs} jobs forgotten, {pruned.folders} job folders and {pruned.caches} caches "
         f"removed ({pruned.bytes / MB:,.1f} MB), {pruned.stream_entries} old replies"
     )
+
+
+@click.command(short_help="Send reports to the backend again.")
+@any_job_argument
+@click.option("--all", "all_jobs", is_flag=True, help="Of every job.")
+@click.option("--from-start", is_flag=True, help="All that is known of a job, not only the rest.")
+@as_json_option
+def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: bool) -> None:
+    """Send again what the backend refused, and try at once what waits for it.
+
+    With --from-start all that the job's stream and its folder hold is sent again: every status,
+    every metric, the whole log. Each message has the Idempotency-Key that it had before.
+    """
+    from redis.exceptions import RedisError
+
+    from trainyard.store.connection import connect
+    from trainyard.store.redelivery import NotKept, Redelivered, Redelivery
+
+    if bool(job_id) == all_jobs:
+        raise click.UsageError("name a JOB_ID, or give --all")
+    current, done = settings(), list[Redelivered]()
+    try:
+        with connect(current.redis_location) as redis:
+            redelivery = Redelivery(redis)
+            for one in [job_id] if job_id else redelivery.jobs(all_known=from_start):
+                try:
+                    folder = current.job_dir(one) if from_start else None
+                    done.append(redelivery.ask(one, from_start=from_start, folder=folder))
+                except NotKept as error:
+                    if job_id:
+                        raise
+                    click.echo(f"trainyard: {error}", err=True)
+    except RedisError as error:
+        raise TrainyardError(f"nothing is sent again: {error}") from error
+    if as_json:
+        echo_json([one.as_dict() for one in done])
+        return
+    for sent in done:
+        older = f", with {sent.older_lines} older log lines" if sent.older_lines else ""
+        what = f"everything{older}" if from_start else f"{sent.messages} refused messages"
+        gone = f"; {sent.gone} more are no longer kept" if sent.gone else ""
+        click.echo(f"{sent.job_id}: {what} will be sent again{gone}")
+    if not done:
+        click.echo("The backend has got everything.")
 
 
 @click.command()

@@ -35,17 +35,20 @@ def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[
         return []  # a shell that completes shows no error
 
 
-def _job_id(_: click.Context, __: click.Parameter, value: str) -> str:
+def _job_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     # Late: pydantic's models take a while, and every command imports this file.
     from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE
 
-    if not re.fullmatch(JOB_ID_PATTERN, value):
+    if value is not None and not re.fullmatch(JOB_ID_PATTERN, value):
         raise click.BadParameter(JOB_ID_RULE)
     return value
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 job_id_argument = click.argument("job_id", callback=_job_id, shell_complete=_known_jobs)
+any_job_argument = click.argument(
+    "job_id", required=False, callback=_job_id, shell_complete=_known_jobs
+)
 
 
 def echo_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from trainyard import __version__
-from trainyard.cli.admin import completion, doctor, prune, selftest
+from trainyard.cli.admin import completion, doctor, prune, redeliver, selftest
 from trainyard.cli.check_dataset import check_dataset
 from trainyard.cli.common import (
     EXIT_CODES,
@@ -267,7 +267,7 @@ def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
         click.echo(answer["message"])
 
 
-for _command in (submit, check_dataset, completion, doctor, prune, selftest):
+for _command in (submit, check_dataset, completion, doctor, prune, redeliver, selftest):
     main.add_command(_command)
 
 

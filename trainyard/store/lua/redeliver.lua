@@ -7,6 +7,7 @@
 local id, now = ARGV[1], now_ms()
 if redis.call('EXISTS', key('token', id)) == 0 then return 0 end
 for _, record in ipairs(cjson.decode(ARGV[3])) do redis.call('LREM', SET_ASIDE, 1, record) end
+if ARGV[2] ~= 'try' then redis.call('DEL', key('again', id)) end
 for _, fields in ipairs(cjson.decode(ARGV[4])) do
   redis.call('XADD', key('again', id), '*', unpack(fields))
 end

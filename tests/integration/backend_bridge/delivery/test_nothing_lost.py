@@ -34,8 +34,8 @@ from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.forwarder import Forwarder
 from trainyard.store.connection import connect
 policy = DeliveryPolicy(backoff_base_s=0.02, backoff_cap_s=0.1, redis_pause_s=0.05, poll_s=0.1,
-                        access_delays_s=(0.2, 0.2), missing_route_delay_s=0.3, lock_margin_s=1.1,
-                        patience_s=float(sys.argv[3]))
+                        access_delays_s=(0.2, 0.2), unheard_delay_s=0.5, missing_route_delay_s=0.3,
+                        lock_margin_s=1.1, patience_s=float(sys.argv[3]))
 forwarder = Forwarder(connect(sys.argv[1]), sys.argv[2], request_timeout_s=1.0, policy=policy)
 forwarder.run(threading.Event())
 """
@@ -44,6 +44,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"status": 502, "html": True},
     {"status": 503, "retry_after_s": 0},
     {"status": 429, "retry_after_s": 1, "retry_after_date": True},
+    {"status": 401},
+    {"status": 404},
     {"status": 405},
     {"status": 408},
     {"half_body": True},
@@ -134,6 +136,40 @@ def assert_tries_repeat(requests: list[dict[str, Any]], said: str) -> None:
         if one["fault"] is None and one["answered_at"]:
             one_by_one = one["answered_at"] <= other["received_at"]
             assert one_by_one, f"two requests of one job were under way: {said}"
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_outage_that_answers_401_or_404_loses_nothing(status: int) -> None:
+    """It lasts for longer than a job is tried that was never heard, and a courier is killed."""
+    with RedisServer(append_only=True) as server, FaultyBackend() as backend:
+        redis = connect(server.url)
+        backend.create_job("job-0", "job-token")
+        job = RunningJob(redis, "job-0")
+        job.log("line 0", "line 1")
+        with courier(server, backend, patience_s=30.0):
+            wait_delivered(redis)
+            backend.add_fault(status=status)
+            write_much([job], 40)
+            job.complete()
+            wait_for("all lanes were refused", lambda: failures(redis) >= 12)
+        with courier(server, backend, patience_s=0.2):
+            wait_for("another goes on", lambda: failures(redis) >= 30)
+            backend.clear_faults()
+            wait_delivered(redis)
+        lines = [line.partition("] ")[2] for line in backend.logs("job-0")]
+        assert lines == ["line 0", "line 1", *(f"line {n}" for n in range(80))]
+        assert [point["step"] for point in backend.metrics("job-0")] == list(range(1, 41))
+        assert backend.statuses("job-0") == ["running", "completed"]
+        taken = [r for r in backend.requests("job-0") if r["status"] == 200]
+        assert len({r["headers"]["idempotency-key"] for r in taken}) == len(taken)
+        assert delivery_report(redis).set_aside_counts == {}
+        redis.close()
+
+
+def failures(redis: Any) -> int:
+    """How often in a row the lanes of job-0 were not taken, in all."""
+    progress = read_progress(redis.hgetall("trainyard:delivery:job-0"))
+    return sum(lane.failures for lane in progress.lanes)
 
 
 LOG_CAP = 10_000
