@@ -21,6 +21,7 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("status", [404, 401])
 @pytest.mark.parametrize("end", ["goes on", "is killed"])
 def test_nothing_of_a_job_is_lost_while_the_backend_does_not_know_it(
@@ -33,6 +34,7 @@ def test_nothing_of_a_job_is_lost_while_the_backend_does_not_know_it(
     since = time.monotonic()
     if end == "is killed":
         stack.kill_worker(0)
+        stack.workers[0].start()
     stack.wait(job_id, "completed")
     time.sleep(max(0.0, since + OUTAGE_S - time.monotonic()))
     assert stack.redis.zscore("trainyard:undelivered", job_id) is not None
