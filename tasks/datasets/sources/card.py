@@ -80,7 +80,7 @@ def subsets_of(card: Any) -> list[Subset]:
             _patterns(config.get("data_files"), str(config.get("data_dir") or "")),
             config.get("default") is True,
         )
-        for config in configs or ()
+        for config in (configs if isinstance(configs, list) else ())
         if isinstance(config, dict)
     ]
 
@@ -105,11 +105,21 @@ def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     clean = re.sub(r"^(?:\./)+|/+$", "", re.sub(r"/(?:\./|/)+", "/", pattern))
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     regex = "".join(
-        parts.get(part) or (part if part[0] == "[" and len(part) > 1 else re.escape(part))
+        parts.get(part) or (_characters(part) if part[0] == "[" else re.escape(part))
         for part in _GLOB.findall(clean)
     )
     below = "" if set("*?[") & set(clean) else "(?:/.*)?"
     return [name for name in names if re.fullmatch(regex + below, name)]
+
+
+def _characters(part: str) -> str:
+    """``[a-z]`` or ``[!a]`` of a pattern as a regular expression; other brackets as they stand."""
+    regex = part.replace("[!", "[^", 1)
+    try:
+        re.compile(regex)
+    except re.error:
+        return re.escape(part)
+    return regex
 
 
 def chosen_subset(subsets: Sequence[Subset], wanted: str | None, source: str) -> Subset | None:

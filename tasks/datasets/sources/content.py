@@ -9,6 +9,8 @@ import time
 import uuid
 from pathlib import Path
 
+from tasks.errors import DatasetError
+
 SETTLED_S = 0.1
 COARSELY_SETTLED_S = 2.0
 """A file changed later than this before it was hashed may change again within one tick of the file
@@ -41,8 +43,14 @@ def _of_file(path: Path, cache_dir: Path) -> str:
         return str(kept["sha256"])
     tick = SETTLED_S if stat.st_ctime_ns % 10**9 else COARSELY_SETTLED_S
     settled = time.time() - stat.st_ctime > tick
-    with resolved.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with resolved.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise DatasetError(
+            f"The file {path.name!r} of the data set may not be read by this user.",
+            "Give the user of the worker the right to read it.",
+        ) from error
     if settled:
         _write_memo(memo, {"state": state, "sha256": found})
     return found

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Any
 
 from tasks.datasets import magics
 from tasks.datasets.row_shapes import list_of_rows, makes_a_row
@@ -106,11 +107,7 @@ def _refuse_a_table_with_a_log(folder: Path, name: str) -> None:
 def _splits_of(
     folder: Path, name: str, unpacker: Unpacker, choice: Choice, chosen: Chosen
 ) -> dict[str, list[DataFile]]:
-    below = [
-        DataFile(path, str(path.relative_to(folder)))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not is_hidden(path.relative_to(folder))
-    ]
+    below = list(_files_below(folder, chosen))
     files, listed = _subset(folder, name, below, choice, chosen)
     if listed is None:
         files = [file for file in files if _is_read(file, chosen)]
@@ -128,6 +125,18 @@ def _splits_of(
     splits, note = by_split(files, name, told=bool(choice.split))
     chosen.notes += [note] if note else []
     return splits
+
+
+def _files_below(folder: Path, chosen: Chosen) -> Iterator[DataFile]:
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_dir() or is_hidden(relative):
+            continue
+        if path.is_file():
+            yield DataFile(path, str(relative))
+        else:
+            what = "a link that leads nowhere" if path.is_symlink() else "no plain file"
+            chosen.left_out.append(LeftOut(str(relative), f"it is {what}"))
 
 
 def _is_of(file: DataFile, names: set[str]) -> bool:
@@ -172,7 +181,7 @@ def _subset(
 def _is_read(file: DataFile, chosen: Chosen) -> bool:
     """Whether a file's name is that of a file of data; else it is left out."""
     path = PurePath(file.name)
-    if is_data_file(path):
+    if is_data_file(path) or (is_about(path) and _is_list_of_rows(file)):
         return True
     if is_about(path):
         chosen.left_out.append(LeftOut(file.name, "it tells of the data", True))
@@ -229,13 +238,25 @@ def _is_prose(file: DataFile) -> bool:
 
 
 def _is_settings(file: DataFile) -> bool:
-    if file.path.suffix.lower() != ".json" or file.path.stat().st_size > _LARGEST_SETTINGS:
-        return False
-    try:
-        value = json.loads(file.path.read_bytes())
-    except (ValueError, RecursionError):
-        return False  # the reader says what is wrong with it
+    value = _small_json(file)
     return isinstance(value, dict) and not makes_a_row(value) and not list_of_rows(value)
+
+
+def _is_list_of_rows(file: DataFile) -> bool:
+    """Whether a file is a list of rows all the same, though it is named like settings."""
+    value = _small_json(file)
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and makes_a_row(first)
+
+
+def _small_json(file: DataFile) -> Any:
+    """The value in a small file of JSON; None for another file, or for broken JSON."""
+    if file.path.suffix.lower() != ".json" or file.path.stat().st_size > _LARGEST_SETTINGS:
+        return None
+    try:
+        return json.loads(file.path.read_bytes())
+    except (ValueError, RecursionError):
+        return None  # the reader says what is wrong with it
 
 
 def _nothing_there(name: str, left_out: Sequence[LeftOut]) -> DatasetError:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -146,6 +152,54 @@ def test_messy_csv_is_read_as_the_strict_reader_does_or_refused(body: str) -> No
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.txt", "a.parquet", "a.arrow"])
 def test_any_bytes_are_rows_or_the_clear_error(name: str, content: bytes) -> None:
     rows_of(name, content)
+
+
+def in_zip(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jsonl", content)
+    return packed.getvalue()
+
+
+def as_table(content: bytes) -> pyarrow.Table:
+    return pyarrow.table({"text": content.decode().splitlines(), "when": pyarrow.array([0] * 20)})
+
+
+def in_parquet(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    pyarrow.parquet.write_table(as_table(content), packed, compression="gzip")
+    return packed.getvalue()
+
+
+def in_arrow(content: bytes) -> bytes:
+    packed = pyarrow.BufferOutputStream()
+    table = as_table(content)
+    table = table.set_column(0, "text", table.column(0).dictionary_encode())
+    with pyarrow.ipc.new_stream(packed, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(packed.getvalue())
+
+
+LINES = b"".join(b'{"text": "row %d"}\n' % n for n in range(20))
+PACKED = {
+    "a.jsonl.gz": gzip.compress(LINES),
+    "a.jsonl.bz2": bz2.compress(LINES),
+    "a.jsonl.xz": lzma.compress(LINES),
+    "a.zip": in_zip(LINES),
+    "a.parquet": in_parquet(LINES),
+    "a.arrow": in_arrow(LINES),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+@EXAMPLES
+@given(place=st.floats(0, 1), put=st.binary(max_size=4), taken=st.integers(0, 300))
+def test_a_damaged_packing_is_rows_or_the_clear_error(
+    name: str, place: float, put: bytes, taken: int
+) -> None:
+    content = PACKED[name]
+    index = int(place * len(content))
+    rows_of(name, content[:index] + put + content[index + taken :])
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "data.json"])

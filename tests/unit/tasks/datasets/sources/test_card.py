@@ -73,6 +73,7 @@ def test_the_default_is_used_and_said(tmp_path: Path, configs: list[dict[str, An
         ),
         ([{"split": "train", "path": "**/train.jsonl"}], [of("main"), of("socratic")], []),
         ([{"split": "train", "path": "main/tr[a-z]in.json?"}], ["main/train.jsonl"], []),
+        ("[!c]*.jsonl", ["raw.jsonl"], []),
         ("main/", ["main/train.jsonl"], ["main/test.jsonl"]),
         ([{"split": "all", "path": "odd.dat"}], ["odd.dat"], []),
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.datasets.sources import content
 from tasks.datasets.sources.content import content_of
+from tasks.errors import DatasetError
 
 
 @pytest.fixture
@@ -70,6 +71,19 @@ def test_a_file_that_has_just_changed_is_not_trusted_to_stay(tmp_path: Path) -> 
     (tmp_path / "a").write_text("one")
     content_of(tmp_path / "a", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("one")
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(content.hashlib, "file_digest", forbidden)
+    with pytest.raises(DatasetError, match="'a' of the data set may not be read"):
+        content_of(tmp_path, tmp_path / "cache")
 
 
 def test_a_broken_memo_is_made_again(tmp_path: Path, hashed: list[str]) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,21 @@ def test_a_name_that_begins_like_a_licence_is_data(tmp_path: Path, name: str) ->
 def test_rows_as_one_object_a_file_are_data(tmp_path: Path) -> None:
     files = {f"{n}.json": json.dumps(row) for n, row in enumerate(QA)}
     assert len(opened(tmp_path, {**files, "more.jsonl": ROWS}).parts[0]) == 6
+
+
+def test_what_is_no_plain_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/gone.jsonl").symlink_to("nowhere.jsonl")
+    os.mkfifo(tmp_path / "set/pipe.jsonl")
+    source = opened(tmp_path, {"qa.jsonl": ROWS})
+    assert [file.why for file in source.left_out] == [
+        "it is a link that leads nowhere",
+        "it is no plain file",
+    ]
+
+
+def test_rows_in_a_file_named_like_settings_are_read(tmp_path: Path) -> None:
+    assert used(opened(tmp_path, {"info.json": json.dumps(QA)})) == {"train": ["info.json"]}
 
 
 def test_a_table_with_a_log_of_its_own_is_refused(tmp_path: Path) -> None:
