@@ -62,10 +62,7 @@ def acknowledge(
             _delivered(progress, lane, entry, message)
             return After.DONE
         case Refused(reason) | TooLarge(reason):
-            lane.accepted()
-            _move_on(progress, entry, message)
-            progress.last_error = reason
-            return After.SET_ASIDE
+            return _set_aside(progress, lane, entry, message, reason)
         case TryAgain(reason, retry_after_s):
             pause_s = _failed(lane, entry, policy, retry_after_s)
             lane.refusal = "missing" if lane.refusal == "missing" else ""
@@ -80,6 +77,8 @@ def acknowledge(
                 reason = f"the backend lacks {ROUTE_OF_LANE[name]} ({reason})"
             elif not progress.heard:
                 pause_s = policy.unheard_s(lane.failures)
+                if _is_refusal(entry) and lane.failures > len(policy.access_delays_s):
+                    return _set_aside(progress, lane, entry, message, reason)
             lane.refusal = lane.refusal or "refused"
         case RouteMissing(route):
             _failed(lane, entry, policy)
@@ -101,6 +100,20 @@ def _delivered(progress: Progress, lane: Lane, entry: Entry, message: Message) -
     if isinstance(message, StatusMessage) and message.status in TERMINAL:
         progress.ended_attempt = int(entry.fields["attempt"])
     _move_on(progress, entry, message)
+
+
+def _set_aside(
+    progress: Progress, lane: Lane, entry: Entry, message: Message, reason: str
+) -> After:
+    lane.accepted()
+    _move_on(progress, entry, message)
+    progress.last_error = reason
+    return After.SET_ASIDE
+
+
+def _is_refusal(entry: Entry) -> bool:
+    """A request that was refused: there is no job that could be parked, and go when it is old."""
+    return entry.kind == "status" and entry.fields["attempt"] == "0"
 
 
 def _move_on(progress: Progress, entry: Entry, message: Message) -> None:

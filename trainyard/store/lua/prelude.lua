@@ -80,7 +80,7 @@ local function wake_sender(id, now, kinds)
   if due < known and redis.call('EXISTS', key('delivery-lock', id)) == 0 then
     redis.call('ZADD', UNDELIVERED, due, id)
   end
-  redis.call('PUBLISH', WAKE, id)
+  if due == now then redis.call('PUBLISH', WAKE, id) end
 end
 
 -- Jobs wait by priority (0 first), then in the order in which they came.

@@ -76,6 +76,14 @@ def test_it_is_tried_again_as_the_same_message_and_leaves_nothing(intake: Intake
     assert intake.redis.keys("*job-1*") == [], "a refused request stays in Redis"
 
 
+def test_a_backend_that_knows_no_such_job_is_not_told_for_ever(intake: Intake) -> None:
+    intake.backend.answer = lambda request: Reply(404, b"{}")
+    intake.send(**request_body("job-1", **BAD))
+    assert len(intake.told()) == 3
+    assert intake.redis.llen("trainyard:set-aside") == 1
+    assert intake.redis.keys("*job-1*") == [], "a refused request stays in Redis"
+
+
 def test_an_action_that_does_not_exist_is_told_too(intake: Intake) -> None:
     intake.send(action="dance", job_id="job-1", job_token=TOKEN)
     (body,) = intake.told()
