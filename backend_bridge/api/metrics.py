@@ -38,6 +38,7 @@ FIGURES = {
     "attempt_run_seconds": Figure(_HISTOGRAM, "How long attempts ran."),
     "job_restarts": Figure(_COUNTER, "Jobs queued again after a crash."),
     "jobs_ended": Figure(_COUNTER, "Jobs that ended, by state.", ("state",)),
+    "rejected_requests": Figure(_COUNTER, "Requests through Redis that were not understood."),
     "forwarder_lag_seconds": Figure(
         _GAUGE, "Age of the oldest message that the backend has not got."
     ),
@@ -80,6 +81,7 @@ def _figures(bridge: Bridge) -> Iterator[Metric]:
     yield _histogram("attempt_run_seconds", totals.run)
     yield _figure("job_restarts", totals.restarts)
     yield _figure("jobs_ended", {(state,): n for state, n in totals.ended.items()})
+    yield _figure("rejected_requests", totals.rejected)
     yield from _delivery(bridge)
     yield from _slots(bridge)
 

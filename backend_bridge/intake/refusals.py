@@ -44,6 +44,20 @@ def without_token(text: str, request: Mapping[str, Any]) -> str:
     return text
 
 
+def named_in(*values: Any) -> Mapping[str, Any]:
+    """The first of ``values`` that names a job, be it an object or its JSON; {} if none does."""
+    for value in values:
+        found = value
+        if isinstance(value, str):
+            try:
+                found = json.loads(value)
+            except (ValueError, RecursionError):
+                continue
+        if isinstance(found, dict) and (found.get("execution_id") or found.get("job_id")):
+            return found
+    return {}
+
+
 def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refusal | None:
     """The refusal to tell the backend; None if it can or should not be told.
 

@@ -5,11 +5,11 @@ An entry of ``training:requests`` has one field, ``request``: the JSON of ``exec
 ...}``. A Celery message holds the same (``celery_requests``). Each is answered on
 ``training:replies`` under the id that its sender knows: the entry's, or the Celery task's. What
 cannot be understood, or is larger than HTTP would take it, goes to ``training:rejected`` with the
-reason and its size, never in the way of the rest. If a refused request names a job and its
-token, the backend is told ``failed`` with the reason (``refusals``). An entry is acknowledged, and
-deleted for the token that it holds, after it was acted upon; one whose consumer crashed is taken
-over by another, and acting twice does no harm: admission knows the job already, and a control call
-says what is so.
+reason and its size, never in the way of the rest, and is counted. If a refused request names a job
+and its token, the backend is told ``failed`` with the reason (``refusals``). An entry is
+acknowledged, and deleted for the token that it holds, after it was acted upon; one whose consumer
+crashed is taken over by another, and acting twice does no harm: admission knows the job already,
+and a control call says what is so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -29,12 +30,19 @@ from redis.exceptions import RedisError, ResponseError
 
 from backend_bridge.intake import celery_requests
 from backend_bridge.intake.admission import Admission, AdmissionRefused, too_large
-from backend_bridge.intake.celery_requests import CeleryRequests, NotUnderstood
+from backend_bridge.intake.celery_requests import CeleryMessage, CeleryRequests, NotUnderstood
 from backend_bridge.intake.job_control import ControlResult, JobControl
-from backend_bridge.intake.refusals import Refusal, Refusals, refusal_of, without_token
+from backend_bridge.intake.refusals import (
+    Refusal,
+    Refusals,
+    named_in,
+    refusal_of,
+    without_token,
+)
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.units import MB
+from trainyard.store.counters import count_rejected
 
 GROUP = "bridge"
 ENTRIES_KEPT = 10_000
@@ -46,6 +54,16 @@ RETRY_S = 1.0
 logger = logging.getLogger(__name__)
 
 Entry = tuple[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``reply``: fields for the sender; ``refusal``: for the backend; ``rejected``: whether the
+    entry goes to ``training:rejected``."""
+
+    reply: dict[str, str]
+    refusal: Refusal | None = None
+    rejected: bool = False
 
 
 class StreamConsumer:
@@ -92,49 +110,69 @@ class StreamConsumer:
                 raise
 
     def _act_on(self, entries: list[Entry]) -> None:
-        for entry_id, fields in entries:
-            reply, refusal = self._reply_to(entry_id, fields or {})
-            pipe = self.redis.pipeline()  # MULTI: answered once
-            if refusal is not None:
-                self.refusals.tell(refusal, pipe)
-            pipe.xadd(REPLIES, _storable(reply), maxlen=ENTRIES_KEPT, approximate=True)
+        for entry_id, found in entries:
+            fields = found or {}
+            outcome = self._outcome(entry_id, fields)
+            pipe = self.redis.pipeline()  # MULTI: answered and counted once
+            if outcome.refusal is not None:
+                self.refusals.tell(outcome.refusal, pipe)
+            if outcome.rejected:
+                self._reject(outcome.reply, fields, pipe)
+            _add(pipe, REPLIES, outcome.reply)
             pipe.xack(REQUESTS, GROUP, entry_id)
             pipe.xdel(REQUESTS, entry_id)
             pipe.execute()
 
-    def _reply_to(
-        self, entry_id: str, fields: Mapping[str, str]
-    ) -> tuple[dict[str, str], Refusal | None]:
+    def _outcome(self, entry_id: str, fields: Mapping[str, str]) -> Outcome:
         reply = {"request_id": entry_id, "success": "false", "job_id": ""}
-        request: dict[str, Any] = {}
+        request: Mapping[str, Any] = {}
         try:
-            if self._is_too_large(fields):
-                reply["request_id"] = celery_requests.task_id_of(fields) or entry_id
-                raise NotUnderstood(too_large(self.max_request_mb))
-            request, reply["request_id"] = _decoded(entry_id, fields)
-            reply["job_id"] = str(request.get("execution_id") or request.get("job_id") or "")
+            request = self._decoded(fields, reply)
+            reply["job_id"] = _job_id(request)
             answer = self._act(request)
         except (NotUnderstood, RequestInvalid, AdmissionRefused) as error:
+            rejected = isinstance(error, NotUnderstood)
+            if isinstance(error, NotUnderstood) and error.named:
+                request = error.named
+            reply["job_id"] = _job_id(request)
             reply["message"] = reason = without_token(str(error), request)
-            if isinstance(error, NotUnderstood):
-                self._reject(entry_id, fields, reason)
-            return reply, refusal_of(request, reply["request_id"], reason)
+            return Outcome(reply, refusal_of(request, reply["request_id"], reason), rejected)
         except RedisError:
             raise
         except Exception as error:  # it would end every courier in turn, for ever
-            reply["message"] = reason = f"a defect of the bridge ({type(error).__name__})"
+            reply["message"] = f"a defect of the bridge ({type(error).__name__})"
             frames = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a token
             logger.error(
                 "request stream: entry %s is rejected: %s\n%s",
                 entry_id,
-                reason,
+                reply["message"],
                 frames,
                 extra={"action": "request_rejected", "job_id": reply["job_id"]},
             )
-            self._reject(entry_id, fields, reason)
-            return reply, None
+            return Outcome(reply, rejected=True)
         success = "true" if answer.success else "false"
-        return {**reply, "success": success, "message": answer.message}, None
+        return Outcome({**reply, "success": success, "message": answer.message})
+
+    def _decoded(self, fields: Mapping[str, str], reply: dict[str, str]) -> dict[str, Any]:
+        """The request of an entry; ``reply`` gets the id under which its sender waits for it."""
+        raw = fields.get(celery_requests.FIELD)
+        if self._is_too_large(fields):
+            reply["request_id"] = celery_requests.task_id_of(raw or "") or reply["request_id"]
+            raise NotUnderstood(too_large(self.max_request_mb))
+        if raw is not None:
+            message = CeleryMessage(raw)
+            reply["request_id"] = message.task_id or reply["request_id"]
+            request = message.request()
+        elif "request" in fields:
+            try:
+                request = json.loads(fields["request"])
+            except (ValueError, RecursionError) as error:
+                raise NotUnderstood(f"the field 'request' is no JSON: {error}") from None
+        else:
+            raise NotUnderstood("the entry has no field 'request'")
+        if not isinstance(request, dict):
+            raise NotUnderstood("'request' is no JSON object", named_in(request))
+        return request
 
     def _is_too_large(self, fields: Mapping[str, str]) -> bool:
         limit = self.max_request_mb * MB
@@ -143,9 +181,17 @@ class StreamConsumer:
         size = sum(map(len, fields.values()))  # characters: at most as many as there are bytes
         return size > limit or sum(len(value.encode()) for value in fields.values()) > limit
 
-    def _reject(self, entry_id: str, fields: Mapping[str, str], reason: str) -> None:
-        rejected = {"request_id": entry_id, "reason": reason, **_without_body(fields)}
-        self.redis.xadd(REJECTED, _storable(rejected), maxlen=ENTRIES_KEPT, approximate=True)
+    def _reject(self, reply: Mapping[str, str], fields: Mapping[str, str], pipe: Any) -> None:
+        """Names and sizes of the fields only: what is no JSON may hold a token anywhere."""
+        sizes = (f"{name} ({len(value)} characters)" for name, value in fields.items())
+        kept = {
+            "request_id": reply["request_id"],
+            "job_id": reply["job_id"],
+            "reason": reply["message"],
+            "fields": ", ".join(sizes),
+        }
+        _add(pipe, REJECTED, kept)
+        count_rejected(pipe)
 
     def _act(self, request: Mapping[str, Any]) -> ControlResult:
         action = request.get("action", "start")
@@ -172,31 +218,11 @@ class StreamConsumer:
         raise NotUnderstood(f"no such action: {shown}")
 
 
-def _decoded(entry_id: str, fields: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The request of an entry, and the id under which its sender waits for the reply."""
-    reply_to, request = entry_id, None
-    if celery_requests.FIELD in fields:
-        message = celery_requests.decode(fields[celery_requests.FIELD])
-        reply_to, request = message.task_id or entry_id, message.request
-    elif "request" in fields:
-        try:
-            request = json.loads(fields["request"])
-        except (ValueError, RecursionError) as error:
-            raise NotUnderstood(f"the field 'request' is no JSON: {error}") from None
-    else:
-        raise NotUnderstood("the entry has no field 'request'")
-    if not isinstance(request, dict):
-        raise NotUnderstood("'request' is no JSON object")
-    return request, reply_to
+def _job_id(request: Mapping[str, Any]) -> str:
+    return str(request.get("execution_id") or request.get("job_id") or "")
 
 
-def _storable(fields: Mapping[str, str]) -> dict[str, str]:
-    """``fields`` in UTF-8: JSON may hold half of a surrogate pair, which is no character."""
-    return {name: value.encode(errors="replace").decode() for name, value in fields.items()}
-
-
-def _without_body(fields: Mapping[str, str]) -> dict[str, str]:
-    """Names and sizes only: what is no JSON may hold a token anywhere."""
-    return {
-        "fields": ", ".join(f"{name} ({len(value)} characters)" for name, value in fields.items())
-    }
+def _add(pipe: Any, stream: str, fields: Mapping[str, str]) -> None:
+    """In UTF-8: JSON may hold half of a surrogate pair, which is no character."""
+    stored = {name: value.encode(errors="replace").decode() for name, value in fields.items()}
+    pipe.xadd(stream, stored, maxlen=ENTRIES_KEPT, approximate=True)

@@ -10,10 +10,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import pynvml
@@ -23,14 +24,17 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard import __version__
+from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import RedisAway, UnsuitableRedis, check, connect
+from trainyard.store.counters import read_totals
 from trainyard.store.delivery_report import delivery_report
 
 CLOCK_SKEW_S = 2.0
 LAG_S = 60.0
+REJECTED_FRESH_S = 24 * 3600.0
 DISK_LOW_GB, DISK_FULL_GB = 20.0, 2.0
 DRIVER_OLDEST = 525
 """The oldest driver branch that CUDA 12 runs on."""
@@ -61,7 +65,7 @@ def examine(settings: Settings) -> list[Finding]:
         return [_no_redis(error.sentence), *findings]
     with redis:
         try:
-            return [*_redis(redis), *_slots(redis), *findings, *_delivery(redis)]
+            return [*_redis(redis), *_slots(redis), *findings, *_requests(redis), *_delivery(redis)]
         except (RedisError, RedisAway) as error:
             kind = type(error.__cause__ or error).__name__
             return [_no_redis(f"Redis does not answer ({kind})."), *findings]
@@ -112,6 +116,27 @@ def _slots(redis: Redis) -> Iterator[Finding]:
     for name, reason in registry.out_of_service().items():
         mend = "End what holds its GPU, then restart its worker."
         yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
+
+
+def _requests(redis: Redis) -> Iterator[Finding]:
+    """What came through Redis and was not understood; the newest counts for a day."""
+    client: Any = redis  # redis-py types every answer as bytes or str, sync or async
+    count, newest = read_totals(redis).rejected, client.xrevrange(REJECTED, count=1)
+    if not newest:
+        yield Finding("requests", "ok", "Every request through Redis was understood.")
+        return
+    entry_id, fields = newest[0]
+    at_s = int(entry_id.partition("-")[0]) / 1000
+    when = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    sentence = (
+        f"{count} requests through Redis were not understood, the newest, {fields['request_id']}, "
+        f"at {when} UTC: {fields['reason']}."
+    )
+    if time.time() - at_s > REJECTED_FRESH_S:
+        yield Finding("requests", "ok", sentence)
+        return
+    mend = f"Mend its sender (docs/how-to/node.md); `XRANGE {REJECTED} - +` shows all."
+    yield Finding("requests", "warning", sentence, mend)
 
 
 def _delivery(redis: Redis) -> Iterator[Finding]:

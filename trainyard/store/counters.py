@@ -1,7 +1,7 @@
 """Counters since the first job: how long jobs waited and ran, and how they ended.
 
 The scripts that change a job's state count (``lua/prelude.lua``), so nothing is counted twice and
-pruning a job takes nothing away.
+pruning a job takes nothing away; what becomes no job is counted by who sets it aside.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class Durations:
 
 @dataclass(frozen=True)
 class Totals:
-    """``wait``: from queued to claimed; ``run``: of each attempt. ``ended``: jobs, by state."""
+    """``wait``: from queued to claimed; ``run``: of each attempt. ``ended``: jobs, by state.
+    ``rejected``: requests through Redis that were not understood."""
 
     wait: Durations
     run: Durations
     restarts: int
+    rejected: int
     ended: dict[str, int]
 
 
@@ -46,8 +48,14 @@ def read_totals(redis: Redis) -> Totals:
         wait=_durations(raw, "wait"),
         run=_durations(raw, "run"),
         restarts=int(raw.get("restarts", 0)),
+        rejected=int(raw.get("rejected", 0)),
         ended={state: int(raw.get(f"ended:{state}", 0)) for state in sorted(TERMINAL)},
     )
+
+
+def count_rejected(pipe: Any) -> None:
+    """Count one request that was not understood, in the pipeline that sets it aside."""
+    pipe.hincrby(Key.TOTALS, "rejected", 1)
 
 
 def _durations(raw: Mapping[str, str], name: str) -> Durations:

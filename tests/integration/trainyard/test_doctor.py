@@ -19,10 +19,12 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.cli import main
+from trainyard.contract.names import REJECTED
 from trainyard.local import doctor
 from trainyard.local.doctor import Finding, examine
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings, settings
+from trainyard.store.counters import count_rejected
 
 
 @pytest.fixture
@@ -139,6 +141,22 @@ def test_reports_under_way_have_not_arrived(yard: SlotRegistry, real_redis: Any)
     (unheard,) = found("delivery")
     assert "has not accepted anything of job job-1: HTTP 404: unknown" in unheard.sentence
     assert "`trainyard redeliver job-1`" in unheard.mend
+
+
+def test_requests_that_were_not_understood(
+    yard: SlotRegistry, real_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (none,) = found("requests")
+    assert none.sentence == "Every request through Redis was understood."
+    count_rejected(real_redis)
+    real_redis.xadd(REJECTED, {"request_id": "task-7", "reason": "it is compressed"})
+    (fresh,) = found("requests", "warning")
+    assert "1 requests through Redis were not understood, the newest, task-7" in fresh.sentence
+    assert "it is compressed." in fresh.sentence
+    assert REJECTED in fresh.mend
+    monkeypatch.setattr(doctor, "REJECTED_FRESH_S", -1)
+    (old,) = found("requests")
+    assert old.level == "ok"
 
 
 def test_clocks_that_differ(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

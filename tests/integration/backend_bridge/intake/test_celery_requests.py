@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.names import QUEUE_REQUESTS, REJECTED, REPLIES, REQUESTS, TASK_SUBMIT
 from trainyard.contract.statuses import JobStatus
+from trainyard.store.counters import read_totals
 
 
 class Sender:
@@ -87,26 +89,61 @@ def test_the_first_by_priority_is_taken_first(sender: Sender) -> None:
     assert list(sender.replies()) == [sooner, later]
 
 
+def test_one_positional_request_is_understood(sender: Sender) -> None:
+    task_id = sender.post(args=[request_body("job-1")])
+    assert sender.replies()[task_id]["success"] == "true"
+    assert sender.status() is JobStatus.QUEUED
+
+
+BODY = request_body("job-1")
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
 @pytest.mark.parametrize(
-    ("task", "options", "reason"),
+    ("task", "options", "reason", "job_id"),
     [
-        ("tasks.train", {"args": ["job-1:1"]}, "takes only tasks.submit"),
-        (TASK_SUBMIT, {}, "keyword argument 'request'"),
-        (TASK_SUBMIT, {"args": [{}]}, "keyword argument 'request'"),
-        (TASK_SUBMIT, {"kwargs": {"request": [1]}}, "no JSON object"),
-        (TASK_SUBMIT, {"kwargs": {"request": {"action": "dance", "job_id": "x"}}}, "'dance'"),
-        (TASK_SUBMIT, {"kwargs": {"request": {}}, "serializer": "pickle"}, "not JSON"),
-        (TASK_SUBMIT, {"kwargs": {"request": {}}, "compression": "zlib"}, "not JSON"),
+        ("tasks.train", {"args": ["job-1:1"]}, "takes only tasks.submit", ""),
+        ("tasks.start", {"kwargs": {"request": BODY}}, "takes only tasks.submit", "job-1"),
+        (TASK_SUBMIT, {}, "needs one argument", ""),
+        (TASK_SUBMIT, {"args": [BODY, 1]}, "needs one argument", "job-1"),
+        (TASK_SUBMIT, {"kwargs": BODY}, "needs one argument", "job-1"),
+        (TASK_SUBMIT, {"args": ["job-1"]}, "no JSON object", ""),
+        (TASK_SUBMIT, {"kwargs": {"request": [1]}}, "no JSON object", ""),
+        (TASK_SUBMIT, {"kwargs": {"request": json.dumps(BODY)}}, "no JSON object", "job-1"),
+        (TASK_SUBMIT, {"args": [{"action": "dance", "job_id": "x"}]}, "'dance'", "x"),
+        (TASK_SUBMIT, {"args": [BODY], "countdown": 60}, "is for later", "job-1"),
+        (TASK_SUBMIT, {"args": [BODY], "expires": -1}, "expires", "job-1"),
+        (TASK_SUBMIT, {"args": [BODY], "serializer": "pickle"}, "serializer='json'", ""),
+        (TASK_SUBMIT, {"args": [BODY], "compression": "zlib"}, "without compression", ""),
     ],
 )
-def test_what_cannot_be_understood_is_set_aside(
-    sender: Sender, task: str, options: dict[str, Any], reason: str
+def test_what_is_not_understood_is_answered_set_aside_and_counted(
+    sender: Sender, protocol: int, task: str, options: dict[str, Any], reason: str, job_id: str
 ) -> None:
-    sender.post(task, **options)
-    good = sender.post(kwargs={"request": request_body("job-1")})
-    assert sender.replies()[good]["success"] == "true"
+    sender.app.conf.task_protocol = protocol
+    task_id = sender.post(task, **options)
+    good = sender.post(kwargs={"request": request_body("job-2")})
+    replies = sender.replies()
+    assert replies[good]["success"] == "true"
+    assert sender.bridge.store.get("job-1") is None
     ((_, rejected),) = sender.redis.xrange(REJECTED)
     assert reason in rejected["reason"]
+    assert rejected["request_id"] == task_id
+    assert replies[task_id] == {
+        "request_id": task_id,
+        "success": "false",
+        "job_id": job_id,
+        "message": rejected["reason"],
+    }
+    assert read_totals(sender.redis).rejected == 1
+    assert TOKEN not in json.dumps([replies, rejected])
+
+
+def test_a_time_that_has_come_is_no_reason_to_refuse(sender: Sender) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    options = {"eta": past, "expires": past + timedelta(hours=1)}
+    task_id = sender.post(kwargs={"request": BODY}, **options)
+    assert sender.replies()[task_id]["success"] == "true"
 
 
 def test_one_that_is_too_large_is_set_aside_and_answered_to_its_sender(sender: Sender) -> None:

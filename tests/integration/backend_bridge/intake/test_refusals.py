@@ -58,14 +58,26 @@ def test_the_backend_is_told_failed_with_the_reason(intake: Intake) -> None:
     assert request.key.startswith("job-1:0:")
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "reason"),
+    [
+        (TASK_SUBMIT, {"kwargs": {"request": request_body("job-1", **BAD)}}, "batch_size"),
+        (TASK_SUBMIT, {"kwargs": {"request": json.dumps(request_body("job-1"))}}, "no JSON object"),
+        (TASK_SUBMIT, {"args": [request_body("job-1"), 1]}, "needs one argument"),
+        (TASK_SUBMIT, {"kwargs": request_body("job-1")}, "needs one argument"),
+        (TASK_SUBMIT, {"args": [request_body("job-1")], "countdown": 60}, "is for later"),
+        ("tasks.start", {"args": [request_body("job-1")]}, "takes only tasks.submit"),
+    ],
+)
 def test_one_that_came_through_celery_is_told_as_well(
-    intake: Intake, redis_server: RedisServer
+    intake: Intake, redis_server: RedisServer, task: str, options: dict[str, Any], reason: str
 ) -> None:
     with Celery(broker=redis_server.url, set_as_current=False) as sender:
-        kwargs = {"request": request_body("job-1", **BAD)}
-        sender.send_task(TASK_SUBMIT, kwargs=kwargs, queue=QUEUE_REQUESTS, ignore_result=True)
+        sender.send_task(task, queue=QUEUE_REQUESTS, ignore_result=True, **options)
     intake.consumer.consume(block_ms=1)
-    assert [body["status"] for body in intake.told()] == ["failed"]
+    (body,) = intake.told()
+    assert body["status"] == "failed"
+    assert reason in body["error"]
 
 
 def test_it_is_tried_again_as_the_same_message_and_leaves_nothing(intake: Intake) -> None:
