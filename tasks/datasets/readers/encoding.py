@@ -15,8 +15,8 @@ _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 """Bytes that no character of Windows-1252 has."""
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\r\f\v\b\x1b"})
-_FEW_CONTROLS = 2
-_CONTROLS_OF_TEXT = 0.01
+_FEW_CONTROLS = 16
+_CONTROLS_OF_TEXT = 0.02
 """Share of control characters that a text may have; binary files have a tenth and more."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -42,24 +42,21 @@ def encoding_of_head(head: bytes) -> str | None:
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
-    zeros = head.count(0)
     odd, even = head[1::2].count(0), head[::2].count(0)
     if odd > 0.4 * len(head) / 2 and even < odd / 10:
         return "utf-16-le"
     if even > 0.4 * len(head) / 2 and odd < even / 10:
         return "utf-16-be"
+    return None if _is_binary(head) else "utf-8"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether control characters stand everywhere, and not in a few lines."""
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls <= _FEW_CONTROLS or controls < _CONTROLS_OF_TEXT * len(head):
-        return "utf-8"
-    return "utf-8" if not zeros and _is_start_of_utf8(head) else None
-
-
-def _is_start_of_utf8(head: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
         return False
-    return True
+    lines = head.splitlines()
+    return 2 * sum(len(line) != len(line.translate(None, _CONTROLS)) for line in lines) > len(lines)
 
 
 def eight_bit_of(path: Path) -> str | None:

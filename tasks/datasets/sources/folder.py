@@ -19,7 +19,13 @@ from tasks.datasets.sources.names import (
     is_surely_no_data,
 )
 from tasks.datasets.sources.saved import is_saved, saved_splits
-from tasks.datasets.sources.splits import DataFile, by_split, chosen_splits, is_for_evaluation
+from tasks.datasets.sources.splits import (
+    TRAIN_NAMES,
+    DataFile,
+    by_split,
+    chosen_splits,
+    is_for_evaluation,
+)
 from tasks.datasets.sources.unpack import Unpacker
 from tasks.errors import DatasetError
 
@@ -60,7 +66,8 @@ def data_files(source: DataFile, unpacker: Unpacker, choice: Choice = EVERY_FILE
     source = DataFile(unpacker.unpacked(source.path, source.name), source.name)
     chosen = Chosen()
     if source.path.is_file():
-        for name, told in (("subset", choice.subset), ("split", choice.split)):
+        split = None if choice.split in TRAIN_NAMES else choice.split
+        for name, told in (("subset", choice.subset), ("split", split)):
             if told:
                 raise DatasetError(
                     f"config.data.{name} is {told!r}, but {source.name!r} is one file.",

@@ -69,6 +69,18 @@ def test_warnings_end_with_1_and_bad_rows_with_2(here: Path) -> None:
     assert (problem["line"], problem["reason"]) == (10, "'answer' is empty")
 
 
+def test_a_subset_and_a_split_can_be_chosen(here: Path) -> None:
+    for subset in ("main", "socratic"):
+        (here / "set" / subset).mkdir(parents=True)
+        write_jsonl(here / "set" / subset / "train_a.jsonl", QA)
+        write_jsonl(here / "set" / subset / "train_b.jsonl", QA[:3])
+    code, found = as_json(here, "set")
+    assert (code, "train_a, train_b" in found["error"]) == (2, True)
+    code, found = as_json(here, "set", "--subset", "main", "--split", "train_b")
+    assert (code, found["error"]) == (0, None)
+    assert found["files"] == [{"file": "main/train_b.jsonl", "split": "train", "rows": 3}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

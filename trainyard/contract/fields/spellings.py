@@ -24,7 +24,6 @@ SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("training", "lora_target_modules"), ("lora", "target_modules")),
     (("training", "lora_bias"), ("lora", "bias")),
     (("evaluation", "eval_steps"), ("training", "eval_steps")),
-    (("data", "name"), ("data", "subset")),
     (("model", "dtype"), ("model", "torch_dtype")),
 )
 """Other spelling → normalised path, both below ``config``. Earlier rows win over later ones."""

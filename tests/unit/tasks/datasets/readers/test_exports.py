@@ -86,6 +86,7 @@ def test_columns_without_a_name_are_named(read: Any) -> None:
         ("a.txt", "one\ntwo \x00\nthree\n", 2, "NUL"),
         ("a.txt", "one\n\na page\x00 of a PDF\n\nthree\n", 3, "NUL"),
         ("a.jsonl", '{"a": 1}\n{"a": "\x00"}\n{"a": 3}\n', 2, "no JSON"),
+        ("a.jsonl", '{"a": 1}\n{"a": 3}\n' + "\x00" * 4096, 3, "no JSON"),
     ],
 )
 def test_one_bad_row_is_named_and_can_be_left_out(

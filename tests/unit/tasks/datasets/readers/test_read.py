@@ -85,6 +85,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
         (b"\x80\x04\x95\x10\x00", "pickle, which is never opened"),
         (b"%PDF-1.7", "PDF"),
         (b"\x00\x00\x01\x02\x03\x07" * 50, "binary file of no known format"),
+        (b"\n\x05hello\x12\x07goodbye\n\x03abc\x12\x02de" * 30, "binary file of no known format"),
         (b"a" * 257 + b"ustar\x0000", "tar archive"),
     ],
 )

@@ -256,7 +256,7 @@ def test_a_file_beside_splits_is_asked_about(tmp_path: Path, other: str) -> None
     assert used(source) == {"train": ["gsm8k_train.jsonl"], "eval": ["gsm8k_test.jsonl"]}
 
 
-@pytest.mark.parametrize("choice", [Choice("main"), Choice(split="train")])
+@pytest.mark.parametrize("choice", [Choice("main"), Choice(split="test")])
 def test_one_file_has_no_subset_and_no_split(tmp_path: Path, choice: Choice) -> None:
     path = folder(tmp_path, {"a.jsonl": ROWS}) / "a.jsonl"
     with pytest.raises(DatasetError, match="is one file"):
