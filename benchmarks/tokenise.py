@@ -118,9 +118,10 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     import datasets
     from transformers import AutoTokenizer
 
-    from tasks.datasets.prepare import read_data, tokenise_data
+    from tasks.datasets.prepare import read_data
     from tasks.datasets.report import Report
     from tasks.datasets.sources.locate import Limits, locate_dataset
+    from tasks.datasets.training_data import tokenise_data
     from trainyard.contract.parser import parse_request
 
     datasets.disable_progress_bars()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from tasks.datasets.prepare import TrainingData
+from tasks.datasets.training_data import TrainingData
 from trainyard.contract.request import TrainingRequest
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")

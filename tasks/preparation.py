@@ -11,8 +11,10 @@ from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
 from tasks.checkpoints.folder import PARTIAL_DIR_NAME
 from tasks.checkpoints.resume import check_fits, commit_start, fingerprint
-from tasks.datasets.prepare import TrainingData, prepare_data
+from tasks.datasets.prepare import prepare_data
+from tasks.datasets.training_data import TrainingData
 from tasks.methods.parts import Folders, locate
+from tasks.models.end_tokens import end_tokens
 from tasks.models.load import load_config, load_tokenizer
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
@@ -61,6 +63,7 @@ def prepare(run: Run) -> Prepared:
             tokenizer,
             max_length=max_length,
             add_eos=config.tokenizer.add_eos_token is not False,
+            end_tokens=end_tokens(folders.model, model_config),
         )
     what = fingerprint(config, model_config, data.train.sample_sha256())
     _accept_start(run, what)

@@ -11,8 +11,9 @@ from typing import Any
 from tasks.callbacks.metrics import MetricReporter
 from tasks.checkpoints.disk import full_disk
 from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, best_checkpoint
-from tasks.datasets.prepare import TrainingData
+from tasks.datasets.training_data import TrainingData
 from tasks.model_card import model_card
+from tasks.models.end_tokens import add_end_token
 from tasks.preparation import Prepared
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
@@ -47,6 +48,8 @@ def save_result(
         trainer.state.log_history,
         energy_j,
     )
+    if prepared.data.turn_end is not None:
+        add_end_token(trainer.accelerator.unwrap_model(trainer.model), prepared.data.turn_end)
     folder = save_model(trainer, run.job_dir, card, merge=can_merge(run.config))
     return {"model_dir": folder.name, **figures}
 

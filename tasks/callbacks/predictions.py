@@ -14,9 +14,9 @@ import torch
 from transformers import TrainerCallback
 
 from tasks.channel import Channel
-from tasks.datasets.prepare import TrainingData
-from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.render import chat_texts
+from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.run import Run
 from trainyard.contract.config import PredictionsConfig

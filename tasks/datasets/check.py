@@ -17,9 +17,10 @@ import datasets
 from pydantic import BaseModel, ValidationError
 
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.prepare import ReadData, read_data, tokenise_data
+from tasks.datasets.prepare import read_data
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.datasets.sources.locate import Limits, NoSuchPath, locate_dataset
+from tasks.datasets.training_data import ReadData, tokenise_data
 from tasks.errors import DatasetError
 from tasks.errors import report as explain
 from trainyard.contract.config import JobConfig
@@ -109,6 +110,7 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
 
     from tasks.arguments.build import choose_max_length  # noqa: PLC0415
     from tasks.models import load as models  # noqa: PLC0415
+    from tasks.models.end_tokens import end_tokens  # noqa: PLC0415
 
     transformers_logging.disable_progress_bar()
     config = spec.config
@@ -132,6 +134,7 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
         report,
         max_length=max_length,
         add_eos=config.tokenizer.add_eos_token is not False,
+        end_tokens=end_tokens(folder, model),
         cache_dir=cache_dir,
     )
 

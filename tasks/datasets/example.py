@@ -77,6 +77,9 @@ def _plain(text: str) -> str:
 
 def _turns(messages: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, bool]]:
     for message in messages:
+        calls = message.get("tool_calls")
+        said = message.get("reasoning_content", "") + message["content"]
+        said += json.dumps(calls, ensure_ascii=False) if calls else ""
         yield f"{message['role']}: ", False
-        yield str(message["content"]), message["role"] == "assistant"
+        yield said, message["role"] == "assistant" and message.get("train", True)
         yield "\n", False

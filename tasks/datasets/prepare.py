@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from tasks.datasets.example import example_of
 from tasks.datasets.opened import digests_of, message_keys, open_found, unused_columns
 from tasks.datasets.parts import Part
 from tasks.datasets.readers.problems import UnreadableRows
 from tasks.datasets.report import Report
-from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.other_kinds import refuse_other_kinds
 from tasks.datasets.shapes.preference import recognise_preference
 from tasks.datasets.shapes.prompts import recognise_prompts
 from tasks.datasets.shapes.shape import (
@@ -27,12 +25,10 @@ from tasks.datasets.shapes.shape import (
     samples,
     told_format,
 )
-from tasks.datasets.shapes.training_rows import StoredRows, placed, store_rows
+from tasks.datasets.shapes.training_rows import StoredRows, store_rows
 from tasks.datasets.sources.locate import Limits, Located, locate_dataset
 from tasks.datasets.split import Indices, SplitPlan, repeated, split_rows
-from tasks.datasets.tokens.tokenise import Tokenised, nothing_left, tokenise
-from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
-from tasks.datasets.tokens.tokenise_prompts import collect_prompts
+from tasks.datasets.training_data import ReadData, TrainingData, tokenise_data
 from tasks.datasets.used import unused_keys
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig, JobConfig
@@ -48,27 +44,6 @@ _SAY_NOTHING_OF_COLUMNS = (*names(), "json", "jsonl", "csv", "parquet")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What the trainer reads. ``eval`` is None where no row evaluates."""
-
-    train: Tokenised
-    eval: Tokenised | None
-    shape: Shape
-    rows: int
-
-
-@dataclass(frozen=True)
-class ReadData:
-    """The parts of a data set, read, and the rows of them that train and that evaluate."""
-
-    parts: list[Part]
-    stored: list[StoredRows]
-    shape: Shape
-    train: tuple[int, Indices]
-    eval: tuple[int, Indices]
-
-
 def prepare_data(
     request: TrainingRequest,
     spec: TrainingSpec,
@@ -76,6 +51,7 @@ def prepare_data(
     *,
     max_length: int,
     add_eos: bool,
+    end_tokens: Collection[int] = (),
 ) -> TrainingData:
     """Locate, read, recognise, split, tokenise and report to the log.
 
@@ -101,6 +77,7 @@ def prepare_data(
             report,
             max_length=max_length,
             add_eos=add_eos,
+            end_tokens=end_tokens,
             cache_dir=cache_dir,
         )
     write_atomically(Path(spec.job_dir) / DATA_REPORT, json.dumps(report.as_json(), indent=1))
@@ -172,80 +149,19 @@ def _choose(
     return (0, train), (1, numpy.arange(len(stored[1].dataset), dtype=numpy.int64))
 
 
-def tokenise_data(
-    read: ReadData,
-    config: JobConfig,
-    tokenizer: Any,
-    report: Report,
-    *,
-    max_length: int,
-    add_eos: bool,
-    cache_dir: Path,
-) -> TrainingData:
-    """Tokenise the rows that ``read`` has chosen; what is found goes into ``report``.
-
-    Raises DatasetError.
-    """
-    training, limit = config.training, max_length
-    common: dict[str, Any] = {"cache_dir": cache_dir, "add_eos": add_eos}
-    if training.how.whole_documents:
-        # Whole documents: packing cuts them, and no token is lost.
-        common["add_eos"] = add_eos and not read.parts[0].continuous
-        limit = sys.maxsize
-    if training.how.samples_answers:
-        limit = max_length - training.answer_length
-        del common["add_eos"]
-
-    def tokenised(part: int, indices: Indices) -> Tokenised:
-        arguments = {**common, "max_length": limit, "source_key": read.stored[part].key}
-        rows = read.stored[part].dataset
-        if training.how.samples_answers:
-            return collect_prompts(rows, indices, tokenizer, **arguments)
-        if read.shape.name == "preference":
-            arguments["max_prompt_length"] = training.max_prompt_length
-            return tokenise_preferences(rows, indices, tokenizer, **arguments)
-        arguments["answers_only"] = training.completion_only_loss is not False
-        return tokenise(rows, indices, tokenizer, **arguments)
-
-    train = tokenised(*read.train)
-    evaluation = tokenised(*read.eval) if len(read.eval[1]) else None
-    report.max_length = None if training.how.whole_documents else limit
-    for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
-        if side is not None:
-            _report_tokens(report, side, read.parts[part])
-    template = getattr(tokenizer, "chat_template", None)
-    report.used.message_keys = unused_keys(message_keys(read.stored), str(template))
-    report.refuse_bad_rows(read.shape.describe())
-    if len(train.dataset) == 0 and report.error is None:
-        raise nothing_left(limit, len(read.train[1]))
-    report.example = example_of(train, tokenizer)
-    if evaluation is not None and len(evaluation.dataset) == 0:
-        evaluation = None
-    return TrainingData(train, evaluation, read.shape, report.rows)
-
-
-def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
-    limit = report.max_length or sys.maxsize
-    for length, rows in side.lengths.items():
-        report.lengths[length] = report.lengths.get(length, 0) + rows
-        report.longer += rows if length > limit else 0
-    report.dropped += side.dropped
-    report.tokens = (report.tokens or 0) + side.tokens
-    report.trained_tokens = (report.trained_tokens or 0) + side.trained_tokens
-    problems = [placed(part, row, RowProblem(reason, fix)) for row, reason, fix in side.problems]
-    report.add_problems(side.refused, problems)
-
-
 def shape_of(part: Part, data: DataConfig, method: str = DEFAULT_METHOD) -> Shape:
     """The shape of a part's rows, from its columns. Raises DatasetError."""
     if not len(part):
         raise DatasetError("The data set has no rows.", "A header alone is no data set.")
     try:
-        return _recognise(part.columns, data, method)
+        shape = _recognise(part.columns, data, method)
     except DatasetError as error:
         raise DatasetError(
             f"{error.sentence} The first rows: {samples(row for _, row in part.rows())}", error.mend
         ) from None
+    if not data.columns:
+        refuse_other_kinds(part.columns, (row for _, row in part.rows()), shape)
+    return shape
 
 
 def _recognise(columns: list[str], data: DataConfig, method: str) -> Shape:

@@ -78,6 +78,8 @@ class Report:
     trained_tokens: int | None = None
     leaked: int = 0
     used: Used = field(default_factory=Used)
+    left_out: dict[str, int] = field(default_factory=dict)
+    turn_end: str | None = None
     example: Example | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
@@ -123,6 +125,10 @@ class Report:
         if self.leaked:
             said.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
         said += self.used.warnings
+        for what, rows in sorted(self.left_out.items()):
+            said.append(f"the chat template leaves out {what} in {_rows(rows)}")
+        if self.turn_end is not None:
+            said.append(self.turn_end)
         return said
 
     @property

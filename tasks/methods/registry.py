@@ -9,7 +9,7 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
 
 from tasks.arguments.build import Arguments
-from tasks.datasets.prepare import TrainingData
+from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.methods.exact_trainer import ExactTrainer
 from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig

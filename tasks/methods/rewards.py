@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tasks.errors import ModelError
-from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
+from tasks.models.chat_template import simple_chat_template
 from tasks.models.safety import check_model_files, check_tokenizer_files
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -99,5 +99,5 @@ def load_reward_model(folder: Path, name: str, dtype: str) -> tuple[Any, Any]:
             "Name a model that was trained as a reward model (num_labels=1).",
         )
     if not tokenizer.chat_template:
-        tokenizer.chat_template = SIMPLE_CHAT_TEMPLATE
+        tokenizer.chat_template = simple_chat_template(tokenizer)
     return model, tokenizer

@@ -27,7 +27,7 @@ from peft import LoraConfig as PeftLoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
-from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
+from tasks.models.chat_template import simple_chat_template
 from tasks.models.safety import (
     check_model_files,
     check_tokenizer_files,
@@ -139,7 +139,7 @@ def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> 
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
         logger.info("The tokenizer has no chat template: it gets a simple one (### Instruction:)")
-        tokenizer.chat_template = SIMPLE_CHAT_TEMPLATE
+        tokenizer.chat_template = simple_chat_template(tokenizer)
     if config.tokenizer.padding_side:
         tokenizer.padding_side = config.tokenizer.padding_side
     return tokenizer

@@ -125,6 +125,7 @@ ROOMS_BELOW = {
         ["shapes"],
         ["tokens", "opened"],
         ["example"],
+        ["training_data"],
         ["prepare"],
         ["check"],
     ],

@@ -195,6 +195,8 @@ class DataConfig(Section):
     train_split: Annotated[float, Field(gt=0, le=1), NOT_BOOL] | None = None
     eval_split: Annotated[float, Field(ge=0, lt=1), NOT_BOOL] | None = None
     skip_bad_rows: bool = False
+    train_on: Literal["all", "last"] = "all"
+    training_template: bool = True
 
 
 class EvaluationConfig(Section):

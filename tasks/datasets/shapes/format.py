@@ -1,8 +1,8 @@
 """Turn a row of any recognised shape into a training row of one fixed schema.
 
 A training row holds strings alone: ``text``; ``prompt`` and ``completion``; or ``messages``, a JSON
-array of ``{"role", "content", ...}``. Messages stay JSON so that rows with and without tool calls
-share one schema.
+array of canonical messages, with ``tools``. Messages stay JSON so that rows with and without tool
+calls share one schema.
 """
 
 from __future__ import annotations
@@ -13,37 +13,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.datasets.readers.rows import Row
+from tasks.datasets.shapes.canonical import (
+    ROLES,
+    canonical_messages,
+    canonical_tools,
+    conversation,
+    from_json,
+    is_missing,
+    refuse_foreign,
+)
+from tasks.datasets.shapes.problems import FILL_IN, EmptyRow, RowProblem, kind_of
 from tasks.datasets.shapes.shape import Shape
-from trainyard.contract.error_tree import TrainyardError
 
-_ROLES = {
-    **dict.fromkeys(("system", "user", "assistant", "tool", "developer", "function"), None),
-    **dict.fromkeys(("human", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "ai", "bing", "bard"), "assistant"),
-    **dict.fromkeys(("function_response", "observation", "ipython"), "tool"),
-}
-"""Roles of messages, and what ShareGPT and others call them."""
-_KINDS = {
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-    int: "a number",
-    float: "a number",
-}
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 _JSON_MESSAGE = re.compile(r'\s*\{\s*"(role|content|from|value)"\s*:')
-_FILL_IN = "Fill it in, or remove the row."
-
-
-class RowProblem(TrainyardError):
-    """Why one row cannot be trained on, and what to do about it; the caller adds its place."""
-
-    def __init__(self, sentence: str, mend: str = "Mend or remove the row.") -> None:
-        super().__init__(sentence, mend)
-
-
-class EmptyRow(RowProblem):
-    """What is to be trained on is missing or empty."""
 
 
 def format_row(row: Row, shape: Shape) -> dict[str, str]:
@@ -56,15 +39,18 @@ def format_row(row: Row, shape: Shape) -> dict[str, str]:
     if shape.name == "text":
         return {"text": text_of(row, columns["text"])}
     if shape.name == "messages":
-        return _conversation(_messages_of_row(row, columns), _tools(row, columns))
+        messages = messages_of(row.get(columns["messages"]), columns["messages"])
+        return conversation(asked_with(messages, row, columns), tools_of(row, columns))
     if shape.name == "dialogue":
-        return _conversation(_dialogue(row, shape))
+        answer = {"role": "assistant", "content": text_of(row, columns["answer"])}
+        asked = question_of(row, columns["instruction"])
+        return conversation([*asked_with(asked, row, columns), answer], tools_of(row, columns))
     prompt, completion = (chat_in_cell(row.get(columns[n])) for n in ("prompt", "completion"))
     if isinstance(prompt, list) or isinstance(completion, list):
         asked = as_messages(prompt, "user", columns["prompt"])
-        return _conversation(asked + as_messages(completion, "assistant", columns["completion"]))
+        return conversation(asked + as_messages(completion, "assistant", columns["completion"]))
     return {
-        "prompt": text_of(row, columns["prompt"]),
+        "prompt": text_of(row, columns["prompt"], asked=True),
         "completion": text_of(row, columns["completion"]),
     }
 
@@ -74,12 +60,91 @@ def format_paragraph(row: Row, shape: Shape) -> dict[str, str]:
     return {"text": text_of(row, shape.columns["text"]) + "\n\n"}
 
 
+def asked_with(
+    messages: list[dict[str, Any]], row: Row, columns: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """``messages`` with what other columns of the row add to the prompt.
+
+    ``input`` and ``context`` follow the first question, ``history`` comes before it, ``system``
+    opens the conversation, and so does an ``instruction`` beside messages. Nothing is said twice.
+    Raises RowProblem.
+    """
+    said = [message["content"] for message in messages]
+    for role in ("input", "context"):
+        text = _optional(row, columns, role)
+        if text and not any(text.strip() in other for other in said):
+            first = next((m for m in messages if m["role"] == "user"), None)
+            if first is None:
+                raise RowProblem(f"there is no question to which {columns[role]!r} belongs")
+            first["content"] = f"{first['content']}\n\n{text}"
+    made = [*_history(row, columns), *messages]
+    if "messages" in columns:
+        opening = [_optional(row, columns, role) for role in ("system", "instruction")]
+    else:
+        opening = [_optional(row, columns, "system")]
+    new = [text for text in opening if text and not any(text.strip() in o for o in said)]
+    if new and made[0]["role"] in ("system", "developer"):
+        made[0] = {**made[0], "content": "\n\n".join([*new, made[0]["content"]])}
+    elif new:
+        made.insert(0, {"role": "system", "content": "\n\n".join(new)})
+    return made
+
+
+def question_of(row: Row, column: str) -> list[dict[str, Any]]:
+    """The question in ``column``: a text, or messages. Raises RowProblem."""
+    value = chat_in_cell(row.get(column))
+    if isinstance(value, list):
+        return messages_of(value, column)
+    return [{"role": "user", "content": text_of(row, column, asked=True)}]
+
+
+def tools_of(row: Row, columns: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    """The functions that the conversation may call. Raises RowProblem."""
+    return (
+        canonical_tools(row.get(columns["tools"]), columns["tools"]) if "tools" in columns else None
+    )
+
+
+def _optional(row: Row, columns: Mapping[str, str], role: str) -> str:
+    """The text of a column that may be missing, absent or blank."""
+    value = row.get(columns[role]) if role in columns else None
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = "\n\n".join(value)  # passages
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text_of({columns[role]: value}, columns[role], asked=True)
+
+
+def _history(row: Row, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Earlier turns: messages, or pairs of a question and its answer."""
+    if "history" not in columns:
+        return []
+    column = columns["history"]
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        value = from_json(value, repr(column))
+    if is_missing(value) or not value:
+        return []
+    if not isinstance(value, list):
+        raise RowProblem(f"{column!r} holds {kind_of(value)} where earlier turns are needed")
+    if all(isinstance(turn, Mapping) for turn in value):
+        return canonical_messages(value, column)
+    turns: list[dict[str, Any]] = []
+    for pair in value:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RowProblem(f"{column!r} holds a turn that is no pair of question and answer")
+        asked, answered = ({"": text} for text in pair)
+        turns.append({"role": "user", "content": text_of(asked, "", named=column)})
+        turns.append({"role": "assistant", "content": text_of(answered, "", named=column)})
+    return turns
+
+
 def chat_in_cell(value: Any) -> Any:
     """``value``, or the list of messages that stands in it as JSON, as in a cell of CSV."""
     if isinstance(value, str) and _JSON_CHAT.match(value):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # a text that begins like one
     return value
 
@@ -90,69 +155,32 @@ def message_in_cell(value: Any) -> Any:
         return value
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value  # a text that begins like one
     role = found.get("role", found.get("from"))
-    known = isinstance(role, str) and role.strip().lower() in _ROLES
+    known = isinstance(role, str) and role.strip().lower() in ROLES
     return found if known and {"content", "value"} & set(found) else value
 
 
 def as_messages(value: Any, role: str, column: str) -> list[dict[str, Any]]:
     """The messages in ``value``; a text is one of ``role``. Raises RowProblem."""
     if isinstance(value, str) and value.strip():
+        refuse_foreign(value, column, asked=role == "user")
         value = [{"role": role, "content": value}]
     return messages_of(value, column)
 
 
-def _messages_of_row(row: Row, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    messages = messages_of(row.get(columns["messages"]), columns["messages"])
-    system = row.get(columns["system"]) if "system" in columns else None
-    if isinstance(system, str) and system.strip() and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": system})
-    return messages
-
-
-def _tools(row: Row, columns: Mapping[str, str]) -> list[Any] | None:
-    """The functions that the conversation may call; JSON text in most data sets."""
-    value = row.get(columns["tools"]) if "tools" in columns else None
-    if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise RowProblem(f"{columns['tools']!r} holds text that is no JSON list") from None
-    if not value:
-        return None
-    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise RowProblem(f"{columns['tools']!r} holds no list of functions")
-    return value
-
-
-def _dialogue(row: Row, shape: Shape) -> list[dict[str, Any]]:
-    columns = shape.columns
-    question = text_of(row, columns["instruction"])
-    if columns.get("input") and row.get(columns["input"]):
-        question = f"{question}\n\n{text_of(row, columns['input'])}"
-    messages = [
-        {"role": "user", "content": question},
-        {"role": "assistant", "content": text_of(row, columns["answer"])},
-    ]
-    if columns.get("system") and row.get(columns["system"]):
-        messages.insert(0, {"role": "system", "content": text_of(row, columns["system"])})
-    return messages
-
-
-def text_of(row: Row, column: str) -> str:
-    """The text in ``column``. Raises RowProblem."""
-    value = row.get(column)
-    if value is None:
-        raise EmptyRow(f"{column!r} is missing", _FILL_IN)
+def text_of(row: Row, column: str, *, asked: bool = False, named: str | None = None) -> str:
+    """The text in ``column``; ``asked``: of a prompt. Raises RowProblem."""
+    value, name = row.get(column), named or column
+    if is_missing(value):
+        raise EmptyRow(f"{name!r} is missing", FILL_IN)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RowProblem(
-            f"{column!r} holds {_KINDS.get(type(value), type(value).__name__)} where text is needed"
-        )
+        raise RowProblem(f"{name!r} holds {kind_of(value)} where text is needed")
     text = str(value)
     if not text.strip():
-        raise EmptyRow(f"{column!r} is empty", _FILL_IN)
+        raise EmptyRow(f"{name!r} is empty", FILL_IN)
+    refuse_foreign(text, name, asked=asked)
     return text
 
 
@@ -161,58 +189,16 @@ def messages_of(value: Any, column: str) -> list[dict[str, Any]]:
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)  # a CSV cell, say
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RowProblem(
                 f"{column!r} holds text that is no JSON list of messages",
                 "Write the messages as JSON (json.dumps in Python), or use JSON lines.",
             ) from None
-    if value is None or value in ([], ""):
-        raise EmptyRow(f"{column!r} is {'missing' if value is None else 'empty'}", _FILL_IN)
+    if is_missing(value) or value in ([], ""):
+        raise EmptyRow(f"{column!r} is {'missing' if is_missing(value) else 'empty'}", FILL_IN)
     if not isinstance(value, list):
         raise RowProblem(f"{column!r} holds no list of messages")
-    return [_message(item, column) for item in value]
-
-
-def _message(item: Any, column: str) -> dict[str, Any]:
-    if not isinstance(item, dict):
-        raise RowProblem(f"{column!r} holds an item that is no message")
-    role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
-    if not isinstance(role, str):
-        raise RowProblem(f"a message in {column!r} has no role")
-    known = role.strip().lower()
-    if known not in _ROLES:
-        raise RowProblem(
-            f"a message in {column!r} has the role {role[:50]!r}, which is not known",
-            "Call it system, user, assistant or tool.",
-        )
-    if content is None and not item.get("tool_calls"):
-        raise RowProblem(f"a message in {column!r} has no content")
-    if isinstance(content, int | float) and not isinstance(content, bool):
-        content = str(content)
-    if content is not None and not isinstance(content, str | list):
-        raise RowProblem(
-            f"the content of a message in {column!r} is {_KINDS.get(type(content), 'no text')}"
-        )
-    rest = {
-        key: inner
-        for key, inner in item.items()
-        if key not in ("role", "from", "content", "value") and inner is not None
-    }
-    return {"role": _ROLES[known] or known, "content": "" if content is None else content, **rest}
-
-
-def _conversation(messages: list[dict[str, Any]], tools: list[Any] | None = None) -> dict[str, str]:
-    answers = [message for message in messages if message["role"] == "assistant"]
-    if not answers:
-        raise RowProblem("the conversation has no assistant message to train on")
-    if not all(_says_something(answer) for answer in answers):
-        raise EmptyRow("an assistant's message is empty", _FILL_IN)
-    row = {"messages": json.dumps(messages, ensure_ascii=False)}
-    return row if tools is None else {**row, "tools": json.dumps(tools, ensure_ascii=False)}
-
-
-def _says_something(answer: Mapping[str, Any]) -> bool:
-    content = answer["content"]
-    return bool(content.strip() if isinstance(content, str) else content) or bool(
-        answer.get("tool_calls")
-    )
+    messages = canonical_messages(value, column)
+    if not messages:
+        raise EmptyRow(f"{column!r} is empty", FILL_IN)
+    return messages

@@ -6,22 +6,27 @@ A stored row holds the three as JSON: texts, or lists of messages (then all thre
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.datasets.readers.rows import Row
+from tasks.datasets.shapes.canonical import is_missing, says_something
 from tasks.datasets.shapes.format import (
-    EmptyRow,
-    RowProblem,
     as_messages,
+    asked_with,
     chat_in_cell,
     message_in_cell,
     text_of,
+    tools_of,
 )
-from tasks.datasets.shapes.shape import Shape, listed, needs, refuse_untold
+from tasks.datasets.shapes.problems import FILL_IN, EmptyRow, RowProblem
+from tasks.datasets.shapes.shape import Shape, extras, listed, needs, refuse_untold
 from tasks.errors import DatasetError
 
 _PROMPTS = ("prompt", "question", "instruction", "input", "conversations", "conversation")
+_HUMAN = re.compile(r"\n\n(Human|Assistant): ?")
+"""What Anthropic's hh-rlhf parts its turns with."""
 
 
 def recognise_preference(
@@ -46,7 +51,8 @@ def recognise_preference(
     if "prompt" not in roles and prompt is not None:
         roles["prompt"] = prompt
     names = ("prompt", "chosen", "rejected")
-    return Shape("preference", {name: roles[name] for name in names if name in roles})
+    made = {name: roles[name] for name in names if name in roles}
+    return Shape("preference", made | extras(by_lower, made, roles if told else None))
 
 
 def format_preference(row: Row, shape: Shape) -> dict[str, str]:
@@ -57,21 +63,48 @@ def format_preference(row: Row, shape: Shape) -> dict[str, str]:
     columns = shape.columns
     chosen, rejected = (_answer(row.get(columns[name])) for name in ("chosen", "rejected"))
     prompt = chat_in_cell(row.get(columns["prompt"])) if "prompt" in columns else None
-    if isinstance(chosen, list) or isinstance(rejected, list) or isinstance(prompt, list):
-        parts = _conversation(
+    if "prompt" not in columns and isinstance(chosen, str) and isinstance(rejected, str):
+        chosen, rejected = _turns(chosen), _turns(rejected)
+    through_template = set(columns) - {"prompt", "chosen", "rejected"} or _is_question(shape)
+    parts: tuple[Any, ...]
+    if through_template or any(isinstance(part, list) for part in (chosen, rejected, prompt)):
+        asked, *answers = _conversation(
             as_messages(chosen, "assistant", columns["chosen"]),
             as_messages(rejected, "assistant", columns["rejected"]),
             prompt,
             columns.get("prompt", "prompt"),
         )
-    elif "prompt" not in columns:
-        raise RowProblem("there is no prompt, and the answers are no conversations")
+        parts = (asked_with(asked, row, columns), *answers)
     else:
-        parts = tuple(text_of(row, columns[name]) for name in ("prompt", "chosen", "rejected"))
+        names = ("prompt", "chosen", "rejected")
+        parts = tuple(text_of(row, columns[name], asked=name == "prompt") for name in names)
     prompt, chosen, rejected = (json.dumps(part, ensure_ascii=False) for part in parts)
     if chosen == rejected:
         raise RowProblem("the chosen and the rejected answer are the same")
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    made = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    tools = tools_of(row, columns)
+    return made if tools is None else {**made, "tools": json.dumps(tools, ensure_ascii=False)}
+
+
+def _is_question(shape: Shape) -> bool:
+    """Whether the prompt's column is one whose text goes through the chat template for sft too."""
+    return shape.columns.get("prompt", "").lower() in ("question", "instruction", "input")
+
+
+def _turns(text: str) -> list[dict[str, Any]]:
+    """The turns of a text in the manner of hh-rlhf. Raises RowProblem."""
+    first, *parts = _HUMAN.split(f"\n\n{text.lstrip()}")
+    if first.strip() or len(parts) < 4:
+        raise RowProblem(
+            "there is no prompt, and the answers are no conversations",
+            "Name the prompt's column in config.data.columns, or write both answers as "
+            "conversations (messages, or turns that begin with Human: and Assistant:).",
+        )
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[name], "content": said.strip()}
+        for name, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def _answer(value: Any) -> Any:
@@ -81,9 +114,24 @@ def _answer(value: Any) -> Any:
 
 def _conversation(
     chosen: list[dict[str, Any]], rejected: list[dict[str, Any]], prompt: Any, column: str
-) -> tuple[Any, ...]:
+) -> tuple[list[dict[str, Any]], ...]:
+    prompt, chosen, rejected = _parted(chosen, rejected, prompt, column)
+    for answer in (chosen, rejected):
+        if any(message["role"] != "assistant" for message in answer):
+            raise RowProblem(
+                "an answer holds messages of others, which would be trained on",
+                "Let the two conversations differ in the assistant's last message alone.",
+            )
+        if not all(says_something(message) for message in answer):
+            raise EmptyRow("an answer is empty", FILL_IN)
+    return prompt, chosen, rejected
+
+
+def _parted(
+    chosen: list[dict[str, Any]], rejected: list[dict[str, Any]], prompt: Any, column: str
+) -> tuple[list[dict[str, Any]], ...]:
     if chosen[0]["role"] == "assistant" and rejected[0]["role"] == "assistant":
-        if not prompt:
+        if is_missing(prompt) or not prompt:
             raise EmptyRow("there is no prompt")
         return as_messages(prompt, "user", column), chosen, rejected
     same = 0

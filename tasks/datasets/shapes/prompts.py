@@ -13,14 +13,25 @@ from typing import Any
 import pyarrow
 
 from tasks.datasets.readers.rows import Row
-from tasks.datasets.shapes.format import RowProblem, format_row, messages_of, text_of
-from tasks.datasets.shapes.shape import Shape, listed, needs, recognise_shape
+from tasks.datasets.shapes.format import (
+    asked_with,
+    chat_in_cell,
+    format_row,
+    question_of,
+    text_of,
+    tools_of,
+)
+from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.shapes.shape import Shape, extras, listed, needs, recognise_shape
 from tasks.errors import DatasetError
 
 _MESSAGES = pyarrow.list_(
     pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
 )
 _FIELDS = [("row", pyarrow.int64()), ("answer", pyarrow.string())]
+
+
+_TOOLS = "the conversation has tools or tool calls, which the answers that are sampled cannot use"
 
 
 def recognise_prompts(
@@ -37,7 +48,9 @@ def recognise_prompts(
     if prompt in columns and set(roles) <= {"prompt"}:
         others = {"completion", "response", "output", "answer"} & set(columns)
         if not others:
-            return Shape("prompt", {"prompt": prompt})
+            made = {"prompt": prompt}
+            by_lower = {column.lower(): column for column in reversed(columns)}
+            return Shape("prompt", made | extras(by_lower, made, roles if told else None))
     shape = recognise_shape(
         columns, text_field=text_field, told=told, dataset_format=dataset_format, method=method
     )
@@ -54,25 +67,35 @@ def format_prompt(row: Row, shape: Shape) -> dict[str, str]:
 
     Raises RowProblem.
     """
+    columns = shape.columns
     if shape.name == "prompt":
-        value = row.get(shape.columns["prompt"])
-        asked: Any = (
-            messages_of(value, shape.columns["prompt"])
-            if isinstance(value, list)
-            else text_of(row, shape.columns["prompt"])
-        )
-        return _stored(asked, "")
+        value = chat_in_cell(row.get(columns["prompt"]))
+        if len(columns) == 1 and not isinstance(value, list):
+            return _stored(text_of(row, columns["prompt"], asked=True), "")
+        _refuse_tools(tools_of(row, columns))
+        return _stored(asked_with(question_of(row, columns["prompt"]), row, columns), "")
     formatted = format_row(row, shape)
     if "messages" not in formatted:
         return _stored(formatted["prompt"], formatted["completion"])
+    _refuse_tools(formatted.get("tools"))
     messages = json.loads(formatted["messages"])
     last = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
     if last == 0:
         raise RowProblem("the conversation begins with an answer")
-    return _stored(messages[:last], str(messages[last]["content"]))
+    _refuse_tools(messages[last].get("tool_calls"))
+    return _stored(messages[:last], messages[last]["content"])
+
+
+def _refuse_tools(found: Any) -> None:
+    if found:
+        raise RowProblem(_TOOLS, "Send config.training.method sft, or leave the tools out.")
 
 
 def _stored(prompt: Any, answer: str) -> dict[str, str]:
     if isinstance(prompt, list):
-        prompt = [{"role": item["role"], "content": str(item["content"])} for item in prompt]
+        if any(message.get("tool_calls") or message["role"] == "tool" for message in prompt):
+            _refuse_tools(prompt)
+        if any("reasoning_content" in message for message in prompt):
+            raise RowProblem("the prompt holds reasoning_content", "Leave it out of the prompt.")
+        prompt = [{"role": item["role"], "content": item["content"]} for item in prompt]
     return {"prompt": json.dumps(prompt, ensure_ascii=False), "completion": answer}

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.errors import DatasetError
-from trainyard.contract.methods import DEFAULT_METHOD, ShapeName, data_needs, names
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, ShapeName, data_needs, names
 
 
 @dataclass(frozen=True)
 class Shape:
     """What the columns mean: ``columns`` maps a role to the column that plays it.
 
-    Roles: ``text``; ``prompt`` and ``completion``; ``instruction``, ``answer`` and, where there
-    are, ``input`` and ``system`` (a dialogue); ``messages`` and, where there are, ``system`` and
-    ``tools``; ``chosen``, ``rejected`` and, unless those hold it, ``prompt`` (a preference).
+    Roles: ``text``; ``prompt`` and ``completion``; ``instruction`` and ``answer`` (a dialogue);
+    ``messages``; ``chosen``, ``rejected`` and, unless those hold it, ``prompt`` (a preference).
+    Beside those of conversations stand the roles of ``EXTRAS``.
     """
 
     name: ShapeName
@@ -39,7 +39,15 @@ class Shape:
 _CHATS = ("messages", "conversations", "conversation")
 _QUESTIONS = ("instruction", "question", "prompt", "input")
 _ANSWERS = ("answer", "output", "response", "completion")
-_SYSTEMS = ("system_prompt", "system")
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "input": ("input",),
+    "context": ("context",),
+    "system": ("system_prompt", "system", "system_message"),
+    "history": ("history",),
+    "tools": ("tools", "functions"),
+    "instruction": ("instruction",),
+}
+"""Names of columns that add to the prompt, whatever the shape, by their role."""
 _PAIRS = (
     *(("instruction", "output"), ("instruction", "response")),
     *(("question", "answer"), ("question", "response")),
@@ -116,15 +124,15 @@ def recognise_shape(
     """Recognise what ``columns`` mean for supervised fine-tuning.
 
     ``told`` is ``config.data.columns`` (role → column), ``text_field`` is
-    ``config.data.text_field`` (``text`` is every client's default and may be absent). Raises
+    ``config.data.text_field``; ``text`` is every client's default, and says nothing. Raises
     DatasetError that names the columns and what is needed.
     """
     kind = told_format(dataset_format)
     if told:
         return _shape_as_told(columns, told, kind, method)
-    if text_field and text_field in columns:
-        return Shape("text", {"text": text_field})
     if text_field and text_field != "text":
+        if text_field in columns:
+            return Shape("text", {"text": text_field})
         raise DatasetError(
             f"config.data.text_field is {text_field!r}, but the data set's columns are "
             f"{listed(columns)}.",
@@ -132,19 +140,28 @@ def recognise_shape(
         )
     by_lower = {column.lower(): column for column in reversed(columns)}
     candidates = _candidates(by_lower, kind)
+    fitting = [shape for shape in candidates if shape.name in METHODS[method].shapes]
+    candidates = fitting or candidates
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         ways = " or ".join(shape.describe() for shape in candidates)
         raise DatasetError(
             f"The data set's columns ({listed(columns)}) can be read in more than one way: {ways}.",
-            f"Say which columns to use. {needs(method)}",
+            f"Say which columns to use{_formats(candidates)}. {needs(method)}",
         )
     as_told = f" for config.data.dataset_format {dataset_format!r}" if kind else ""
     raise DatasetError(
         f"No usable column in the data set{as_told}: its columns are {listed(columns)}.",
         needs(method, columns),
     )
+
+
+def _formats(candidates: Sequence[Shape]) -> str:
+    """How to choose between a conversation and a text."""
+    if not any(shape.name == "text" for shape in candidates):
+        return ""
+    return ", or send config.data.dataset_format 'messages' or 'text'"
 
 
 def _candidates(by_lower: Mapping[str, str], kind: str | None) -> list[Shape]:
@@ -155,7 +172,8 @@ def _candidates(by_lower: Mapping[str, str], kind: str | None) -> list[Shape]:
     if kind in ("messages", "conversations") and len(chats) > 1:
         chats = chats[:1] if kind == "messages" else chats[1:2]
     if chats and kind in (None, "messages", "conversations"):
-        return [_chat(by_lower, name) for name in chats]
+        texts = [Shape("text", {"text": by_lower["text"]})] if "text" in by_lower else []
+        return [_chat(by_lower, name) for name in chats] + (texts if kind is None else [])
     if kind in (None, "question", "instruction", "prompt_completion"):
         for rank in _RANKS:
             found = [_pair(by_lower, q, a, kind) for q, a in rank if {q, a} <= set(by_lower)]
@@ -173,28 +191,37 @@ def _is(shape: Shape, kind: str | None) -> bool:
 
 
 def _chat(by_lower: Mapping[str, str], name: str) -> Shape:
-    return Shape("messages", {"messages": by_lower[name], **_extras(by_lower, "system", "tools")})
+    made = {"messages": by_lower[name]}
+    return Shape("messages", made | extras(by_lower, made))
 
 
 def _pair(by_lower: Mapping[str, str], question: str, answer: str, kind: str | None) -> Shape:
+    made = {"prompt": by_lower[question], "completion": by_lower[answer]}
     joined = kind in (None, "prompt_completion")
-    if (question, answer) == ("prompt", "completion") and joined:
-        return Shape("prompt_completion", {q: by_lower[q] for q in (question, answer)})
+    # With a system prompt or the like it is a conversation.
+    if (question, answer) == ("prompt", "completion") and joined and not extras(by_lower, made):
+        return Shape("prompt_completion", made)
     roles = {"instruction": by_lower[question], "answer": by_lower[answer]}
-    more = (
-        _extras(by_lower, "system") if question == "input" else _extras(by_lower, "input", "system")
-    )
-    return Shape("dialogue", roles | more)
+    return Shape("dialogue", roles | extras(by_lower, roles))
 
 
-def _extras(by_lower: Mapping[str, str], *roles: str) -> dict[str, str]:
-    names = {"input": ("input",), "system": _SYSTEMS, "tools": ("tools",)}
-    return {
-        role: by_lower[name]
-        for role in roles
-        for name in [next((name for name in names[role] if name in by_lower), None)]
-        if name is not None
-    }
+def extras(
+    by_lower: Mapping[str, str],
+    made: Mapping[str, str],
+    told: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The columns that add to the prompt beside those of ``made``; only those ``told``, if any."""
+    taken = {column.lower() for column in made.values()}
+    found = {}
+    for role, spellings in EXTRAS.items():
+        if role in made or (role == "instruction" and "messages" not in made):
+            continue
+        name = next((name for name in spellings if name in by_lower and name not in taken), None)
+        if told is not None and role in told:
+            found[role] = told[role]
+        elif told is None and name is not None:
+            found[role] = by_lower[name]
+    return found
 
 
 def _shape_as_told(
@@ -202,15 +229,14 @@ def _shape_as_told(
 ) -> Shape:
     refuse_untold(columns, told, method)
     roles = dict(told)
-    optional: tuple[str, ...] = ("input", "system", "tools")
-    extras = {role: roles[role] for role in optional if role in roles}
+    added = {role: roles[role] for role in EXTRAS if role in roles}
     chat = next((roles[name] for name in _CHATS if name in roles), None)
     if chat is not None:
-        extras.pop("input", None)
-        return Shape("messages", {"messages": chat, **extras})
+        return Shape("messages", {"messages": chat, **added})
     if "text" in roles:
         return Shape("text", {"text": roles["text"]})
-    if {"prompt", "completion"} <= set(roles) and kind in (None, "prompt_completion"):
+    joined = not added and kind in (None, "prompt_completion")
+    if {"prompt", "completion"} <= set(roles) and joined:
         return Shape("prompt_completion", {name: roles[name] for name in ("prompt", "completion")})
     question = next((name for name in _QUESTIONS if name in roles), None)
     answer = next((roles[name] for name in _ANSWERS if name in roles), None)
@@ -220,10 +246,8 @@ def _shape_as_told(
             "train on.",
             needs(method, [*columns, *roles]),
         )
-    extras.pop("tools", None)
-    if question == "input":
-        extras.pop("input")
-    return Shape("dialogue", {"instruction": roles[question], "answer": answer, **extras})
+    added.pop(question, None)
+    return Shape("dialogue", {**added, "instruction": roles[question], "answer": answer})
 
 
 def refuse_untold(columns: Sequence[str], told: Mapping[str, str], method: str) -> None:

@@ -19,8 +19,9 @@ from tasks.datasets.cache import Columns, Facts, batched, cached_with_facts, key
 from tasks.datasets.parts import Part
 from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.readers.rows import Row
-from tasks.datasets.shapes.format import EmptyRow, RowProblem, format_paragraph, format_row
+from tasks.datasets.shapes.format import format_paragraph, format_row
 from tasks.datasets.shapes.preference import format_preference
+from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.prompts import format_prompt
 from tasks.datasets.shapes.shape import Shape
 from trainyard.contract.methods import DEFAULT_METHOD, METHODS

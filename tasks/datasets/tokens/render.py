@@ -6,19 +6,16 @@ Trained on are an answer, the assistant's turns, or all of a plain text.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
-from jinja2 import TemplateError
+from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.template import ChatTemplate, Messages
+from tasks.datasets.tokens.turns import Span, Turns, turns_of
 
-from tasks.datasets.shapes.format import RowProblem
-
-Span: TypeAlias = tuple[int, int]
-Messages: TypeAlias = list[dict[str, Any]]
-
-TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError)
-"""What a chat template raises at a conversation that it was not written for."""
+TrainOn = Literal["all", "last"]
 
 
 @dataclass(frozen=True)
@@ -26,128 +23,128 @@ class Rendered:
     """A row as the model will see it. ``trained`` are spans of characters.
 
     ``special``: the tokenizer adds its own special tokens; a chat template has written them.
+    ``left_out`` names what the chat template leaves out by its design. ``beyond``: tokens of a long
+    row that are not of its ``text``, since no training comes to them.
     """
 
     text: str
     trained: tuple[Span, ...]
     special: bool
     ends_with_eos: bool
+    left_out: tuple[str, ...] = ()
+    conversation: bool = False
+    beyond: int = 0
 
 
-def render(
-    rows: Sequence[dict[str, Any]], tokenizer: Any, *, add_eos: bool, answers_only: bool = True
-) -> list[Rendered | RowProblem]:
-    """Render training rows, in order; a RowProblem where the chat template refuses a row."""
+@dataclass(frozen=True)
+class Documents:
+    """Rows that are the paragraphs of documents: those that open one, and those that close one."""
+
+    opening: frozenset[int]
+    closing: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How rows become texts.
+
+    ``add_eos``: plain text ends with the end token. ``answers_only``: of a row with an answer,
+    nothing else is trained on; of a conversation, ``train_on`` all of the assistant's turns or the
+    last. ``template``: a chat template in place of the tokenizer's own. ``documents``: which rows
+    are one document; without it each is one.
+    """
+
+    tokenizer: Any
+    add_eos: bool = True
+    answers_only: bool = True
+    train_on: TrainOn = "all"
+    template: str | None = None
+    documents: Documents | None = field(default=None, repr=False)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The chat template that is used."""
+        return ChatTemplate(self.tokenizer, self.template)
+
+    @cached_property
+    def bos(self) -> str:
+        """The token that the tokenizer begins a text with, as text; empty where it adds none."""
+        return added_bos(self.tokenizer)
+
+    def plain(self, text: str, trained: Span, *, ends: bool = True, opens: bool = True) -> Rendered:
+        """A text that goes through no chat template; one that has its BOS gets no second one."""
+        has_bos = bool(self.bos) and text.startswith(self.bos)
+        begin = max(trained[0], len(self.bos) if has_bos else 0)
+        return Rendered(
+            text,
+            ((begin, trained[1]),),
+            special=opens and not has_bos,
+            ends_with_eos=ends and self.add_eos,
+        )
+
+    def conversation(
+        self, text: str, trained: tuple[Span, ...], left_out: tuple[str, ...] = ()
+    ) -> Rendered:
+        """A text that a chat template has made: all special tokens stand in it."""
+        return Rendered(text, trained, False, False, left_out, conversation=True)
+
+
+def added_bos(tokenizer: Any) -> str:
+    """The token that ``tokenizer`` begins a text with, as text; empty where it adds none."""
+    bos = tokenizer.bos_token_id
+    adds = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+    return str(tokenizer.bos_token) if adds else ""
+
+
+def render(rows: Sequence[dict[str, Any]], how: Rendering) -> list[Rendered | RowProblem]:
+    """Render training rows, in order; a RowProblem where one cannot be trained on."""
     chats = {n: json.loads(row["messages"]) for n, row in enumerate(rows) if row["messages"]}
-    tools = {n: json.loads(rows[n]["tools"]) for n in chats if rows[n].get("tools")}
-    found = _render_chats(chats, tools, tokenizer)
+    tools = [json.loads(rows[n]["tools"]) if rows[n].get("tools") else None for n in chats]
+    turns = turns_of(how.chat_template, list(chats.values()), tools) if chats else []
+    found = dict(zip(chats, turns, strict=True))
     rendered: list[Rendered | RowProblem] = []
     for number, row in enumerate(rows):
-        item = found.get(number) or _render_plain(row, add_eos)
-        if isinstance(item, Rendered) and not answers_only:
+        item = (
+            _rendered_chat(found[number], chats[number], how)
+            if number in chats
+            else _rendered_plain(row, how)
+        )
+        if isinstance(item, Rendered) and not how.answers_only:
             item = replace(item, trained=((0, len(item.text)),))
         rendered.append(item)
     return rendered
 
 
-def _render_plain(row: dict[str, Any], add_eos: bool) -> Rendered:
-    if row["text"] is not None:
-        text = row["text"]
-        return Rendered(text, ((0, len(text)),), special=True, ends_with_eos=add_eos)
-    text = row["prompt"] + row["completion"]
-    span = (len(row["prompt"]), len(text))
-    return Rendered(text, (span,), special=True, ends_with_eos=add_eos)
+def _rendered_plain(row: Mapping[str, Any], how: Rendering) -> Rendered:
+    if row["text"] is None:
+        text = row["prompt"] + row["completion"]
+        return how.plain(text, (len(row["prompt"]), len(text)))
+    text, documents = row["text"], how.documents
+    if documents is None:
+        return how.plain(text, (0, len(text)))
+    opens, ends = row["row"] in documents.opening, row["row"] in documents.closing
+    return how.plain(text, (0, len(text)), opens=opens, ends=ends)
 
 
-def _render_chats(
-    chats: dict[int, Messages], tools: dict[int, Any], tokenizer: Any
-) -> dict[int, Rendered | RowProblem]:
-    """The conversations of one batch, and the functions that some of them may call, by row.
-
-    An assistant's turn starts where the rendering of all that precedes it, with the generation
-    prompt, ends, and goes on to where the next message starts. A template that renders an earlier
-    turn otherwise than a last one (one that strips earlier reasoning, say) leaves the last turn
-    alone to be trained on.
-    """
-    turns = [
-        (number, index)
-        for number, messages in chats.items()
-        for index, message in enumerate(messages)
-        if message["role"] == "assistant"
-    ]
-    inner = [(number, index) for number, index in turns if index < len(chats[number]) - 1]
-
-    def texts(rows: Iterable[int], parts: list[Messages], prompt: bool = False) -> Any:
-        return chat_texts(tokenizer, parts, [tools.get(row) for row in rows], prompt=prompt)
-
-    wholes = dict(zip(chats, texts(chats, list(chats.values())), strict=True))
-    starts = texts((row for row, _ in turns), [chats[row][:n] for row, n in turns], prompt=True)
-    ends = texts((row for row, _ in inner), [chats[row][: n + 1] for row, n in inner])
-    end_of = dict(zip(inner, ends, strict=True))
-    spans: dict[int, list[Span]] = {number: [] for number in chats}
-    problems = {n: whole for n, whole in wholes.items() if isinstance(whole, RowProblem)}
-    for (number, index), start in zip(turns, starts, strict=True):
-        whole = wholes[number]
-        end = end_of.get((number, index), whole)
-        if isinstance(whole, str) and isinstance(start, str) and isinstance(end, str):
-            if whole.startswith(end):
-                spans[number].append((common_prefix(start, whole), len(end)))
-        else:
-            refused = (part for part in (start, end) if isinstance(part, RowProblem))
-            problems.setdefault(number, next(refused))
-    return {
-        number: problems.get(number)
-        or Rendered(str(whole), tuple(spans[number]), special=False, ends_with_eos=False)
-        for number, whole in wholes.items()
-    }
+def _rendered_chat(
+    turns: Turns | RowProblem, chat: Messages, how: Rendering
+) -> Rendered | RowProblem:
+    if isinstance(turns, RowProblem):
+        return turns
+    answers = [number for number, message in enumerate(chat) if message["role"] == "assistant"]
+    if how.train_on == "last":
+        answers = answers[-1:]
+    trained = [number for number in answers if chat[number].get("train", True)]
+    if not trained:
+        return RowProblem(
+            "none of the assistant's messages is to be trained on",
+            "Give one the weight 1, or remove the row.",
+        )
+    return how.conversation(turns.text, turns.of(trained), turns.left_out)
 
 
 def chat_texts(
-    tokenizer: Any,
-    chats: Sequence[Messages],
-    tools: Sequence[Any] = (),
-    *,
-    prompt: bool = False,
-) -> Sequence[str | RowProblem]:
-    """``chats`` by the tokenizer's chat template; ``prompt``: with an answer's beginning.
-
-    ``tools`` are the functions that each may call. A RowProblem stands where the template refuses
-    one.
-    """
-    if not any(tools):
-        try:
-            return _apply(tokenizer, chats, prompt) if chats else []
-        except TEMPLATE_ERRORS:
-            pass  # one by one, to know which
-    functions = tools or [None] * len(chats)
-    return [
-        _text_or_problem(tokenizer, chat, of_chat, prompt)
-        for chat, of_chat in zip(chats, functions, strict=True)
-    ]
-
-
-def _text_or_problem(tokenizer: Any, chat: Messages, tools: Any, prompt: bool) -> str | RowProblem:
-    try:
-        return _apply(tokenizer, [chat], prompt, tools)[0]
-    except TEMPLATE_ERRORS as error:
-        return RowProblem(
-            f"the tokenizer's chat template refuses it: {error}",
-            "Change its messages to what the template allows (often: roles that alternate).",
-        )
-
-
-def _apply(tokenizer: Any, chats: Sequence[Messages], prompt: bool, tools: Any = None) -> list[str]:
-    texts: list[str] = tokenizer.apply_chat_template(
-        list(chats), tools=tools, tokenize=False, add_generation_prompt=prompt
-    )
-    return texts
-
-
-def common_prefix(left: str, right: str) -> int:
-    """Characters that both begin with."""
-    if right.startswith(left):
-        return len(left)
-    for position, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return position
-    return min(len(left), len(right))
+    tokenizer: Any, chats: Sequence[Messages], *, prompt: bool = False
+) -> list[str | RowProblem]:
+    """``chats`` by the tokenizer's own chat template; ``prompt``: with an answer's beginning."""
+    return ChatTemplate(tokenizer).texts(chats, prompt=prompt)

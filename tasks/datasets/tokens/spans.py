@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy
 
-from tasks.datasets.tokens.render import Rendered, Span
+from tasks.datasets.tokens.render import Rendered
+from tasks.datasets.tokens.turns import Span
 
 IGNORED_LABEL = -100
+_BLANKS = " \n\t\r\u2581\u0120\u010a"
+"""As they stand, and as byte-level and sentencepiece tokenizers write them."""
 
 
 def labelled(item: Rendered, encoding: Any, eos: int | None) -> tuple[Any, Any]:
@@ -25,6 +28,14 @@ def labelled(item: Rendered, encoding: Any, eos: int | None) -> tuple[Any, Any]:
             last = numpy.array([eos], dtype=numpy.int32)
             ids, labels = numpy.concatenate([ids, last]), numpy.concatenate([labels, last])
     return ids, labels
+
+
+def turn_end(labels: Any, tokenizer: Any) -> int:
+    """The last token that is trained on, but for blanks; that of a cut row is the uncut row's."""
+    for token in labels[labels != IGNORED_LABEL][::-1]:
+        if tokenizer.convert_ids_to_tokens(int(token)).strip(_BLANKS):
+            return int(token)
+    return IGNORED_LABEL
 
 
 def token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int]:

@@ -13,18 +13,20 @@ import numpy
 import pyarrow
 
 from tasks.datasets.cache import Columns, Facts, cached_with_facts, key_of
-from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.split import Indices
-from tasks.datasets.tokens.render import Rendered, chat_texts
-from tasks.datasets.tokens.spans import labelled
+from tasks.datasets.tokens.encode import encoded_batches
+from tasks.datasets.tokens.render import Rendered, Rendering
+from tasks.datasets.tokens.spans import labelled, turn_end
+from tasks.datasets.tokens.template import Messages
 from tasks.datasets.tokens.tokenise import (
     Tally,
     Tokenised,
-    encoded_batches,
     from_facts,
     indices_key,
-    tokenizer_key,
+    rendering_key,
 )
+from tasks.datasets.tokens.turns import Turns, turns_of
 
 _IDS = pyarrow.list_(pyarrow.int32())
 SCHEMA = pyarrow.schema(
@@ -40,11 +42,10 @@ SCHEMA = pyarrow.schema(
 def tokenise_preferences(
     rows: datasets.Dataset,
     indices: Indices,
-    tokenizer: Any,
+    how: Rendering,
     *,
     max_length: int,
     max_prompt_length: int | None,
-    add_eos: bool,
     cache_dir: Path,
     source_key: str,
 ) -> Tokenised:
@@ -54,15 +55,13 @@ def tokenise_preferences(
     ``max_length``, and a row whose prompt leaves no room for an answer is dropped. ``tokens``
     counts both sequences of a row, ``trained_tokens`` the answers'.
     """
-    settings = (max_length, max_prompt_length, add_eos)
-    key = key_of(
-        "preference", source_key, indices_key(indices), tokenizer_key(tokenizer), *settings
-    )
+    settings = (max_length, max_prompt_length)
+    key = key_of("preference", source_key, indices_key(indices), rendering_key(how), *settings)
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
-        rendered = partial(_render, tokenizer=tokenizer, add_eos=add_eos)
-        for numbers, items, encodings in encoded_batches(rows, indices, tokenizer, rendered):
+        rendered = partial(_render, how=how)
+        for numbers, items, encodings in encoded_batches(rows, indices, how.tokenizer, rendered):
             columns: Columns = {name: [] for name in SCHEMA.names}
             for place, number in enumerate(numbers):
                 three = slice(3 * place, 3 * place + 3)
@@ -72,7 +71,7 @@ def tokenise_preferences(
                     number,
                     items[three],
                     encodings[three],
-                    tokenizer.eos_token_id,
+                    how.tokenizer,
                     max_prompt_length,
                 )
             yield columns
@@ -83,35 +82,70 @@ def tokenise_preferences(
     return from_facts(written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]), facts)
 
 
-def _render(
-    rows: Sequence[Mapping[str, Any]], tokenizer: Any, add_eos: bool
-) -> list[Rendered | RowProblem]:
+def _render(rows: Sequence[Mapping[str, Any]], how: Rendering) -> list[Rendered | RowProblem]:
     """Three of each row, side by side: the prompt, and it with either answer."""
     parts = [[json.loads(row[name]) for name in ("prompt", "chosen", "rejected")] for row in rows]
-    chats = [row for row in parts if not isinstance(row[0], str)]
-    texts = zip(
-        chat_texts(tokenizer, [prompt for prompt, _, _ in chats], prompt=True),
-        chat_texts(tokenizer, [prompt + chosen for prompt, chosen, _ in chats]),
-        chat_texts(tokenizer, [prompt + rejected for prompt, _, rejected in chats]),
-        strict=True,
+    chats = [number for number, three in enumerate(parts) if not isinstance(three[0], str)]
+    tools = [json.loads(rows[n]["tools"]) if rows[n].get("tools") else None for n in chats]
+    better, worse = (
+        turns_of(how.chat_template, [parts[n][0] + parts[n][answer] for n in chats], tools)
+        if chats
+        else []
+        for answer in (1, 2)
     )
+    turns = zip(better, worse, strict=True)
     items: list[Rendered | RowProblem] = []
     for prompt, chosen, rejected in parts:
         if isinstance(prompt, str):
-            for text, eos in (
-                (prompt, False),
-                (prompt + chosen, add_eos),
-                (prompt + rejected, add_eos),
-            ):
-                items.append(Rendered(text, (), special=True, ends_with_eos=eos))
+            items += [
+                how.plain(text, (0, 0), ends=ends)
+                for text, ends in ((prompt, False), (prompt + chosen, True))
+            ]
+            items.append(how.plain(prompt + rejected, (0, 0)))
         else:
-            for found in next(texts):
-                items.append(
-                    found
-                    if isinstance(found, RowProblem)
-                    else Rendered(found, (), special=False, ends_with_eos=False)
-                )
+            items += _split(prompt, *next(turns), how)
     return items
+
+
+def _split(
+    prompt: Messages, better: Turns | RowProblem, worse: Turns | RowProblem, how: Rendering
+) -> list[Rendered | RowProblem]:
+    """A pair of rendered conversations, split where the answers begin."""
+    for turns in (better, worse):
+        if isinstance(turns, RowProblem):
+            return [turns] * 3
+    assert isinstance(better, Turns) and isinstance(worse, Turns)
+    parts = [_parted(turns, len(prompt)) for turns in (better, worse)]
+    problem = _no_pair(*parts)
+    if problem is not None:
+        return [problem] * 3
+    left_out = tuple({*better.left_out, *worse.left_out})
+    return [
+        how.conversation(parts[0][0], (), left_out),
+        how.conversation(better.text, ()),
+        how.conversation(worse.text, ()),
+    ]
+
+
+def _parted(turns: Turns, messages: int) -> tuple[str, str]:
+    """The text before the answer that follows so many messages, and the rest."""
+    start = min(begin for number, (begin, _) in turns.spans if number >= messages)
+    return turns.text[:start], turns.text[start:]
+
+
+def _no_pair(better: tuple[str, str], worse: tuple[str, str]) -> RowProblem | None:
+    if better[0] != worse[0]:
+        return RowProblem(
+            "the chat template renders the prompt otherwise before the chosen answer than before "
+            "the rejected one",
+            "Give both answers the same form (reasoning, tool calls), or use another template.",
+        )
+    if better[1] == worse[1]:
+        return RowProblem(
+            "the chosen and the rejected answer are the same as the model sees them",
+            "Remove the row: the chat template leaves out what tells them apart.",
+        )
+    return None
 
 
 def _append(
@@ -120,7 +154,7 @@ def _append(
     number: int,
     items: Sequence[Rendered | RowProblem],
     encodings: Sequence[Any],
-    eos: int,
+    tokenizer: Any,
     max_prompt_length: int | None,
 ) -> None:
     """An answer starts where it and the prompt's own tokens part."""
@@ -129,12 +163,15 @@ def _append(
         if isinstance(item, RowProblem):
             tally.refuse(number, item)
             return
-        ids.append(labelled(item, encoding, eos)[0])
+        ids.append(labelled(item, encoding, tokenizer.eos_token_id)[0])
+        tally.left_out.update(item.left_out)
     alone, better, worse = ids
     same = min(_common(alone, better), _common(alone, worse))
     prompt, chosen, rejected = better[:same], better[same:], worse[same:]
     longer = max(len(chosen), len(rejected))
     tally.lengths[same + longer] += 1
+    if any(isinstance(item, Rendered) and item.conversation for item in items):
+        tally.turn_ends[turn_end(chosen, tokenizer)] += 1
     kept = prompt if max_prompt_length is None else prompt[-max_prompt_length:]
     room = tally.max_length - len(kept)
     if room <= 0 or not len(chosen) or not len(rejected) or not len(kept):

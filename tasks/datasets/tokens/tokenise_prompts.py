@@ -11,25 +11,31 @@ import datasets
 import pyarrow
 
 from tasks.datasets.cache import Columns, Facts, cached_with_facts, key_of
-from tasks.datasets.shapes.format import RowProblem
+from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.prompts import _FIELDS, _MESSAGES
 from tasks.datasets.split import Indices
-from tasks.datasets.tokens.render import chat_texts
+from tasks.datasets.tokens.encode import ROWS_PER_BATCH
+from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import (
-    ROWS_PER_BATCH,
     Tally,
     Tokenised,
     from_facts,
     indices_key,
-    tokenizer_key,
+    rendering_key,
 )
+from tasks.datasets.tokens.turns import turns_of
 from tasks.errors import DatasetError
+
+_PARTS = RowProblem(
+    "the chat template wants contents as lists of parts, which this method does not give it",
+    "Use another chat template.",
+)
 
 
 def collect_prompts(
     rows: datasets.Dataset,
     indices: Indices,
-    tokenizer: Any,
+    how: Rendering,
     *,
     max_length: int,
     cache_dir: Path,
@@ -40,16 +46,14 @@ def collect_prompts(
     A prompt of more than ``max_length`` tokens is dropped. ``trained_tokens`` is 0: what is trained
     on is generated later. Raises DatasetError where no prompt is left.
     """
-    chat = isinstance(json.loads(rows[0]["prompt"]), list)
+    chat = any(prompt.startswith("[") for prompt in rows["prompt"])
     schema = pyarrow.schema([("prompt", _MESSAGES if chat else pyarrow.string()), *_FIELDS])
-    key = key_of(
-        "prompts", source_key, indices_key(indices), tokenizer_key(tokenizer), max_length, chat
-    )
+    key = key_of("prompts", source_key, indices_key(indices), rendering_key(how), max_length, chat)
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
         for start in range(0, len(indices), ROWS_PER_BATCH):
-            yield _columns(tally, rows[indices[start : start + ROWS_PER_BATCH]], tokenizer, chat)
+            yield _columns(tally, rows[indices[start : start + ROWS_PER_BATCH]], how, chat)
         facts.update(tally.as_facts())
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
@@ -63,22 +67,37 @@ def collect_prompts(
     return found
 
 
-def _columns(tally: Tally, batch: dict[str, list[Any]], tokenizer: Any, chat: bool) -> Columns:
+def _columns(tally: Tally, batch: dict[str, list[Any]], how: Rendering, chat: bool) -> Columns:
     prompts = [json.loads(prompt) for prompt in batch["prompt"]]
-    texts = chat_texts(tokenizer, prompts, prompt=True) if chat else prompts
+    found: list[Any]
+    if chat:
+        prompts = [_as_chat(prompt) for prompt in prompts]
+        found = turns_of(how.chat_template, prompts, prompt=True)
+        if how.chat_template.habits.parts:
+            found = [_PARTS for _ in prompts]
+        prompts = [[how.chat_template.wanted(item) for item in prompt] for prompt in prompts]
+    else:
+        # What samples the answers adds the token by itself.
+        found = prompts = [prompt.removeprefix(how.bos) for prompt in prompts]
     columns: Columns = {"prompt": [], **{name: [] for name, _ in _FIELDS}}
     for number, prompt, answer, text in zip(
-        batch["row"], prompts, batch["completion"], texts, strict=True
+        batch["row"], prompts, batch["completion"], found, strict=True
     ):
         if isinstance(text, RowProblem):
             tally.refuse(number, text)
             continue
-        length = len(tokenizer(text, add_special_tokens=not chat)["input_ids"])
+        words = text.text if chat else text
+        length = len(how.tokenizer(words, add_special_tokens=not chat)["input_ids"])
         tally.lengths[length] += 1
         if length > tally.max_length:
             tally.dropped += 1
             continue
         tally.tokens += length
+        tally.first_row = tally.first_row or number
         for name, value in zip(columns, (prompt, number, answer), strict=True):
             columns[name].append(value)
     return columns
+
+
+def _as_chat(prompt: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt

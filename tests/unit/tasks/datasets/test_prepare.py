@@ -12,7 +12,8 @@ import pytest
 
 from tasks.datasets.parts import open_parts
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.shapes.format import RowProblem, format_row
+from tasks.datasets.shapes.format import format_row
+from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
 from tasks.datasets.shapes.training_rows import store_rows
 from tasks.datasets.split import SplitPlan, split_rows
@@ -83,7 +84,7 @@ def test_a_rewrite_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
         (["instruction", "input", "response"], "dialogue"),
         (["Instruction", "Output"], "dialogue"),
         (["system_prompt", "question", "response"], "dialogue"),
-        (["messages", "text"], "messages"),
+        (["messages", "score"], "messages"),
         (["conversations"], "messages"),
     ],
 )

@@ -10,9 +10,10 @@ from typing import Any
 import datasets
 import pytest
 
-from tasks.datasets.prepare import ReadData, read_data
+from tasks.datasets.prepare import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import Limits, Located
+from tasks.datasets.training_data import ReadData
 from trainyard.contract.config import JobConfig
 
 TRAIN = [{"text": f"train {n}"} for n in range(20)]

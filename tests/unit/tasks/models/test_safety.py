@@ -174,7 +174,7 @@ def test_code_beside_a_model_does_not_run(folder: Path, tmp_path: Path) -> None:
     "template", ["{% include '/etc/hostname' %}", "{{ messages.__class__.__mro__ }}"]
 )
 def test_a_chat_template_reads_no_file_and_reaches_no_class(folder: Path, template: str) -> None:
-    from tasks.datasets.shapes.format import RowProblem
+    from tasks.datasets.shapes.problems import RowProblem
     from tasks.datasets.tokens.render import chat_texts
 
     (folder / "chat_template.jinja").write_text(template)

@@ -15,9 +15,10 @@ from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.shapes.format import RowProblem
 from tasks.datasets.shapes.preference import format_preference, recognise_preference
+from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.training_rows import store_rows
+from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
@@ -44,7 +45,8 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
     ("row", "expected"),
     [
         (TEXTS, TEXTS),
-        ({"Question": TEXTS["prompt"], "Chosen": "Yes.", "Rejected": "No."}, TEXTS),
+        ({"Prompt": TEXTS["prompt"], "Chosen": "Yes.", "Rejected": "No."}, TEXTS),
+        ({"Question": "Is 3 odd?", "Chosen": "Yes.", "Rejected": "No."}, SAME),
         (SAME, SAME),
         ({**SAME, "prompt": "Is 3 odd?"}, SAME),
         (WHOLE, SAME),
@@ -104,11 +106,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> Tokenised:
     stored = {"row": 1, **format_preference(row, recognise_preference(list(row), method="dpo"))}
-    settings = {"max_length": 128, "max_prompt_length": None, "add_eos": True, **more}
+    settings = {"max_length": 128, "max_prompt_length": None, **more}
     return tokenise_preferences(
         datasets.Dataset.from_list([stored]),
         numpy.arange(1, dtype=numpy.int64),
-        tokenizer,
+        Rendering(tokenizer),
         cache_dir=cache,
         source_key=json.dumps(row),
         **settings,
@@ -215,10 +217,9 @@ def test_sharegpt_pairs_give_the_same_tokens_as_messages(
         data = tokenise_preferences(
             found.dataset,
             numpy.arange(len(rows)),
-            tokenizer,
+            Rendering(tokenizer),
             max_length=200,
             max_prompt_length=None,
-            add_eos=True,
             cache_dir=tmp_path / "cache",
             source_key=found.key,
         )

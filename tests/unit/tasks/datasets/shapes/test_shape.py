@@ -19,11 +19,12 @@ from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
 from tasks.datasets.prepare import shape_of
-from tasks.datasets.shapes.format import EmptyRow, RowProblem, format_row
+from tasks.datasets.shapes.format import format_row
 from tasks.datasets.shapes.preference import recognise_preference
+from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
 from tasks.datasets.shapes.training_rows import ROW_SCHEMA, store_rows
-from tasks.datasets.tokens.render import Rendered, render
+from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
@@ -70,7 +71,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60
 def rendered(row: dict[str, Any], tokenizer: Any) -> Rendered:
     training_row = format_row(row, recognise_shape(list(row)))
     stored = {**dict.fromkeys(ROW_SCHEMA.names), "row": 1, **training_row}
-    [found] = render([stored], tokenizer, add_eos=False)
+    [found] = render([stored], Rendering(tokenizer, add_eos=False))
     assert isinstance(found, Rendered)
     return found
 
@@ -120,9 +121,8 @@ def test_every_shape_in_every_format_gives_the_same_tokens(
         data = tokenise(
             found.dataset,
             numpy.arange(len(rows)),
-            tokenizer,
+            Rendering(tokenizer),
             max_length=200,
-            add_eos=True,
             cache_dir=tmp_path / "cache",
             source_key=found.key,
         )
@@ -151,8 +151,8 @@ QA, PC = ["question", "answer"], ["prompt", "completion"]
         (["messages", "conversations"], "ShareGPT", ["conversations"]),
         (["messages", "conversations"], "openai", ["messages"]),
         ([*QA, "messages"], "qa", QA),
-        (["messages", "text"], "sft", ["messages"]),
-        (["messages", "text"], "no such thing", ["messages"]),
+        (["messages", "text"], "chat", ["messages"]),
+        (["messages", "text"], "text", ["text"]),
     ],
 )
 def test_dataset_format_tells_the_shape(
@@ -190,6 +190,7 @@ def test_prompt_and_completion_told_as_question_and_answer_go_through_the_templa
         ["prompt", "completion", "response"],
         ["question", "answer", "prompt", "completion"],
         ["messages", "conversations"],
+        ["messages", "text"],
     ],
 )
 def test_columns_that_can_be_read_in_two_ways_are_refused(columns: list[str]) -> None:
@@ -324,7 +325,7 @@ def test_a_system_column_opens_the_conversation(tokenizer: Any) -> None:
 
 
 def test_tools_reach_the_chat_template(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = "{% if tools %}{{ tools[0].name }}: {% endif %}" + SIMPLE_CHAT_TEMPLATE
+    template = "{% if tools %}{{ tools[0].function.name }}: {% endif %}" + SIMPLE_CHAT_TEMPLATE
     monkeypatch.setattr(tokenizer, "chat_template", template)
     row = {"messages": turns("q", "a")}
     for tools in ([{"name": "clock"}], '[{"name": "clock"}]'):
@@ -347,7 +348,7 @@ def test_rows_that_the_chat_template_refuses_are_told_from_the_others(
         {**dict.fromkeys(ROW_SCHEMA.names), "row": n, "messages": json.dumps(chat)}
         for n, chat in enumerate(chats)
     ]
-    fine, refused = render(rows, tokenizer, add_eos=False)
+    fine, refused = render(rows, Rendering(tokenizer, add_eos=False))
     assert isinstance(fine, Rendered)
     assert isinstance(refused, RowProblem)
     assert "no system" in str(refused)

@@ -12,7 +12,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.datasets.shapes.training_rows import ROW_SCHEMA
+from tasks.datasets.tokens import encode
 from tasks.datasets.tokens import tokenise as tokenise_module
+from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.datasets.tokens.tokenise import Tokenised, tokenise
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
@@ -37,9 +39,8 @@ def run(
     return tokenise(
         stored,
         numpy.arange(len(rows)),
-        tokenizer,
+        Rendering(tokenizer, add_eos),
         max_length=max_length,
-        add_eos=add_eos,
         cache_dir=cache,
         source_key=json.dumps(rows),
     )
@@ -75,7 +76,7 @@ def test_every_turn_of_the_assistant_is_trained_on(tokenizer: Any, tmp_path: Pat
     assert trained_text(tokenizer, found) == "two<eos>\n\nfour<eos>\n\n"
 
 
-def test_a_template_that_rewrites_earlier_turns_leaves_the_last(
+def test_a_template_that_leaves_out_earlier_answers_is_no_template_to_train_with(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewriting = SIMPLE_CHAT_TEMPLATE.replace(
@@ -85,7 +86,8 @@ def test_a_template_that_rewrites_earlier_turns_leaves_the_last(
     assert rewriting != SIMPLE_CHAT_TEMPLATE
     monkeypatch.setattr(tokenizer, "chat_template", rewriting)
     found = run(tokenizer, tmp_path, messages("one", "two", "three", "four"))
-    assert trained_text(tokenizer, found) == "four<eos>\n\n"
+    assert (len(found.dataset), found.refused) == (0, 1)
+    assert found.problems[0][1].sentence == "the chat template leaves out the assistant's message 2"
 
 
 def test_rows_without_a_trained_token_left_are_dropped_and_counted(
@@ -129,8 +131,8 @@ def test_long_rows_make_small_batches_and_all_come_in_order(
     texts = [{"text": f"{n} " + "a" * (30 if n % 5 else 90)} for n in range(1, 25)]
     whole = run(tokenizer, tmp_path / "whole", *texts)
     monkeypatch.setattr(tokenise_module, "render", watched)
-    monkeypatch.setattr(tokenise_module, "CHARACTERS_PER_BATCH", 80)
-    monkeypatch.setattr(tokenise_module, "SECONDS_BETWEEN_PROGRESS_LINES", -1)
+    monkeypatch.setattr(encode, "CHARACTERS_PER_BATCH", 80)
+    monkeypatch.setattr(encode, "SECONDS_BETWEEN_PROGRESS_LINES", -1)
     with caplog.at_level("INFO"):
         parts = run(tokenizer, tmp_path / "parts", *texts)
     assert (sum(seen), max(seen), min(seen)) == (24, 2, 1)

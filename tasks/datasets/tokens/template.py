@@ -1,0 +1,282 @@
+"""A tokenizer's chat template: how it renders conversations, and what it puts around their turns.
+
+Found out by rendering a few conversations of known words, once per template.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from tasks.datasets.shapes.problems import RowProblem
+
+Messages: TypeAlias = list[dict[str, Any]]
+
+_USER, _ANSWER, _REASON = "Zquestion", "Zanswer", "Zreason"
+_NAME, _VALUE, _RESULT = "zfunction", "Zvalue", "Zresult"
+_CONTROL = re.compile(r"\s*(?:<[^<>\s]+>|\[/?\w+\])\s*")
+"""What looks like a token that a template writes."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a template wants what it is given.
+
+    ``parts``: contents as lists of parts. ``json_arguments``: those of a call as JSON text.
+    ``bare_calls``: no empty content beside a call. ``developer``: it knows this role.
+    """
+
+    parts: bool = False
+    json_arguments: bool = False
+    bare_calls: bool = False
+    developer: bool = False
+
+    def applied(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """A canonical message as the template wants it."""
+        made = {key: value for key, value in message.items() if key != "train"}
+        calls = made.get("tool_calls")
+        if calls and self.json_arguments:
+            made["tool_calls"] = [_with_json_arguments(call) for call in calls]
+        if calls and self.bare_calls and not made["content"]:
+            del made["content"]
+        elif self.parts:
+            made["content"] = [{"type": "text", "text": made["content"]}]
+        if made["role"] == "developer" and not self.developer:
+            made["role"] = "system"
+        return made
+
+
+def _with_json_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    text = json.dumps(function["arguments"], ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": text}}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a template puts around turns.
+
+    ``openings``: by the kind of what precedes, the text from there to an answer. ``headers``: what
+    an answer's turn begins with, the longest first. ``closing``: what ends an answer that is
+    followed by another message; ``call_closing`` one that ends with a call.
+    """
+
+    openings: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+    closing: str = ""
+    call_closing: str = ""
+
+
+class ChatTemplate:
+    """The chat template ``source`` (by default the tokenizer's own) of ``tokenizer``."""
+
+    def __init__(self, tokenizer: Any, source: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        named = tokenizer.chat_template
+        own = named.get("default") if isinstance(named, dict) else named
+        self.source: str = source or own or ""
+
+    def texts(
+        self, chats: Sequence[Messages], tools: Sequence[Any] = (), *, prompt: bool = False
+    ) -> list[str | RowProblem]:
+        """``chats``, canonical, as texts; ``prompt``: with an answer's beginning.
+
+        ``tools`` are the functions that each may call. A RowProblem stands where the template
+        refuses one.
+        """
+        adapted = [[self.habits.applied(message) for message in chat] for chat in chats]
+        if not any(tools):
+            # A template is foreign code: it may raise anything.
+            with suppress(Exception):
+                return list(self._apply(adapted, prompt)) if chats else []
+        # One by one, to know which.
+        functions = tools or [None] * len(chats)
+        return [
+            self._text_or_problem(chat, of_chat, prompt)
+            for chat, of_chat in zip(adapted, functions, strict=True)
+        ]
+
+    def wanted(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """A canonical message as the template wants it."""
+        return self.habits.applied(message)
+
+    def _text_or_problem(self, chat: Messages, tools: Any, prompt: bool) -> str | RowProblem:
+        try:
+            return self._apply([chat], prompt, tools)[0]
+        except Exception as error:
+            said = str(error)
+            if "StopIteration" in said or isinstance(error, StopIteration):
+                said = "its roles do not follow each other as the template wants them to"
+            return RowProblem(
+                f"the tokenizer's chat template refuses it: {said[:300]}",
+                "Change its messages to what the template allows (often: roles that alternate).",
+            )
+
+    def _apply(self, chats: Sequence[Messages], prompt: bool, tools: Any = None) -> list[str]:
+        texts: list[str] = self._tokenizer.apply_chat_template(
+            list(chats),
+            tools=tools,
+            chat_template=self.source,
+            tokenize=False,
+            add_generation_prompt=prompt,
+        )
+        return texts
+
+    def _probe(self, habits: Habits, *chat: dict[str, Any], prompt: bool = False) -> str:
+        """The text of a conversation of known words; empty where the template refuses it."""
+        adapted = [habits.applied(message) for message in chat]
+        tools = _TOOLS if any("tool_calls" in message for message in chat) else None
+        try:
+            return self._apply([adapted], prompt, tools)[0]
+        except Exception:
+            return ""
+
+    @cached_property
+    def habits(self) -> Habits:
+        """The first habits with which the template says what it is given."""
+        parts = _ANSWER not in self._probe(Habits(), _ASKED, _ANSWERED)
+        parts = parts and _ANSWER in self._probe(Habits(parts=True), _ASKED, _ANSWERED)
+        told = {"role": "developer", "content": _REASON}
+        known = _REASON in self._probe(Habits(parts, developer=True), told, _ASKED, _ANSWERED)
+        developer = known and "developer" in self.source
+        found = Habits(parts, developer=developer)
+        ways = [
+            Habits(parts, json_arguments, bare_calls, developer)
+            for json_arguments in (False, True)
+            for bare_calls in (False, True)
+        ]
+        return next((way for way in ways if self._says_call(way)), found)
+
+    def _says_call(self, habits: Habits) -> bool:
+        text = self._probe(habits, _ASKED, called(), _RETURNED, _ANSWERED)
+        if not text:  # some refuse an answer after a result
+            text = self._probe(habits, _ASKED, called())
+        return _NAME in text and _VALUE in text
+
+    def keeps_reasoning(self, apart: bool, calls: bool) -> bool:
+        """Whether the last answer keeps its reasoning.
+
+        ``apart``: as a field beside its content; ``calls``: the answer calls a function.
+        """
+        return self._keeps[apart, calls]
+
+    @cached_property
+    def _keeps(self) -> dict[tuple[bool, bool], bool]:
+        apart = {"reasoning_content": _REASON}
+        inside = {"content": f"<think>\n{_REASON}\n</think>\n\n{_ANSWER}"}
+        return {
+            (how is apart, calls): _REASON in self._probe(self.habits, _ASKED, {**answer, **how})
+            for how in (apart, inside)
+            for calls, answer in ((False, _ANSWERED), (True, called()))
+        }
+
+    @cached_property
+    def keeps_content_beside_call(self) -> bool:
+        """Whether a call that comes last keeps the words beside it."""
+        message = {**called(), "content": _ANSWER}
+        return _ANSWER in self._probe(self.habits, _ASKED, message)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What the template puts around turns."""
+
+        def probe(*chat: dict[str, Any], prompt: bool = False) -> str:
+            return self._probe(self.habits, *chat, prompt=prompt)
+
+        asked, opened = probe(_ASKED), probe(_ASKED, prompt=True)
+        answered = probe(_ASKED, _ANSWERED)
+        called_with, called_without = called(), called(arguments={})
+        openings = {
+            "user": opened.rpartition(_USER)[2],
+            "assistant": probe(_ASKED, _ANSWERED, prompt=True).rpartition(_ANSWER)[2],
+            "tool": probe(_ASKED, called_with, _RETURNED, prompt=True).rpartition(_RESULT)[2],
+        }
+        header = opened[len(asked) :] if opened.startswith(asked) else ""
+        going_on = probe(_ASKED, _ANSWERED, _ASKED, _ANSWERED)
+        reasoned = probe(_ASKED, {**_ANSWERED, "reasoning_content": _REASON})
+        headers = {header}
+        for text in (answered, reasoned, going_on):
+            if text.startswith(asked):
+                begin = re.split(f"{_ANSWER}|{_REASON}", text[len(asked) :])[0]
+                headers.add(header[: common_prefix(header, begin)])
+        inner = going_on.partition(_ANSWER)[2].partition(_USER)[0]
+        calls = [
+            self._call_closing(probe, message, last_word)
+            for message, last_word in ((called_with, _VALUE), (called_without, _NAME))
+        ]
+        return Frame(
+            openings={kind: opening for kind, opening in openings.items() if opening},
+            headers=tuple(sorted(filter(None, headers), key=len, reverse=True)),
+            closing=closing_of(answered.rpartition(_ANSWER)[2], inner),
+            call_closing=_common_end(*calls),
+        )
+
+    def _call_closing(self, probe: Any, call: dict[str, Any], last_word: str) -> str:
+        # Functions are declared before the question; a result may repeat the name.
+        end, going_on = (
+            text.partition(_USER)[2].partition(last_word)[2]
+            for text in (probe(_ASKED, call), probe(_ASKED, call, _RETURNED, _ANSWERED))
+        )
+        return closing_of(end, going_on.partition(_RESULT)[0] if going_on else end)
+
+
+def closing_of(end: str, inner: str) -> str:
+    """What ends a turn.
+
+    ``end`` follows its last word if the conversation ends with it, ``inner`` if it goes on.
+    """
+    if inner.startswith(end):
+        return end
+    same = common_prefix(end, inner)
+    whole = 0
+    while (found := _CONTROL.match(inner, whole)) and found.end() <= same:
+        whole = found.end()
+    first = _CONTROL.match(inner)
+    return inner[:whole] or (first[0] if first else "")
+
+
+def control_at(text: str, start: int) -> int:
+    """End of what looks like a token that a template writes, at ``start``; else ``start``."""
+    found = _CONTROL.match(text, start)
+    return found.end() if found else start
+
+
+def common_prefix(left: str, right: str) -> int:
+    """Characters that both begin with."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next(
+        (place for place, (one, other) in pairs if one != other), min(len(left), len(right))
+    )
+
+
+def _common_end(left: str, right: str) -> str:
+    same = common_prefix(left[::-1], right[::-1])
+    return left[len(left) - same :]
+
+
+def called(arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A message with one call of the function that the probes know."""
+    made = {"zkey": _VALUE} if arguments is None else arguments
+    function = {"name": _NAME, "arguments": made}
+    call = {"type": "function", "id": "callzzzz1", "function": function}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+_ASKED = {"role": "user", "content": _USER}
+_ANSWERED = {"role": "assistant", "content": _ANSWER}
+_RETURNED = {"role": "tool", "name": _NAME, "tool_call_id": "callzzzz1", "content": _RESULT}
+_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": _NAME,
+            "description": "It does.",
+            "parameters": {"type": "object", "properties": {"zkey": {"type": "string"}}},
+        },
+    }
+]

@@ -1,0 +1,155 @@
+"""From the rows that were chosen to what the trainer reads, and what is said of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.datasets.example import example_of
+from tasks.datasets.opened import message_keys
+from tasks.datasets.parts import Part
+from tasks.datasets.report import Report
+from tasks.datasets.shapes.shape import Shape
+from tasks.datasets.shapes.training_rows import StoredRows, placed
+from tasks.datasets.split import Indices
+from tasks.datasets.tokens.documents import documents_of
+from tasks.datasets.tokens.render import Rendering
+from tasks.datasets.tokens.tokenise import Tokenised, nothing_left, tokenise
+from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
+from tasks.datasets.tokens.tokenise_prompts import collect_prompts
+from tasks.datasets.tokens.training_variant import training_variant
+from tasks.datasets.used import unused_keys
+from trainyard.contract.config import JobConfig
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the trainer reads. ``eval`` is None where no row evaluates.
+
+    ``turn_end``: the token that ends the answers, if the model does not stop at it yet.
+    """
+
+    train: Tokenised
+    eval: Tokenised | None
+    shape: Shape
+    rows: int
+    turn_end: int | None = None
+
+
+@dataclass(frozen=True)
+class ReadData:
+    """The parts of a data set, read, and the rows of them that train and that evaluate."""
+
+    parts: list[Part]
+    stored: list[StoredRows]
+    shape: Shape
+    train: tuple[int, Indices]
+    eval: tuple[int, Indices]
+
+
+def tokenise_data(
+    read: ReadData,
+    config: JobConfig,
+    tokenizer: Any,
+    report: Report,
+    *,
+    max_length: int,
+    add_eos: bool,
+    cache_dir: Path,
+    end_tokens: Collection[int] = (),
+) -> TrainingData:
+    """Tokenise the rows that ``read`` has chosen; what is found goes into ``report``.
+
+    ``end_tokens``: what the model stops at, beside the tokenizer's end token. Raises DatasetError.
+    """
+    training, limit = config.training, max_length
+    template = training_variant(tokenizer) if config.data.training_template else None
+    how = Rendering(
+        tokenizer,
+        add_eos,
+        answers_only=training.completion_only_loss is not False,
+        train_on=config.data.train_on,
+        template=None if training.how.samples_answers else template,
+    )
+    if training.how.whole_documents:
+        # Packing cuts them, and no token is lost.
+        limit = sys.maxsize
+    if training.how.samples_answers:
+        limit = max_length - training.answer_length
+
+    def tokenised(part: int, indices: Indices) -> Tokenised:
+        rows = read.stored[part].dataset
+        key = read.stored[part].key
+        common: dict[str, Any] = {"max_length": limit, "cache_dir": cache_dir, "source_key": key}
+        if training.how.samples_answers:
+            return collect_prompts(rows, indices, how, **common)
+        if read.shape.name == "preference":
+            common["max_prompt_length"] = training.max_prompt_length
+            return tokenise_preferences(rows, indices, how, **common)
+        whole = training.how.whole_documents and read.parts[part].continuous
+        documents = documents_of(read.parts[part].files, rows, indices) if whole else None
+        return tokenise(rows, indices, replace(how, documents=documents), **common)
+
+    train = tokenised(*read.train)
+    evaluation = tokenised(*read.eval) if len(read.eval[1]) else None
+    report.max_length = None if training.how.whole_documents else limit
+    for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
+        if side is not None:
+            _report_tokens(report, side, read.parts[part])
+    report.used.message_keys = unused_keys(message_keys(read.stored), how.chat_template.source)
+    turn_end = _note_template(report, train, how, end_tokens)
+    report.refuse_bad_rows(read.shape.describe())
+    if len(train.dataset) == 0 and report.error is None:
+        raise nothing_left(limit, len(read.train[1]))
+    report.example = example_of(train, tokenizer)
+    if evaluation is not None and len(evaluation.dataset) == 0:
+        evaluation = None
+    return TrainingData(train, evaluation, read.shape, report.rows, turn_end)
+
+
+def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
+    limit = report.max_length or sys.maxsize
+    for length, rows in side.lengths.items():
+        report.lengths[length] = report.lengths.get(length, 0) + rows
+        report.longer += rows if length > limit else 0
+    report.dropped += side.dropped
+    report.tokens = (report.tokens or 0) + side.tokens
+    report.trained_tokens = (report.trained_tokens or 0) + side.trained_tokens
+    for what, rows in side.left_out.items():
+        report.left_out[what] = report.left_out.get(what, 0) + rows
+    problems = [placed(part, row, problem) for row, problem in side.problems]
+    report.add_problems(side.refused, problems)
+
+
+def _note_template(
+    report: Report, train: Tokenised, how: Rendering, end_tokens: Collection[int]
+) -> int | None:
+    """What the chat template means for the rows that went through it.
+
+    Returns the token that ends answers, if generation would not stop there yet.
+    """
+    end = train.turn_end
+    if end is None:
+        return None
+    if how.template is not None:
+        report.notes.append(
+            "TRL has a variant for training of the tokenizer's chat template: it gives the text, "
+            "and the model keeps its own. config.data.training_template false trains on its own."
+        )
+    if end in (how.tokenizer.eos_token_id, *end_tokens):
+        return None
+    token = how.tokenizer.convert_ids_to_tokens(end)
+    if end not in how.tokenizer.added_tokens_decoder:
+        report.turn_end = (
+            f"no token of the chat template ends an answer (the last is {token!r}): the model does "
+            "not learn to stop"
+        )
+        return None
+    report.turn_end = (
+        f"answers end with {token}, at which the model does not stop yet (but at "
+        f"{how.tokenizer.eos_token}): the result's generation_config.json gets it"
+    )
+    return end
