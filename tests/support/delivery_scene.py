@@ -64,7 +64,7 @@ def own_clock() -> Iterator[Clock]:
 
 
 class FlakyRedis(fakeredis.FakeRedis):
-    """A client whose next commands meet ``faults``: ``ok``, ``away`` (not done), ``full``
+    """A client whose next scripts meet ``faults``: ``ok``, ``away`` (not done), ``full``
     (refused), ``lost`` (done, and the answer lost)."""
 
     def __init__(self, server: fakeredis.FakeServer) -> None:
@@ -72,12 +72,13 @@ class FlakyRedis(fakeredis.FakeRedis):
         self.faults: deque[str] = deque()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        fault = self.faults.popleft() if self.faults else "ok"
-        if fault == "away":
-            raise ConnectionError("away")
-        if fault == "full":
-            raise OutOfMemoryError("OOM command not allowed")
-        answer = super().execute_command(*args, **options)
+        fault = self.faults[0] if self.faults and args[0] == "EVALSHA" else ""
+        if fault in ("away", "full"):
+            self.faults.popleft()
+            raise ConnectionError("away") if fault == "away" else OutOfMemoryError("OOM")
+        answer = super().execute_command(*args, **options)  # or a script has to be loaded first
+        if fault:
+            self.faults.popleft()
         if fault == "lost":
             raise ConnectionError("the answer is lost")
         return answer

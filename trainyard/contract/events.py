@@ -47,7 +47,8 @@ class Metric(Event):
 
     ``step`` counts optimizer steps from 1. A value that is not finite is left out.
     Perplexities are exp(loss). Rates count since the attempt's first step; tokens are real
-    ones, without padding. 1 GB is 10^9 bytes.
+    ones, without padding. 1 GB is 10^9 bytes. An eval's point carries the newest train and GPU
+    values too, when it is stored: a backend may write absent fields as null into the job's row.
     """
 
     event: Literal["metric"] = "metric"

@@ -28,6 +28,12 @@ APPEND_CHARACTERS_MAX = 1_000_000
 PENDING_CHARACTERS_MAX = 16_000_000
 """Log events that wait for Redis hold no more than this."""
 
+_TRAINED = Metric.model_fields.keys() - {
+    *("event", "step", "epoch"),
+    *("eval_loss", "perplexity", "eval_perplexity"),
+}
+"""What the point of a step has that was trained, and not evaluated."""
+
 _Batch = tuple[int, list[StoredEvent], dict[str, str]]
 logger = logging.getLogger(__name__)
 
@@ -56,6 +62,7 @@ class EventBuffer:
         self._fields: dict[str, str] = {}
         self._point: dict[str, float] = dict(job.point)
         self._phases: dict[str, float] = {}
+        self._trained = {name: job.point[name] for name in _TRAINED & job.point.keys()}
 
     def log_lines(self, lines: Sequence[str], log_end: int) -> None:
         """Sink of the log handler: one batch of ready lines, and where train.log ends with it."""
@@ -79,6 +86,10 @@ class EventBuffer:
             self.set_fields(**fields)
 
     def _metric(self, metric: Metric) -> None:
+        if metric.eval_loss is None:
+            self._trained = metric.model_dump(include=_TRAINED, exclude_none=True)
+        else:  # a backend that writes what a point lacks as null would blank its row
+            metric = metric.model_copy(update=self._trained | metric.model_dump(exclude_none=True))
         text = metric.model_dump_json(exclude_none=True)
         self.metrics.append(text + "\n")
         self._point |= metric.to_backend()

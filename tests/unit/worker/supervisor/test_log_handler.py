@@ -328,6 +328,23 @@ def test_the_point_holds_the_newest_value_of_each_field(
     assert job.point["train_loss"] == 0.3
 
 
+def test_the_point_of_an_eval_carries_the_newest_train_values(
+    events: EventBuffer, running: JobStore
+) -> None:
+    """A backend that writes absent fields as null would blank them in the job's row."""
+    events.take(Metric(step=1, epoch=0, train_loss=3.0, grad_norm=1.0))
+    events.take(Metric(step=2, epoch=0, train_loss=2.0, gpu_memory_allocated_gb=4.5))
+    events.take(Metric(step=2, epoch=0, eval_loss=2.5))
+    events.take(Metric(step=3, epoch=0, train_loss=1.0))
+    events.flush()
+    points = [point for kind, point in stream(running) if kind == "metric"]
+    assert [point.get("train_loss") for point in points] == [3.0, 2.0, 2.0, 1.0]
+    assert points[2] == {
+        **{"event": "metric", "step": 2, "epoch": 0.0},
+        **{"train_loss": 2.0, "eval_loss": 2.5, "gpu_memory_allocated_gb": 4.5},
+    }
+
+
 @pytest.mark.parametrize("answer_lost", [False, True])
 def test_an_outage_loses_and_doubles_nothing(
     events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
