@@ -146,7 +146,6 @@ LONGER: dict[str, str] = {}
 OWN_IMPORTS_MAX = 15
 IMPORTS_MORE: dict[str, str] = {
     "tasks.datasets.prepare": "to be cut",
-    "worker.supervisor.attempt": "to be cut",
 }
 """Files that may import more of our modules, each with its reason."""
 

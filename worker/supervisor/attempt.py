@@ -9,24 +9,21 @@ import logging
 import os
 import time
 
-from trainyard.contract.events import TrainingSpec
 from trainyard.redaction import Redactor, redactor_of
 from trainyard.settings import Settings
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
-from trainyard.store.unsent_records import find_unsent, sizes_of_records
 from worker.machine.gpu import slot_gpu_use, wait_released
-from worker.machine.memory import oom_kills
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import WorkerSlot, take_out_of_service, until_redis_answers
 from worker.supervisor import job_folder
 from worker.supervisor.attempt_end import AttemptEnd, Conclusion
 from worker.supervisor.event_buffer import EventBuffer
-from worker.supervisor.job_folder import Record
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.training_link import ToldToEnd, WorkerStops, start_training
+from worker.supervisor.unsent import take_over_records
 
 
 class Attempt:
@@ -42,7 +39,6 @@ class Attempt:
         self._job = job
         self._folder = settings.job_dir(job.job_id)
         self._may_write_until = time.monotonic() + store.lease_ms / 1000
-        self._oom_kills_before = oom_kills()
         self._gpu_before = slot_gpu_use()
 
     def run(self) -> AttemptEnd:
@@ -56,7 +52,7 @@ class Attempt:
             flush_s = self._settings.log_flush_seconds
             log = BatchingLogHandler(events.log_lines, log_file, redactor, flush_s=flush_s)
             log.setFormatter(logging.Formatter("%(levelname)s [trainyard] %(message)s"))
-            self._take_over_records(events, log_file)
+            take_over_records(events, log_file, self._job, self._slot.home, self._store)
             self._say_how_it_starts(events, log)
             try:
                 supervisor = self._supervise(events, log, redactor)
@@ -66,20 +62,7 @@ class Attempt:
                 log.flush()
                 events.flush_until(self._may_write_until)
         end = Conclusion(self._store, self._slot, self._worker, self._job, supervisor.course)
-        return end.draw(
-            fenced=supervisor.lease.lost or events.fenced,
-            oom_killed=oom_kills() > self._oom_kills_before,
-        )
-
-    def _take_over_records(self, events: EventBuffer, log_file: Record) -> None:
-        """Send what an earlier attempt left in the job's folder, before anything of this one."""
-        if self._job.home not in ("", self._slot.home):
-            events.set_fields(**sizes_of_records(self._folder))
-            return
-        unsent = find_unsent(self._folder, self._job, self._store.log_lines_kept)
-        events.take_over(unsent)
-        log_file.append("".join(f"{line}\n" for line in unsent.owed))
-        events.set_fields(owed_lines="[]")
+        return end.draw(fenced=supervisor.lease.lost or events.fenced)
 
     def _say_how_it_starts(self, events: EventBuffer, log: BatchingLogHandler) -> None:
         job, slot = self._job, self._slot
@@ -97,13 +80,9 @@ class Attempt:
     ) -> Supervisor:
         """From the start of the training until no process of it is left, or it is parked."""
         job, slot = self._job, self._slot
-        spec = training_spec(self._settings, slot.name, job)
-        parked = job.parked_at(slot.name)
         with (
             sigterm_as_fd() as sigterm_fd,
-            start_training(
-                slot.socket_name, spec, preload=self._settings.preload, parked=parked
-            ) as link,
+            start_training(self._settings, slot, job) as link,
         ):
             link.watch(sigterm_fd, ToldToEnd())
             link.watch(slot.stop_read, WorkerStops())
@@ -118,21 +97,3 @@ class Attempt:
         if (unfit := wait_released(self._gpu_before)) is not None:
             log.say(f"{unfit}: this slot is taken out of service", logging.ERROR)
             take_out_of_service(unfit, self._worker)
-
-
-def training_spec(settings: Settings, slot_name: str, job: Job) -> TrainingSpec:
-    """What the training process is told of its job and of this slot's settings."""
-    return TrainingSpec(
-        job_id=job.job_id,
-        attempt=job.attempt,
-        slot=slot_name,
-        job_dir=str(settings.job_dir(job.job_id)),
-        resume_from=job.resume_from or None,
-        from_start=bool(job.from_start),
-        cache_dir=str(settings.trainyard_home / "cache"),
-        dataset_roots=[str(path) for path in settings.dataset_roots],
-        model_roots=[str(path) for path in settings.model_roots],
-        allow_remote_code=settings.allow_remote_code,
-        max_download_gb=settings.max_download_gb,
-        allow_private_urls=settings.allow_private_urls,
-    )

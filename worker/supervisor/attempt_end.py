@@ -14,7 +14,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -25,6 +25,7 @@ from trainyard.contract.events import Outcome
 from trainyard.contract.names import attempt_id
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
+from worker.machine.memory import oom_kills
 from worker.slot import WorkerSlot, until_redis_answers
 from worker.slot_process.client import LastMessage, SlotUnavailable, release_parked, wait_gone
 from worker.slot_process.protocol import Gone, Parked, StartRefused
@@ -127,7 +128,8 @@ class Course:
 
     ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
     training was asked for; ``stopping``: the worker stops; ``terminated``: all was told to end at
-    once; ``hung``: when, in words, and empty if it did not; ``has_begun``: it has made a step.
+    once; ``hung``: when, in words, and empty if it did not; ``has_begun``: it has made a step;
+    ``oom_kills_before``: what the kernel had killed for memory when it began.
     """
 
     outcome: Outcome | None = None
@@ -137,6 +139,7 @@ class Course:
     terminated: bool = False
     hung: str = ""
     has_begun: bool = False
+    oom_kills_before: int = field(default_factory=oom_kills)
 
     @property
     def is_parked(self) -> bool:
@@ -151,8 +154,7 @@ class Course:
 class Conclusion:
     """Tells from an attempt's course how it ended, when it has.
 
-    ``fenced``: the job is not this attempt's any more. ``oom_killed``: the kernel's out-of-memory
-    killer was at work meanwhile.
+    ``fenced``: the job is not this attempt's any more.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class Conclusion:
         self._course = course
         self._attempt_id = attempt_id(job.job_id, job.attempt)
 
-    def draw(self, *, fenced: bool, oom_killed: bool) -> AttemptEnd:
+    def draw(self, *, fenced: bool) -> AttemptEnd:
         """The attempt's end. Raises AttemptFailed, AttemptLost."""
         course, outcome = self._course, self._course.outcome
         said = outcome.outcome if outcome is not None else None
@@ -186,6 +188,7 @@ class Conclusion:
             raise AttemptLost(f"The training hung: {course.hung}.", ErrorKind.HANG)
         if outcome is not None and said == "failed":
             return self._refused(outcome.error)
+        oom_killed = oom_kills() > course.oom_kills_before
         raise how_it_died(course.last_message, oom_killed=oom_killed)
 
     def _paused(self, outcome: Outcome) -> AttemptPaused:

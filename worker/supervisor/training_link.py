@@ -13,10 +13,14 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainyard.contract.events import AnyEvent, Command, TrainingSpec
+from trainyard.contract.events import AnyEvent, Command
 from trainyard.contract.names import attempt_id
+from trainyard.settings import Settings
+from trainyard.store.job import Job
+from worker.slot import WorkerSlot
 from worker.slot_process.client import KeeperHandle, KeeperMessage, start_attempt
 from worker.supervisor.output_lines import LineSplitter
+from worker.supervisor.training_spec import training_spec
 
 SLOT_START_TIMEOUT_S = 120.0
 PIPE_BYTES = 1 << 20
@@ -54,13 +58,13 @@ Arrival = FromTraining | KeeperMessage | ToldToEnd | WorkerStops
 
 
 @contextlib.contextmanager
-def start_training(
-    socket_name: str, spec: TrainingSpec, *, preload: bool, parked: str | None
-) -> Iterator[TrainingLink]:
+def start_training(settings: Settings, slot: WorkerSlot, job: Job) -> Iterator[TrainingLink]:
     """Start a training through the slot process; leaving ends whatever still lives of the attempt.
 
-    ``parked`` names the attempt in whose process it may go on. Raises SlotUnavailable.
+    It goes on in the process of the attempt that is parked on this slot, if there is one. Raises
+    SlotUnavailable.
     """
+    spec = training_spec(settings, slot.name, job)
     with contextlib.ExitStack() as stack:
         output, output_write = make_output_pipe()
         stack.callback(os.close, output)
@@ -69,14 +73,14 @@ def start_training(
         try:
             keeper = stack.enter_context(
                 start_attempt(
-                    socket_name,
+                    slot.socket_name,
                     attempt_id(spec.job_id, spec.attempt),
                     {"TRAINYARD_JOB_ID": spec.job_id},
                     output_write,
                     theirs.fileno(),
                     timeout_s=SLOT_START_TIMEOUT_S,
-                    preload=preload,
-                    parked=parked,
+                    preload=settings.preload,
+                    parked=job.parked_at(slot.name),
                 )
             )
         finally:

@@ -41,11 +41,11 @@ def test_cancelled_is_only_what_is_proven_gone(
         attempt.wait_message(KeeperLost)
 
         conclusion = conclusion_of(slot, attempt, Course(last_message=KeeperLost()))
-        assert conclusion.draw(fenced=False, oom_killed=False) == AttemptLetGo()
+        assert conclusion.draw(fenced=False) == AttemptLetGo()
         assert not attempt.output.at_eof
         os.kill(slot.pid, signal.SIGCONT)
         monkeypatch.setattr(attempt_end, "GONE_TIMEOUT_S", 20.0)
-        assert conclusion.draw(fenced=False, oom_killed=False) == AttemptCancelled()
+        assert conclusion.draw(fenced=False) == AttemptCancelled()
         attempt.output.pump(0)
         attempt.output.wait_until_all_are_dead()
 
@@ -64,5 +64,5 @@ def test_a_training_that_parked_for_a_job_that_is_not_ours_any_more_is_ended(
         attempt.close()
         outcome = Outcome(outcome="paused", result={"checkpoint": "x", "parked": True})
         conclusion = conclusion_of(slot, attempt, Course(outcome, Parked(), "pause"))
-        assert conclusion.draw(fenced=True, oom_killed=False) == AttemptLetGo()
+        assert conclusion.draw(fenced=True) == AttemptLetGo()
         assert wait_gone(slot.name, attempt.id, 5.0)

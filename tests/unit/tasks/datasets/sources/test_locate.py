@@ -18,7 +18,7 @@ from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
 from trainyard.settings import read_settings
-from worker.supervisor.attempt import training_spec
+from worker.supervisor.training_spec import training_spec
 
 
 def test_only_the_data_set_roots_can_be_read(tmp_path: Path) -> None:

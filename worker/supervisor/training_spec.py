@@ -1,0 +1,25 @@
+"""Training specification: what a training process is told of its job and of its slot's settings."""
+
+from __future__ import annotations
+
+from trainyard.contract.events import TrainingSpec
+from trainyard.settings import Settings
+from trainyard.store.job import Job
+
+
+def training_spec(settings: Settings, slot_name: str, job: Job) -> TrainingSpec:
+    """The first line to the training; it holds no secret."""
+    return TrainingSpec(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        slot=slot_name,
+        job_dir=str(settings.job_dir(job.job_id)),
+        resume_from=job.resume_from or None,
+        from_start=bool(job.from_start),
+        cache_dir=str(settings.trainyard_home / "cache"),
+        dataset_roots=[str(path) for path in settings.dataset_roots],
+        model_roots=[str(path) for path in settings.model_roots],
+        allow_remote_code=settings.allow_remote_code,
+        max_download_gb=settings.max_download_gb,
+        allow_private_urls=settings.allow_private_urls,
+    )
