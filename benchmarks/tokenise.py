@@ -118,7 +118,7 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     import datasets
     from transformers import AutoTokenizer
 
-    from tasks.datasets.prepare import read_data
+    from tasks.datasets.read_data import read_data
     from tasks.datasets.report import Report
     from tasks.datasets.sources.locate import Limits, locate_dataset
     from tasks.datasets.training_data import tokenise_data

@@ -17,7 +17,7 @@ import datasets
 from pydantic import BaseModel, ValidationError
 
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.prepare import read_data
+from tasks.datasets.read_data import read_data
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.datasets.sources.locate import Limits, NoSuchPath, locate_dataset
 from tasks.datasets.training_data import ReadData, tokenise_data

@@ -11,8 +11,8 @@ import datasets
 import pytest
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.prepare import shape_of
 from tasks.datasets.shapes.format import format_row
+from tasks.datasets.shapes.part_shape import shape_of
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
 from tasks.datasets.shapes.training_rows import store_rows

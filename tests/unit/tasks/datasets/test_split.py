@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pytest
 
-from tasks.datasets.prepare import read_data
+from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import Limits, Located
 from tasks.datasets.training_data import ReadData

@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.prepare import shape_of
+from tasks.datasets.shapes.part_shape import shape_of
 from tasks.datasets.shapes.preference import format_preference, recognise_preference
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.training_rows import store_rows

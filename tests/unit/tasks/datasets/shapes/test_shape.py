@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.prepare import shape_of
 from tasks.datasets.shapes.format import format_row
+from tasks.datasets.shapes.part_shape import shape_of
 from tasks.datasets.shapes.preference import recognise_preference
 from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import recognise_shape

@@ -1,0 +1,71 @@
+"""Reading of a data set that was found: its rows in one shape, split, with a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+
+from tasks.datasets.opened import digests_of, message_keys, open_found, unused_columns
+from tasks.datasets.readers.problems import UnreadableRows
+from tasks.datasets.report import Report
+from tasks.datasets.shapes.part_shape import note_format, shape_of
+from tasks.datasets.shapes.shape import needs
+from tasks.datasets.shapes.training_rows import StoredRows, store_rows
+from tasks.datasets.sources.locate import Limits, Located
+from tasks.datasets.split import Indices, SplitPlan, repeated, split_rows
+from tasks.datasets.training_data import ReadData
+from tasks.datasets.used import unused_keys
+from tasks.errors import DatasetError
+from trainyard.contract.config import JobConfig
+
+
+def read_data(
+    found: Located, config: JobConfig, cache_dir: Path, report: Report, limits: Limits
+) -> ReadData:
+    """Read, recognise and split; what is found goes into ``report``.
+
+    Rows that cannot be used become the report's error, unless the request skips them. Raises
+    DatasetError, ConfigurationError.
+    """
+    data, method = config.data, config.training.method
+    plan = SplitPlan(config.seed, data.max_samples, data.train_split, data.eval_split)
+    plan.fractions()
+    report.skip_bad_rows = data.skip_bad_rows
+    parts = open_found(found, data, cache_dir, report, limits)
+    report.rows = sum(part.dropped for part in parts)
+    report.add_problems(report.rows, *(part.problems for part in parts))
+    if not len(parts[0]) and report.problems:
+        raise UnreadableRows(report.problems, report.problem_count, 0)
+    shape = shape_of(parts[0], data, method)
+    report.shape, report.columns = shape.title(), shape.columns
+    note_format(data.dataset_format, report)
+    stored = [store_rows(part, shape, cache_dir, method) for part in parts]
+    report.rows += sum(rows.total for rows in stored)
+    report.empty = sum(rows.empty for rows in stored)
+    report.duplicates = sum(rows.duplicates for rows in stored)
+    report.add_problems(sum(rows.bad for rows in stored), *(rows.problems for rows in stored))
+    report.refuse_bad_rows(shape.describe())
+    read = ReadData(parts, stored, shape, *_choose(stored, plan, report))
+    report.splits = {"train": len(read.train[1]), "eval": len(read.eval[1])}
+    sides = (read.train, read.eval)
+    report.leaked = repeated(*(digests_of(stored[part], rows) for part, rows in sides))
+    report.used.columns = unused_columns(parts, shape)
+    report.used.message_keys = unused_keys(message_keys(read.stored), None)
+    if len(read.train[1]) == 0 and report.error is None:
+        raise DatasetError("No row of the data set is left to train on.", needs(method))
+    return read
+
+
+def _choose(
+    stored: list[StoredRows], plan: SplitPlan, report: Report
+) -> tuple[tuple[int, Indices], tuple[int, Indices]]:
+    """(part, indices) to train on and to evaluate on; a ready-made eval part is used whole."""
+    if len(stored) == 1:
+        train, evaluation = split_rows(len(stored[0].dataset), plan)
+        return (0, train), (0, evaluation)
+    report.notes.append(
+        "The data set's own eval split is used; data.train_split and eval_split are not."
+    )
+    train, _ = split_rows(len(stored[0].dataset), SplitPlan(plan.seed, plan.max_samples))
+    return (0, train), (1, numpy.arange(len(stored[1].dataset), dtype=numpy.int64))
