@@ -44,9 +44,7 @@ FIGURES = {
     ),
     "undelivered_messages": Figure(_GAUGE, "Not delivered yet.", ("kind",)),
     "set_aside_messages": Figure(_COUNTER, "Messages that the backend will never take.", ("kind",)),
-    "backend_missing_route": Figure(
-        _GAUGE, "Routes that the backend answers with 405.", ("route",)
-    ),
+    "backend_missing_route": Figure(_GAUGE, "Routes that the backend lacks.", ("route",)),
     "slots": Figure(_GAUGE, "Slots that are alive."),
     "slots_out_of_service": Figure(_GAUGE, "Slots that take no jobs."),
     "gpu_memory_total_bytes": Figure(_GAUGE, "Memory of a slot's GPU.", ("slot", "gpu")),
