@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from backend_bridge.server import make_app
-from docs.reference import commands, errors, events, metrics, training_settings
+from docs.reference import commands, errors, events, metrics, templates, training_settings
 from trainyard.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,7 @@ DOCUMENTS = {
     "docs/commands.md": commands.as_markdown,
     "docs/events.md": events.as_markdown,
     "docs/metrics.md": metrics.as_markdown,
+    "docs/reference/templates.md": templates.as_markdown,
     "docs/training-settings.md": training_settings.as_markdown,
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 SPECIAL_TOKENS = (
@@ -37,13 +36,3 @@ def make_tokenizer(
     )
     made.chat_template = template
     return made
-
-
-def trl_templates() -> dict[str, str]:
-    """The chat templates that the installed TRL ships, by name; those for training apart."""
-    from importlib.util import find_spec
-
-    spec = find_spec("trl")
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent / "chat_templates"
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))}
