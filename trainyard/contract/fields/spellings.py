@@ -19,6 +19,7 @@ SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     *((("training", old), ("training", new)) for old, new in _TRAINER_NAMES.items()),
     (("data", "max_seq_length"), ("training", "max_length")),
     (("data", "max_length"), ("training", "max_length")),
+    (("training", "train_on"), ("data", "train_on")),
     *((("lora", old), ("lora", new)) for old, new in _LORA_NAMES.items()),
     *((("training", old), ("lora", new)) for old, new in _LORA_NAMES.items()),
     (("training", "lora_target_modules"), ("lora", "target_modules")),
