@@ -26,7 +26,7 @@ from backend_bridge.delivery.messages import (
 )
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from trainyard.contract.statuses import TERMINAL
-from trainyard.store.delivery_state import Lane, Progress
+from trainyard.store.delivery_state import DeliveryProgress, Lane
 from trainyard.store.event_log import Entry
 
 HTTP_NOT_FOUND = 404
@@ -45,7 +45,7 @@ class After(Enum):
 
 
 def acknowledge(
-    progress: Progress,
+    progress: DeliveryProgress,
     entry: Entry,
     message: Message,
     answer: Answer,
@@ -89,7 +89,7 @@ def acknowledge(
     return After.LATER
 
 
-def _delivered(progress: Progress, lane: Lane, entry: Entry, message: Message) -> None:
+def _delivered(progress: DeliveryProgress, lane: Lane, entry: Entry, message: Message) -> None:
     lane.accepted()
     progress.heard = True
     for other in progress.lanes:
@@ -103,7 +103,7 @@ def _delivered(progress: Progress, lane: Lane, entry: Entry, message: Message) -
 
 
 def _set_aside(
-    progress: Progress, lane: Lane, entry: Entry, message: Message, reason: str
+    progress: DeliveryProgress, lane: Lane, entry: Entry, message: Message, reason: str
 ) -> After:
     lane.accepted()
     _move_on(progress, entry, message)
@@ -116,7 +116,7 @@ def _is_refusal(entry: Entry) -> bool:
     return entry.kind == "status" and entry.fields["attempt"] == "0"
 
 
-def _move_on(progress: Progress, entry: Entry, message: Message) -> None:
+def _move_on(progress: DeliveryProgress, entry: Entry, message: Message) -> None:
     if not isinstance(message, LogMessage):
         return
     if entry.again:

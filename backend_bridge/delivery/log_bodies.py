@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from trainyard.store.delivery_state import Gap, Progress
+from trainyard.store.delivery_state import DeliveryProgress, Gap
 
 BODY_BYTES_MIN = 1024
 """A backend that refuses even this as too large will never take the line."""
@@ -34,7 +34,7 @@ def fitting(lines: Sequence[str], body_bytes: int) -> list[str]:
     return taken or [_cut(lines[0], body_bytes - _AROUND_BYTES - _NOTE_BYTES)]
 
 
-def halve(progress: Progress, lines: Sequence[str]) -> bool:
+def halve(progress: DeliveryProgress, lines: Sequence[str]) -> bool:
     """Note that a body with these lines was too large; False if it cannot be smaller."""
     size = _bytes({"logs": lines})
     progress.body_bytes = max(BODY_BYTES_MIN, size // 2)

@@ -12,7 +12,7 @@ from backend_bridge.delivery.backend_client import ROUTES, Answer, BackendClient
 from backend_bridge.delivery.log_bodies import fitting
 from trainyard.contract.events import EVENT_KINDS, LaneName, Metric
 from trainyard.contract.statuses import BackendStatus
-from trainyard.store.delivery_state import Progress
+from trainyard.store.delivery_state import DeliveryProgress
 from trainyard.store.event_log import Entry
 
 LANE_OF_KIND = {name: kind.lane for name, kind in EVENT_KINDS.items() if kind.lane}
@@ -80,7 +80,7 @@ def send(client: BackendClient, job_id: str, token: SecretStr, message: Message)
             assert_never(message)
 
 
-def read_entry(job_id: str, entry: Entry, progress: Progress) -> Message:
+def read_entry(job_id: str, entry: Entry, progress: DeliveryProgress) -> Message:
     """The next request for an entry. Raises ValueError or KeyError if it is none.
 
     The key is ``{job}:{attempt}:{sequence}``, the same with the same body at every try; that of a

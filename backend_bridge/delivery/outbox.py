@@ -32,7 +32,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from trainyard.contract.error_tree import Interruption
-from trainyard.store.delivery_state import OF_ONE_CURSOR, Progress, read_progress
+from trainyard.store.delivery_state import OF_ONE_CURSOR, DeliveryProgress, read_progress
 from trainyard.store.event_log import Entry, entry_position
 from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
@@ -62,7 +62,7 @@ class Hold:
     job_id: str
     holder: str
     token: SecretStr | None
-    progress: Progress
+    progress: DeliveryProgress
     now_ms: int
     held_until: float
     last_status: str

@@ -1,4 +1,4 @@
-"""When a sender tries again, and when it gives up."""
+"""Retry policy of the delivery: when a sender tries again, and when it gives up."""
 
 from __future__ import annotations
 

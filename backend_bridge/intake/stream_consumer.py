@@ -57,7 +57,7 @@ Entry = tuple[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EntryOutcome:
     """``reply``: fields for the sender; ``refusal``: for the backend; ``rejected``: whether the
     entry goes to ``training:rejected``."""
 
@@ -123,7 +123,7 @@ class StreamConsumer:
             pipe.xdel(REQUESTS, entry_id)
             pipe.execute()
 
-    def _outcome(self, entry_id: str, fields: Mapping[str, str]) -> Outcome:
+    def _outcome(self, entry_id: str, fields: Mapping[str, str]) -> EntryOutcome:
         reply = {"request_id": entry_id, "success": "false", "job_id": ""}
         request: Mapping[str, Any] = {}
         try:
@@ -136,7 +136,7 @@ class StreamConsumer:
                 request = error.named
             reply["job_id"] = _job_id(request)
             reply["message"] = reason = without_token(str(error), request)
-            return Outcome(reply, refusal_of(request, reply["request_id"], reason), rejected)
+            return EntryOutcome(reply, refusal_of(request, reply["request_id"], reason), rejected)
         except RedisError:
             raise
         except Exception as error:  # it would end every courier in turn, for ever
@@ -149,9 +149,9 @@ class StreamConsumer:
                 frames,
                 extra={"action": "request_rejected", "job_id": reply["job_id"]},
             )
-            return Outcome(reply, rejected=True)
+            return EntryOutcome(reply, rejected=True)
         success = "true" if answer.success else "false"
-        return Outcome({**reply, "success": success, "message": answer.message})
+        return EntryOutcome({**reply, "success": success, "message": answer.message})
 
     def _decoded(self, fields: Mapping[str, str], reply: dict[str, str]) -> dict[str, Any]:
         """The request of an entry; ``reply`` gets the id under which its sender waits for it."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.datasets.example import untokenised_example
 from tasks.datasets.read_data import read_data
 from tasks.datasets.report import NOT_USABLE, Report
-from tasks.datasets.sources.locate import Limits, NoSuchPath, locate_dataset
+from tasks.datasets.sources.locate import DownloadLimits, NoSuchPath, locate_dataset
 from tasks.datasets.training_data import ReadData, tokenise_data
 from tasks.errors import DatasetError
 from tasks.errors import report as explain
@@ -90,7 +90,7 @@ def _check(spec: CheckSpec, report: Report) -> None:
     cache_dir = Path(spec.cache_dir) / "datasets"
     here = Path(spec.path).expanduser()
     # A person reads what they may read; the roots are for jobs that others send.
-    limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
+    limits = DownloadLimits(int(spec.max_download_gb * GB), spec.allow_private_urls)
     subset = spec.config.data.subset or None
     path = str(here.absolute()) if here.exists() else spec.path
     try:

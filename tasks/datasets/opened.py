@@ -9,14 +9,14 @@ from tasks.datasets.report import Report
 from tasks.datasets.shapes.shape import Shape
 from tasks.datasets.shapes.training_rows import StoredRows
 from tasks.datasets.sources.folder import Choice
-from tasks.datasets.sources.locate import Limits, Located
+from tasks.datasets.sources.locate import DownloadLimits, Located
 from tasks.datasets.split import Digests, Indices
 from tasks.datasets.used import UsedFile
 from trainyard.contract.config import DataConfig
 
 
 def open_found(
-    found: Located, data: DataConfig, cache_dir: Path, report: Report, limits: Limits
+    found: Located, data: DataConfig, cache_dir: Path, report: Report, limits: DownloadLimits
 ) -> list[Part]:
     """The parts; which files they are of, and which are left out, goes into ``report``."""
     source = open_source(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
-from tasks.datasets.sources.locate import Limits, locate_dataset
+from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
 from tasks.datasets.training_data import TrainingData, tokenise_data
 from tasks.errors import DatasetError
 from trainyard.contract.events import TrainingSpec
@@ -36,7 +36,7 @@ def prepare_data(
     Raises DatasetError, ConfigurationError.
     """
     config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
-    limits = Limits(int(spec.max_download_gb * GB), spec.allow_private_urls)
+    limits = DownloadLimits(int(spec.max_download_gb * GB), spec.allow_private_urls)
     found = locate_dataset(
         request.dataset_path,
         request.dataset_content,

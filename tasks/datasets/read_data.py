@@ -12,7 +12,7 @@ from tasks.datasets.report import Report
 from tasks.datasets.shapes.part_shape import note_format, shape_of
 from tasks.datasets.shapes.shape import needs
 from tasks.datasets.shapes.training_rows import StoredRows, store_rows
-from tasks.datasets.sources.locate import Limits, Located
+from tasks.datasets.sources.locate import DownloadLimits, Located
 from tasks.datasets.split import Indices, SplitPlan, repeated, split_rows
 from tasks.datasets.training_data import ReadData
 from tasks.datasets.used import unused_keys
@@ -21,7 +21,7 @@ from trainyard.contract.config import JobConfig
 
 
 def read_data(
-    found: Located, config: JobConfig, cache_dir: Path, report: Report, limits: Limits
+    found: Located, config: JobConfig, cache_dir: Path, report: Report, limits: DownloadLimits
 ) -> ReadData:
     """Read, recognise and split; what is found goes into ``report``.
 

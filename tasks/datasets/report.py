@@ -1,4 +1,4 @@
-"""What the check of a data set found, for people and for programs."""
+"""Report on a data set: what its check found, for people and for programs."""
 
 from __future__ import annotations
 

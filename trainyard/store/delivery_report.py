@@ -1,4 +1,4 @@
-"""What the backend has not got, for people: :func:`delivery_report`.
+"""Delivery report: what the backend has not got, for people.
 
 `trainyard doctor` and `/metrics` read it. A job costs one round trip to Redis, however long its
 stream is.

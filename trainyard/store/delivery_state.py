@@ -58,7 +58,7 @@ class Gap:
 
 
 @dataclass
-class Progress:
+class DeliveryProgress:
     """``next_line``: number of the next log line. ``part``: how many lines of an entry that is sent
     again have arrived. ``body_bytes``: what this backend takes of log lines at a time. ``heard``:
     something of the job was accepted. ``ended_attempt``: the last one whose terminal status was.
@@ -91,10 +91,10 @@ class Progress:
         return {"state": state.decode(), **due}
 
 
-_STATE = TypeAdapter(Progress)
+_STATE = TypeAdapter(DeliveryProgress)
 
 
-def read_progress(raw: Mapping[str, str]) -> Progress:
+def read_progress(raw: Mapping[str, str]) -> DeliveryProgress:
     """The progress that a delivery hash holds, also one of a version with a single cursor."""
     if "state" not in raw:
         return _of_one_cursor(raw)
@@ -104,7 +104,7 @@ def read_progress(raw: Mapping[str, str]) -> Progress:
     return progress
 
 
-def _of_one_cursor(raw: Mapping[str, str]) -> Progress:
+def _of_one_cursor(raw: Mapping[str, str]) -> DeliveryProgress:
     """Up to 0.1: a cursor for all kinds, and beyond it what each kind has handled."""
     cursor = raw.get("cursor") or "0-0"
 
@@ -119,7 +119,7 @@ def _of_one_cursor(raw: Mapping[str, str]) -> Progress:
 
     set_aside, next_line = number("set_aside"), number("next_line")
     delivered = number("done_status") + number("done_metric") - set_aside
-    return Progress(
+    return DeliveryProgress(
         status=lane("status"),
         metric=lane("metric"),
         log=lane("log"),

@@ -1,4 +1,4 @@
-"""Whether the quotes of a CSV file are in order, and in which line each record starts."""
+"""Quotes of a CSV file: if they are in order, and in which line each record starts."""
 
 from __future__ import annotations
 

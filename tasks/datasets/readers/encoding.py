@@ -1,4 +1,4 @@
-"""Which encoding a file of text has, and the same text as UTF-8."""
+"""Encoding of a file of text, and the same text as UTF-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers yield: rows as Python values, or a batch of Arrow."""
+"""Rows that readers yield: Python values, or a batch of Arrow."""
 
 from __future__ import annotations
 

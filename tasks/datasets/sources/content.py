@@ -1,4 +1,4 @@
-"""What a file holds, as a hash that is computed again only where the file may have changed."""
+"""Content hash of a file, computed again only if the file may have changed."""
 
 from __future__ import annotations
 

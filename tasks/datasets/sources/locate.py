@@ -29,7 +29,7 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DownloadLimits:
     """``MAX_DOWNLOAD_GB`` in bytes, for what is fetched and what archives unpack to, and whether
     URLs may lead to private addresses."""
 
@@ -42,7 +42,7 @@ def locate_dataset(
     dataset_content: str | None,
     roots: Sequence[str],
     cache_dir: Path,
-    limits: Limits = Limits(),
+    limits: DownloadLimits = DownloadLimits(),
     subset: str | None = None,
 ) -> Located:
     """Return the file or folder to read, with symbolic links resolved, fetched where it is remote.
@@ -71,11 +71,13 @@ def locate_dataset(
     return Located(path, path.name, subset)
 
 
-def _fetched(reference: str, cache_dir: Path, limits: Limits, subset: str | None) -> Located:
+def _fetched(
+    reference: str, cache_dir: Path, limits: DownloadLimits, subset: str | None
+) -> Located:
     # Only a job with a remote data set pays for boto3 and what else this imports.
     from tasks.datasets.sources.remote import fetch, http  # noqa: PLC0415
 
-    allowed = http.Limits(limits.max_bytes, limits.allow_private_urls)
+    allowed = http.TransferLimits(limits.max_bytes, limits.allow_private_urls)
     if reference.startswith("hf://"):
         reference, _, name = reference.partition("?name=")
         subset = subset or name or None

@@ -58,7 +58,7 @@ def _with_json_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TurnFrame:
     """What a template puts around turns.
 
     ``openings``: by the kind of what precedes, the text from there to an answer. ``headers``: what
@@ -182,7 +182,7 @@ class ChatTemplate:
         return _ANSWER in self._probe(self.habits, _ASKED, message)
 
     @cached_property
-    def frame(self) -> Frame:
+    def frame(self) -> TurnFrame:
         """What the template puts around turns."""
 
         def probe(*chat: dict[str, Any], prompt: bool = False) -> str:
@@ -209,7 +209,7 @@ class ChatTemplate:
             self._call_closing(probe, message, last_word)
             for message, last_word in ((called_with, _VALUE), (called_without, _NAME))
         ]
-        return Frame(
+        return TurnFrame(
             openings={kind: opening for kind, opening in openings.items() if opening},
             headers=tuple(sorted(filter(None, headers), key=len, reverse=True)),
             closing=closing_of(answered.rpartition(_ANSWER)[2], inner),

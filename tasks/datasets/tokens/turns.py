@@ -1,4 +1,4 @@
-"""Where the assistant's turns stand in a rendered conversation, and what of it was left out."""
+"""Turns of the assistant: where they stand in a rendered conversation, and what was left out."""
 
 from __future__ import annotations
 

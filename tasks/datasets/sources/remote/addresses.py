@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, held at the connection itself.
+"""Address guard: which addresses may be connected to, held at the connection itself.
 
 A name is resolved once, what it resolves to is checked, and that address is connected to: nothing
 can answer the check with one address and the connection with another.

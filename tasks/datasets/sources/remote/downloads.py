@@ -1,4 +1,4 @@
-"""Which file a URL was fetched to, and whether the remote one has changed since."""
+"""Downloads: the file that a URL was fetched to, and if the remote one has changed since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from tasks.datasets.cache import cached
 from tasks.datasets.sources.remote.failures import Unreachable
-from tasks.datasets.sources.remote.http import Download, Limits, Validators
+from tasks.datasets.sources.remote.http import Download, TransferLimits, Validators
 from tasks.errors import DatasetError
 
 _LONGEST_SUFFIX = 20
@@ -37,7 +37,7 @@ class DownloadStore:
     """Downloads below ``folder``: files by their content, and by URL what they are."""
 
     folder: Path
-    limits: Limits
+    limits: TransferLimits
 
     def fetch_url(
         self, url: str, *, headers: dict[str, str] | None = None, sha256: str | None = None

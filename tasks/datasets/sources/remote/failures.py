@@ -18,7 +18,7 @@ class Unreachable(DatasetError):
     """The server did not answer, or not usefully: another time it may."""
 
 
-class Refused(DatasetError):
+class ServerRefused(DatasetError):
     """The server answered that it will not give the file; ``status`` is HTTP's."""
 
     def __init__(self, status: int, sentence: str, mend: str) -> None:
@@ -88,9 +88,9 @@ def web_page(shown: str) -> DatasetError:
 def answered(shown: str, status: int) -> DatasetError:
     """The error for a status that is no success."""
     if status in (404, 410):
-        return Refused(status, f"There is no file at {shown} ({status}).", "Check the URL.")
+        return ServerRefused(status, f"There is no file at {shown} ({status}).", "Check the URL.")
     if status in (401, 403, 407):
-        return Refused(
+        return ServerRefused(
             status,
             f"{shown} is not open to this worker ({status}).",
             "Give it a URL that needs no login (a signed one, say), or put the file under "
@@ -100,7 +100,7 @@ def answered(shown: str, status: int) -> DatasetError:
         return Unreachable(
             f"The server of {shown} cannot answer now ({status}).", "Try again later."
         )
-    return Refused(status, f"The server of {shown} answered {status}.", "Check the URL.")
+    return ServerRefused(status, f"The server of {shown} answered {status}.", "Check the URL.")
 
 
 def of_library(error: Exception, shown: str) -> Exception:

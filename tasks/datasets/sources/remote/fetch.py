@@ -14,15 +14,17 @@ from urllib.parse import urlsplit
 from tasks.datasets.cache import cached
 from tasks.datasets.sources.remote import hub, s3
 from tasks.datasets.sources.remote.downloads import DownloadStore, Fetched
-from tasks.datasets.sources.remote.failures import Refused, too_large, without_secrets
-from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.failures import ServerRefused, too_large, without_secrets
+from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
 
 SCHEMES = ("http", "https", "s3", "hf")
 _CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})")
 
 
-def fetch(reference: str, cache_dir: Path, limits: Limits, subset: str | None = None) -> Fetched:
+def fetch(
+    reference: str, cache_dir: Path, limits: TransferLimits, subset: str | None = None
+) -> Fetched:
     """Fetch what ``reference`` (a URL, or a name at the hub) names; at the hub one ``subset``.
 
     Raises DatasetError.
@@ -55,7 +57,7 @@ def _fetch_url(url: str, store: DownloadStore) -> Fetched:
     return store.fetch_url(url, sha256=stated.group(1) if stated else None)
 
 
-def _fetch_s3(place: s3.Location, store: DownloadStore, limits: Limits) -> Fetched:
+def _fetch_s3(place: s3.Location, store: DownloadStore, limits: TransferLimits) -> Fetched:
     bucket = s3.Bucket(limits)
 
     def fetch_one(one: s3.Location) -> Fetched:
@@ -71,7 +73,7 @@ def _fetch_s3(place: s3.Location, store: DownloadStore, limits: Limits) -> Fetch
 
 
 def _fetch_from_hub(
-    wanted: hub.HubReference, store: DownloadStore, limits: Limits, subset: str | None
+    wanted: hub.HubReference, store: DownloadStore, limits: TransferLimits, subset: str | None
 ) -> Fetched:
     headers, files = hub.auth_headers(), hub.list_files(wanted, limits, subset)
     size, limit = sum(file.size for file in files), limits.max_bytes
@@ -82,7 +84,7 @@ def _fetch_from_hub(
             (file.path, store.fetch_url(file.url, headers=headers, sha256=file.sha256).path)
             for file in files
         ]
-    except Refused as error:
+    except ServerRefused as error:
         raise hub.refused(error, wanted) from error
     if len(fetched) == 1 and subset is None:
         return Fetched(fetched[0][1], PurePosixPath(fetched[0][0]).name)

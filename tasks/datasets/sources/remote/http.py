@@ -36,7 +36,7 @@ from tasks.datasets.sources.remote.failures import (
     without_secrets,
 )
 from tasks.datasets.sources.remote.lengths import MoreThanStated
-from tasks.datasets.sources.remote.progress import Progress
+from tasks.datasets.sources.remote.progress import DownloadProgress
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class TransferLimits:
     """What a download may take. ``patience_s``: how long it may be slower than 1 kB/s."""
 
     max_bytes: int = 50 * GB
@@ -89,7 +89,7 @@ class Download:
 
     url: str
     part: Path
-    limits: Limits
+    limits: TransferLimits
     headers: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
 
@@ -221,7 +221,7 @@ class Download:
         total = size + int(length) if length.isdecimal() else None
         if total is not None and total > self.limits.max_bytes:
             raise too_large(self.shown, total, self.limits.max_bytes)
-        progress = Progress(self.shown, size, total, self.limits.patience_s)
+        progress = DownloadProgress(self.shown, size, total, self.limits.patience_s)
         with self.part.open("r+b" if size else "wb") as out:
             out.seek(size)
             for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
@@ -268,7 +268,7 @@ class Download:
         self.part.unlink(missing_ok=True)
 
 
-def get_json(url: str, headers: Mapping[str, str], limits: Limits) -> Any:
+def get_json(url: str, headers: Mapping[str, str], limits: TransferLimits) -> Any:
     """What the JSON at ``url`` says. Raises DatasetError."""
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "answer")

@@ -16,8 +16,8 @@ from huggingface_hub import constants, get_token, hf_hub_url
 
 from tasks.datasets.sources import card
 from tasks.datasets.sources.names import is_data_file
-from tasks.datasets.sources.remote.failures import Refused, Unreachable
-from tasks.datasets.sources.remote.http import Limits, get_json
+from tasks.datasets.sources.remote.failures import ServerRefused, Unreachable
+from tasks.datasets.sources.remote.http import TransferLimits, get_json
 from tasks.errors import DatasetError
 
 _REFERENCE = re.compile(
@@ -63,7 +63,9 @@ def auth_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def list_files(wanted: HubReference, limits: Limits, subset: str | None = None) -> list[HubFile]:
+def list_files(
+    wanted: HubReference, limits: TransferLimits, subset: str | None = None
+) -> list[HubFile]:
     """The files of data, pinned to one commit; of several subsets those of ``subset``.
 
     With them comes the card, if it says which files count. Raises DatasetError.
@@ -122,7 +124,7 @@ def _endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
-def _info(wanted: HubReference, limits: Limits) -> dict[str, Any]:
+def _info(wanted: HubReference, limits: TransferLimits) -> dict[str, Any]:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise DatasetError(
             f"The data set {wanted} would be fetched from the hub, but HF_HUB_OFFLINE is set.",
@@ -133,14 +135,14 @@ def _info(wanted: HubReference, limits: Limits) -> dict[str, Any]:
         url += f"/revision/{quote(wanted.revision, safe='')}"
     try:
         info = get_json(f"{url}?blobs=true", auth_headers(), limits)
-    except Refused as error:
+    except ServerRefused as error:
         raise refused(error, wanted) from error
     if not isinstance(info, dict) or not {"sha", "siblings"} <= set(info):
         raise Unreachable(f"The hub's answer for {wanted} has no list of files.", "Try again.")
     return info
 
 
-def refused(error: Refused, wanted: HubReference) -> DatasetError:
+def refused(error: ServerRefused, wanted: HubReference) -> DatasetError:
     """The hub's refusal in the hub's own terms."""
     if error.status == 403:
         return DatasetError(

@@ -1,4 +1,4 @@
-"""How far a download is: a line in the log now and then, and an end to what is too slow."""
+"""Progress of a download: a line in the log now and then, and an end to what is too slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOWEST_BYTES_PER_SECOND = 1000
 logger = logging.getLogger(__name__)
 
 
-class Progress:
+class DownloadProgress:
     """A line in the log every few seconds, and an end to what is too slow."""
 
     def __init__(self, shown: str, size: int, total: int | None, patience_s: float) -> None:

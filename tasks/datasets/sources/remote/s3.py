@@ -27,8 +27,8 @@ from botocore.exceptions import (
 )
 
 from tasks.datasets.sources.remote.failures import Unreachable, too_large
-from tasks.datasets.sources.remote.http import Limits, Validators
-from tasks.datasets.sources.remote.progress import Progress
+from tasks.datasets.sources.remote.http import TransferLimits, Validators
+from tasks.datasets.sources.remote.progress import DownloadProgress
 from tasks.errors import DatasetError
 
 MOST_TRIES = 5
@@ -85,7 +85,7 @@ def location_of(url: str) -> Location:
 class Bucket:
     """One store, within ``limits``."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: TransferLimits) -> None:
         self._limits = limits
         self._client = _client(limits)
 
@@ -134,7 +134,7 @@ class Bucket:
         if not have:
             part.write_bytes(b"")
             meta.write_text(etag)
-        progress = Progress(str(place), have, size, self._limits.patience_s)
+        progress = DownloadProgress(str(place), have, size, self._limits.patience_s)
         while have < size:
             answer = self._client.get_object(
                 Bucket=place.bucket, Key=place.key, IfMatch=etag, Range=f"bytes={have}-"
@@ -153,7 +153,7 @@ def _is_passing(error: Exception) -> bool:
     )
 
 
-def _client(limits: Limits) -> Any:
+def _client(limits: TransferLimits) -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     session = boto3.session.Session()
     anonymous = {} if session.get_credentials() else {"signature_version": UNSIGNED}

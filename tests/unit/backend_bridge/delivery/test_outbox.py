@@ -24,7 +24,7 @@ from tests.support.running_job import RunningJob
 from tests.support.waiting import wait_for
 from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.attempt_writes import StoredEvent
-from trainyard.store.delivery_state import Gap, Progress
+from trainyard.store.delivery_state import DeliveryProgress, Gap
 from trainyard.store.event_log import Entry, entry_position
 
 JOB = "job-1"
@@ -91,7 +91,7 @@ def test_a_claim_tells_what_a_sender_needs(job: RunningJob, outbox: Outbox) -> N
     assert hold.token is not None
     assert hold.token.get_secret_value() == job.token
     assert job.token not in repr(hold)
-    assert hold.progress == Progress()
+    assert hold.progress == DeliveryProgress()
     assert hold.held_until > time.monotonic() + LONG_S / 2
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
-from tasks.datasets.sources.locate import Limits, Located
+from tasks.datasets.sources.locate import DownloadLimits, Located
 from tasks.datasets.training_data import ReadData
 from trainyard.contract.config import JobConfig
 
@@ -54,7 +54,7 @@ def dataset_dict(folder: Path) -> None:
 def read(folder: Path, cache: Path, data: dict[str, Any]) -> tuple[ReadData, Report]:
     report = Report("set", "sft")
     config = JobConfig.model_validate({"model": {"name": "-"}, "data": data, "seed": 3})
-    return read_data(Located(folder, "set"), config, cache, report, Limits()), report
+    return read_data(Located(folder, "set"), config, cache, report, DownloadLimits()), report
 
 
 def texts(found: ReadData, side: str) -> list[str]:

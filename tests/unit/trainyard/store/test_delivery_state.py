@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from trainyard.store.delivery_state import Gap, Lane, Progress, read_progress
+from trainyard.store.delivery_state import DeliveryProgress, Gap, Lane, read_progress
 
 
 def test_what_is_stored_is_read_again() -> None:
-    progress = Progress(
+    progress = DeliveryProgress(
         status=Lane(position="5-1", due_ms=7, failing="6-0", failures=2, refusal="doubted", done=3),
         next_line=40,
         gap=Gap("key", "line", 50),
@@ -17,7 +17,7 @@ def test_what_is_stored_is_read_again() -> None:
         last_error="HTTP 500",
     )
     assert read_progress(progress.to_hash()) == progress
-    assert read_progress({}) == Progress()
+    assert read_progress({}) == DeliveryProgress()
 
 
 def test_a_lane_is_behind_by_numbers_not_by_letters() -> None:
@@ -45,7 +45,7 @@ OLD = {
 
 
 def test_one_cursor_and_what_is_ahead_of_it_become_three_lanes() -> None:
-    assert read_progress(OLD) == Progress(
+    assert read_progress(OLD) == DeliveryProgress(
         status=Lane(position="20-0", done=2),
         metric=Lane(position="35-2", done=30),
         log=Lane(position="20-0", due_ms=77000, refusal="missing"),

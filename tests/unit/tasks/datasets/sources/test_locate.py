@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.sources.locate import Limits, locate_dataset, resolve_beneath
+from tasks.datasets.sources.locate import DownloadLimits, locate_dataset, resolve_beneath
 from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
@@ -46,7 +46,7 @@ def test_a_url_that_is_refused_does_not_repeat_its_password(tmp_path: Path) -> N
 
 
 def test_a_url_is_fetched_and_known_by_its_name(tmp_path: Path) -> None:
-    limits = Limits(max_bytes=100, allow_private_urls=True)
+    limits = DownloadLimits(max_bytes=100, allow_private_urls=True)
     with FileServer(files={"/set/a.jsonl": b'{"text": "a"}\n'}) as server:
         found = locate_dataset(server.url("/set/a.jsonl"), None, [], tmp_path, limits)
     assert found.name == "a.jsonl"

@@ -18,12 +18,14 @@ from cryptography import x509
 from tasks.datasets.sources.remote import addresses, http, progress
 from tasks.datasets.sources.remote.addresses import is_public
 from tasks.datasets.sources.remote.fetch import fetch
-from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
 from tests.support.certificates import write_certificate
 from tests.support.file_server import FileServer, Handler, in_turn
 
-LIMITS = Limits(max_bytes=1_000_000, allow_private=True, connect_timeout_s=0.5, read_timeout_s=0.3)
+LIMITS = TransferLimits(
+    max_bytes=1_000_000, allow_private=True, connect_timeout_s=0.5, read_timeout_s=0.3
+)
 CONTENT = b'{"text": "hello"}\n' * 1000
 
 
@@ -319,14 +321,14 @@ def test_a_private_address_is_not_even_connected_to(
 
 
 @pytest.fixture
-def one_is_public(monkeypatch: pytest.MonkeyPatch) -> Limits:
+def one_is_public(monkeypatch: pytest.MonkeyPatch) -> TransferLimits:
     """127.0.0.1 passes for a public address; all others of loopback do not."""
     monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
     return replace(LIMITS, allow_private=False)
 
 
 def test_every_hop_of_a_redirect_is_checked(
-    server: FileServer, tmp_path: Path, one_is_public: Limits
+    server: FileServer, tmp_path: Path, one_is_public: TransferLimits
 ) -> None:
     with FileServer(host="127.0.0.2", files={"/secret": b"secret"}) as inside:
         server.answers["/a"] = lambda to: to.answer(302, Location="/b")
@@ -338,7 +340,10 @@ def test_every_hop_of_a_redirect_is_checked(
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to(
-    server: FileServer, tmp_path: Path, one_is_public: Limits, monkeypatch: pytest.MonkeyPatch
+    server: FileServer,
+    tmp_path: Path,
+    one_is_public: TransferLimits,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A name that resolves to a public address when checked, and to a private one ever after."""
     with FileServer(host="127.0.0.2", port=server.port, files={"/a.jsonl": b"secret"}) as inside:
@@ -357,7 +362,10 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
 
 
 def test_a_name_with_one_private_address_among_others_is_refused(
-    server: FileServer, tmp_path: Path, one_is_public: Limits, monkeypatch: pytest.MonkeyPatch
+    server: FileServer,
+    tmp_path: Path,
+    one_is_public: TransferLimits,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = [(socket.AF_INET, 1, 6, "", (ip, server.port)) for ip in ("127.0.0.1", "127.0.0.2")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)

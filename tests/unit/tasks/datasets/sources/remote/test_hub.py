@@ -12,16 +12,16 @@ import pytest
 
 from tasks.datasets.parts import open_parts, open_source
 from tasks.datasets.sources.folder import Choice
-from tasks.datasets.sources.locate import Limits as DataLimits
+from tasks.datasets.sources.locate import DownloadLimits as DataLimits
 from tasks.datasets.sources.locate import locate_dataset
 from tasks.datasets.sources.remote import http
 from tasks.datasets.sources.remote.fetch import fetch
-from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.hub import HubReference, reference_of
 from tasks.errors import DatasetError
 from tests.support.file_server import FileServer, Handler
 
-LIMITS = Limits(max_bytes=100_000, allow_private=True, read_timeout_s=2)
+LIMITS = TransferLimits(max_bytes=100_000, allow_private=True, read_timeout_s=2)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TRAIN, TEST = b'{"text": "train"}\n' * 3, b'{"text": "test"}\n'
 

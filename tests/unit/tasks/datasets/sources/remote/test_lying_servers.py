@@ -13,13 +13,15 @@ from cryptography import x509
 from tasks.datasets.readers.problems import UnreadableRows
 from tasks.datasets.sources.remote import addresses, http
 from tasks.datasets.sources.remote.fetch import fetch
-from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
 from tests.support.certificates import write_certificate
 from tests.support.data_files import read_rows
 from tests.support.file_server import FileServer, Handler, in_turn
 
-LIMITS = Limits(max_bytes=1_000_000, allow_private=True, connect_timeout_s=5, read_timeout_s=5)
+LIMITS = TransferLimits(
+    max_bytes=1_000_000, allow_private=True, connect_timeout_s=5, read_timeout_s=5
+)
 LINE = b'{"text": "hello"}\n'
 CONTENT = LINE * 1000
 AT_A_ROW, IN_A_ROW = len(LINE) * 500, len(LINE) * 500 + 7

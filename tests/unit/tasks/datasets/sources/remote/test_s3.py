@@ -14,10 +14,10 @@ from moto.server import ThreadedMotoServer
 from tasks.datasets.parts import open_parts
 from tasks.datasets.sources.remote import s3
 from tasks.datasets.sources.remote.fetch import fetch
-from tasks.datasets.sources.remote.http import Limits
+from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
 
-LIMITS = Limits(max_bytes=100_000, connect_timeout_s=0.5, read_timeout_s=2)
+LIMITS = TransferLimits(max_bytes=100_000, connect_timeout_s=0.5, read_timeout_s=2)
 CONTENT = b'{"text": "hello"}\n' * 1000
 
 
@@ -72,7 +72,7 @@ def test_a_broken_download_goes_on_where_it_broke_off(
     class Cutting:
         """The real client, whose first answer ends too soon."""
 
-        def __init__(self, limits: Limits) -> None:
+        def __init__(self, limits: TransferLimits) -> None:
             self._inner = real(limits)
 
         def __getattr__(self, name: str) -> Any:
