@@ -49,6 +49,7 @@ def make_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json",
         lifespan=_with_courier,
         exception_handlers=ERROR_HANDLERS,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.bridge = Bridge(settings)
     _add_guard(app, settings)

@@ -22,15 +22,16 @@ from backend_bridge.intake.job_control import ControlResult
 router = APIRouter(tags=["control"])
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": ControlAnswer, "description": "It takes effect."},
+    **error_answers(),
     404: {"model": ControlRefusal, "description": "There is no such job."},
     409: {"model": ControlRefusal, "description": "The job is not in a state for this."},
-    **error_answers(401, 422, 503),
 }
+_OF_A_BODY = error_answers(400, 413, 422)
 
 
 @router.post(
     "/api/training/cancel/{job_id}",
-    responses={**_ANSWERS, **error_answers(400, 413)},
+    responses={**_OF_A_BODY, **_ANSWERS},
     openapi_extra=CANCEL_BODY,
 )
 async def cancel(bridge: ThisBridge, job_id: str, request: Request) -> JSONResponse:
@@ -48,11 +49,11 @@ async def pause(bridge: ThisBridge, job_id: str) -> JSONResponse:
 
 @router.post(
     "/api/training/resume/{job_id}",
-    responses={**_ANSWERS, **error_answers(400, 413)},
+    responses={**_OF_A_BODY, **_ANSWERS},
     openapi_extra=RESUME_BODY,
 )
 async def resume(
-    bridge: ThisBridge, job_id: str, request: Request, checkpoint_path: str | None = None
+    bridge: ThisBridge, job_id: str, request: Request, checkpoint_path: str = ""
 ) -> JSONResponse:
     """Resume a paused job, from ``checkpoint_path`` (query or JSON body) or its latest."""
     body = await optional_body(request, ResumeBody)
@@ -60,7 +61,7 @@ async def resume(
     return await _act(job_id, lambda: bridge.control.resume(job_id, checkpoint))
 
 
-@router.post("/api/training/{job_id}/force-start", responses=_ANSWERS)
+@router.post("/api/training/{job_id}/force-start", responses={**error_answers(422), **_ANSWERS})
 async def force_start(bridge: ThisBridge, job_id: str, from_start: bool = False) -> JSONResponse:
     """Move a waiting job to the head; queue a failed or cancelled one again."""
     return await _act(job_id, lambda: bridge.control.force_start(job_id, from_start=from_start))

@@ -37,12 +37,16 @@ class ErrorAnswer(BaseModel):
 _SENTENCES = {
     400: "The body is no JSON.",
     401: "The API key is missing or wrong.",
+    403: "Without BRIDGE_API_KEY: the request names no loopback host, or another web page made it.",
     404: "There is no such job, or no such file of it here.",
+    405: "The path has other methods only.",
     409: "The job is not in a state for this, or the limit of jobs is reached.",
     413: "The request is larger than MAX_REQUEST_MB.",
     422: "Parameters or fields are wrong; every one is named.",
+    500: "A defect of the bridge; its log says more.",
     503: "Redis cannot be reached.",
 }
+_OF_EVERY_ROUTE = (401, 403, 405, 500, 503)
 
 _ROUTERS_OWN = ("Not Found", "Method Not Allowed")
 
@@ -52,10 +56,15 @@ def error_body(sentence: str, **more: Any) -> dict[str, Any]:
     return {"success": False, "error": sentence, "message": sentence, "detail": sentence, **more}
 
 
-def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """``responses`` of a route: the refusals that it may answer with."""
+def error_answers(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route: ``statuses``, and the refusals that any route may answer with.
+
+    ``key``: whether it asks for the API key.
+    """
+    possible = {*statuses, *_OF_EVERY_ROUTE} - (set() if key else {401})
     return {
-        status: {"model": ErrorAnswer, "description": _SENTENCES[status]} for status in statuses
+        status: {"model": ErrorAnswer, "description": _SENTENCES[status]}
+        for status in sorted(possible)
     }
 
 

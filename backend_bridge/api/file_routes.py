@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from backend_bridge.api.context import Bridge, ThisBridge
 from backend_bridge.api.error_responses import error_answers
+from backend_bridge.api.openapi import BINARY, BINARY_CONTENT, TEXT_CONTENT
 from backend_bridge.api.responses import CheckpointsAnswer
 from backend_bridge.api.tar_stream import FolderArchive
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
@@ -18,12 +19,12 @@ from trainyard.store.event_log import StoredCheckpoint
 from trainyard.store.job import Job
 
 router = APIRouter(tags=["files"])
-_TAR, _TEXT = "application/x-tar", "text/plain; charset=utf-8"
+_TEXT = "text/plain; charset=utf-8"
 _LINES_PER_PAGE = 1000
 _Checkpoint = Annotated[str, Query(json_schema_extra={"pattern": f"^({CHECKPOINT_PATTERN})?$"})]
 
 
-@router.get("/api/training/checkpoints/{job_id}", responses=error_answers(401, 404, 422, 503))
+@router.get("/api/training/checkpoints/{job_id}", responses=error_answers(404))
 def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     """The checkpoints that are there, in the order in which they were written."""
     job = bridge.job(job_id)
@@ -34,8 +35,8 @@ def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     "/api/training/{job_id}/download/model",
     response_class=Response,
     responses={
-        200: {"description": "A tar archive.", "content": {_TAR: {}}},
-        **error_answers(401, 404, 409, 422, 503),
+        200: {"description": "A tar archive.", "content": BINARY_CONTENT},
+        **error_answers(404, 409, 422),
     },
 )
 def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = "") -> Response:
@@ -45,15 +46,15 @@ def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = ""
     name = f"{job_id}-{folder.name if checkpoint else MODEL}"
     archive = FolderArchive(folder, name)
     headers = {**_attachment(f"{name}.tar"), "Content-Length": str(archive.size_bytes)}
-    return StreamingResponse(archive.chunks(), media_type=_TAR, headers=headers)
+    return StreamingResponse(archive.chunks(), media_type=BINARY, headers=headers)
 
 
 @router.get(
     "/api/training/{job_id}/download/logs",
     response_class=Response,
     responses={
-        200: {"description": "The log.", "content": {"text/plain": {}}},
-        **error_answers(401, 404, 422, 503),
+        200: {"description": "The log.", "content": TEXT_CONTENT},
+        **error_answers(404),
     },
 )
 def download_logs(bridge: ThisBridge, job_id: str) -> Response:

@@ -9,12 +9,13 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
 from backend_bridge.api.metrics import exposition
+from backend_bridge.api.openapi import TEXT_CONTENT
 from backend_bridge.api.responses import HealthAnswer
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health", responses=error_answers(503))
+@router.get("/health", responses=error_answers(key=False))
 def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
     bridge.check_redis()
@@ -36,10 +37,10 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     "/metrics",
     response_class=Response,
     responses={
-        200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}},
-        **error_answers(401, 503),
+        200: {"description": "Prometheus's text format.", "content": TEXT_CONTENT},
+        **error_answers(),
     },
 )
-def metrics(bridge: ThisBridge) -> Response:
+def prometheus(bridge: ThisBridge) -> Response:
     """Figures for Prometheus: jobs, waits, runs, restarts, deliveries, slots, GPUs."""
     return Response(exposition(bridge), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -32,7 +32,7 @@ router = APIRouter(tags=["jobs"])
 
 @router.post(
     "/api/training/execute",
-    responses=error_answers(400, 401, 409, 413, 422, 503),
+    responses=error_answers(400, 409, 413, 422),
     openapi_extra=START_BODY,
 )
 async def execute(bridge: ThisBridge, request: Request) -> StartAnswer:
@@ -46,14 +46,14 @@ async def execute(bridge: ThisBridge, request: Request) -> StartAnswer:
     return StartAnswer(success=True, **vars(admitted))
 
 
-@router.get("/api/training/status/{job_id}", responses=error_answers(401, 404, 422, 503))
+@router.get("/api/training/status/{job_id}", responses=error_answers(404))
 def status(bridge: ThisBridge, job_id: str) -> JobAnswer:
     """Everything that is known of one job; what is not known is null."""
     job, position = bridge.job(job_id), bridge.store.queue_position(job_id)
     return JobAnswer.of(job, position, bridge.starts_in_s(position))
 
 
-@router.get("/api/training/logs/{job_id}", responses=error_answers(401, 404, 422, 503))
+@router.get("/api/training/logs/{job_id}", responses=error_answers(404, 422))
 def logs(
     bridge: ThisBridge,
     job_id: str,
@@ -66,20 +66,20 @@ def logs(
     return LogsAnswer.of(job_id, page, limit)
 
 
-@router.get("/api/training/metrics/{job_id}", responses=error_answers(401, 404, 422, 503))
+@router.get("/api/training/metrics/{job_id}", responses=error_answers(404))
 def metrics(bridge: ThisBridge, job_id: str) -> MetricsAnswer:
     """Every metric point of the job, oldest first."""
     bridge.job(job_id)
     return MetricsAnswer(job_id=job_id, metrics=bridge.events.metrics(job_id))
 
 
-@router.get("/api/training/{job_id}/errors", responses=error_answers(401, 404, 422, 503))
+@router.get("/api/training/{job_id}/errors", responses=error_answers(404))
 def errors(bridge: ThisBridge, job_id: str) -> ErrorsAnswer:
     """Why the job failed: kind, sentence, hint, traceback; the errors of all its attempts."""
     return ErrorsAnswer.of(bridge.job(job_id))
 
 
-@router.get("/api/training/jobs", responses=error_answers(401, 503))
+@router.get("/api/training/jobs", responses=error_answers())
 def jobs(bridge: ThisBridge) -> JobsAnswer:
     """All jobs, newest first."""
     positions = {job_id: i for i, job_id in enumerate(bridge.store.waiting(), start=1)}
@@ -90,7 +90,7 @@ def jobs(bridge: ThisBridge) -> JobsAnswer:
 @router.get(
     "/api/training/queue",
     response_model=QueueAnswer,
-    responses=error_answers(401, 503),
+    responses=error_answers(),
 )
 def queue(bridge: ThisBridge) -> Response:
     """What runs, and what waits with its position."""
