@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup test test-all chaos bench check format clean
+.PHONY: run up setup test test-all chaos bench bench-turns check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -30,6 +30,9 @@ chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(th
 
 bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 for the long forms
 	ONLY="$(ONLY)" FULL="$(FULL)" $(BIN)/python benchmarks/run.py
+
+bench-turns: $(STAMP)  ## beside another checkout, in turns: OTHER=folder ONLY=names ROUNDS=3
+	$(BIN)/python benchmarks/turns.py "$(OTHER)" --only "$(ONLY)" --rounds $(or $(ROUNDS),3)
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .
