@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.support.paths import REPOSITORY
+
 SPECIAL_TOKENS = (
-    *("<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>"),
-    *("<think>", "</think>", "[INST]", "[/INST]", "<|user|>", "<|assistant|>", "<|end|>"),
+    *("<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<think>", "</think>"),
+    *("<|start_header_id|>", "<|end_header_id|>", "<start_of_turn>", "<end_of_turn>"),
+    *("[INST]", "[/INST]", "[TOOL_CALLS]", "<|User|>", "<|Assistant|>", "<tool_call>"),
 )
+FAMILIES = {
+    "chatml": {"eos": "<|im_end|>"},
+    "qwen3": {"eos": "<|im_end|>"},
+    "llama3": {"eos": "<|eot_id|>", "adds_bos": True},
+    "mistral3": {"adds_bos": True},
+    "gemma": {"adds_bos": True},
+    "r1": {"adds_bos": True},
+    "noeos": {},
+}
+"""Chat templates in the style of families of models, in tests/data/chat_templates."""
+
+
+def tokenizer_of(family: str) -> Any:
+    """The tokenizer of one of ``FAMILIES``."""
+    path = REPOSITORY / "tests" / "data" / "chat_templates" / f"{family}.jinja"
+    return make_tokenizer(path.read_text(encoding="utf-8"), **FAMILIES[family])
 
 
 def make_tokenizer(

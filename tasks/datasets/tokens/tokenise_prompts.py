@@ -59,7 +59,7 @@ def collect_prompts(
     path = cache_dir / "tokenised" / f"{key}.arrow"
     written, facts = cached_with_facts(path, schema, batches)
     found = from_facts(written.select_columns(["prompt", "answer"]), facts)
-    if len(written) == 0 and not found.refused:
+    if len(written) == 0 and len(indices) and not found.refused:
         raise DatasetError(
             f"Of {len(indices)} prompts, none has {max_length} tokens or fewer.",
             "Raise config.training.max_length, or lower training.rlhf.max_completion_length.",
