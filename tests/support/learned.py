@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.datasets.prepare import read_data
 from tasks.datasets.report import Report
-from tasks.datasets.sources.locate import Limits, locate_dataset
+from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
 from tasks.datasets.training_data import tokenise_data
 from tasks.errors import DatasetError
 from tests.support.tokenizers import tokenizer_of
@@ -30,7 +30,7 @@ def learned(
     report, cache_dir = Report(path.name, method), folder / "cache"
     try:
         found = locate_dataset(str(path), None, ["/"], cache_dir)
-        read = read_data(found, config, cache_dir, report, Limits())
+        read = read_data(found, config, cache_dir, report, DownloadLimits())
         tokenise_data(
             read,
             config,

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.datasets.prepare import read_data
 from tasks.datasets.report import Report
-from tasks.datasets.sources.locate import Limits, locate_dataset
+from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
 from tasks.datasets.training_data import tokenise_data
 from tasks.models.chat_template import simple_chat_template
 from tests.support.learned import (
@@ -272,7 +272,7 @@ def test_documents_of_a_folder_begin_and_end_once(tmp_path: Path) -> None:
     config = JobConfig.model_validate({"model": {"name": "-"}, "training": {"method": "cpt"}})
     report, tokenizer = Report("books", "cpt"), tokenizer_of("mistral3")
     found = locate_dataset(str(folder), None, ["/"], tmp_path / "cache")
-    read = read_data(found, config, tmp_path / "cache", report, Limits())
+    read = read_data(found, config, tmp_path / "cache", report, DownloadLimits())
     data = tokenise_data(
         *(read, config, tokenizer, report),
         **{"max_length": 512, "add_eos": True, "cache_dir": tmp_path / "cache"},
