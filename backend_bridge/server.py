@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.cors import CORSMiddleware
 
 from backend_bridge.api import (
     control_routes,
@@ -52,7 +53,7 @@ def make_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.bridge = Bridge(settings)
-    _add_guard(app, settings)
+    _add_guards(app, settings)
     app.mount(docs_routes.ASSETS_PATH, docs_routes.assets)
     for routes in (docs_routes, health_routes, job_routes, control_routes, file_routes):
         app.include_router(routes.router)
@@ -61,14 +62,27 @@ def make_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _add_guard(app: FastAPI, settings: Settings) -> None:
-    """A middleware, not a dependency: it stands before the routing too, so no path is forgotten."""
+def _add_guards(app: FastAPI, settings: Settings) -> None:
+    """Middlewares, not dependencies: they stand before the routing too, so no path is forgotten."""
+    origins = settings.bridge_cors_origins
     if settings.bridge_api_key is not None:
         app.add_middleware(KeyGuard, key=settings.bridge_api_key)
-        return
-    # A browser reaches a container by the host's name; other containers by the container's.
-    inside = settings.bridge_published_on is not None
-    app.add_middleware(HostGuard, server="without BRIDGE_API_KEY the bridge", short_names=inside)
+    else:
+        app.add_middleware(
+            HostGuard,
+            server="without BRIDGE_API_KEY the bridge",
+            # A browser reaches a container by the host's name; other containers by the container's.
+            short_names=settings.bridge_published_on is not None,
+            origins=origins,
+        )
+    if origins:  # the outermost: a browser asks first, without the key, and reads refusals too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Content-Disposition"],
+        )
 
 
 @contextlib.asynccontextmanager

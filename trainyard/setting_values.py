@@ -21,6 +21,17 @@ def http_url(value: str) -> str:
     return str(url).rstrip("/")
 
 
+def check_origin(value: str) -> None:
+    """Of a web page, as its browser names it."""
+    if (
+        not re.fullmatch(r"https?://[\w.-]+(:[0-9]{1,5})?", value, re.ASCII)
+        or value != value.lower()
+    ):
+        raise ValueError(
+            "should be origins, http://host[:port] in small letters, separated by commas"
+        )
+
+
 def check_host(value: str) -> None:
     """Of what something listens on."""
     if not re.fullmatch(r"[\w.-]+", value, re.ASCII):

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.redis_url import parse_redis_url
-from trainyard.setting_values import check_host, check_key, http_url
+from trainyard.setting_values import check_host, check_key, check_origin, http_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     bridge_port: Port = Field(8000, description="Its port.")
     bridge_api_key: SecretStr | None = Field(
         None, description="What callers must send as bearer token; required beyond loopback."
+    )
+    bridge_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Web pages of other origins whose browsers may call the bridge "
+        "(`https://ui.example,http://localhost:5173`).",
     )
     bridge_published_on: str | None = Field(
         None,
@@ -149,6 +154,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_paths(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(map(_absolute, value))
+
+    @field_validator("bridge_cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        origins = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        for origin in origins:
+            check_origin(origin)
+        return origins
 
     @field_validator("redis_url")
     @classmethod

@@ -2,14 +2,15 @@
 
 A browser sends what any page tells it to, also to 127.0.0.1. So a server without a key, reached on
 loopback, takes only requests that name a loopback host (which DNS rebinding does not), and of those
-that a page made only its own pages'. Within one network of containers names without a dot are as
-good: no public name server answers for them.
+that a page made only its own pages', or those of pages that its operator named. Within one network
+of containers names without a dot are as good: no public name server answers for them.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -28,15 +29,23 @@ class HostGuard:
     """ASGI middleware; answers 403 with a sentence, of which ``server`` is the subject.
 
     ``loopback_only``: a request must name a loopback host, or with ``short_names`` a container's.
+    ``origins``: other web pages that may ask.
     """
 
     def __init__(
-        self, app: ASGIApp, *, server: str, loopback_only: bool = True, short_names: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        server: str,
+        loopback_only: bool = True,
+        short_names: bool = False,
+        origins: Collection[str] = (),
     ) -> None:
         self.app = app
         self.server = server
         self.loopback_only = loopback_only
         self.short_names = short_names
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
@@ -48,7 +57,8 @@ class HostGuard:
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            foreign = origin is not None and urlsplit(origin).netloc != host
+            known = origin is None or origin in self.origins
+            foreign = not known and urlsplit(origin).netloc != host
         except ValueError:
             return "the Host or Origin header is no address"
         if self.loopback_only and not self._is_ours(name):

@@ -14,7 +14,9 @@ def as_markdown() -> str:
         if isinstance(default, tuple):
             default = ":".join(map(str, default))
         shown = (
-            "" if default is None else f"`{int(default) if default in (True, False) else default}`"
+            ""
+            if default in (None, "")
+            else f"`{int(default) if default in (True, False) else default}`"
         )
         rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows) + "\n"

@@ -131,3 +131,55 @@ def test_web_pages_cannot_use_an_open_bridge(
     answer = bridge.get("jobs", headers=headers)
     assert answer.status_code == code
     assert code == 200 or "BRIDGE_API_KEY" in answer.json()["error"]
+
+
+PAGE = "https://ui.example"
+PREFLIGHT = {
+    "Origin": PAGE,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type",
+}
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_pages_of_named_origins_may_use_it(make_bridge: Any, key: str | None) -> None:
+    environment = {"BRIDGE_CORS_ORIGINS": f"http://localhost:5173, {PAGE}"}
+    bridge = make_bridge(**environment, **({"BRIDGE_API_KEY": key} if key else {}))
+    asked = bridge.client.options("/api/training/pause/x", headers=PREFLIGHT)
+    assert asked.status_code == 200
+    assert asked.headers["Access-Control-Allow-Origin"] == PAGE
+    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    headers = {"Origin": PAGE, **({"Authorization": f"Bearer {key}"} if key else {})}
+    answer = bridge.get("jobs", headers=headers)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, PAGE)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_pages_of_other_origins_may_not(make_bridge: Any, key: str | None) -> None:
+    environment = {"BRIDGE_CORS_ORIGINS": PAGE, **({"BRIDGE_API_KEY": key} if key else {})}
+    bridge = make_bridge(**environment)
+    evil = {"Origin": "https://evil.example"}
+    asked = bridge.client.options("/api/training/pause/x", headers={**PREFLIGHT, **evil})
+    assert asked.status_code == 400
+    answer = bridge.get("jobs", headers=evil)
+    refusal(answer, 401 if key else 403)
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_a_refusal_can_be_read_by_a_named_page(make_bridge: Any) -> None:
+    bridge = make_bridge(BRIDGE_CORS_ORIGINS=PAGE, BRIDGE_API_KEY=KEY)
+    answer = bridge.get("jobs", headers={"Origin": PAGE})
+    assert "BRIDGE_API_KEY" in refusal(answer, 401)["error"]
+    assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+
+
+def test_by_default_no_page_of_another_origin_may(bridge: Running) -> None:
+    asked = bridge.client.options("/api/training/pause/x", headers=PREFLIGHT)
+    refusal(asked, 403)
+    assert "Access-Control-Allow-Origin" not in asked.headers
+
+
+@pytest.mark.parametrize("wrong", ["*", "ui.example", f"{PAGE}/", f"{PAGE},", "HTTPS://UI.EXAMPLE"])
+def test_an_origin_that_no_browser_names_is_refused(make_bridge: Any, wrong: str) -> None:
+    with pytest.raises(SettingsError, match="BRIDGE_CORS_ORIGINS: should be origins"):
+        make_bridge(BRIDGE_CORS_ORIGINS=wrong)
