@@ -1,4 +1,4 @@
-"""The meaning of a backend's answer for the lane of the message, and for the job's other lanes.
+"""Acknowledgement: what a backend's answer means for the message's lane, and dead letters.
 
 Nothing here asks or writes: it changes the progress, which the sender stores.
 """

@@ -1,4 +1,4 @@
-"""The backend's three endpoints, and what each of its answers means for a sender.
+"""Backend client: the three endpoints, and what each of their answers means for a sender.
 
 Every call ends in exactly one answer, and raises nothing but programming errors:
 

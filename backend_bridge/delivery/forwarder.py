@@ -1,4 +1,4 @@
-"""Delivers every job's statuses, metrics and log lines to the backend.
+"""Forwarder: delivers every job's statuses, metrics and log lines to the backend.
 
 Any number of forwarders may run over one Redis: the outbox lets one of them at a time send a
 job's events. The thread that runs :meth:`Forwarder.run` listens for new events and looks

@@ -1,4 +1,4 @@
-"""Log lines in requests: how many fit into one, and the line that stands for those that were cut.
+"""Bodies of log lines: how many fit into one, and the line that stands for those cut.
 
 Both follow from the job's stored progress only: a retry, by whichever sender, has the same lines
 under the same key.

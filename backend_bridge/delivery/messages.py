@@ -1,4 +1,4 @@
-"""An entry of a job's event stream as a request to the backend."""
+"""Messages: an entry of a job's event stream as a request to the backend."""
 
 from __future__ import annotations
 

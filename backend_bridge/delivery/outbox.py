@@ -1,4 +1,4 @@
-"""The sender's side of the job store: which jobs have events for the backend, and how far each is.
+"""Outbox: which jobs have events for the backend, claimed by one sender, with its cursors.
 
 Keys, below ``trainyard:``
 

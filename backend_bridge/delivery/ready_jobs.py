@@ -1,4 +1,4 @@
-"""Jobs that are ready to be sent, shared by the threads of one forwarder."""
+"""Ready jobs: those that may be sent now, shared by the threads of one forwarder."""
 
 from __future__ import annotations
 

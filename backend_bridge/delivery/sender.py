@@ -1,4 +1,4 @@
-"""One sender's turn with one job: its events to the backend, one request at a time.
+"""Sender: its turn with one job, events to the backend one request at a time.
 
 Statuses, metrics and log lines are three lanes, each delivered in order. As a rule they go out as
 they were written, the oldest first. A lane that the backend does not take waits until its own due

@@ -1,4 +1,4 @@
-"""A pool of HTTP connections whose time limit bounds the whole exchange.
+"""Total timeout: a pool of HTTP connections whose time limit bounds the whole exchange.
 
 The timeouts of `urllib3` bound each single read: a server that sends one byte every few
 seconds holds a request for ever. The sender of a job's events posts only while its lock

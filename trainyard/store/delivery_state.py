@@ -1,4 +1,4 @@
-"""The delivery of a job: how far each of its three lanes is, as ``delivery:{id}`` holds it.
+"""Cursors of a job's delivery: how far each of its three lanes is, in ``delivery:{id}``.
 
 A lane (statuses; metrics; log lines) has its own position in the job's stream and its own due
 time, so that one which the backend does not take keeps back no other. ``state`` is one JSON field;
