@@ -2,6 +2,7 @@
 
     tokenise         rows a second, the first time
     tokenise_again   the same from the cache, in another process, against TRL's first time
+    tokenise_long    seconds for one chat of 2,000 turns and 1.5 MB, and the memory it takes
 
 Both start from the file, in a process of their own without its imports, and end with rows that the
 trainer takes as they are: prompts and answers through the chat template, answers alone trained on.
@@ -29,6 +30,8 @@ from benchmarks.measure import Measure, Target  # noqa: E402 - from the reposito
 ROWS, ROWS_FULL = 10_000, 60_000
 RUNS, RUNS_FULL = 3, 5
 MAX_LENGTH = 512
+LONG_TURNS, LONG_TURN_CHARACTERS = 2_000, 750
+LONG_SECONDS_MAX = 2.0
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def _timed(side: str, folder: Path, cache: Path) -> tuple[float, int]:
 
 
 def tokenise(full: bool) -> list[Measure]:
-    """Both rows of the table."""
+    """The rows of the table."""
     rows, runs = (ROWS_FULL, RUNS_FULL) if full else (ROWS, RUNS)
     rates: dict[str, list[float]] = {"first": [], "again": [], "trl": [], "trl again": []}
     with _materials(rows) as folder:
@@ -92,6 +95,7 @@ def tokenise(full: bool) -> list[Measure]:
                 rates[name].append(rows / seconds)
                 counts.add(tokens)
             assert len(counts) == 1, f"the two sides train on other tokens: {counts}"
+        long = [_timed("long", folder, folder / f"long-{run}") for run in range(runs)]
     trl_again = sorted(rates["trl again"])[runs // 2]
     baseline = {"baseline": rates["trl"], "baseline_name": "TRL's own path, the first time"}
     return [
@@ -111,6 +115,13 @@ def tokenise(full: bool) -> list[Measure]:
             target=Target("ratio", ">=", 100),
             note=f"TRL again, from its map cache: {trl_again:,.0f} rows/s",
         ),
+        Measure(
+            "tokenise_long",
+            "s",
+            [seconds for seconds, _ in long],
+            target=Target("value", "<=", LONG_SECONDS_MAX),
+            note=f"{max(memory for _, memory in long):,} MB of memory",
+        ),
     ]
 
 
@@ -120,7 +131,7 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
 
     from tasks.datasets.read_data import read_data
     from tasks.datasets.report import Report
-    from tasks.datasets.sources.locate import Limits, locate_dataset
+    from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
     from tasks.datasets.training_data import tokenise_data
     from trainyard.contract.parser import parse_request
 
@@ -136,12 +147,52 @@ def _ours(folder: Path, cache: Path) -> tuple[float, int]:
     report = Report("ours.jsonl", "sft")
     started = time.monotonic()
     found = locate_dataset("ours.jsonl", None, [str(folder)], cache)
-    read = read_data(found, config, cache, report, Limits())
+    read = read_data(found, config, cache, report, DownloadLimits())
     data = tokenise_data(
         read, config, tokenizer, report, max_length=MAX_LENGTH, add_eos=True, cache_dir=cache
     )
     seconds = time.monotonic() - started
     return seconds, data.train.trained_tokens
+
+
+def _long(folder: Path, cache: Path) -> tuple[float, int]:
+    """Seconds and megabytes (10^6 bytes) of one long chat, beside what the imports take."""
+    import resource
+
+    import datasets
+    import numpy
+    from transformers import AutoTokenizer
+
+    from tasks.datasets.shapes.training_rows import ROW_SCHEMA
+    from tasks.datasets.tokens.render import Rendering
+    from tasks.datasets.tokens.tokenise import tokenise as tokenise_rows
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    turns = [
+        {
+            "role": "assistant" if number % 2 else "user",
+            "content": (f"{number}: def add(left, right): return left + right; " * 20)[
+                :LONG_TURN_CHARACTERS
+            ],
+        }
+        for number in range(LONG_TURNS)
+    ]
+    row = {**dict.fromkeys(ROW_SCHEMA.names), "row": 1, "messages": json.dumps(turns)}
+    rows = datasets.Dataset.from_list([row])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.monotonic()
+    tokenise_rows(
+        rows,
+        numpy.arange(1),
+        Rendering(tokenizer),
+        max_length=MAX_LENGTH,
+        cache_dir=cache,
+        source_key="long",
+    )
+    seconds = time.monotonic() - started
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return seconds, more * 1024 // 10**6
 
 
 def _trl(folder: Path, cache: Path) -> tuple[float, int]:
@@ -167,6 +218,6 @@ def _trl(folder: Path, cache: Path) -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    run_side = {"ours": _ours, "trl": _trl}[sys.argv[1]]
+    run_side = {"ours": _ours, "long": _long, "trl": _trl}[sys.argv[1]]
     Path(sys.argv[3]).mkdir(exist_ok=True)
     print(*run_side(Path(sys.argv[2]), Path(sys.argv[3])))

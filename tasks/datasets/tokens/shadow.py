@@ -24,7 +24,7 @@ _NAMES = (0x2CEB0, 0x2EBE0)
 """Rare letters, each of one code point, that no filter escapes. A name's mark stands unbroken."""
 
 _A, _B = (f"{chr(first)}-{chr(end - 1)}" for first, end in (_TEXTS, _NAMES))
-_SEGMENT = re.compile(rf"([{_A}])(?:[^{_A}{_B}]*+\1)*+|([{_B}])\2*+")
+_MARKS = re.compile(rf"[{_A}]+|[{_B}]+")
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _WORDS = re.compile(r"\S+")
 _UNESCAPED_WORDS = re.compile(r"[^\s\"'\\<>&\x00-\x1f\x7f]+")
@@ -47,9 +47,9 @@ class Piece:
     after: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Segment:
-    """A run of one piece's marks in a rendered shadow: characters [start, end)."""
+    """One piece's marks in a rendered shadow, and what is between them: characters [start, end)."""
 
     piece: Piece
     start: int
@@ -58,15 +58,32 @@ class Segment:
 
 @dataclass(frozen=True)
 class Manner:
-    """How words are found. ``kept`` are parts of texts that the template looks for itself."""
+    """What of a text is marked: its ``words``, or without a pattern all but blanks at its ends.
 
-    words: re.Pattern[str]
+    ``kept`` are parts of texts that the template looks for itself.
+    """
+
+    words: re.Pattern[str] | None
     kept: tuple[str, ...]
 
-    @property
-    def splitter(self) -> re.Pattern[str]:
-        """Parts a text at what is kept of it."""
-        return re.compile("(" + "|".join(map(re.escape, self.kept)) + ")")
+    def parts(self, text: str) -> list[str]:
+        """``text`` in parts, every second of which is kept; what is kept may overlap."""
+        found = [part for part in self.kept if part in text]
+        if not found:
+            return [text]
+        places = sorted(
+            (match.start(), match.start() + len(part))
+            for part in found
+            for match in re.finditer(f"(?={re.escape(part)})", text)
+        )
+        parts, done = [""], 0
+        for start, end in places:
+            if start > done or len(parts) == 1:
+                parts += [text[done:start], text[start:end]]
+            elif end > done:
+                parts[-1] += text[done:end]
+            done = max(done, end)
+        return [*parts[1:], text[done:]]
 
 
 @lru_cache(maxsize=64)
@@ -81,6 +98,7 @@ def manners(template: str) -> tuple[Manner, ...]:
     words = sorted((text for text in found if text.strip()), key=len, reverse=True)
     tags = tuple(text for text in words if len(text) > 1 and not re.fullmatch(r"[\w\s]+", text))
     return (
+        Manner(None, tags),
         Manner(_WORDS, tags),
         Manner(_UNESCAPED_WORDS, tuple(words)),
         Manner(_UNESCAPED_WORDS, tags),
@@ -98,12 +116,20 @@ class Shadow:
 
     def segments(self, rendered: str) -> list[Segment]:
         """Where the pieces stand in the rendered shadow, in order."""
-        return [
-            Segment(self.pieces[mark], *match.span())
-            for match in _SEGMENT.finditer(rendered)
-            for mark in [match[1] or match[2]]
-            if mark in self.pieces
-        ]
+        found: list[Segment] = []
+        for match in _MARKS.finditer(rendered):
+            run, start = match[0], match.start()
+            while run:
+                mark, rest = run[0], run.lstrip(run[0])
+                end = match.end() - len(rest)
+                piece = self.pieces.get(mark)
+                if piece is not None:
+                    last = found[-1] if found else None
+                    if last is not None and last.piece is piece and piece.kind != "name":
+                        start = found.pop().start
+                    found.append(Segment(piece, start, end))
+                run, start = rest, end
+        return found
 
     def shade(self, message: int, kind: Kind, text: str) -> str:
         """``text`` in marks of its own."""
@@ -123,20 +149,30 @@ class Shadow:
         return self._shaded(piece, text)
 
     def _shaded(self, piece: Piece, text: str) -> str:
-        kept = any(part in text for part in self.manner.kept) and piece.kind != "name"
-        words = _WORDS if piece.kind == "name" else self.manner.words
-        if piece.kind == "call":
-            words = _UNESCAPED_WORDS
-        parts = self.manner.splitter.split(text) if kept else [text]
-        for place in range(0, len(parts), 2):
-            parts[place] = words.sub(lambda word: piece.mark * len(word[0]), parts[place])
-        shaded = "".join(parts)
+        if piece.kind == "name":
+            shaded = piece.mark * len(text)
+        else:
+            words = _UNESCAPED_WORDS if piece.kind == "call" else self.manner.words
+            parts = self.manner.parts(text)
+            parts[::2] = [_marked(part, piece.mark, words) for part in parts[::2]]
+            shaded = "".join(parts)
         count = shaded.count(piece.mark)
         if count and not piece.marks:
             piece.before = text[: shaded.index(piece.mark)]
             piece.after = text[shaded.rindex(piece.mark) + 1 :]
         piece.marks += count
         return shaded
+
+
+def _marked(text: str, mark: str, words: re.Pattern[str] | None) -> str:
+    if words is not None:
+        return words.sub(lambda word: mark * len(word[0]), text)
+    inner = text.strip()
+    if not inner:
+        return text
+    before = len(text) - len(text.lstrip())
+    end = before + len(inner)
+    return text[:before] + mark * len(inner) + text[end:]
 
 
 def shadow_of(messages: Sequence[Mapping[str, Any]], manner: Manner) -> Shadow:

@@ -176,13 +176,16 @@ class _Reader:
                 groups[-1].segments.append(segment)
             else:
                 groups.append(_Group(number, [segment]))
-        spans = []
+        spans: list[tuple[int, Span]] = []
+        done = 0
         for place, group in enumerate(groups):
             if self._chat[group.message]["role"] == "assistant":
                 before = groups[place - 1] if place else None
                 after = groups[place + 1] if place + 1 < len(groups) else None
-                start, end = self._start(group, before), self._end(group, after, other)
+                # Blanks before an answer may be those that ended the one before.
+                start, end = max(self._start(group, before), done), self._end(group, after, other)
                 spans.append((group.message, (start, end)))
+                done = end
         return spans
 
     def _start(self, group: _Group, before: _Group | None) -> int:
