@@ -30,7 +30,7 @@ end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
 if ARGV[8] == 'restarts' then count('restarts') end
 if ENDED[target] then count('ended:' .. target) end
-if target == 'queued' or target == 'paused' or ENDED[target] then
+if not OCCUPIES[target] then
   if redis.call('HDEL', job, 'claim') == 1 then
     observe('run', redis.call('HGET', job, 'attempt_started_at'), now)
   end
@@ -51,7 +51,7 @@ if target == 'running' then
   redis.call('HDEL', job, 'batch')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)
-  if status == 'paused' or ENDED[status] then
+  if not OCCUPIES[status] then  -- it did not come from a slot: behind those that wait
     redis.call('HSET', job, 'order', redis.call('INCR', ORDER))
   end
   local priority, order = unpack(redis.call('HMGET', job, 'priority', 'order'))
@@ -62,10 +62,10 @@ elseif target == 'queued' then
   redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel')
   -- After a pause or a stop it goes on from where it stood; after a crash from earlier.
   if ARGV[8] == 'restarts' or ENDED[status] then redis.call('HDEL', job, 'progress') end
-elseif target == 'cancelling' and (status == 'paused' or status == 'queued') then
+elseif target == 'cancelling' and not OCCUPIES[status] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)  -- its parked process has so long to end
-elseif target == 'paused' or ENDED[target] then
+elseif not OCCUPIES[target] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', OCCUPYING, id)
   if ENDED[target] then redis.call('HSET', job, 'completed_at', now) end
