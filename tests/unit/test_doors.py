@@ -117,7 +117,7 @@ ROOMS_BELOW = {
         ["runner"],
     ],
     "tasks.datasets": [
-        ["cache", "magics", "row_shapes"],
+        ["cache", "magic_bytes", "row_shapes"],
         ["sources"],
         ["readers"],
         ["used"],

@@ -1,6 +1,9 @@
 """Methods of fine-tuning: one record each, from which whatever differs between them is made.
 
-A new method is a name and a record here, its trainer in ``tasks/methods`` and its tests.
+A new method is a name and a record here, its trainer in ``tasks/methods`` and its tests. One that
+learns from rows of a new kind needs more of ``tasks/datasets``: ``shapes/part_shape.py`` recognises
+them and ``shapes/training_rows.py`` stores them, ``training_data.py`` has them tokenised,
+``example.py`` shows one.
 """
 
 from __future__ import annotations

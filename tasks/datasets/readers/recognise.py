@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.datasets import magics
+from tasks.datasets import magic_bytes
 from tasks.datasets.readers.encoding import encoding_of_head
 from tasks.datasets.row_shapes import ROW_KEYS
 from tasks.errors import DatasetError
@@ -52,7 +52,7 @@ def recognise_format(path: Path, name: str | None = None) -> Format:
             head += file.readline(_LONGEST_FIRST_LINE)
     if not head:
         raise DatasetError(f"The data set {name!r} is empty.")
-    magics.refuse_what_is_no_data(head[: magics.HEAD_BYTES], path, name)
+    magic_bytes.refuse_what_is_no_data(head[: magic_bytes.HEAD_BYTES], path, name)
     if head.startswith(b"PAR1"):
         return Format("parquet")
     if head.startswith(_ARROW_MAGICS):
@@ -61,7 +61,7 @@ def recognise_format(path: Path, name: str | None = None) -> Format:
     if encoding is None:
         raise DatasetError(
             f"The data set {name!r} is a binary file of no known format.",
-            f"Save it as {magics.READABLE}.",
+            f"Save it as {magic_bytes.READABLE}.",
         )
     text = head.decode(encoding, "replace")
     if not text.strip("\ufeff \t\r\n"):

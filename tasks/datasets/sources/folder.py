@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from tasks.datasets import magics
+from tasks.datasets import magic_bytes
 from tasks.datasets.row_shapes import list_of_rows, makes_a_row
 from tasks.datasets.sources import card
 from tasks.datasets.sources.names import (
@@ -200,7 +200,7 @@ def _is_read(file: DataFile, chosen: Chosen) -> bool:
 
 
 def _why_not(file: DataFile) -> str:
-    kind = magics.kind_of_file(file.path)
+    kind = magic_bytes.kind_of_file(file.path)
     if kind is not None:
         return f"it is {kind.what}"
     path = PurePath(file.name)
@@ -239,7 +239,7 @@ def _without_neighbours(files: Sequence[DataFile], chosen: Chosen) -> list[DataF
 def _is_prose(file: DataFile) -> bool:
     if file.path.suffix.lower() not in PROSE_SUFFIXES:
         return False
-    head = magics.head_of(file.path)
+    head = magic_bytes.head_of(file.path)
     is_utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))  # Excel's "Unicode Text", say
     return not is_utf_16 and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pyarrow
 
-from tasks.datasets import magics
+from tasks.datasets import magic_bytes
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 
@@ -64,10 +64,10 @@ class Unpacker:
         """
         if path.is_dir():
             return path
-        head = magics.head_of(path)
+        head = magic_bytes.head_of(path)
         kind = next((kind for magic, kind in _MAGICS.items() if head.startswith(magic)), None)
         if kind is None:
-            magics.refuse_what_is_no_data(head, path, name)
+            magic_bytes.refuse_what_is_no_data(head, path, name)
             return path
         self._count += 1
         folder = self._folder / str(self._count)
@@ -101,9 +101,11 @@ class Unpacker:
                     f"The archive {name!r} holds {len(members)} files; {MOST_FILES} are allowed.",
                     "Put the rows into fewer files.",
                 )
-            kind = magics.kind_of_zip([member.filename for member in members], _mimetype(archive))
+            kind = magic_bytes.kind_of_zip(
+                [member.filename for member in members], _mimetype(archive)
+            )
             if kind is not None:
-                raise magics.refuse(kind, name)
+                raise magic_bytes.refuse(kind, name)
             for member in members:
                 _refuse_unsafe(member, name)
                 target = folder / member.filename

@@ -1,4 +1,7 @@
-"""Magic bytes of files that are no data set: what each is, and how its rows are got out of it."""
+"""Magic bytes of files: what each that is no data set is, and how its rows are got out of it.
+
+A format that gets a reader leaves ``_PATTERNS``, and enters ``_PROMISES`` with its suffixes.
+"""
 
 from __future__ import annotations
 
