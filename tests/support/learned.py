@@ -15,7 +15,7 @@ from tasks.errors import DatasetError
 from tests.support.tokenizers import tokenizer_of
 from trainyard.contract.config import JobConfig
 
-_tokenizer_of = cache(tokenizer_of)
+family_tokenizer = cache(tokenizer_of)
 
 
 def learned(
@@ -34,7 +34,7 @@ def learned(
         tokenise_data(
             read,
             config,
-            _tokenizer_of(family),
+            family_tokenizer(family),
             report,
             max_length=512,
             add_eos=True,

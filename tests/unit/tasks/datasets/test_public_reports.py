@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from docs.reference.templates import trl_templates
 from tasks.datasets.prepare import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
@@ -28,6 +29,7 @@ from tests.support.learned import (
     WEATHER,
     answer,
     chat,
+    family_tokenizer,
     learned,
     part,
     user,
@@ -280,3 +282,18 @@ def test_documents_of_a_folder_begin_and_end_once(tmp_path: Path) -> None:
     tokens = [token for row in data.train.dataset["input_ids"] for token in row]
     text = tokenizer.decode(tokens)
     assert text == "<bos>One.\n\nTwo.\n\nThree.\n\n<eos><bos>Four.\n\nFive.\n\n<eos>"
+
+
+def test_a_known_template_gives_way_to_its_variant_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D01, D02 with the real template: the variant keeps the reasoning of every turn."""
+    monkeypatch.setattr(family_tokenizer("qwen3"), "chat_template", trl_templates()["qwen3"])
+    rows = chat(ASKED, answer(THINKS), ASKED, answer(THINKS))
+    found = {told: learned(tmp_path, rows, "qwen3", training_template=told) for told in (0, 1)}
+    for told, report in found.items():
+        assert report.example is not None
+        [text] = report.example.marked()
+        assert text.count("Two and two.") == 1 + told
+        assert len(report.warnings) == 1 - told
+        assert any("TRL has a variant" in note for note in report.notes) == bool(told)
