@@ -179,7 +179,9 @@ def test_curves_are_read_zoomed_and_compared(page: Page, stack: Stack) -> None:
     assert "Step 1" in page.text("#chart-loss .where")
 
     page.find("#compare option[value=first]").click()
-    wait_for("another curve lies behind", lambda: page.find(".other path").get_attribute("d"))
+    # In one step: the page may draw the curve anew between a look for it and a look at it.
+    drawn = "return document.querySelector('.other path')?.getAttribute('d')"
+    wait_for("another curve lies behind", lambda: page.browser.execute_script(drawn))
     page.find("#chart-loss button").click()
     assert page.find("#chart-loss button").get_attribute("aria-pressed") == "true"
     page.picture("job-compared")
