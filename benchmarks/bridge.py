@@ -1,4 +1,4 @@
-"""How much the bridge takes, and how it answers while many jobs wait.
+"""Bridge: how much it takes, and how it answers while many jobs wait.
 
     enqueue          jobs a second over HTTP, from several connections at once
     reads            p99 of status and queue, one after the other, while 10,000 jobs wait

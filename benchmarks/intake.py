@@ -1,4 +1,4 @@
-"""How many lines a second a supervisor takes from its training.
+"""Intake of log lines: how many a second a supervisor takes from its training.
 
     log_intake      a process prints as fast as it can; the lines go through the pipe, the splitter,
                     the redactor, train.log and the events into the job's stream in a real Redis

@@ -1,4 +1,4 @@
-"""How long the turns of a job's life take, on real processes.
+"""Turns of a job's life, on real processes: how long each takes.
 
     pause          request, to `paused` in the store (checkpoint written and verified, slot free)
     resume_warm    request, to the end of the first new step, in the parked process

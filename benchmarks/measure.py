@@ -1,4 +1,4 @@
-"""What a benchmark gives back, and how a target is judged.
+"""Measures: what a benchmark gives back, and how a target is judged.
 
 A :class:`Measure` is one row of the table: values of our own, where there is one the values of a
 baseline taken in the same minutes, and a target on the value or on their ratio.

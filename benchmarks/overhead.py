@@ -1,4 +1,4 @@
-"""What reporting costs a training, and what the worker costs beside a bare script.
+"""Overhead: what reporting costs a training, and the worker beside a bare script.
 
 overhead                 steps per second of a job through the worker; against the same Trainer in
                          a bare script

@@ -1,4 +1,4 @@
-"""How fast events reach the backend, and what an absent backend costs.
+"""Reporting: how fast events reach the backend, and what an absent backend costs.
 
     status_latency     a transition in the job store, to the request's arrival at the backend;
                        against a PATCH of our own to the same server

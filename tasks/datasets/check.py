@@ -109,20 +109,24 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
     from tasks.arguments.build import choose_max_length  # noqa: PLC0415
-    from tasks.models import load as models  # noqa: PLC0415
     from tasks.models.end_tokens import end_tokens  # noqa: PLC0415
+    from tasks.models.load import (  # noqa: PLC0415
+        load_config,
+        load_tokenizer,
+        locate_model,
+    )
 
     transformers_logging.disable_progress_bar()
     config = spec.config
     here = Path(config.model.name).expanduser()
-    folder = models.locate_model(
+    folder = locate_model(
         str(here.absolute()) if here.is_dir() else config.model.name,
         ["/"] if here.is_dir() else spec.model_roots,
         revision=config.model.revision,
         allow_remote_code=False,
     )
-    model = models.load_config(folder, config.model.name, False)
-    tokenizer: Any = models.load_tokenizer(folder, config, False)
+    model = load_config(folder, config.model.name, False)
+    tokenizer: Any = load_tokenizer(folder, config, False)
     positions = getattr(model.get_text_config(), "max_position_embeddings", None)
     max_length, note = choose_max_length(config, positions)
     if note is not None:
