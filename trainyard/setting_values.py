@@ -1,15 +1,33 @@
-"""Rules of single settings; each raises ValueError with what would be right."""
+"""Types of the settings' values; each raises ValueError with what would be right."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AnyHttpUrl, ValidationError
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import NoDecode
+
+from trainyard.redis_url import parse_redis_url
 
 
-def http_url(value: str) -> str:
-    """An address without a slash at its end."""
+def _redis_url(value: SecretStr | None) -> SecretStr | None:
+    if value is None or value.get_secret_value() == "embedded":
+        return None
+    parse_redis_url(value.get_secret_value())
+    return value
+
+
+def _http_url(value: str) -> str:
     try:
         url = AnyHttpUrl(value)
     except ValidationError:
@@ -21,29 +39,67 @@ def http_url(value: str) -> str:
     return str(url).rstrip("/")
 
 
-def check_origin(value: str) -> None:
-    """Of a web page, as its browser names it."""
-    if (
-        not re.fullmatch(r"https?://[\w.-]+(:[0-9]{1,5})?", value, re.ASCII)
-        or value != value.lower()
-    ):
-        raise ValueError(
-            "should be origins, http://host[:port] in small letters, separated by commas"
-        )
+def _origins(value: Any) -> Any:
+    origins = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    for origin in origins:
+        if (
+            not re.fullmatch(r"https?://[\w.-]+(:[0-9]{1,5})?", origin, re.ASCII)
+            or origin != origin.lower()
+        ):
+            raise ValueError(
+                "should be origins, http://host[:port] in small letters, separated by commas"
+            )
+    return origins
 
 
-def check_host(value: str) -> None:
-    """Of what something listens on."""
+def _host(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+", value, re.ASCII):
         try:
             ip_address(value)
         except ValueError:
             raise ValueError("should be a host name or an address, without a port") from None
+    return value
 
 
-def check_key(value: str) -> None:
-    """Of what travels in an Authorization header."""
-    if not (value.isascii() and value.isprintable() and value == value.strip()):
+def _header_secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable() and text == text.strip()):
         raise ValueError(
             "should be ASCII without spaces around it; `openssl rand -hex 24` makes one"
         )
+    return value
+
+
+def _user_and_password(value: SecretStr) -> SecretStr:
+    if not all(value.get_secret_value().partition(":")):
+        raise ValueError("should be user:password")
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _split_paths(value: Any) -> Any:
+    # An empty part would be the current folder, which nobody meant to open.
+    return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, AfterValidator(_host)]
+"""Name or address of what something listens on, without a port."""
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""Address without a slash at its end, without a password."""
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+"""Web pages' origins as browsers name them, separated by commas."""
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+"""Redis as ``redis_url.py`` parses it; ``embedded`` is as if it was unset."""
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
+"""Key that travels in an Authorization header."""
+UserAndPassword = Annotated[SecretStr, AfterValidator(_user_and_password)]
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(_split_paths)]
+"""Paths separated by colons."""

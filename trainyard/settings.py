@@ -12,17 +12,24 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.redis_url import parse_redis_url
-from trainyard.setting_values import check_host, check_key, check_origin, http_url
+from trainyard.setting_values import (
+    Folder,
+    Folders,
+    HeaderSecret,
+    Host,
+    HttpUrl,
+    Origins,
+    Port,
+    RedisUrl,
+    UserAndPassword,
+)
 
-Port = Annotated[int, Field(ge=1, le=65535)]
 RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
 """A hundred years, and one: no clock and no timer takes all that a float can hold."""
-Paths = Annotated[tuple[Path, ...], NoDecode]
 
 
 class SettingsError(TrainyardError):
@@ -40,23 +47,23 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         None,
         description="The Redis of broker and job store, a database of its own; unset: embedded.",
     )
     dev_backend_port: Port = Field(
         3000, description="Port of the development backend, if `trainyard up` starts one."
     )
-    backend_url: str = Field(
+    backend_url: HttpUrl = Field(
         default_factory=lambda data: f"http://127.0.0.1:{data['dev_backend_port']}",
         description="Who hears of the jobs; unset: `trainyard up` starts a development backend.",
     )
-    bridge_host: str = Field("127.0.0.1", description="Address that the bridge listens on.")
+    bridge_host: Host = Field("127.0.0.1", description="Address that the bridge listens on.")
     bridge_port: Port = Field(8000, description="Its port.")
-    bridge_api_key: SecretStr | None = Field(
+    bridge_api_key: HeaderSecret | None = Field(
         None, description="What callers must send as bearer token; required beyond loopback."
     )
-    bridge_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    bridge_cors_origins: Origins = Field(
         (),
         description="Web pages of other origins whose browsers may call the bridge "
         "(`https://ui.example,http://localhost:5173`).",
@@ -67,7 +74,7 @@ class Settings(BaseSettings):
         "port is published on; without a key a loopback one.",
     )
     flower_port: Port = Field(5555, description="Flower's port.")
-    flower_basic_auth: SecretStr | None = Field(
+    flower_basic_auth: UserAndPassword | None = Field(
         None, description="`user:password` that Flower asks for; required beyond loopback."
     )
     flower_published_on: str | None = Field(
@@ -75,11 +82,11 @@ class Settings(BaseSettings):
         description="In a container that listens on all addresses: the host's address that "
         "Flower's port is published on; without a password a loopback one.",
     )
-    trainyard_home: Path = Field(Path("./var"), description="Jobs, caches, logs, embedded Redis.")
-    dataset_roots: Paths = Field(
+    trainyard_home: Folder = Field(Path("./var"), description="Jobs, caches, logs, embedded Redis.")
+    dataset_roots: Folders = Field(
         (Path("./datasets"),), description="Folders that a job may read data sets from (`a:b`)."
     )
-    model_roots: Paths = Field(
+    model_roots: Folders = Field(
         (Path("./models"),), description="Folders that a job may read models from (`a:b`)."
     )
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
@@ -144,63 +151,6 @@ class Settings(BaseSettings):
         True, description="Fork trainings from a process that has torch imported already."
     )
 
-    @field_validator("dataset_roots", "model_roots", mode="before")
-    @classmethod
-    def _split_paths(cls, value: Any) -> Any:
-        # An empty part would be the current folder, which nobody meant to open.
-        return [part for part in value.split(":") if part] if isinstance(value, str) else value
-
-    @field_validator("dataset_roots", "model_roots")
-    @classmethod
-    def _absolute_paths(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(map(_absolute, value))
-
-    @field_validator("bridge_cors_origins", mode="before")
-    @classmethod
-    def _origins(cls, value: Any) -> Any:
-        origins = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-        for origin in origins:
-            check_origin(origin)
-        return origins
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value() == "embedded":
-            return None
-        parse_redis_url(value.get_secret_value())
-        return value
-
-    @field_validator("bridge_host")
-    @classmethod
-    def _host_alone(cls, value: str) -> str:
-        check_host(value)
-        return value
-
-    @field_validator("bridge_api_key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_key(value.get_secret_value())
-        return value
-
-    @field_validator("flower_basic_auth")
-    @classmethod
-    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(value.get_secret_value().partition(":")):
-            raise ValueError("should be user:password")
-        return value
-
-    @field_validator("trainyard_home")
-    @classmethod
-    def _absolute_path(cls, value: Path) -> Path:
-        return _absolute(value)
-
-    @field_validator("backend_url")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        return http_url(value)
-
     @property
     def embedded_redis_url_file(self) -> Path:
         """Where the embedded Redis says how it is reached; mode 0600, it holds the password."""
@@ -242,13 +192,6 @@ class Settings(BaseSettings):
 
     def job_dir(self, job_id: str) -> Path:
         return self.trainyard_home / "jobs" / job_id
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().resolve()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def read_settings(**overrides: Any) -> Settings:

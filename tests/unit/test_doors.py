@@ -81,7 +81,8 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "redis_url", "setting_values", "prctl", "durable_files"],
+        ["contract", "redis_url", "prctl", "durable_files"],
+        ["setting_values"],
         ["settings", "child_process", "client"],
         ["home", "redaction"],
         ["log_lines"],
