@@ -33,8 +33,8 @@ class Stack:
     """Redis, development backend, bridge and one worker a slot, on free ports in a temp folder.
 
     ``separate_homes``: each worker has a TRAINYARD_HOME of its own, as on hosts that share nothing
-    but Redis. ``separate_networks``: each worker reaches Redis through one of ``networks``, which a
-    test can cut. ``settings`` are environment variables of all of them. A context manager; leaving
+    but Redis. ``separate_networks``: each worker reaches Redis through one of ``networks``, and the
+    bridge through the last of them, which a test can cut. ``settings`` are environment variables of all of them. A context manager; leaving
     it checks that no process is left.
     """
 
@@ -53,7 +53,7 @@ class Stack:
         self.datasets.mkdir()
         self.models.mkdir()
         self.redis_server = RedisServer(append_only=True, requirepass="stack-password").__enter__()
-        cables = slots if separate_networks else 0
+        cables = slots + 1 if separate_networks else 0
         self.networks = [TcpProxy(self.redis_server.port).__enter__() for _ in range(cables)]
         self.port = free_port()
         self.backend = FaultyBackend(bridge_url=f"http://127.0.0.1:{self.port}")
@@ -72,7 +72,9 @@ class Stack:
         }
         self.slots = slots
         self.separate_homes = separate_homes
-        self.bridge_process = self._child("bridge", python_module("backend_bridge.server"))
+        self.bridge_process = self._child(
+            "bridge", python_module("backend_bridge.server"), REDIS_URL=self._redis_url(-1)
+        )
         self.workers = [self._worker(number) for number in range(slots)]
         self.bridge = BridgeClient(f"http://127.0.0.1:{self.port}")
         self.redis = Redis.from_url(self.redis_server.url, decode_responses=True)

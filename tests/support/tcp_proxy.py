@@ -9,6 +9,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from tests.support.waiting import wait_for
+
 
 class TcpProxy:
     """Passes connections on to ``port``. A context manager; ``own_port`` is where it listens."""
@@ -18,7 +20,9 @@ class TcpProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.own_port: int = self._listener.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
+        self._holes: list[socket.socket] = []
         self._cut = threading.Event()
+        self._swallow = threading.Event()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -29,6 +33,12 @@ class TcpProxy:
     def mend(self) -> None:
         """Pass new connections on again."""
         self._cut.clear()
+
+    def swallow(self) -> None:
+        """Make a black hole of every present connection, as a NAT or a failover does: it stays
+        open, and nobody reads or answers. New ones work."""
+        self._swallow.set()
+        wait_for("the connections are black holes", lambda: not self._swallow.is_set())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,6 +60,8 @@ class TcpProxy:
                 ready = [key.fileobj for key, _ in selector.select(0.05)]
                 if self._cut.is_set():
                     self._close_all(selector)
+                if self._swallow.is_set():
+                    self._swallow_all(selector)
                 for source in ready:
                     assert isinstance(source, socket.socket)
                     if source is self._listener:
@@ -57,6 +69,8 @@ class TcpProxy:
                     elif source in self._pairs:
                         self._pass_on(source, selector)
             self._close_all(selector)
+            for hole in self._holes:
+                hole.close()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         near, _ = self._listener.accept()
@@ -91,3 +105,10 @@ class TcpProxy:
     def _close_all(self, selector: selectors.BaseSelector) -> None:
         while self._pairs:
             self._close(next(iter(self._pairs)), selector)
+
+    def _swallow_all(self, selector: selectors.BaseSelector) -> None:
+        for end in self._pairs:
+            selector.unregister(end)
+        self._holes += self._pairs
+        self._pairs.clear()
+        self._swallow.clear()
