@@ -14,6 +14,7 @@ from urllib.parse import quote
 import requests
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.direct_http import open_session
 
 TIMEOUT_S = 30.0
 
@@ -35,8 +36,7 @@ class BridgeClient:
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy or a .netrc is for other hosts
+        self._session = open_session()
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from backend_bridge.dev_backend.feed import Feed
 from trainyard.contract.statuses import ACTIVE
+from trainyard.direct_http import call
 
 Action = Literal["pause", "resume", "cancel", "force-start"]
 TIMEOUT_S = 5.0
@@ -61,12 +62,10 @@ class BridgeLink:
         if self.url is None:
             return 502, {"error": "No bridge is configured (BRIDGE_URL)"}
         try:
-            with requests.Session() as session:
-                session.trust_env = False
-                answer = session.request(
-                    method, self.url + path, headers=self._headers, timeout=TIMEOUT_S, **options
-                )
-                return answer.status_code, answer.json()
+            answer = call(
+                method, self.url + path, timeout_s=TIMEOUT_S, headers=self._headers, **options
+            )
+            return answer.status_code, answer.json()
         except (requests.RequestException, ValueError):
             return 502, {"error": f"The bridge at {self.url} does not answer"}
 

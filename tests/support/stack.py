@@ -34,8 +34,8 @@ class Stack:
 
     ``separate_homes``: each worker has a TRAINYARD_HOME of its own, as on hosts that share nothing
     but Redis. ``separate_networks``: each worker reaches Redis through one of ``networks``, and the
-    bridge through the last of them, which a test can cut. ``settings`` are environment variables of all of them. A context manager; leaving
-    it checks that no process is left.
+    bridge through the last of them, which a test can cut. ``settings`` are environment variables of
+    all of them. A context manager; leaving it checks that no process is left.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class Yard:
     development backend's database, ``models`` and ``datasets``. On free ports; a context manager.
 
     What ``trainyard up`` says itself goes into the file ``output``, outside of the home;
-    ``environment`` is added to its own.
+    ``environment`` is added to its own, in which a dead proxy stands: it is for other hosts.
     """
 
     def __init__(self, home: Path, output: Path, **environment: str) -> None:
@@ -36,7 +36,8 @@ class Yard:
         bridge, backend, flower = free_port(), free_port(), free_port()
         self.bridge = BridgeClient(f"http://127.0.0.1:{bridge}")
         self.backend = DevBackendClient(f"http://127.0.0.1:{backend}")
-        settings = {
+        self.environment = {
+            **dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
             **environment,
             "REDIS_URL": "embedded",
             "BRIDGE_PORT": str(bridge),
@@ -52,7 +53,7 @@ class Yard:
         }
         program = Path(sys.executable).with_name("trainyard")
         command = [sys.executable, str(program), "up"]
-        self._process = ChildProcess("up", command, env=settings, log_file=output)
+        self._process = ChildProcess("up", command, env=self.environment, log_file=output)
 
     def __enter__(self) -> Self:
         self._process.start()

@@ -81,7 +81,7 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "redis_url", "prctl", "durable_files"],
+        ["contract", "direct_http", "redis_url", "prctl", "durable_files"],
         ["setting_values"],
         ["settings", "child_process", "client"],
         ["home", "redaction"],
@@ -211,6 +211,12 @@ def test_the_training_side_knows_the_contract_and_nothing_else_outside(module: s
 @pytest.mark.parametrize("module", OTHER_SIDE)
 def test_nothing_heavy_outside_the_training_side(module: str) -> None:
     assert not tops(module) & HEAVY
+
+
+@pytest.mark.parametrize("module", sorted(set(OTHER_SIDE) - {"trainyard.direct_http"}))
+def test_http_to_our_own_goes_through_the_client_that_passes_by_proxies(module: str) -> None:
+    call = r"requests\.(get|post|put|patch|request|Session)\(|urllib\.request|httpx"
+    assert not re.search(call, FILES[module].read_text())
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if m.startswith("worker")])

@@ -7,6 +7,7 @@ from typing import Any
 import requests
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.direct_http import call
 from trainyard.settings import Settings
 
 TIMEOUT_S = 10
@@ -65,6 +66,6 @@ def stored(backend_url: str, job_id: str, what: str = "status") -> dict[str, Any
 
 def _called(method: str, url: str, **arguments: Any) -> requests.Response:
     try:
-        return requests.request(method, url, timeout=TIMEOUT_S, **arguments)
+        return call(method, url, timeout_s=TIMEOUT_S, **arguments)
     except requests.RequestException as error:
         raise BackendError(f"no backend answers at {url} ({type(error).__name__})") from error

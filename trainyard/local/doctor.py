@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 from trainyard import __version__
 from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
+from trainyard.direct_http import call
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import RedisAway, UnsuitableRedis, check, connect
@@ -184,7 +185,7 @@ def _delivery(redis: Redis) -> Iterator[Finding]:
 def _backend(settings: Settings) -> Iterator[Finding]:
     url = settings.backend_url
     try:
-        answer = requests.get(url, timeout=HTTP_TIMEOUT_S, allow_redirects=False)
+        answer = call("GET", url, timeout_s=HTTP_TIMEOUT_S)
     except requests.RequestException as error:
         yield Finding(
             "backend",
@@ -207,7 +208,7 @@ def _backend(settings: Settings) -> Iterator[Finding]:
 def _bridge(settings: Settings) -> Iterator[Finding]:
     url = f"{settings.bridge_url}/health"
     try:
-        health = requests.get(url, timeout=HTTP_TIMEOUT_S).json()
+        health = call("GET", url, timeout_s=HTTP_TIMEOUT_S).json()
         sentence = f"The bridge {health['version']} answers at {settings.bridge_url}."
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
         mend = "Start it with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT."

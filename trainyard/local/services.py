@@ -22,6 +22,7 @@ import requests
 
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.direct_http import call
 from trainyard.home import make_folder
 from trainyard.settings import read_settings
 from trainyard.store.connection import check, connect
@@ -234,13 +235,13 @@ def _written_at(path: Path) -> int | None:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=2).ok
+        return call("GET", url, timeout_s=2).ok
     except requests.RequestException:
         return False
 
 
 def _has_slots(url: str) -> bool:
     try:
-        return bool(requests.get(url, timeout=2).json()["slots"])
+        return bool(call("GET", url, timeout_s=2).json()["slots"])
     except requests.RequestException:
         return False

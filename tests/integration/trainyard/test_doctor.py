@@ -37,6 +37,7 @@ def yard(
     with FakeBridge() as server:
         server.answers["GET", "/health"] = 200, {"version": "1"}
         monkeypatch.setenv("REDIS_URL", redis_server.url)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
         monkeypatch.setenv("BRIDGE_PORT", str(server.port))
         monkeypatch.setenv("BACKEND_URL", f"http://127.0.0.1:{server.port}")
         monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "not" / "made"))

@@ -26,6 +26,7 @@ from trainyard.store.job import Job
 def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
     with FakeBridge() as bridge:
         monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
         monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
         yield bridge
 

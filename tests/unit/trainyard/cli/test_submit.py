@@ -30,6 +30,7 @@ YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_pat
 def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
     with FakeBridge() as bridge:
         monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
         monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
         monkeypatch.setattr(submit, "FOLLOW_EVERY_S", 0)
         monkeypatch.setattr(progress, "LINE_EVERY_S", -1)
