@@ -18,7 +18,7 @@ from tasks.methods.parts import load_parts
 from tasks.methods.registry import make_trainer
 from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.preparation import Prepared, prepare
-from tasks.result import save_result
+from tasks.results.result import save_result
 from tasks.run import Run
 from trainyard.contract.events import Outcome
 

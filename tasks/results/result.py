@@ -12,9 +12,9 @@ from tasks.callbacks.metrics import MetricReporter
 from tasks.checkpoints.disk import full_disk
 from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, best_checkpoint
 from tasks.datasets.training_data import TrainingData
-from tasks.model_card import model_card
 from tasks.models.end_tokens import add_end_token
 from tasks.preparation import Prepared
+from tasks.results.model_card import model_card
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
 from trainyard.contract.job_folder import CHECKPOINTS, MODEL
