@@ -163,7 +163,7 @@ def _long(folder: Path, cache: Path) -> tuple[float, int]:
     import numpy
     from transformers import AutoTokenizer
 
-    from tasks.datasets.shapes.training_rows import ROW_SCHEMA
+    from tasks.datasets.row_kinds import ROW_KINDS
     from tasks.datasets.tokens.render import Rendering
     from tasks.datasets.tokens.tokenise import tokenise as tokenise_rows
 
@@ -178,7 +178,7 @@ def _long(folder: Path, cache: Path) -> tuple[float, int]:
         }
         for number in range(LONG_TURNS)
     ]
-    row = {**dict.fromkeys(ROW_SCHEMA.names), "row": 1, "messages": json.dumps(turns)}
+    row = {**dict.fromkeys(ROW_KINDS["answers"].columns), "row": 1, "messages": json.dumps(turns)}
     rows = datasets.Dataset.from_list([row])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()

@@ -20,16 +20,14 @@ def example_of(data: Tokenised, tokenizer: Any) -> Example | None:
     if "input_ids" in row:
         trained = [label != IGNORED_LABEL for label in row["labels"]]
         return Example(data.first_row, _segments(tokenizer, row["input_ids"], trained))
-    if "chosen_ids" in row:
-        chosen, rejected = (
-            _segments(
-                tokenizer,
-                row["prompt_ids"] + row[name],
-                [False] * len(row["prompt_ids"]) + [True] * len(row[name]),
-            )
-            for name in ("chosen_ids", "rejected_ids")
+    if "prompt_ids" in row:
+        prompt = row["prompt_ids"]
+        answers = [row[name] for name in row if name.endswith("_ids") and name != "prompt_ids"]
+        sequences = (
+            _segments(tokenizer, prompt + answer, [False] * len(prompt) + [True] * len(answer))
+            for answer in answers
         )
-        return Example(data.first_row, chosen, rejected)
+        return Example(data.first_row, *sequences)
     prompt = row["prompt"]
     if not isinstance(prompt, str):
         prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
@@ -53,11 +51,11 @@ def _segments(tokenizer: Any, ids: Sequence[int], trained: Sequence[bool]) -> Se
 
 def untokenised_example(row: Mapping[str, Any]) -> Example:
     """A stored row with what of it is trained on; no chat template is known."""
-    if row["text"] is not None:
+    if row.get("text") is not None:
         return Example(row["row"], ((row["text"], True),))
-    if row["messages"] is not None:
+    if row.get("messages") is not None:
         return Example(row["row"], tuple(_turns(json.loads(row["messages"]))))
-    if row["chosen"] is None:
+    if "chosen" not in row:
         prompt, answer = (_plain(row[name]) for name in ("prompt", "completion"))
         return Example(row["row"], ((prompt, False), (answer, True)))
     prompt, chosen, rejected = (_plain(row[name]) for name in ("prompt", "chosen", "rejected"))

@@ -9,15 +9,18 @@ import numpy
 from tasks.datasets.opened import digests_of, message_keys, open_found, unused_columns
 from tasks.datasets.readers.problems import UnreadableRows
 from tasks.datasets.report import Report
-from tasks.datasets.shapes.part_shape import note_format, shape_of
-from tasks.datasets.shapes.shape import needs
-from tasks.datasets.shapes.training_rows import StoredRows, store_rows
+from tasks.datasets.row_kinds import rows_of, shape_of
+from tasks.datasets.shapes.shape import needs, told_format
+from tasks.datasets.shapes.training_rows import StoredRows
 from tasks.datasets.sources.locate import DownloadLimits, Located
 from tasks.datasets.split import Indices, SplitPlan, repeated, split_rows
 from tasks.datasets.training_data import ReadData
 from tasks.datasets.used import unused_keys
 from tasks.errors import DatasetError
 from trainyard.contract.config import JobConfig
+from trainyard.contract.methods import names
+
+_SAY_NOTHING_OF_COLUMNS = (*names(), "json", "jsonl", "csv", "parquet")
 
 
 def read_data(
@@ -39,8 +42,8 @@ def read_data(
         raise UnreadableRows(report.problems, report.problem_count, 0)
     shape = shape_of(parts[0], data, method)
     report.shape, report.columns = shape.title(), shape.columns
-    note_format(data.dataset_format, report)
-    stored = [store_rows(part, shape, cache_dir, method) for part in parts]
+    _note_format(data.dataset_format, report)
+    stored = [rows_of(part, shape, cache_dir, method) for part in parts]
     report.rows += sum(rows.total for rows in stored)
     report.empty = sum(rows.empty for rows in stored)
     report.duplicates = sum(rows.duplicates for rows in stored)
@@ -55,6 +58,15 @@ def read_data(
     if len(read.train[1]) == 0 and report.error is None:
         raise DatasetError("No row of the data set is left to train on.", needs(method))
     return read
+
+
+def _note_format(dataset_format: str | None, report: Report) -> None:
+    name = (dataset_format or "").strip().lower()
+    if name and told_format(name) is None and name not in _SAY_NOTHING_OF_COLUMNS:
+        report.notes.append(
+            f"config.data.dataset_format {dataset_format!r} names no shape that is known: the "
+            "shape is recognised from the columns."
+        )
 
 
 def _choose(

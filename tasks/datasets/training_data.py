@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,12 @@ from tasks.datasets.example import example_of
 from tasks.datasets.opened import message_keys
 from tasks.datasets.parts import Part
 from tasks.datasets.report import Report
+from tasks.datasets.row_kinds import ChosenRows, kind_for
 from tasks.datasets.shapes.shape import Shape
 from tasks.datasets.shapes.training_rows import StoredRows, placed
 from tasks.datasets.split import Indices
-from tasks.datasets.tokens.documents import documents_of
 from tasks.datasets.tokens.render import Rendering
-from tasks.datasets.tokens.tokenise import Tokenised, nothing_left, tokenise
-from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
-from tasks.datasets.tokens.tokenise_prompts import collect_prompts
+from tasks.datasets.tokens.tokenise import Tokenised, nothing_left
 from tasks.datasets.tokens.training_variant import training_variant
 from tasks.datasets.used import unused_keys
 from trainyard.contract.config import JobConfig
@@ -81,17 +79,8 @@ def tokenise_data(
         limit = max_length - training.answer_length
 
     def tokenised(part: int, indices: Indices) -> Tokenised:
-        rows = read.stored[part].dataset
-        key = read.stored[part].key
-        common: dict[str, Any] = {"max_length": limit, "cache_dir": cache_dir, "source_key": key}
-        if training.how.samples_answers:
-            return collect_prompts(rows, indices, how, **common)
-        if read.shape.name == "preference":
-            common["max_prompt_length"] = training.max_prompt_length
-            return tokenise_preferences(rows, indices, how, **common)
-        whole = training.how.whole_documents and read.parts[part].continuous
-        documents = documents_of(read.parts[part].files, rows, indices) if whole else None
-        return tokenise(rows, indices, replace(how, documents=documents), **common)
+        chosen = ChosenRows(read.parts[part], read.stored[part], indices, limit, cache_dir)
+        return kind_for(training.method).tokenise(chosen, how, training)
 
     train = tokenised(*read.train)
     evaluation = tokenised(*read.eval) if len(read.eval[1]) else None

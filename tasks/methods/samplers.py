@@ -44,7 +44,7 @@ class LengthGroupedSampler(Sampler[int]):
 
 
 def row_lengths(dataset: datasets.Dataset) -> list[int]:
-    """Tokens of each row: of ``input_ids``, or of a prompt with the longer of its two answers."""
+    """Tokens of each row: of ``input_ids``, or of a prompt with the longest of its answers."""
     table = dataset.with_format("arrow")[:]
 
     def lengths(column: str) -> Any:
@@ -52,5 +52,7 @@ def row_lengths(dataset: datasets.Dataset) -> list[int]:
 
     if "input_ids" in table.column_names:
         return list(lengths("input_ids").to_pylist())
-    longer = pyarrow.compute.max_element_wise(lengths("chosen_ids"), lengths("rejected_ids"))
-    return list(pyarrow.compute.add(lengths("prompt_ids"), longer).to_pylist())
+    answers = [name for name in table.column_names if name.endswith("_ids")]
+    answers.remove("prompt_ids")
+    longest = pyarrow.compute.max_element_wise(*map(lengths, answers))
+    return list(pyarrow.compute.add(lengths("prompt_ids"), longest).to_pylist())

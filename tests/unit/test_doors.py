@@ -125,6 +125,7 @@ ROOMS_BELOW = {
         ["parts", "split", "report"],
         ["shapes"],
         ["tokens", "opened"],
+        ["row_kinds"],
         ["example"],
         ["training_data"],
         ["read_data"],

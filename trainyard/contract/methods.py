@@ -1,9 +1,8 @@
 """Methods of fine-tuning: one record each, from which whatever differs between them is made.
 
-A new method is a name and a record here, its trainer in ``tasks/methods`` and its tests. One that
-learns from rows of a new kind needs more of ``tasks/datasets``: ``shapes/part_shape.py`` recognises
-them and ``shapes/training_rows.py`` stores them, ``training_data.py`` has them tokenised,
-``example.py`` shows one.
+A new method is a name and a record here, its trainer in ``tasks/methods/registry.py``, its tests.
+One that learns from rows of a new kind adds a record to ``tasks/datasets/row_kinds.py``, with what
+recognises and stores them in ``shapes/`` and what tokenises them in ``tokens/``.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ MethodName = Literal["sft", "cpt", "dpo", "orpo", "rlhf"]
 DEFAULT_METHOD: Final[MethodName] = "sft"
 ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
 """What the columns of a data set mean; see ``tasks/datasets/shapes``."""
+RowsName = Literal["answers", "documents", "pairs", "prompts"]
+"""Kinds of rows; see ``tasks/datasets/row_kinds.py``."""
 
 
 @dataclass(frozen=True)
 class Method:
     """One method: ``title`` and ``data`` say to people what it is and what it learns from.
 
-    ``shapes``: the rows that it reads; ``needs``: the same for whoever sent others.
+    ``rows``: the kind that it learns from; ``shapes``: those of the columns that make them;
+    ``needs``: the same for whoever sent others.
     ``trainers``: keys of ``tasks.methods.registry.TRAINERS``, several if a setting chooses.
     ``settings``: fields of ``config.training`` that not every method takes, with the default that
     this one gives them (None: none of its own). ``eval_metrics``: what an eval gives to choose the
@@ -38,6 +40,7 @@ class Method:
     name: MethodName
     title: str
     data: str
+    rows: RowsName
     shapes: tuple[ShapeName, ...]
     needs: str
     trainers: tuple[str, ...]
@@ -62,6 +65,7 @@ _SFT = Method(
     "sft",
     title="supervised fine-tuning; answers alone are trained on",
     data="conversations, prompts with answers, or text",
+    rows="answers",
     shapes=("text", *_ANSWERED),
     needs="one of: text; prompt and completion; question and answer; instruction and output or "
     "response (with or without input); messages (role, content); conversations (from, value)",
@@ -86,6 +90,7 @@ _CPT = Method(
     "cpt",
     title="continued pre-training on plain text, packed (`packing: false`: row by row)",
     data="text",
+    rows="documents",
     shapes=("text",),
     needs="text",
     trainers=("cpt",),
@@ -99,6 +104,7 @@ _DPO = Method(
     "dpo",
     title="direct preference optimisation",
     data="chosen and rejected answers",
+    rows="pairs",
     shapes=("preference",),
     needs=_PAIRS,
     trainers=("dpo",),
@@ -111,6 +117,7 @@ _ORPO = Method(
     "orpo",
     title="odds ratio preference optimisation, without a reference model",
     data="chosen and rejected answers",
+    rows="pairs",
     shapes=("preference",),
     needs=_PAIRS,
     trainers=("orpo",),
@@ -123,6 +130,7 @@ _RLHF = Method(
     "rlhf",
     title="the model's own answers are rewarded",
     data="prompts, and a reward",
+    rows="prompts",
     shapes=("prompt", *_ANSWERED),
     needs="a prompt, or question and answer, or messages",
     trainers=("rloo", "grpo"),

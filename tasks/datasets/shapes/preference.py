@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.datasets.readers.rows import Row
@@ -23,20 +23,19 @@ from tasks.datasets.shapes.format import (
 from tasks.datasets.shapes.problems import FILL_IN, EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import Shape, extras, listed, needs, refuse_untold
 from tasks.errors import DatasetError
+from trainyard.contract.config import DataConfig
 
 _PROMPTS = ("prompt", "question", "instruction", "input", "conversations", "conversation")
 _HUMAN = re.compile(r"\n\n(Human|Assistant): ?")
 """What Anthropic's hh-rlhf parts its turns with."""
 
 
-def recognise_preference(
-    columns: Sequence[str], *, method: str, told: Mapping[str, str] | None = None
-) -> Shape:
-    """Recognise what ``columns`` mean for preference methods; ``told`` maps role → column.
+def recognise_preference(columns: Sequence[str], data: DataConfig, method: str) -> Shape:
+    """Recognise what ``columns`` mean for preference methods; ``data.columns`` may tell it.
 
     Raises DatasetError that names the columns and what is needed.
     """
-    roles = dict(told or {})
+    roles = dict(data.columns or {})
     refuse_untold(columns, roles, method)
     by_lower = {column.lower(): column for column in reversed(columns)}
     for role in ("chosen", "rejected"):
@@ -52,7 +51,7 @@ def recognise_preference(
         roles["prompt"] = prompt
     names = ("prompt", "chosen", "rejected")
     made = {name: roles[name] for name in names if name in roles}
-    return Shape("preference", made | extras(by_lower, made, roles if told else None))
+    return Shape("preference", made | extras(by_lower, made, data.columns or None))
 
 
 def format_preference(row: Row, shape: Shape) -> dict[str, str]:

@@ -7,7 +7,7 @@ right one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow
@@ -24,6 +24,7 @@ from tasks.datasets.shapes.format import (
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import Shape, extras, listed, needs, recognise_shape
 from tasks.errors import DatasetError
+from trainyard.contract.config import DataConfig
 
 _MESSAGES = pyarrow.list_(
     pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
@@ -34,26 +35,17 @@ _FIELDS = [("row", pyarrow.int64()), ("answer", pyarrow.string())]
 _TOOLS = "the conversation has tools or tool calls, which the answers that are sampled cannot use"
 
 
-def recognise_prompts(
-    columns: Sequence[str],
-    *,
-    text_field: str | None = None,
-    told: Mapping[str, str] | None = None,
-    dataset_format: str | None = None,
-    method: str,
-) -> Shape:
+def recognise_prompts(columns: Sequence[str], data: DataConfig, method: str) -> Shape:
     """As :func:`recognise_shape`; a column ``prompt`` alone will do. Raises DatasetError."""
-    roles = dict(told or {})
+    roles = data.columns or {}
     prompt = roles.get("prompt", "prompt")
     if prompt in columns and set(roles) <= {"prompt"}:
         others = {"completion", "response", "output", "answer"} & set(columns)
         if not others:
             made = {"prompt": prompt}
             by_lower = {column.lower(): column for column in reversed(columns)}
-            return Shape("prompt", made | extras(by_lower, made, roles if told else None))
-    shape = recognise_shape(
-        columns, text_field=text_field, told=told, dataset_format=dataset_format, method=method
-    )
+            return Shape("prompt", made | extras(by_lower, made, data.columns or None))
+    shape = recognise_shape(columns, data, method)
     if shape.name == "text":
         raise DatasetError(
             f"No prompts in the data set: its columns are {listed(columns)}.",

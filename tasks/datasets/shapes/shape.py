@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.errors import DatasetError
+from trainyard.contract.config import DataConfig
 from trainyard.contract.methods import DEFAULT_METHOD, METHODS, ShapeName, data_needs, names
 
 
@@ -114,19 +115,16 @@ def told_format(dataset_format: str | None) -> str | None:
 
 
 def recognise_shape(
-    columns: Sequence[str],
-    *,
-    text_field: str | None = None,
-    told: Mapping[str, str] | None = None,
-    dataset_format: str | None = None,
-    method: str = DEFAULT_METHOD,
+    columns: Sequence[str], data: DataConfig | None = None, method: str = DEFAULT_METHOD
 ) -> Shape:
     """Recognise what ``columns`` mean for supervised fine-tuning.
 
-    ``told`` is ``config.data.columns`` (role → column), ``text_field`` is
-    ``config.data.text_field``; ``text`` is every client's default, and says nothing. Raises
-    DatasetError that names the columns and what is needed.
+    ``data`` may tell it (``columns``, role → column; ``text_field``; ``dataset_format``); a
+    ``text_field`` of ``text`` is every client's default, and says nothing. Raises DatasetError
+    that names the columns and what is needed.
     """
+    data = data or DataConfig()
+    told, text_field, dataset_format = data.columns, data.text_field, data.dataset_format
     kind = told_format(dataset_format)
     if told:
         return _shape_as_told(columns, told, kind, method)

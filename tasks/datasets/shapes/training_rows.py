@@ -6,7 +6,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,14 @@ from tasks.datasets.cache import Columns, Facts, batched, cached_with_facts, key
 from tasks.datasets.parts import Part
 from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.readers.rows import Row
-from tasks.datasets.shapes.format import format_paragraph, format_row
-from tasks.datasets.shapes.preference import format_preference
 from tasks.datasets.shapes.problems import EmptyRow, RowProblem
-from tasks.datasets.shapes.prompts import format_prompt
 from tasks.datasets.shapes.shape import Shape
-from trainyard.contract.methods import DEFAULT_METHOD, METHODS
 
 PROBLEMS_KEPT = 20
 ROWS_PER_BATCH = 1000
-_TEXTS = ("text", "prompt", "completion", "chosen", "rejected", "messages", "tools")
 _JSON = ("chosen", "rejected", "messages", "tools")
-
-ROW_SCHEMA = pyarrow.schema(
-    [
-        *(("row", pyarrow.int64()), ("digest", pyarrow.uint64())),
-        *((name, pyarrow.large_string()) for name in _TEXTS),
-    ]
-)
+Formatter = Callable[[Row, Shape], dict[str, str]]
+"""Texts of a stored row, by column. Raises RowProblem."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +51,26 @@ class StoredRows:
 
 
 def store_rows(
-    part: Part, shape: Shape, cache_dir: Path, method: str = DEFAULT_METHOD
+    part: Part,
+    shape: Shape,
+    cache_dir: Path,
+    columns: Sequence[str],
+    formatter: Formatter,
 ) -> StoredRows:
-    """Read a part's rows once; then they come from the cache. Raises DatasetError."""
-    made = [part.key, shape.name, dict(shape.columns)]
-    how = METHODS[method]
-    formatted_by_method = how.whole_documents or how.samples_answers
-    key = key_of(*made, method) if formatted_by_method else key_of(*made)
+    """Read a part's rows once; then they come from the cache. Raises DatasetError.
+
+    ``columns``: the texts that ``formatter`` makes of a row.
+    """
+    key = key_of(part.key, shape.name, dict(shape.columns), formatter.__name__)
 
     def batches(facts: Facts) -> Iterator[Columns]:
-        tally = _Tally()
-        yield from batched(_training_rows(part, shape, method, tally), ROWS_PER_BATCH)
+        tally = _Tally(columns)
+        rows = _training_rows(part, shape, formatter, tally)
+        yield from batched(rows, ROWS_PER_BATCH)
         facts.update(tally.as_facts())
 
     path = cache_dir / "rows" / f"{key}.arrow"
-    dataset, facts = cached_with_facts(path, ROW_SCHEMA, batches)
+    dataset, facts = cached_with_facts(path, row_schema(columns), batches)
     problems = tuple(ReadProblem(**problem) for problem in facts.pop("problems"))
     characters, keys = dict(facts.pop("characters")), tuple(facts.pop("message_keys"))
     return StoredRows(
@@ -83,8 +78,15 @@ def store_rows(
     )
 
 
+def row_schema(columns: Sequence[str]) -> pyarrow.Schema:
+    """Columns of stored rows whose texts have those names."""
+    texts = ((name, pyarrow.large_string()) for name in columns)
+    return pyarrow.schema([("row", pyarrow.int64()), ("digest", pyarrow.uint64()), *texts])
+
+
 class _Tally:
-    def __init__(self) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = columns
         self.total = self.bad = self.empty = 0
         self.characters: Counter[int] = Counter()
         self.message_keys: set[str] = set()
@@ -93,7 +95,7 @@ class _Tally:
 
     def add(self, row: dict[str, str]) -> int:
         """Count a row; returns its digest."""
-        texts = [row.get(name) or "" for name in _TEXTS]
+        texts = [row.get(name) or "" for name in self.columns]
         self.characters[1 << (_characters(row, self.message_keys) - 1).bit_length()] += 1
         digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8)
         self._digests.append(int.from_bytes(digest.digest(), "little"))
@@ -131,14 +133,13 @@ def _characters(row: dict[str, str], message_keys: set[str]) -> int:
 
 
 def _training_rows(
-    part: Part, shape: Shape, method: str, tally: _Tally
+    part: Part, shape: Shape, formatter: Formatter, tally: _Tally
 ) -> Iterator[dict[str, Any]]:
-    formatted = _formatter(part, shape, method)
-    empty = dict.fromkeys(_TEXTS)
+    empty = dict.fromkeys(tally.columns)
     for number, row in part.rows():
         tally.total += 1
         try:
-            training_row = formatted(row, shape)
+            training_row = formatter(row, shape)
         except RowProblem as problem:
             tally.refuse(placed(part, number, problem), isinstance(problem, EmptyRow))
             continue
@@ -149,11 +150,3 @@ def placed(part: Part, number: int, problem: RowProblem) -> ReadProblem:
     """A problem of row ``number`` of a part, with its file and line."""
     file, line, row = part.place(number)
     return ReadProblem(file, line, problem.sentence, problem.mend, None if line else row)
-
-
-def _formatter(part: Part, shape: Shape, method: str) -> Callable[[Row, Shape], dict[str, str]]:
-    if METHODS[method].samples_answers:
-        return format_prompt
-    if shape.name == "preference":
-        return format_preference
-    return format_paragraph if METHODS[method].whole_documents and part.continuous else format_row

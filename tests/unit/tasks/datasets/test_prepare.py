@@ -11,11 +11,10 @@ import datasets
 import pytest
 
 from tasks.datasets.parts import open_parts
+from tasks.datasets.row_kinds import rows_of, shape_of
 from tasks.datasets.shapes.format import format_row
-from tasks.datasets.shapes.part_shape import shape_of
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
-from tasks.datasets.shapes.training_rows import store_rows
 from tasks.datasets.split import SplitPlan, split_rows
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.data_files import write
@@ -47,7 +46,7 @@ def test_rows_that_cannot_be_trained_on_are_counted_and_named(tmp_path: Path) ->
     path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(row) + "\n" for row in rows))
     [part] = open_parts(path, tmp_path / "cache")
     for _ in ("read", "from the cache"):
-        found = store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
+        found = rows_of(part, shape_of(part, DataConfig()), tmp_path / "cache")
         assert (found.total, found.bad, found.empty, found.duplicates) == (4, 2, 1, 1)
         assert len(found.dataset) == 2
         assert [(problem.line, problem.reason) for problem in found.problems] == [
@@ -63,7 +62,7 @@ def test_a_rewrite_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
     def stored() -> list[str]:
         [part] = open_parts(path, tmp_path / "cache")
         shape = shape_of(part, DataConfig())
-        return list(store_rows(part, shape, tmp_path / "cache").dataset["text"])
+        return list(rows_of(part, shape, tmp_path / "cache").dataset["text"])
 
     assert stored() == ["old", "row"]
     write(path, '{"text": "new"}\n{"text": "row"}\n')
@@ -99,11 +98,13 @@ def test_no_usable_column_names_the_columns_and_what_is_needed() -> None:
 
 
 def test_columns_can_be_told() -> None:
-    shape = recognise_shape(["q", "a"], told={"question": "q", "answer": "a"})
+    shape = recognise_shape(["q", "a"], DataConfig(columns={"question": "q", "answer": "a"}))
     assert shape.columns == {"instruction": "q", "answer": "a"}
-    assert recognise_shape(["body", "text"], text_field="body").columns == {"text": "body"}
+    assert recognise_shape(["body", "text"], DataConfig(text_field="body")).columns == {
+        "text": "body"
+    }
     with pytest.raises(DatasetError, match="'nope'"):
-        recognise_shape(["q", "a"], told={"question": "q", "answer": "nope"})
+        recognise_shape(["q", "a"], DataConfig(columns={"question": "q", "answer": "nope"}))
 
 
 def test_rows_become_conversations() -> None:
@@ -155,4 +156,4 @@ def test_real_files_are_read(tmp_path: Path, name: str, rows: int, shape: str) -
     [part] = open_parts(SHARED_DATA / name, tmp_path / "cache")
     found = shape_of(part, DataConfig(text_field="text"))
     assert found.name == shape
-    assert store_rows(part, found, tmp_path).total == rows
+    assert rows_of(part, found, tmp_path).total == rows

@@ -14,10 +14,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.shapes.part_shape import shape_of
+from tasks.datasets.row_kinds import rows_of, shape_of
 from tasks.datasets.shapes.preference import format_preference, recognise_preference
 from tasks.datasets.shapes.problems import RowProblem
-from tasks.datasets.shapes.training_rows import store_rows
+from tasks.datasets.shapes.shape import Shape
 from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
@@ -25,6 +25,10 @@ from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.models import make_tiny_model
 from trainyard.contract.config import DataConfig
+
+
+def shape_for(row: dict[str, Any]) -> Shape:
+    return recognise_preference(list(row), DataConfig(), "dpo")
 
 
 def user(text: str) -> dict[str, str]:
@@ -54,30 +58,27 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
     ],
 )
 def test_every_shape_of_a_pair(row: dict[str, Any], expected: dict[str, Any]) -> None:
-    formatted = format_preference(row, recognise_preference(list(row), method="dpo"))
+    formatted = format_preference(row, shape_for(row))
     assert {name: json.loads(value) for name, value in formatted.items()} == expected
 
 
 @pytest.mark.parametrize("text", ['{"value": 3}', '{"from": "Rome", "value": 3}', '{"role": "ai"'])
 def test_an_answer_that_is_json_stays_text(text: str) -> None:
     row = {**TEXTS, "chosen": text}
-    assert (
-        json.loads(format_preference(row, recognise_preference(list(row), method="dpo"))["chosen"])
-        == text
-    )
+    assert json.loads(format_preference(row, shape_for(row))["chosen"]) == text
 
 
 def test_columns_can_be_told() -> None:
     told = {"prompt": "q", "chosen": "good", "rejected": "bad"}
-    shape = recognise_preference(["q", "good", "bad"], told=told, method="dpo")
+    shape = recognise_preference(["q", "good", "bad"], DataConfig(columns=told), "dpo")
     assert dict(shape.columns) == told
     with pytest.raises(DatasetError, match="'worse'"):
-        recognise_preference(["q", "good"], told={"rejected": "worse"}, method="dpo")
+        recognise_preference(["q", "good"], DataConfig(columns={"rejected": "worse"}), "dpo")
 
 
 def test_columns_that_make_no_pair_are_named() -> None:
     with pytest.raises(DatasetError, match="'question', 'answer'") as caught:
-        recognise_preference(["question", "answer"], method="dpo")
+        recognise_preference(["question", "answer"], DataConfig(), "dpo")
     assert "chosen and rejected" in caught.value.mend
 
 
@@ -94,7 +95,7 @@ def test_columns_that_make_no_pair_are_named() -> None:
 )
 def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:
     with pytest.raises(RowProblem, match=said):
-        format_preference(row, recognise_preference(list(row), method="dpo"))
+        format_preference(row, shape_for(row))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,10 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> Tokenised:
-    stored = {"row": 1, **format_preference(row, recognise_preference(list(row), method="dpo"))}
+    stored = {
+        "row": 1,
+        **format_preference(row, shape_for(row)),
+    }
     settings = {"max_length": 128, "max_prompt_length": None, **more}
     return tokenise_preferences(
         datasets.Dataset.from_list([stored]),
@@ -212,7 +216,7 @@ def test_sharegpt_pairs_give_the_same_tokens_as_messages(
         else:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         [part] = open_parts(path, tmp_path / "cache")
-        found = store_rows(part, shape_of(part, DataConfig(), method), tmp_path / "cache", method)
+        found = rows_of(part, shape_of(part, DataConfig(), method), tmp_path / "cache", method)
         assert found.bad == 0, found.problems
         data = tokenise_preferences(
             found.dataset,

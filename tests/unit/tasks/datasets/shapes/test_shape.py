@@ -18,12 +18,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
+from tasks.datasets.row_kinds import ROW_KINDS, kind_for, rows_of, shape_of
 from tasks.datasets.shapes.format import format_row
-from tasks.datasets.shapes.part_shape import shape_of
-from tasks.datasets.shapes.preference import recognise_preference
 from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
-from tasks.datasets.shapes.training_rows import ROW_SCHEMA, store_rows
 from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
@@ -70,7 +68,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60
 
 def rendered(row: dict[str, Any], tokenizer: Any) -> Rendered:
     training_row = format_row(row, recognise_shape(list(row)))
-    stored = {**dict.fromkeys(ROW_SCHEMA.names), "row": 1, **training_row}
+    stored = {**dict.fromkeys(ROW_KINDS["answers"].columns), "row": 1, **training_row}
     [found] = render([stored], Rendering(tokenizer, add_eos=False))
     assert isinstance(found, Rendered)
     return found
@@ -116,7 +114,7 @@ def test_every_shape_in_every_format_gives_the_same_tokens(
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             path.write_text(as_csv(rows) if how == "csv" else lines)
         [part] = open_parts(path, tmp_path / "cache")
-        found = store_rows(part, shape_of(part, DataConfig()), tmp_path / "cache")
+        found = rows_of(part, shape_of(part, DataConfig()), tmp_path / "cache")
         assert found.bad == 0, found.problems
         data = tokenise(
             found.dataset,
@@ -158,25 +156,25 @@ QA, PC = ["question", "answer"], ["prompt", "completion"]
 def test_dataset_format_tells_the_shape(
     columns: list[str], dataset_format: str, expected: list[str]
 ) -> None:
-    shape = recognise_shape(columns, dataset_format=dataset_format)
+    shape = recognise_shape(columns, DataConfig(dataset_format=dataset_format))
     assert list(shape.columns.values()) == expected
     assert (shape.name == "prompt_completion") == (dataset_format == "prompt-completion")
 
 
 def test_a_format_that_the_columns_do_not_have_is_refused() -> None:
     with pytest.raises(DatasetError, match=r"dataset_format 'sharegpt'.*'question', 'answer'"):
-        recognise_shape(["question", "answer"], dataset_format="sharegpt")
+        recognise_shape(["question", "answer"], DataConfig(dataset_format="sharegpt"))
 
 
 def test_a_text_field_that_is_not_there_is_refused_but_for_every_client_s_default() -> None:
     with pytest.raises(DatasetError, match=r"'body'.*'question', 'answer'"):
-        recognise_shape(["question", "answer"], text_field="body")
-    assert recognise_shape(["question", "answer"], text_field="text").name == "dialogue"
+        recognise_shape(["question", "answer"], DataConfig(text_field="body"))
+    assert recognise_shape(["question", "answer"], DataConfig(text_field="text")).name == "dialogue"
 
 
 def test_prompt_and_completion_told_as_question_and_answer_go_through_the_template() -> None:
     told = {"question": "prompt", "answer": "completion"}
-    assert recognise_shape(["prompt", "completion"], told=told).name == "dialogue"
+    assert recognise_shape(["prompt", "completion"], DataConfig(columns=told)).name == "dialogue"
 
 
 # ---------------------------------------------------------------- refused
@@ -276,16 +274,15 @@ def test_data_of_another_method_s_shape_name_that_method_first(
 def test_data_of_no_other_shape_are_not_sent_to_another_method(
     method: str, columns: list[str]
 ) -> None:
-    recognise = recognise_shape if method == "sft" else recognise_preference
     with pytest.raises(DatasetError) as caught:
-        recognise(columns, method=method)
+        kind_for(method).recognise(columns, DataConfig(), method)
     assert "looks like" not in caught.value.mend
 
 
 def test_columns_told_for_another_method_name_that_method_first() -> None:
     told = {"chosen": "good", "rejected": "bad"}
     with pytest.raises(DatasetError, match="'chosen', 'rejected', which make no row") as caught:
-        recognise_shape(["good", "bad"], told=told)
+        recognise_shape(["good", "bad"], DataConfig(columns=told))
     assert caught.value.mend.startswith("This looks like preference pairs: send config.training")
 
 
@@ -345,7 +342,7 @@ def test_rows_that_the_chat_template_refuses_are_told_from_the_others(
     monkeypatch.setattr(tokenizer, "chat_template", strict + SIMPLE_CHAT_TEMPLATE)
     chats = [turns("a", "b"), [{"role": "system", "content": "s"}, *turns("a", "b")]]
     rows = [
-        {**dict.fromkeys(ROW_SCHEMA.names), "row": n, "messages": json.dumps(chat)}
+        {**dict.fromkeys(ROW_KINDS["answers"].columns), "row": n, "messages": json.dumps(chat)}
         for n, chat in enumerate(chats)
     ]
     fine, refused = render(rows, Rendering(tokenizer, add_eos=False))

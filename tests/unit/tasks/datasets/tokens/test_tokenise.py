@@ -11,7 +11,7 @@ import numpy
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets.shapes.training_rows import ROW_SCHEMA
+from tasks.datasets.row_kinds import ROW_KINDS
 from tasks.datasets.tokens import encode
 from tasks.datasets.tokens import tokenise as tokenise_module
 from tasks.datasets.tokens.render import Rendering
@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def run(
     tokenizer: Any, cache: Path, *rows: dict[str, Any], max_length: int = 200, add_eos: bool = True
 ) -> Tokenised:
-    columns = dict.fromkeys(ROW_SCHEMA.names)
+    columns = dict.fromkeys(ROW_KINDS["answers"].columns)
     stored = datasets.Dataset.from_list(
         [{**columns, "row": number, **row} for number, row in enumerate(rows, start=1)]
     )

@@ -1,0 +1,130 @@
+"""Kinds of rows that methods learn from: one record each, found by the ``rows`` of a method.
+
+A kind says how its columns are recognised, how a row is stored, and how stored rows are tokenised;
+nothing else in ``tasks/datasets`` asks which kind it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.datasets.parts import Part
+from tasks.datasets.shapes.format import format_paragraph, format_row
+from tasks.datasets.shapes.part_shape import Recogniser, recognise_part, recognise_text
+from tasks.datasets.shapes.preference import format_preference, recognise_preference
+from tasks.datasets.shapes.prompts import format_prompt, recognise_prompts
+from tasks.datasets.shapes.shape import Shape, recognise_shape
+from tasks.datasets.shapes.training_rows import Formatter, StoredRows, store_rows
+from tasks.datasets.split import Indices
+from tasks.datasets.tokens.documents import documents_of
+from tasks.datasets.tokens.render import Rendering
+from tasks.datasets.tokens.tokenise import Tokenised, tokenise
+from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
+from tasks.datasets.tokens.tokenise_prompts import collect_prompts
+from trainyard.contract.config import DataConfig, TrainingConfig
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, RowsName
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Rows of one part that are to be tokenised, to so many tokens each."""
+
+    part: Part
+    stored: StoredRows
+    indices: Indices
+    max_length: int
+    cache_dir: Path
+
+
+@dataclass(frozen=True)
+class RowKind:
+    """One kind.
+
+    ``recognise``: the shape of its columns. ``columns``: texts of a stored row, which the
+    ``formatter`` of a part makes; ``tokenise`` turns them into what the trainer reads: ``input_ids`` with ``labels``, or
+    ``prompt_ids`` with the ``*_ids`` of its answers, or ``prompt``.
+    """
+
+    recognise: Recogniser
+    columns: tuple[str, ...]
+    formatter: Callable[[Part], Formatter]
+    tokenise: Callable[[ChosenRows, Rendering, TrainingConfig], Tokenised]
+
+
+def _tokenise_answers(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
+    return tokenise(chosen.stored.dataset, chosen.indices, how, **_common(chosen))
+
+
+def _tokenise_documents(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
+    rows, indices = chosen.stored.dataset, chosen.indices
+    if chosen.part.continuous:
+        how = replace(how, documents=documents_of(chosen.part.files, rows, indices))
+    return tokenise(rows, indices, how, **_common(chosen))
+
+
+def _tokenise_pairs(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
+    return tokenise_preferences(
+        chosen.stored.dataset,
+        chosen.indices,
+        how,
+        max_prompt_length=training.max_prompt_length,
+        **_common(chosen),
+    )
+
+
+def _collect_prompts(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
+    return collect_prompts(chosen.stored.dataset, chosen.indices, how, **_common(chosen))
+
+
+def _common(chosen: ChosenRows) -> dict[str, Any]:
+    return {
+        "max_length": chosen.max_length,
+        "cache_dir": chosen.cache_dir,
+        "source_key": chosen.stored.key,
+    }
+
+
+_ANSWERS = RowKind(
+    recognise_shape,
+    ("text", "prompt", "completion", "messages", "tools"),
+    lambda _: format_row,
+    _tokenise_answers,
+)
+ROW_KINDS: Mapping[RowsName, RowKind] = {
+    "answers": _ANSWERS,
+    "documents": replace(
+        _ANSWERS,
+        recognise=recognise_text,
+        formatter=lambda part: format_paragraph if part.continuous else format_row,
+        tokenise=_tokenise_documents,
+    ),
+    "pairs": RowKind(
+        recognise_preference,
+        ("prompt", "chosen", "rejected", "tools"),
+        lambda _: format_preference,
+        _tokenise_pairs,
+    ),
+    "prompts": RowKind(
+        recognise_prompts, ("prompt", "completion"), lambda _: format_prompt, _collect_prompts
+    ),
+}
+"""By the ``rows`` that the records of the methods name."""
+
+
+def kind_for(method: str) -> RowKind:
+    """The kind of rows that ``method`` learns from."""
+    return ROW_KINDS[METHODS[method].rows]
+
+
+def shape_of(part: Part, data: DataConfig, method: str = DEFAULT_METHOD) -> Shape:
+    """The shape of a part's rows for ``method``. Raises DatasetError."""
+    return recognise_part(part, data, method, kind_for(method).recognise)
+
+
+def rows_of(part: Part, shape: Shape, cache_dir: Path, method: str = DEFAULT_METHOD) -> StoredRows:
+    """A part's rows as ``method`` learns from them, read once. Raises DatasetError."""
+    kind = kind_for(method)
+    return store_rows(part, shape, cache_dir, kind.columns, kind.formatter(part))
