@@ -44,8 +44,9 @@ class RowKind:
     """One kind.
 
     ``recognise``: the shape of its columns. ``columns``: texts of a stored row, which the
-    ``formatter`` of a part makes; ``tokenise`` turns them into what the trainer reads: ``input_ids`` with ``labels``, or
-    ``prompt_ids`` with the ``*_ids`` of its answers, or ``prompt``.
+    ``formatter`` of a part makes; ``tokenise`` turns them into what the trainer reads:
+    ``input_ids`` with ``labels``, or ``prompt_ids`` with the ``*_ids`` of its answers, or
+    ``prompt``.
     """
 
     recognise: Recogniser
