@@ -118,7 +118,7 @@ ROOMS_BELOW = {
         ["runner"],
     ],
     "tasks.datasets": [
-        ["cache", "magic_bytes", "row_shapes"],
+        ["cache", "formats", "row_shapes"],
         ["sources"],
         ["readers"],
         ["used"],

@@ -8,22 +8,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from tasks.datasets import magic_bytes
+from tasks.datasets.formats import magic_bytes
+from tasks.datasets.formats.table import FormatName, format_of_magic, format_of_suffix
 from tasks.datasets.readers.encoding import encoding_of_head
 from tasks.datasets.row_shapes import ROW_KEYS
 from tasks.errors import DatasetError
 
-FormatName = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
-
 SNIFFED_BYTES = 256 * 1024
 _LONGEST_FIRST_LINE = 16 * 1024 * 1024
 _DELIMITERS = (",", "\t", ";", "|")
-_TABLES = (".csv", ".tsv", ".tab", ".psv")
-_PROSE = (".txt", ".text", ".md", ".markdown")
-_JSON_LINES = (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
-_ARROW_MAGICS = (b"ARROW1", b"\xff\xff\xff\xff")
 _SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n', re.IGNORECASE)
 """Excel's own first line, which tells the delimiter."""
 _SURELY_JSON = re.compile(
@@ -53,10 +47,9 @@ def recognise_format(path: Path, name: str | None = None) -> Format:
     if not head:
         raise DatasetError(f"The data set {name!r} is empty.")
     magic_bytes.refuse_what_is_no_data(head[: magic_bytes.HEAD_BYTES], path, name)
-    if head.startswith(b"PAR1"):
-        return Format("parquet")
-    if head.startswith(_ARROW_MAGICS):
-        return Format("arrow")
+    binary = format_of_magic(head)
+    if binary is not None:
+        return Format(binary)
     encoding = encoding_of_head(head)
     if encoding is None:
         raise DatasetError(
@@ -70,31 +63,31 @@ def recognise_format(path: Path, name: str | None = None) -> Format:
 
 
 def _format_of_text(text: str, suffix: str, encoding: str) -> Format:
-    structured = _json_kind(text, suffix)
+    named = format_of_suffix(suffix)
+    structured = _json_kind(text, named)
     if structured is not None:
         return Format(structured, encoding=encoding)
     told = _SEPARATOR_LINE.match(text)
     if told:
         return Format("csv", delimiter=told.group(1), encoding=encoding)
     delimiter = recognise_delimiter(text)
-    if suffix in _PROSE and not _is_table(text, delimiter, encoding):
+    if named == "text" and not _is_table(text, delimiter, encoding):
         return Format("text", encoding=encoding)
-    if suffix not in _TABLES and (delimiter is None or "\n" not in text.strip()):
+    if named != "csv" and (delimiter is None or "\n" not in text.strip()):
         return Format("text", encoding=encoding)
     return Format("csv", delimiter=delimiter or ",", encoding=encoding)
 
 
-def _json_kind(text: str, suffix: str) -> Literal["json", "jsonl"] | None:
+def _json_kind(text: str, named: FormatName | None) -> FormatName | None:
     start = text.lstrip("\ufeff \t\r\n")
     if start[0] not in "[{":
-        return "jsonl" if suffix in _JSON_LINES else "json" if suffix == ".json" else None
-    named = suffix == ".json" or suffix in _JSON_LINES
-    if not named and not _SURELY_JSON.match(start) and not _is_json(start):
+        return named if named in ("json", "jsonl") else None
+    if named not in ("json", "jsonl") and not _SURELY_JSON.match(start) and not _is_json(start):
         return None  # as "[Verse 1]" and "{name} said" begin
     first, newline, rest = start.partition("\n")
     if not _is_json(first):
         # A pretty-printed document, or a broken first line that the reader will name.
-        pretty = start[0] == "[" or suffix == ".json" or first.strip() == "{"
+        pretty = start[0] == "[" or named == "json" or first.strip() == "{"
         return "json" if pretty else "jsonl"
     more = rest.strip()
     return "jsonl" if newline and more and (start[0] == "{" or more[0] == "[") else "json"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from tasks.datasets import magic_bytes
+from tasks.datasets.formats import magic_bytes
+from tasks.datasets.formats.table import format_of_suffix
 from tasks.datasets.row_shapes import list_of_rows, makes_a_row
 from tasks.datasets.sources import card
 from tasks.datasets.sources.names import (
-    PROSE_SUFFIXES,
     is_about,
     is_data_file,
     is_hidden,
@@ -237,7 +237,7 @@ def _without_neighbours(files: Sequence[DataFile], chosen: Chosen) -> list[DataF
 
 
 def _is_prose(file: DataFile) -> bool:
-    if file.path.suffix.lower() not in PROSE_SUFFIXES:
+    if format_of_suffix(file.path.suffix.lower()) != "text":
         return False
     head = magic_bytes.head_of(file.path)
     is_utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))  # Excel's "Unicode Text", say

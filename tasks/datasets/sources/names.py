@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from tasks.datasets.formats.table import DATA_SUFFIXES
 from tasks.datasets.sources.unpack import PACKED_SUFFIXES
 
-PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown")
-_TABLES = (".csv", ".tsv", ".tab", ".psv")
-_ARROW = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".ipc")
-_JSON = (".json", ".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
-DATA_SUFFIXES = frozenset((*_TABLES, *_ARROW, *_JSON, *PROSE_SUFFIXES))
 _ABOUT_THE_DATA = re.compile(
     r"(?:readme|licen[cs]e|changelog|contributing|notice|authors|citation|code_of_conduct|security)"
     r"(?:[-_.][a-z]{2}(?:[-_][a-z]{2})?)?(?:\.(?:md|markdown|txt|text|rst|json|cff|bib|html|pdf))?"

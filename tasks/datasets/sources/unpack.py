@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pyarrow
 
-from tasks.datasets import magic_bytes
+from tasks.datasets.formats import magic_bytes
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 

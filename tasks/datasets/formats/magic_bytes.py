@@ -1,6 +1,6 @@
 """Magic bytes of files: what each that is no data set is, and how its rows are got out of it.
 
-A format that gets a reader leaves ``_PATTERNS``, and enters ``_PROMISES`` with its suffixes.
+A format that gets a reader leaves ``_PATTERNS`` for ``table.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from tasks.datasets.formats.table import FILE_FORMATS
 from tasks.errors import DatasetError
 
 HEAD_BYTES = 64 * 1024
@@ -145,8 +146,12 @@ _OPEN_DOCUMENTS = {
 }
 
 _PROMISES: dict[str, tuple[str, tuple[bytes, ...]]] = {
-    **dict.fromkeys((".parquet", ".parq", ".pq"), ("Parquet", (b"PAR1",))),
-    **dict.fromkeys((".arrow", ".feather", ".ipc"), ("Arrow", (b"ARROW1", b"\xff\xff\xff\xff"))),
+    **{
+        suffix: (of.title, of.magics)
+        for of in FILE_FORMATS.values()
+        for suffix in of.suffixes
+        if of.magics
+    },
     **dict.fromkeys((".gz", ".gzip"), ("gzip", (b"\x1f\x8b",))),
     **dict.fromkeys((".zst", ".zstd"), ("zstd", (b"\x28\xb5\x2f\xfd",))),
     **dict.fromkeys((".bz2", ".bzip2"), ("bzip2", (b"BZh",))),

@@ -1,0 +1,51 @@
+"""Formats of data files: one record each, from which names and bytes are recognised.
+
+A new format is a record here and its reader in ``readers/``, which ``readers/read.py`` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+FormatName = Literal["parquet", "arrow", "csv", "jsonl", "json", "text"]
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """One format: how people call it, the suffixes of its files, and how each of them begins.
+
+    ``magics`` are empty for a format of text, whose content is looked at.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    magics: tuple[bytes, ...] = ()
+
+
+FILE_FORMATS: Mapping[FormatName, FileFormat] = {
+    "parquet": FileFormat("Parquet", (".parquet", ".parq", ".pq"), (b"PAR1",)),
+    "arrow": FileFormat("Arrow", (".arrow", ".feather", ".ipc"), (b"ARROW1", b"\xff\xff\xff\xff")),
+    "csv": FileFormat("CSV", (".csv", ".tsv", ".tab", ".psv")),
+    "jsonl": FileFormat("JSON lines", (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")),
+    "json": FileFormat("JSON", (".json",)),
+    "text": FileFormat("text", (".txt", ".text", ".md", ".markdown")),
+}
+DATA_SUFFIXES = frozenset(suffix for of in FILE_FORMATS.values() for suffix in of.suffixes)
+
+
+def format_of_suffix(suffix: str) -> FormatName | None:
+    """The format whose files are called so; ``suffix`` in small letters."""
+    for name, file_format in FILE_FORMATS.items():
+        if suffix in file_format.suffixes:
+            return name
+    return None
+
+
+def format_of_magic(head: bytes) -> FormatName | None:
+    """The binary format whose files begin like ``head``."""
+    for name, file_format in FILE_FORMATS.items():
+        if file_format.magics and head.startswith(file_format.magics):
+            return name
+    return None
