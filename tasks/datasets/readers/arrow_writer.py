@@ -9,6 +9,7 @@ a new segment; in the end all segments become one file of the last schema.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow
 
 from tasks.datasets.readers.columns import (
     as_json,
+    check_columns,
     is_json,
     json_field,
     json_of,
@@ -31,7 +33,6 @@ from tasks.errors import DatasetError
 LINE_COLUMN = "__line__"
 """Where each row starts in its file; null where that was not counted."""
 
-MOST_COLUMNS = 2000
 ROWS_PER_BATCH = 2000
 _LINE_FIELD = pyarrow.field(LINE_COLUMN, pyarrow.int64())
 
@@ -58,6 +59,7 @@ class ColumnsWriter:
         """Append ``chunk``. Raises DatasetError where a column cannot be kept."""
         if isinstance(chunk, Batch):
             batch = chunk.batch
+            check_columns(batch.num_columns)
             _refuse_repeated(batch.schema.names)
             columns = zip(batch.schema, batch.columns, strict=True)
             arrays = {field.name: kept(field, array) for field, array in columns}
@@ -85,11 +87,7 @@ class ColumnsWriter:
             self._fields |= fields
             if LINE_COLUMN in self._fields:
                 raise DatasetError(f"A column cannot be named {LINE_COLUMN}.", "Rename it.")
-            if len(self._fields) > MOST_COLUMNS:
-                raise DatasetError(
-                    f"The rows of the data set have more than {MOST_COLUMNS} different columns.",
-                    "Write rows that share their columns.",
-                )
+            check_columns(len(self._fields))
             self._start_segment()
         columns = [
             pyarrow.nulls(count, pyarrow.int64())
@@ -136,7 +134,9 @@ class ColumnsWriter:
 
 def _arrays_of(rows: Sequence[Row]) -> dict[str, tuple[pyarrow.Field, pyarrow.Array]]:
     arrays = {}
-    for name in dict.fromkeys(chain.from_iterable(rows)):
+    names = dict.fromkeys(chain.from_iterable(rows))
+    check_columns(len(names))
+    for name in names:
         values = [row.get(name) for row in rows]
         if {*map(type, values)} <= {str, type(None)}:
             arrays[name] = (text_field(name), pyarrow.array(values, pyarrow.string()))
@@ -147,7 +147,7 @@ def _arrays_of(rows: Sequence[Row]) -> dict[str, tuple[pyarrow.Field, pyarrow.Ar
 
 
 def _refuse_repeated(names: Sequence[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DatasetError(
             f"The data set names a column more than once: {', '.join(repeated)}.",

@@ -12,6 +12,9 @@ from typing import Any
 import orjson
 import pyarrow
 
+from tasks.errors import DatasetError
+
+MOST_COLUMNS = 2000
 _JSON_MARK = {b"trainyard": b"json"}
 _STRINGS: tuple[Callable[[pyarrow.DataType], bool], ...] = (
     pyarrow.types.is_string,
@@ -28,6 +31,15 @@ _SAID_AS_TEXT = (
     *(datetime.date, datetime.time, datetime.timedelta),
     *(decimal.Decimal, uuid.UUID),
 )
+
+
+def check_columns(count: int) -> None:
+    """Raise DatasetError if there are too many: before each of them is looked at."""
+    if count > MOST_COLUMNS:
+        raise DatasetError(
+            f"The rows of the data set have more than {MOST_COLUMNS} different columns.",
+            "Write rows that share their columns.",
+        )
 
 
 def is_json(field: pyarrow.Field) -> bool:

@@ -8,6 +8,7 @@ reader of the standard library goes through any other file and names the rows th
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.csv
 
+from tasks.datasets.readers.columns import check_columns
 from tasks.datasets.readers.csv_quotes import lines_of_records
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem, fault_of_text
@@ -183,7 +185,8 @@ def _header(cells: Sequence[str], name: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
-    repeated = sorted({cell for cell in names if names.count(cell) > 1})
+    check_columns(len(names))
+    repeated = sorted(cell for cell, count in Counter(names).items() if count > 1)
     if repeated:
         raise DatasetError(
             f"The header of {name!r} has several columns without a name."
