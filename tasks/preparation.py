@@ -16,6 +16,7 @@ from tasks.datasets.training_data import TrainingData
 from tasks.methods.parts import Folders, locate
 from tasks.models.end_tokens import end_tokens
 from tasks.models.load import load_config, load_tokenizer
+from tasks.models.positions import positions
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
 from trainyard.contract.job_folder import CHECKPOINTS
@@ -53,9 +54,7 @@ def prepare(run: Run) -> Prepared:
         folders = locate(run.spec, config)
         model_config = load_config(folders.model, config.model.name, folders.remote_code)
         tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
-    max_length, note = choose_max_length(
-        config, getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    )
+    max_length, note = choose_max_length(config, positions(model_config))
     with run.phases.phase("data"), run.ranks.first_before_others():
         data = prepare_data(
             run.request,

@@ -134,6 +134,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("lora.alpha", used_by="LoraConfig(lora_alpha)"),
     Setting("lora.dropout", used_by="LoraConfig(lora_dropout)"),
     Setting("lora.target_modules", used_by="LoraConfig(target_modules)", default="all-linear"),
+    Setting("lora.target_parameters", used_by="LoraConfig(target_parameters): fused experts, by "
+            "name; needs `dropout` 0", since="0.2"),
     Setting("lora.bias", used_by="LoraConfig(bias)"),
     Setting("lora.task_type", used_by="LoraConfig(task_type)"),
     Setting("data.strategy", ignored="it is a label of the client"),

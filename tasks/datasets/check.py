@@ -115,6 +115,7 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
         load_tokenizer,
         locate_model,
     )
+    from tasks.models.positions import positions  # noqa: PLC0415
 
     transformers_logging.disable_progress_bar()
     config = spec.config
@@ -127,8 +128,7 @@ def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) 
     )
     model = load_config(folder, config.model.name, False)
     tokenizer: Any = load_tokenizer(folder, config, False)
-    positions = getattr(model.get_text_config(), "max_position_embeddings", None)
-    max_length, note = choose_max_length(config, positions)
+    max_length, note = choose_max_length(config, positions(model))
     if note is not None:
         report.notes.append(str(note))
     tokenise_data(

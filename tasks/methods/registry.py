@@ -14,7 +14,7 @@ from tasks.errors import ConfigurationError
 from tasks.methods.exact_trainer import ExactTrainer
 from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
 from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
-from tasks.models.load import lora_settings
+from tasks.models.lora import lora_settings, say_experts
 from tasks.models.weights import align_trained_weights
 from trainyard.contract.config import JobConfig, TrainingConfig
 
@@ -91,11 +91,13 @@ def make_trainer(
             train_dataset=data.train.dataset,
             eval_dataset=data.eval.dataset if data.eval else None,
             processing_class=tokenizer,
-            peft_config=lora_settings(lora) if lora else None,
+            peft_config=lora_settings(lora, parts.model) if lora else None,
             **more,
         )
     except ValueError as error:
         raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
     trainer.remove_callback(PrinterCallback)
     align_trained_weights(trainer.model)
+    if lora:
+        say_experts(trainer.model)
     return trainer

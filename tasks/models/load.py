@@ -23,21 +23,35 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from peft import LoraConfig as PeftLoraConfig
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig
 
-from tasks.errors import ConfigurationError, GatedModel, ModelError, ModelNotFound
+from tasks.errors import GatedModel, ModelError, ModelNotFound
 from tasks.models.chat_template import simple_chat_template
+from tasks.models.kind import check_kind, class_of
+from tasks.models.language_part import freeze_other_parts
 from tasks.models.safety import (
     check_model_files,
     check_tokenizer_files,
     names_a_repository,
     runs_code,
 )
-from trainyard.contract.config import JobConfig, LoraConfig
+from tasks.models.whole import broken_file, check_whole
+from trainyard.contract.config import JobConfig
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+"""What a folder with a tokenizer has one of."""
 _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError)
 
 logger = logging.getLogger(__name__)
@@ -109,18 +123,26 @@ def _download(name: str, listed: str, revision: str | None, allow_remote_code: b
 
 
 def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
-    """The model's configuration. Raises ModelError."""
+    """The configuration of a causal language model. Raises ModelError, also for another kind."""
     check_model_files(folder, name, trust_remote_code=trust_remote_code)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
         raise _cannot_load(f"The configuration of {name!r}", error) from error
+    check_kind(config, name, trust_remote_code=trust_remote_code)
+    return config
 
 
 def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> Any:
     """The tokenizer, with a pad token and a chat template. Raises ModelError."""
     name = config.tokenizer.name or config.model.name
     check_tokenizer_files(folder, name)
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(
+            f"The model {name!r} has no tokenizer: its folder holds none of "
+            f"{', '.join(TOKENIZER_FILES)}.",
+            "Save one beside the model, or name another model's in config.tokenizer.name.",
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
@@ -154,10 +176,11 @@ def load_model(
     attention: str | None,
     trust_remote_code: bool,
 ) -> Any:
-    """The causal language model, from safetensors, in ``dtype`` (torch's name for it).
+    """The causal language model, whole, from safetensors, in ``dtype`` (torch's name for it).
 
-    Raises ModelError.
+    What it has beside language is frozen. Raises ModelError.
     """
+    name = config.model.name
     arguments: dict[str, Any] = {}
     if attention and names_a_repository(attention) and not trust_remote_code:
         raise runs_code(f"config.model.attn_implementation ({attention!r})")
@@ -165,51 +188,57 @@ def load_model(
         arguments["attn_implementation"] = attention
     if quantization:
         arguments["quantization_config"] = BitsAndBytesConfig(**quantization)
+    found = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        chosen = class_of(found, trust_remote_code=trust_remote_code)
+        model, info = chosen.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
+            # Else it raises without the names.
+            ignore_mismatched_sizes=True,
             trust_remote_code=trust_remote_code,
             **arguments,
         )
-    except _LOADING_ERRORS as error:
-        if not list(folder.glob("*.safetensors")):
-            raise ModelError(
-                f"The model {config.model.name!r} has no weights in safetensors format; pickled "
-                "weights are refused, since loading them can run code.",
-                "Convert it with save_pretrained and put the result under MODEL_ROOTS.",
-            ) from error
-        raise _cannot_load(f"The model {config.model.name!r}", error) from error
+    except (*_LOADING_ERRORS, SafetensorError) as error:
+        raise _no_weights(folder, name, error) from error
+    check_whole(info, name)
+    freeze_other_parts(model, name)
+    return model
+
+
+def _no_weights(folder: Path, name: str, error: Exception) -> ModelError:
+    """Why the weights do not load, by a look at their files."""
+    if not list(folder.glob("*.safetensors")):
+        return ModelError(
+            f"The model {name!r} has no weights in safetensors format; pickled weights are "
+            "refused, since loading them can run code.",
+            "Convert it with save_pretrained and put the result under MODEL_ROOTS.",
+        )
+    broken = broken_file(folder)
+    if broken is not None:
+        return ModelError(
+            f"The file {broken[0].name} of the model {name!r} cannot be read: {broken[1]}",
+            "Copy or download that file again.",
+        )
+    return _cannot_load(f"The model {name!r}", error)
 
 
 def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Raise ModelError if the tokenizer knows more tokens than the model has embeddings."""
+    """Raise ModelError if the tokenizer may give a token that the model has no embedding of.
+
+    The largest token's number decides, not their count: a vocabulary may have holes.
+    """
     rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
         raise ModelError(
-            f"The tokenizer has {len(tokenizer)} tokens, but the model {name!r} has embeddings "
-            f"for {rows}.",
+            f"The tokenizer has tokens up to number {largest} ({len(tokenizer)} in all), but the "
+            f"model {name!r} has embeddings for {rows}, from 0 to {rows - 1}.",
             "Use the model's own tokenizer (leave config.tokenizer.name out).",
         )
-
-
-def lora_settings(lora: LoraConfig) -> Any:
-    """PEFT's LoRA configuration of ``config.lora``. Raises ConfigurationError."""
-    if lora.task_type != "CAUSAL_LM":
-        raise ConfigurationError(
-            f"config.lora.task_type is {lora.task_type!r}; CAUSAL_LM is trained."
-        )
-    return PeftLoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        # PEFT knows the usual targets of known architectures only; all linear layers always work.
-        target_modules=lora.target_modules or "all-linear",
-        bias=lora.bias,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _cannot_load(what: str, error: BaseException) -> ModelError:

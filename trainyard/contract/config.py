@@ -64,6 +64,7 @@ class LoraConfig(Section):
     alpha: Annotated[float, Field(gt=0), NOT_BOOL] = 32
     dropout: Fraction = 0.05
     target_modules: list[str] | str | None = None
+    target_parameters: list[str] | None = None
     bias: Literal["none", "all", "lora_only"] = "none"
     task_type: str = "CAUSAL_LM"
 

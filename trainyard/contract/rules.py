@@ -19,7 +19,12 @@ def problems(
     ``gpu``: whether there is a CUDA GPU; ``bitsandbytes``: whether it is installed; None: not
     known.
     """
-    return [*_quantization(config, gpu, bitsandbytes), *_sharding(config), *_rewards(config)]
+    return [
+        *_quantization(config, gpu, bitsandbytes),
+        *_adapter(config),
+        *_sharding(config),
+        *_rewards(config),
+    ]
 
 
 def _quantized(config: JobConfig) -> str | None:
@@ -51,6 +56,23 @@ def _quantization(
             path=path,
             message="needs bitsandbytes, which is not installed here; install it on the worker, or "
             "leave quantization out",
+        )
+
+
+def _adapter(config: JobConfig) -> Iterator[FieldProblem]:
+    training, lora = config.training, config.lora
+    if not training.use_lora or lora is None:
+        return
+    if lora.bias != "none" and (training.how.reference_model or training.how.samples_answers):
+        yield FieldProblem(
+            path="config.lora.bias",
+            message=f"{lora.bias!r} trains biases of the base model itself, with which "
+            f"{training.method} compares: that would drift; leave lora.bias out",
+        )
+    if lora.target_parameters and lora.dropout:
+        yield FieldProblem(
+            path="config.lora.target_parameters",
+            message="an adapter of fused weights has no dropout: send lora.dropout 0",
         )
 
 

@@ -50,6 +50,36 @@ def test_biases_are_not_sharded(strategy: str, use_lora: bool, bias: str, refuse
 
 
 @pytest.mark.parametrize(
+    ("method", "use_lora", "bias", "refused"),
+    [
+        ("dpo", True, "all", True),
+        ("rlhf", True, "lora_only", True),
+        ("dpo", True, "none", False),
+        ("dpo", False, "all", False),
+        ("sft", True, "all", False),
+    ],
+)
+def test_a_base_model_that_is_compared_with_keeps_its_biases(
+    method: str, use_lora: bool, bias: str, refused: bool
+) -> None:
+    training = {**REWARDED, "method": method, "use_lora": use_lora}
+    body = {"model": {"name": "m"}, "training": training, "lora": {"bias": bias}}
+    found = rules.problems(JobConfig.model_validate(body), gpu=None)
+    assert [problem.path for problem in found] == ["config.lora.bias"] * refused
+
+
+@pytest.mark.parametrize(("dropout", "refused"), [(0, False), (0.05, True)])
+def test_an_adapter_of_fused_weights_has_no_dropout(dropout: float, refused: bool) -> None:
+    body = {
+        "model": {"name": "m"},
+        "training": {"use_lora": True},
+        "lora": {"target_parameters": ["experts.down_proj"], "dropout": dropout},
+    }
+    found = rules.problems(JobConfig.model_validate(body), gpu=None)
+    assert [problem.path for problem in found] == ["config.lora.target_parameters"] * refused
+
+
+@pytest.mark.parametrize(
     ("more", "path", "said"),
     [
         ({"distributed": {"strategy": "fsdp"}}, "distributed.strategy", "of 2 or more"),

@@ -1,0 +1,112 @@
+"""LoRA adapter of a model: what it adapts, and what it leaves out, which is said.
+
+PEFT knows the usual targets of known architectures only; all linear layers always work, but for
+those named here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from transformers.pytorch_utils import Conv1D
+
+from tasks.errors import ConfigurationError
+from tasks.models.language_part import other_parts
+from trainyard.contract.config import LoraConfig
+
+ALL_LINEAR = "all-linear"
+_FUSED_DIMENSIONS = 3
+"""Of a weight that holds one matrix for each expert."""
+
+logger = logging.getLogger(__name__)
+
+
+def lora_settings(lora: LoraConfig, model: Any) -> Any:
+    """PEFT's LoRA configuration of ``config.lora`` for ``model``. Raises ConfigurationError."""
+    if lora.task_type != "CAUSAL_LM":
+        raise ConfigurationError(
+            f"config.lora.task_type is {lora.task_type!r}; CAUSAL_LM is trained."
+        )
+    targets = lora.target_modules or ALL_LINEAR
+    parts = other_parts(model)
+    left_out = [] if _asks_for(targets, parts) else parts
+    if targets == ALL_LINEAR:
+        left_out = [*left_out, *read_by_kernels(model)]
+        targets = linear_layers(model, left_out)
+    if left_out:
+        logger.info("LoRA leaves out: %s", ", ".join(_summed_up(left_out)))
+    return PeftLoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        exclude_modules=_pattern(left_out) if left_out else None,
+        target_parameters=lora.target_parameters,
+        bias=lora.bias,
+        task_type="CAUSAL_LM",
+    )
+
+
+def linear_layers(model: Any, left_out: Sequence[str]) -> list[str]:
+    """Names of the linear layers, but for the head and what is ``left_out``.
+
+    PEFT's own ``all-linear`` takes fused experts too in some architectures, and then refuses
+    dropout.
+    """
+    none_of = re.compile(_pattern(left_out)) if left_out else None
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not model.get_output_embeddings()
+        and not (none_of and none_of.fullmatch(name))
+    ]
+
+
+def _asks_for(targets: Sequence[str] | str, parts: Sequence[str]) -> bool:
+    """Whether a target names one of the parts that have no text, such as ``vision_tower``."""
+    named = [targets] if isinstance(targets, str) else targets
+    return any(part.rpartition(".")[2] in target for part in parts for target in named)
+
+
+def read_by_kernels(model: Any) -> list[str]:
+    """Linear layers whose weight a Mamba block's kernels read, so that an adapter is passed by."""
+    return [
+        f"{name}.out_proj"
+        for name, module in model.named_modules()
+        if hasattr(module, "A_log") and hasattr(module, "D") and hasattr(module, "out_proj")
+    ]
+
+
+def _pattern(modules: Sequence[str]) -> str:
+    """What matches those modules and all below them, and no other."""
+    return f"({'|'.join(re.escape(name) for name in modules)})(\\..*)?"
+
+
+def _summed_up(names: Sequence[str]) -> list[str]:
+    """``layers.0.x`` and ``layers.1.x`` as ``layers.*.x``."""
+    return list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", name) for name in names))
+
+
+def say_experts(model: Any) -> None:
+    """Warn of experts that the adapter in ``model`` does not adapt: all of a layer's are one weight
+    with three dimensions, and PEFT takes linear layers."""
+    left: dict[str, int] = {}
+    for name, weight in model.named_parameters():
+        path = name.split(".")
+        fused = weight.dim() == _FUSED_DIMENSIONS and "expert" in path[-2]
+        if fused:
+            key = ".".join(path[-3:])
+            left[key] = left.get(key, 0) + weight.numel()
+    if left:
+        logger.warning(
+            "LoRA does not adapt the experts, %s parameters in fused weights; "
+            "config.lora.target_parameters %s with config.lora.dropout 0 would",
+            f"{sum(left.values()):,}",
+            list(left),
+        )
