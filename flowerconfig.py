@@ -7,10 +7,13 @@ import sys
 from typing import Any
 
 from flower.events import EventsState
+from flower.utils.broker import RedisBase, RedisSocket
+from redis.asyncio import Redis
 from tornado.options import options
 
 from backend_bridge.api.guards import is_loopback
 from trainyard.redaction import Redactor
+from trainyard.redis_url import parse_redis_url
 from trainyard.settings import SettingsError, settings
 
 try:
@@ -42,3 +45,19 @@ def _take_in_without_secrets(self: EventsState, event: dict[str, Any]) -> None:
 
 
 EventsState.event = _take_in_without_secrets
+
+
+def _open_socket(self: RedisSocket, *arguments: Any, **options: Any) -> None:
+    """By our reading of REDIS_URL: Flower's own knows no user, no database and no quoted path."""
+    RedisBase.__init__(self, *arguments, **options)
+    found = parse_redis_url(current.redis_location)
+    self.redis = Redis(
+        unix_socket_path=found.path,
+        db=found.database,
+        username=found.username,
+        password=found.password,
+        socket_timeout=self.socket_timeout,
+    )
+
+
+RedisSocket.__init__ = _open_socket

@@ -56,6 +56,14 @@ class RedisUrl:
     tls: dict[str, Any] | None = None
 
     @property
+    def url(self) -> str:
+        """The address of one server as ``parse_redis_url`` reads it, without TLS."""
+        if self.path:
+            return f"unix://{self._login()}{quote(self.path)}?db={self.database}"
+        ((host, port),) = self.hosts
+        return f"redis://{self._login()}{host}:{port}/{self.database}"
+
+    @property
     def broker_url(self) -> str:
         """The URL as kombu reads it; TLS and the sentinels' service stand in other settings."""
         login = self._login()

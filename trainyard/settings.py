@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         None,
         description="The Redis of broker and job store, a database of its own; unset: embedded.",
     )
+    embedded_redis_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        0,
+        description="Port on loopback of the embedded Redis, for clients of other languages; "
+        "0: its Unix socket only.",
+    )
     dev_backend_port: Port = Field(
         3000, description="Port of the development backend, if `trainyard up` starts one."
     )

@@ -23,11 +23,15 @@ def ports_of(current: Settings) -> Ports:
     needed = {"BRIDGE_PORT": current.bridge_port, "FLOWER_PORT": current.flower_port}
     if own_backend:
         needed["DEV_BACKEND_PORT"] = current.dev_backend_port
+    if embedded_port := current.embedded_redis_port if current.redis_url is None else 0:
+        needed["EMBEDDED_REDIS_PORT"] = embedded_port
     for (one, port), (other, same) in itertools.combinations(needed.items(), 2):
         if port == same:
             raise PortTaken(f"{one} and {other} are both {port}", "set one of them to another port")
     check_free(current.bridge_port, "the bridge", "BRIDGE_PORT")
     check_free(current.flower_port, "Flower", "FLOWER_PORT")
+    if embedded_port:
+        check_free(embedded_port, "the embedded Redis", "EMBEDDED_REDIS_PORT, or REDIS_URL")
     if own_backend:
         mend = "DEV_BACKEND_PORT, or BACKEND_URL to your own backend"
         check_free(current.dev_backend_port, "the development backend", mend)

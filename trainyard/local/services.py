@@ -168,6 +168,9 @@ class Services:
             before = _written_at(url_file)  # a crash may have left one behind
             redis = self._launch("redis", python_module("trainyard.local.embedded_redis"))
             self._wait(redis, lambda: _written_at(url_file) not in (None, before))
+            for line in redis.recent_output().splitlines():
+                if line.startswith("embedded redis WARNING"):
+                    logger.warning(line)
         for warning in check(connect(self.settings.redis_location)):
             logger.warning(warning)
         if self.ports.backend is not None:

@@ -35,6 +35,7 @@ def private_environment(home: Path, dataset: Path, model: str) -> dict[str, str]
         "DATASET_ROOTS": str(dataset.parent),
         "MODEL_ROOTS": str(model_root),
         "REDIS_URL": "embedded",  # its jobs are nobody else's
+        "EMBEDDED_REDIS_PORT": "0",
         "BRIDGE_HOST": "127.0.0.1",
     }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from tests.support.paths import REPOSITORY
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.local.redis_binaries import binaries, version_of
 from trainyard.local.services import Ports, Services
-from trainyard.store.connection import check
+from trainyard.local.socket_place import leave_place, socket_place
+from trainyard.store.connection import check, connect
 
 WAIT_S = 30.0
 
@@ -72,7 +76,7 @@ class Embedded:
         return (self.folder / "url").read_text().strip()
 
     def client(self) -> Redis:
-        return Redis.from_url(self.url, decode_responses=True)
+        return connect(self.url)
 
     def error(self) -> str:
         assert self.started[-1].stderr is not None
@@ -117,16 +121,51 @@ def test_it_asks_for_a_password_and_hides_it(embedded: Embedded) -> None:
     assert stat.S_IMODE(embedded.folder.stat().st_mode) == 0o700
     for process in (embedded.server, psutil.Process(embedded.started[0].pid)):
         assert password not in " ".join([*process.cmdline(), *process.environ().values()])
-    port = embedded.url.rpartition(":")[2].partition("/")[0]
+    socket_file = embedded.folder / "redis.sock"
+    assert embedded.url.startswith("unix://:")
+    assert stat.S_IMODE(socket_file.stat().st_mode) == 0o700
     with (
-        Redis(port=int(port), retry=Retry(NoBackoff(), 0)) as stranger,
+        Redis(unix_socket_path=str(socket_file), retry=Retry(NoBackoff(), 0)) as stranger,
         pytest.raises(AuthenticationError),
     ):
         stranger.ping()
-    listening = {
-        c.laddr.ip for c in embedded.server.net_connections("inet") if c.status == "LISTEN"
-    }
-    assert listening == {"127.0.0.1"}
+    assert listening(embedded) == set()
+
+
+def listening(embedded: Embedded) -> set[tuple[str, int]]:
+    """Where its server listens beyond its socket."""
+    connections = embedded.server.net_connections("inet")
+    return {(c.laddr.ip, c.laddr.port) for c in connections if c.status == "LISTEN"}
+
+
+def test_on_loopback_too_if_it_is_told_so(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("EMBEDDED_REDIS_PORT", str(port))
+    embedded.start()
+    assert embedded.url.endswith(f"@127.0.0.1:{port}/0")
+    assert listening(embedded) == {("127.0.0.1", port)}
+    with embedded.client() as client:
+        assert client.ping()
+    assert (embedded.folder / "redis.sock").is_socket()
+
+
+def test_a_long_path_has_its_socket_in_a_short_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    place = socket_place(folder, "redis.sock")
+    assert place == socket_place(folder, "redis.sock"), "clients find a server that came back"
+    assert place.parent.parent == tmp_path
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    leave_place(place, folder)
+    assert not place.parent.exists()
+    place.parent.symlink_to(folder)
+    with pytest.raises(TrainyardError, match="not this user's own folder"):
+        socket_place(folder, "redis.sock")
 
 
 def test_it_passes_the_checks_that_any_redis_must_pass(embedded: Embedded) -> None:
@@ -135,7 +174,7 @@ def test_it_passes_the_checks_that_any_redis_must_pass(embedded: Embedded) -> No
         assert check(client) == []
 
 
-def test_port_password_and_data_outlive_a_restart(embedded: Embedded) -> None:
+def test_address_password_and_data_outlive_a_restart(embedded: Embedded) -> None:
     first = embedded.start()
     url = embedded.url
     with embedded.client() as client:
@@ -148,17 +187,37 @@ def test_port_password_and_data_outlive_a_restart(embedded: Embedded) -> None:
         assert client.get("key") == "value"
 
 
-def test_another_port_where_somebody_took_the_old_one(embedded: Embedded) -> None:
+def test_an_older_server_never_starts_beside_the_data_of_a_newer_one(embedded: Embedded) -> None:
+    embedded.end(embedded.start())
+    version = embedded.folder / "version"
+    assert version_of(version.read_text()) == binaries()[0].version
+    version.write_text("99.1.0\n")
+    assert embedded.launch().wait(WAIT_S) == 2
+    said = embedded.error()
+    assert "were written by Redis 99.1.0, and an older one would start empty" in said
+    assert "redis-server of 99.1 or later" in said
+    assert version.read_text() == "99.1.0\n"
+
+
+@pytest.mark.parametrize("zeros", [1, 4096, 200_000])
+def test_zeros_at_the_end_of_the_append_only_file_are_cut_off(
+    embedded: Embedded, zeros: int
+) -> None:
     first = embedded.start()
-    port = int((embedded.folder / "port").read_text())
+    with embedded.client() as client:
+        client.set("key", "value\0\0")
     embedded.end(first)
-    with socket.socket() as thief:
-        thief.bind(("127.0.0.1", port))
-        thief.listen()
-        embedded.start()
-        with embedded.client() as client:
-            assert client.ping()
-    assert int((embedded.folder / "port").read_text()) != port
+    (file,) = [*embedded.folder.glob("appendonly.aof"), *embedded.folder.rglob("*.incr.aof")]
+    before = file.read_bytes()
+    file.write_bytes(before + bytes(zeros))
+    embedded.start()
+    with embedded.client() as client:
+        assert client.get("key") == "value\0\0"
+    (backup,) = embedded.folder.glob("*.as-it-was-*")
+    assert backup.read_bytes() == before + bytes(zeros)
+    embedded.end(embedded.started[-1])
+    assert f"ended in {zeros} zeros" in (said := embedded.error())
+    assert str(backup) in said
 
 
 def test_a_second_one_on_the_same_folder_is_refused_and_harms_nothing(embedded: Embedded) -> None:
@@ -204,8 +263,6 @@ def test_services_do_not_believe_the_address_that_a_crash_left(
 ) -> None:
     """`trainyard up` after a power cut: the file is there, the server is not yet."""
     embedded.end(embedded.start(), signal.SIGKILL)
-    left = embedded.url
-    (embedded.folder / "port").unlink()
     (embedded.folder / "url").write_text("redis://:old@127.0.0.1:1/0\n")
     services = Services(Ports(1, 1, None), {"TRAINYARD_HOME": str(embedded.home)}, wait=False)
     launched: list[str] = []
@@ -218,7 +275,7 @@ def test_services_do_not_believe_the_address_that_a_crash_left(
 
     monkeypatch.setattr(services, "_launch", redis_alone)
     with services:
-        assert embedded.url not in (left, "redis://:old@127.0.0.1:1/0")
+        assert embedded.url != "redis://:old@127.0.0.1:1/0"
         with embedded.client() as client:
             assert client.ping()
     assert launched[0] == "redis"
