@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.job import Job
 
 EVERY_S = 1.0
@@ -24,52 +25,52 @@ logger = logging.getLogger(__name__)
 class Reaper:
     """Looks after what crashes leave behind, once a second.
 
-    After it could not reach Redis it waits for one whole lease: supervisors could not renew
-    meanwhile, and must have time to do so before anybody takes their jobs. ``before_loss`` is
-    called with a job that is about to be taken from its attempt.
+    Silence is no crash if nobody could speak: see :class:`WatchedClock`. ``before_loss`` is called
+    with a job that is about to be taken from its attempt.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         *,
-        redis_uptime_s: Callable[[], float] | None = None,
+        clock: WatchedClock | None = None,
         before_loss: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self.dispatcher = dispatcher
         self.store = dispatcher.store
         self.queue = dispatcher.queue
-        self.redis_uptime_s = redis_uptime_s or self.store.redis_uptime_s
+        self.clock = clock or WatchedClock(self.store.lease_ms / 1000, EVERY_S)
         self.before_loss = before_loss
         self._missing: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
-        pause_s = EVERY_S
-        while not stop.wait(pause_s):
+        while not stop.wait(EVERY_S):
             try:
                 self.reap()
                 self.send_again()
-                pause_s = EVERY_S
             except RedisError as error:
                 logger.warning("reaper: Redis is away: %s", error, extra={"action": "redis_away"})
-                pause_s = self.store.lease_ms / 1000
+                self.clock.out_of_sight()
 
     def reap(self) -> None:
-        """Take jobs from attempts whose lease has run out.
-
-        After a restart of Redis not before one whole lease: nobody could renew meanwhile.
-        """
-        if self.redis_uptime_s() <= self.store.lease_ms / 1000:
+        """Take jobs from attempts whose lease has run out, if leases can be judged now."""
+        run_id, uptime_s = self.store.redis_run()
+        now_s, jobs = self.store.expired()
+        until_s = self.clock.judges_until_s(RedisInstant(now_s, run_id, uptime_s))
+        if until_s is None:
             return
-        for job in self.store.expired():
+        for job in jobs:
             self.before_loss(job)
             verdict = self.store.lost(
                 job.job_id,
                 job.attempt,
                 f"Its worker ({job.slot}) was lost: no sign of life for "
                 f"{self.store.lease_ms / 1000:g} s.",
+                judged_until_s=until_s,
             )
+            if verdict is None:
+                continue
             logger.warning(
                 "job %s: lease ran out: %s",
                 job.job_id,

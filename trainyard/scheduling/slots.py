@@ -56,7 +56,8 @@ class SlotRegistry:
         return reasons
 
     def alive(self) -> list[Slot]:
-        names: list[str] = self.redis.zrangebyscore(Key.SLOTS, self._now(), "+inf")
+        now_s = self._now()  # a beat beyond what one is good for is of a clock that was set back
+        names: list[str] = self.redis.zrangebyscore(Key.SLOTS, now_s, now_s + ALIVE_FOR_S)
         infos: list[str | None] = self.redis.hmget(Key.SLOT_INFO, names) if names else []
         pairs = zip(names, infos, strict=True)
         return sorted((Slot(n, json.loads(i)) for n, i in pairs if i), key=lambda s: s.name)

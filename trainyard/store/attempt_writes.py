@@ -17,6 +17,7 @@ from redis import Redis
 from trainyard.contract.errors import ERROR_HINTS, AttemptError, ErrorKind, ErrorReport
 from trainyard.contract.statuses import OCCUPYING, JobStatus
 from trainyard.log_lines import stamp
+from trainyard.store.job import Job
 from trainyard.store.job_reads import JobReads
 from trainyard.store.keys import JobKey
 from trainyard.store.scripts import script
@@ -61,8 +62,8 @@ class AttemptWrites(JobReads):
         self.lease_ms = int(lease_s * 1000)
         self.log_lines_kept = log_lines_kept
         self.max_restarts = max_restarts
-        self._transition, self._append, self._renew = (
-            script(redis, name) for name in ("transition", "append", "renew")
+        self._transition, self._append, self._renew, self._expired = (
+            script(redis, name) for name in ("transition", "append", "renew", "expired")
         )
 
     def claim(self, job_id: str, attempt: int, *, slot: str, worker: str, home: str = "") -> bool:
@@ -87,6 +88,14 @@ class AttemptWrites(JobReads):
         held, status, cancel = self._renew(args=[job_id, attempt, self.lease_ms])
         return Renewal(bool(held), status, cancel)
 
+    def expired(self) -> tuple[float, list[Job]]:
+        """Redis's time, and the jobs that hold a slot by their state while their lease has run out.
+
+        A lease whose end lies further ahead than a lease is long ends one whole lease from now.
+        """
+        now_ms, job_ids = self._expired(args=[self.lease_ms])
+        return int(now_ms) / 1000, self.jobs(job_ids)
+
     def append(
         self,
         job_id: str,
@@ -109,7 +118,9 @@ class AttemptWrites(JobReads):
         fields = {"result": json.dumps(result)}
         return self._change(job_id, attempt, OCCUPYING, JobStatus.COMPLETED, fields=fields)
 
-    def fail(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
+    def fail(
+        self, job_id: str, attempt: int, error: ErrorReport, *, judged_until_s: float | None = None
+    ) -> bool:
         """End the job as failed, unless its cancelling was under way: then it is cancelled."""
         return self._change(
             job_id,
@@ -118,11 +129,18 @@ class AttemptWrites(JobReads):
             JobStatus.FAILED,
             fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
             status_data={"status": JobStatus.FAILED, "error": error.message},
-        ) or self.cancelled(job_id, attempt)
+            judged_until_s=judged_until_s,
+        ) or self.cancelled(job_id, attempt, judged_until_s=judged_until_s)
 
-    def cancelled(self, job_id: str, attempt: int) -> bool:
+    def cancelled(self, job_id: str, attempt: int, *, judged_until_s: float | None = None) -> bool:
         """Write ``cancelled``: the flag stands, and the attempt's process tree is gone."""
-        return self._change(job_id, attempt, {JobStatus.CANCELLING}, JobStatus.CANCELLED)
+        return self._change(
+            job_id,
+            attempt,
+            {JobStatus.CANCELLING},
+            JobStatus.CANCELLED,
+            judged_until_s=judged_until_s,
+        )
 
     def paused(self, job_id: str, attempt: int, fields: Mapping[str, str]) -> bool:
         """Write ``paused``: the checkpoint is proven good and the slot is free.
@@ -172,16 +190,20 @@ class AttemptWrites(JobReads):
         attempt: int,
         reason: str,
         kind: ErrorKind = ErrorKind.WORKER_LOST,
+        *,
+        judged_until_s: float | None = None,
     ) -> JobStatus | None:
         """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
 
         A job that was to be paused is paused: it goes on from its last good checkpoint.
+        ``judged_until_s``: who says so has only seen that the lease ran out; nothing is changed if
+        it has been renewed, or if Redis's clock is past that time.
         Returns the new state, or None if the attempt no longer held the job.
         """
         job = self.get(job_id)
         if job is None or job.attempt != attempt:
             return None
-        if self._paused_after_all(job_id, attempt, reason):
+        if self._paused_after_all(job_id, attempt, reason, judged_until_s):
             return JobStatus.PAUSED
         if job.restarts < self.max_restarts:
             again = f"restart {job.restarts + 1} of {self.max_restarts}"
@@ -194,6 +216,7 @@ class AttemptWrites(JobReads):
                 fields=self._attempt_errors(job_id, error),
                 counter="restarts",
                 line=f"Attempt {attempt} was lost: {reason} Queued again ({again}).",
+                judged_until_s=judged_until_s,
             ):
                 return JobStatus.QUEUED
         else:
@@ -202,10 +225,11 @@ class AttemptWrites(JobReads):
                 message=f"{reason} The job was started {attempt} times; that was the last.",
                 hint=ERROR_HINTS[kind],
             )
-            if self.fail(job_id, attempt, error):
+            if self.fail(job_id, attempt, error, judged_until_s=judged_until_s):
                 job = self.get(job_id)
                 return job.status if job else None
-        return JobStatus.CANCELLED if self.cancelled(job_id, attempt) else None
+        cancelled = self.cancelled(job_id, attempt, judged_until_s=judged_until_s)
+        return JobStatus.CANCELLED if cancelled else None
 
     def _attempt_errors(self, job_id: str, error: ErrorReport) -> dict[str, str]:
         """The field that holds the errors of the newest attempts, with one more."""
@@ -216,7 +240,9 @@ class AttemptWrites(JobReads):
         errors = [*job.attempt_errors, one_more][-ATTEMPT_ERRORS_KEPT:]
         return {"attempt_errors": json.dumps([e.model_dump(mode="json") for e in errors])}
 
-    def _paused_after_all(self, job_id: str, attempt: int, reason: str) -> bool:
+    def _paused_after_all(
+        self, job_id: str, attempt: int, reason: str, judged_until_s: float | None = None
+    ) -> bool:
         """A job whose pause was under way when its attempt ended otherwise."""
         return self._change(
             job_id,
@@ -225,6 +251,7 @@ class AttemptWrites(JobReads):
             JobStatus.PAUSED,
             counter="pauses",
             line=f"Paused, without a checkpoint of its last steps: {reason}",
+            judged_until_s=judged_until_s,
         )
 
     def _change(
@@ -238,6 +265,7 @@ class AttemptWrites(JobReads):
         line: str = "",
         status_data: Mapping[str, str] | None = None,
         counter: str = "",
+        judged_until_s: float | None = None,
     ) -> bool:
         events = [["log", json.dumps([stamp(line)]), 1]] if line else []
         answer = self._transition(
@@ -252,6 +280,7 @@ class AttemptWrites(JobReads):
                 counter,
                 self.lease_ms,
                 self.log_lines_kept,
+                "" if judged_until_s is None else int(1000 * judged_until_s),
             ]
         )
         return int(answer[0]) == 1

@@ -18,6 +18,9 @@ from trainyard.store.event_log import entry_position
 
 LANES: tuple[LaneName, ...] = get_args(LaneName)
 
+DELAY_MAX_S = 900.0
+"""No delay of the delivery is longer: a due time beyond it is of a clock that was set back since,
+and is now (``wake_sender`` and the outbox's scripts)."""
 BODY_BYTES_MAX = 65_536
 """Of log lines in one request, as JSON: some frameworks refuse a body of 100 kB."""
 

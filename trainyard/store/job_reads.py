@@ -79,12 +79,7 @@ class JobReads:
         token = self.redis.get(JobKey.TOKEN.of(job_id))
         return SecretStr(token) if token else None
 
-    def redis_uptime_s(self) -> float:
-        """How long this Redis server has been running."""
-        return float(self.redis.info("server")["uptime_in_seconds"])
-
-    def expired(self) -> list[Job]:
-        """Jobs that hold a slot by their state while their lease has run out."""
-        seconds, micros = self.redis.time()
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        return self.jobs(self.redis.zrangebyscore(Key.OCCUPYING, 0, now_ms))
+    def redis_run(self) -> tuple[str, float]:
+        """Which run of the Redis server this is, and for how many seconds it is up."""
+        server = self.redis.info("server")
+        return server["run_id"], float(server["uptime_in_seconds"])

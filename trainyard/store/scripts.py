@@ -14,6 +14,7 @@ from redis import Redis
 from trainyard.contract.events import EVENT_KINDS
 from trainyard.contract.statuses import OCCUPYING, REPORTED, TERMINAL
 from trainyard.store.counters import BUCKETS_S
+from trainyard.store.delivery_state import DELAY_MAX_S
 from trainyard.store.keys import JobKey, Key
 
 _LUA = Path(__file__).parent / "lua"
@@ -33,6 +34,7 @@ def head() -> str:
             for name, those in _SETS.items()
         },
         "LANE_OF": f"{{{lanes}}}",
+        "DELAY_MAX": str(int(1000 * DELAY_MAX_S)),
         "BUCKETS_S": f"{{{', '.join(map(str, BUCKETS_S))}}}",
     }
     return "".join(f"local {name} = {value}\n" for name, value in tables.items())

@@ -10,6 +10,12 @@ from worker.machine.unix_socket import check_peer
 from worker.slot_process.message_socket import MessageSocket
 from worker.slot_process.protocol import AnyMessage, FromKeeper
 
+_LATE_S = 1.0
+"""A keeper sleeps until the lease's end at the most: one that sees it so much later was frozen."""
+_AWAKE_AGAIN_S = 5.0
+"""After a freeze of everything the supervisor has so long to vouch again; its training stood still
+meanwhile, so no other attempt has lost anything by it."""
+
 
 class Lifeline:
     """Tells when the supervisor is gone: its connection closes, or its process ends.
@@ -44,8 +50,14 @@ class Lifeline:
         self.lease_ends = None if lease_s is None else time.monotonic() + lease_s
 
     def expired(self) -> bool:
-        """Whether the lease has ended."""
-        return self.lease_ends is not None and time.monotonic() >= self.lease_ends
+        """Whether the lease has ended while we were there to see it."""
+        now = time.monotonic()
+        if self.lease_ends is None or now < self.lease_ends:
+            return False
+        if now - self.lease_ends > _LATE_S:
+            self.lease_ends = now + _AWAKE_AGAIN_S
+            return False
+        return True
 
     def send(self, message: FromKeeper) -> None:
         """Send one message; if the supervisor is gone nobody has to be told."""

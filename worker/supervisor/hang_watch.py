@@ -77,6 +77,12 @@ class HangWatch:
             self._cpu_seen = cpu
             self._last_sign = now
 
+    def absent(self, seconds: float) -> None:
+        """Nobody looked for so long: what was frozen with us did not hang."""
+        if self._last_sign is not None:
+            self._last_sign += seconds
+            self._last_step_at += seconds
+
     def silent_s(self, now: float) -> float:
         """Seconds since the last sign; 0 before the process runs."""
         return 0.0 if self._last_sign is None else now - self._last_sign

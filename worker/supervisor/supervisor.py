@@ -39,6 +39,8 @@ POLL_S = 0.25
 """How often the store is asked whether the job is still ours and what people want of it."""
 STACKS_S = 2.0
 """Time for a hung training to write its stacks before it is killed."""
+ABSENT_S = 5.0
+"""A supervisor that looks so late was frozen with all others (a paused VM), or waited for Redis."""
 
 
 class Supervisor:
@@ -65,6 +67,7 @@ class Supervisor:
         self._training_pid: int | None = None
         self._kill_at: float | None = None
         self._next_poll = 0.0
+        self._looked_at = time.monotonic()
 
     def run(self) -> None:
         """Supervise until no process is left, or the training is parked."""
@@ -192,6 +195,9 @@ class Supervisor:
         self._link.command(command)
 
     def _look_for_a_hang(self, now: float) -> None:
+        if (absent_s := now - self._looked_at) > ABSENT_S:
+            self._hang.absent(absent_s)
+        self._looked_at = now
         if self.lease.held or self.course.outcome is not None:
             self._hang.sign(now)
         if self.course.hung or self._training_pid is None:

@@ -23,11 +23,19 @@ from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import open_dispatcher
 from trainyard.scheduling.queue import _key, keys_of, slot_queue
+from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
 
 WAIT_S = 30.0
 LONG_S = 1000.0
+
+
+class Awake(WatchedClock):
+    """The clock of a reaper that was awake, as was Redis, for as long as leases last."""
+
+    def judges_until_s(self, redis: RedisInstant) -> float | None:
+        return redis.now_s + 1
 
 
 class Yard:
@@ -36,13 +44,12 @@ class Yard:
     def __init__(self, redis: Any, app: Any, *, lease_s: float = LONG_S) -> None:
         self.redis = redis
         self.store = job_store(redis, lease_s=lease_s, max_restarts=1)
-        self.redis_uptime_s = 2 * lease_s
         self.dispatcher = open_dispatcher(self.store, app, redis)
         self.queue, self.slots = self.dispatcher.queue, self.dispatcher.slots
         self.reaper = self.another_reaper()
 
     def another_reaper(self) -> Reaper:
-        return Reaper(self.dispatcher, redis_uptime_s=lambda: self.redis_uptime_s)
+        return Reaper(self.dispatcher, clock=Awake(self.store.lease_ms / 1000, 1))
 
     def admit(self, job_id: str) -> None:
         self.store.admit(start_request(job_id), slots=1)
@@ -270,7 +277,8 @@ def test_after_an_outage_it_waits_a_lease_before_it_takes_a_job(
         yard.store.admit(start_request("job-1"), slots=1)
         assert yard.store.claim("job-1", 1, slot="box-0", worker="w")
         stop = threading.Event()
-        thread = threading.Thread(target=yard.reaper.run, args=(stop,))
+        reaper = Reaper(yard.dispatcher)
+        thread = threading.Thread(target=reaper.run, args=(stop,))
         server.kill()
         thread.start()
         try:
@@ -299,13 +307,47 @@ def test_a_courier_that_loses_a_thread_ends_so_that_another_is_started(
     assert seen[0].exc_type is ZeroDivisionError
 
 
-def test_a_restarted_redis_gives_every_supervisor_a_whole_lease(yard: Yard) -> None:
+def test_a_reaper_that_comes_late_takes_nothing_for_a_lease(yard: Yard) -> None:
+    hand = [0.0]
+    reaper = Reaper(yard.dispatcher, clock=WatchedClock(LONG_S, 1, lambda: hand[0]))
     yard.admit("job-1")
     yard.take("job-1")
-    yard.expire("job-1")
-    yard.redis_uptime_s = LONG_S - 1
-    yard.reaper.reap()
-    assert yard.job().status is JobStatus.RUNNING
-    yard.redis_uptime_s = LONG_S + 1
-    yard.reaper.reap()
+    for at in (0, LONG_S, 2 * LONG_S, 2 * LONG_S + 400, 2 * LONG_S + 800):
+        hand[0] = at
+        yard.expire("job-1")
+        reaper.reap()
+        assert yard.job().status is JobStatus.RUNNING, at
+    hand[0] = 3 * LONG_S + 1
+    reaper.reap()
     assert yard.job().status is JobStatus.QUEUED
+
+
+def test_a_freeze_between_the_look_and_the_write_costs_nothing(yard: Yard) -> None:
+    """The write is refused by Redis's own clock, and where the lease was renewed meanwhile."""
+    yard.admit("job-1")
+    yard.take("job-1")
+    now_s, _ = yard.store.expired()
+    assert yard.store.lost("job-1", 1, "it is awake", judged_until_s=now_s + 500) is None
+    yard.expire("job-1")
+    assert yard.store.lost("job-1", 1, "a freeze came", judged_until_s=now_s - 1) is None
+    assert yard.job().status is JobStatus.RUNNING
+    assert yard.store.lost("job-1", 1, "gone", judged_until_s=now_s + 500) is JobStatus.QUEUED
+
+
+def test_a_lease_that_a_clock_set_back_has_lengthened_is_a_lease_again(yard: Yard) -> None:
+    yard.admit("job-1")
+    yard.take("job-1")
+    now_s, _ = yard.store.expired()
+    yard.redis.zadd("trainyard:occupying", {"job-1": 1000 * (now_s + LONG_S + 3600)})
+    yard.store.expired()
+    ends_s = yard.redis.zscore("trainyard:occupying", "job-1") / 1000
+    assert 0 <= ends_s - (now_s + LONG_S) < 60
+
+
+def test_a_longer_lease_of_another_host_is_left_alone(yard: Yard) -> None:
+    longer = job_store(yard.redis, lease_s=10 * LONG_S)
+    yard.admit("job-1")
+    assert longer.claim("job-1", 1, slot="box-0", worker="w")
+    before = yard.redis.zscore("trainyard:occupying", "job-1")
+    yard.store.expired()
+    assert yard.redis.zscore("trainyard:occupying", "job-1") == before

@@ -7,6 +7,9 @@ local id, now = ARGV[1], now_ms()
 local delivery, lock = key('delivery', id), key('delivery-lock', id)
 local due = redis.call('ZSCORE', UNDELIVERED, id)
 if not due or tonumber(due) > now then return false end
+if redis.call('PTTL', lock) > tonumber(ARGV[3]) then  -- the clock was set back: its holder may live
+  redis.call('PEXPIRE', lock, ARGV[3])
+end
 local holder = redis.call('HINCRBY', delivery, 'fence', 1) .. ':' .. ARGV[2]
 if not redis.call('SET', lock, holder, 'NX', 'PX', ARGV[3]) then return false end
 redis.call('HSET', delivery, 'holder', holder)
@@ -16,6 +19,11 @@ local asked = redis.call('HGET', delivery, 'asked')
 if asked then
   redis.call('HDEL', delivery, 'asked', 'status_due', 'metric_due', 'log_due')
   if asked ~= 'try' then redis.call('HSET', delivery, 'state', '{"next_line":' .. asked .. '}') end
+end
+for _, lane in ipairs({'status', 'metric', 'log'}) do
+  local due_field = lane .. '_due'
+  local written = redis.call('HGET', delivery, due_field)
+  if written and due_at(written, now) ~= tonumber(written) then redis.call('HDEL', delivery, due_field) end
 end
 -- While it is held it is not due; a sender that dies leaves it due when its lock has run out.
 redis.call('ZADD', UNDELIVERED, 'XX', now + tonumber(ARGV[3]), id)

@@ -63,6 +63,12 @@ local function append_event(id, attempt, kind, data, lines, keep)
   end
 end
 
+-- When it is due, of a time that was written down: at once, if the clock was set back since.
+local function due_at(written, now)
+  local due = tonumber(written) or 0
+  return due > now + DELAY_MAX and now or due
+end
+
 -- Events of these kinds (a table of kind = true) came. Their job is due at once, or when the lane of
 -- one is that waits for the backend: an event in a lane that waits must not wake its sender. A job
 -- that is held has its due time from the sender, which looks for new events when it gives it back.
@@ -71,7 +77,7 @@ local function wake_sender(id, now, kinds)
   for kind in pairs(kinds) do
     local lane = LANE_OF[kind]
     if lane then
-      local lane_due = tonumber(redis.call('HGET', key('delivery', id), lane .. '_due') or 0)
+      local lane_due = due_at(redis.call('HGET', key('delivery', id), lane .. '_due'), now)
       due = math.min(due or math.huge, math.max(now, lane_due))
     end
   end

@@ -1,7 +1,8 @@
 -- One guarded change of state. ARGV: id, expected attempt ('' = any), allowed states
 -- (',a,b,'), target state, fields to set (JSON object), events to append before the status
 -- (JSON array of [kind, data, lines]), status event data (JSON, '' = none), counter to
--- increment ('' = none), lease in ms, log lines kept.
+-- increment ('' = none), lease in ms, log lines kept, until when (Redis's clock in ms) the attempt may be
+-- judged by its lease ('' = no matter): it must have run out, and the judgement be no older.
 -- Returns {1, target, attempt} or {0, state as it is, attempt}, {-1} if there is no such job.
 -- One step, so that of two who want different things of a job one is refused.
 local id, target, now = ARGV[1], ARGV[4], now_ms()
@@ -10,6 +11,10 @@ local status, attempt = unpack(redis.call('HMGET', job, 'status', 'attempt'))
 if not status then return {-1} end
 if ARGV[2] ~= '' and ARGV[2] ~= attempt then return {0, status, attempt} end
 if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return {0, status, attempt} end
+if ARGV[11] ~= '' then
+  local ends = tonumber(redis.call('ZSCORE', OCCUPYING, id) or math.huge)
+  if ends > now or now > tonumber(ARGV[11]) then return {0, status, attempt} end
+end
 
 for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
 local kinds = {}
@@ -24,7 +29,7 @@ end
 redis.call('HSET', job, 'status', target, 'updated_at', now)
 if OCCUPIES[status] and not OCCUPIES[target] then  -- time in a slot; waiting is none of it
   local since = redis.call('HGET', job, 'running_since')
-  if since then redis.call('HINCRBY', job, 'ran_ms', now - tonumber(since)) end
+  if since then redis.call('HINCRBY', job, 'ran_ms', math.max(0, now - tonumber(since))) end
   redis.call('HDEL', job, 'running_since')
 end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
@@ -47,7 +52,7 @@ if target == 'running' then
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
   redis.call('HSETNX', job, 'started_at', now)
-  redis.call('HSET', job, 'attempt_started_at', now, 'running_since', now)
+  redis.call('HSET', job, 'attempt_started_at', now, 'running_since', now, 'lease_ms', ARGV[9])
   redis.call('HDEL', job, 'batch')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)

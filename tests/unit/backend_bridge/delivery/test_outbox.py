@@ -283,6 +283,39 @@ def test_two_holders_differ_even_where_redis_forgot_the_last_number(
         outbox.hold(first)
 
 
+AN_HOUR_MS = 3_600_000
+
+
+def test_a_job_whose_due_time_a_clock_set_back_moved_away_is_due(
+    job: RunningJob, outbox: Outbox, redis: Redis
+) -> None:
+    """All of its lanes are, too, and an event wakes it."""
+    hold = claimed(outbox)
+    far_ms = hold.now_ms + AN_HOUR_MS
+    for lane in hold.progress.lanes:
+        lane.due_ms = far_ms
+    outbox.release(hold, due_in_ms=AN_HOUR_MS, seen="")
+    assert outbox.due(10)[0] == [JOB]
+    hold = claimed(outbox)
+    assert [lane.due_ms for lane in hold.progress.lanes] == [0, 0, 0]
+    redis.hset(f"trainyard:delivery:{JOB}", "log_due", str(far_ms))
+    redis.zrem("trainyard:undelivered", JOB)
+    redis.delete(f"trainyard:delivery-lock:{JOB}")
+    job.log("an event")
+    assert outbox.due(10)[0] == [JOB]
+
+
+def test_a_lock_that_a_clock_set_back_has_lengthened_is_a_lock_again(
+    job: RunningJob, outbox: Outbox, redis: Redis
+) -> None:
+    """Whoever holds it may be posting still: it is shortened, not taken away."""
+    claimed(outbox)
+    redis.pexpire(f"trainyard:delivery-lock:{JOB}", AN_HOUR_MS)
+    redis.zadd("trainyard:undelivered", {JOB: 0})
+    assert outbox.claim(JOB) is None
+    assert 0 < redis.pttl(f"trainyard:delivery-lock:{JOB}") <= 1000 * LONG_S
+
+
 def test_what_is_set_aside_can_be_read(job: RunningJob, outbox: Outbox, redis: Redis) -> None:
     hold = claimed(outbox)
     entry = outbox.read(JOB, "0-0")[0]

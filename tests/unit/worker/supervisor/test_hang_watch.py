@@ -45,6 +45,22 @@ def test_a_start_without_any_sign_of_life_is_a_hang() -> None:
         assert watch.is_starting
 
 
+def test_what_was_frozen_with_the_watch_did_not_hang() -> None:
+    for watch in (HangWatch(5, cpu_s=Cpu()), HangWatch(5, cpu_s=Cpu())):
+        watch.look(1, 100)
+        watch.absent(3600)
+        watch.look(1, 3702)
+        assert watch.silent_s(3702) == 2
+
+
+def test_a_freeze_is_no_part_of_a_step() -> None:
+    watch = HangWatch(cpu_s=Cpu())
+    stepping(watch, 1, STEPS_NEEDED)
+    watch.absent(3600)
+    watch.progress(STEPS_NEEDED, 3600 + STEPS_NEEDED)
+    assert watch.limit_s == FLOOR_S
+
+
 def test_processor_time_output_and_events_are_signs_of_life_of_a_start() -> None:
     cpu = Cpu()
     watch = HangWatch(5, cpu_s=cpu)
