@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.channel import Channel
@@ -10,6 +10,7 @@ from tasks.checkpoints.resume import Start
 from tasks.parking.place import ParkingPlace
 from tasks.phases import Phases
 from tasks.ranks.ranks import ALONE, Ranks
+from tasks.verdicts import Verdicts
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.request import TrainingRequest
@@ -22,6 +23,7 @@ class Run:
     ``spec`` names it; after a warm resume it is that of the attempt that goes on. ``request``: as
     admitted, then in the pieces that fit into memory. ``place``: where a paused training waits;
     without one a pause ends the process. ``start``: the verified checkpoint that is gone on from.
+    ``verdicts``: what is to be said of the training.
     """
 
     spec: TrainingSpec
@@ -31,6 +33,10 @@ class Run:
     ranks: Ranks = ALONE
     place: ParkingPlace | None = None
     start: Start | None = None
+    verdicts: Verdicts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.verdicts = Verdicts(self.channel)
 
     @property
     def config(self) -> JobConfig:

@@ -18,6 +18,7 @@ from tasks.methods.parts import load_parts
 from tasks.methods.registry import make_trainer
 from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.preparation import Prepared, prepare
+from tasks.results.judgement import judge_data, judge_model
 from tasks.results.result import save_result
 from tasks.run import Run
 from trainyard.contract.events import Outcome
@@ -56,8 +57,11 @@ def _train(run: Run) -> Outcome:
     quiet_libraries()
     _log_start(run)
     set_seed(run.config.seed)
+    run.verdicts.clear()
     prepared = prepare(run)
+    judge_data(run, prepared.data)
     trainer = _make_trainer(run, prepared)
+    judge_model(run, trainer)
     callbacks = add_callbacks(run, trainer, prepared)
     if run.start is not None:
         logger.info("Resuming from the checkpoint of step %d", run.start.manifest.step)

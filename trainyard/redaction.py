@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from trainyard.contract.errors import ErrorReport, Frame
-from trainyard.contract.events import Prediction
+from trainyard.contract.events import Prediction, Warnings
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 from trainyard.redis_url import parse_redis_url
 from trainyard.settings import Settings
@@ -120,6 +120,13 @@ class Redactor:
             for text in (prediction.prompt, prediction.prediction)
         )
         return prediction.model_copy(update={"prompt": prompt, "prediction": answer})
+
+    def warnings(self, warnings: Warnings) -> Warnings:
+        """Verdicts without secrets."""
+        found = [
+            v.model_copy(update={"sentence": self.text(v.sentence)}) for v in warnings.warnings
+        ]
+        return warnings.model_copy(update={"warnings": found})
 
     def report(self, report: ErrorReport) -> ErrorReport:
         """An error without secrets: its sentence, its hint, the lines of code in its frames."""

@@ -16,6 +16,7 @@ from backend_bridge.api.error_responses import ErrorAnswer
 from trainyard.contract.errors import AttemptError, ErrorKind, ErrorReport, Frame
 from trainyard.contract.events import Metric
 from trainyard.contract.statuses import OCCUPYING, JobStatus
+from trainyard.contract.verdicts import Verdict
 from trainyard.store.event_log import LogPage, StoredCheckpoint
 from trainyard.store.job import Job
 
@@ -90,6 +91,7 @@ class JobAnswer(BaseModel):
     error_kind: ErrorKind | None
     error_hint: str | None
     phases: dict[str, float]
+    warnings: list[Verdict]
     result: dict[str, Any] | None
 
     @classmethod

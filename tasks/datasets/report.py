@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from tasks.datasets.readers.problems import PROBLEMS_KEPT, ReadProblem
 from tasks.datasets.used import Used
+from trainyard.contract.verdicts import Verdict, VerdictKind
 
 USABLE, USABLE_WITH_WARNINGS, NOT_USABLE = 0, 1, 2
 """Exit codes."""
@@ -79,7 +80,7 @@ class Report:
     leaked: int = 0
     used: Used = field(default_factory=Used)
     left_out: dict[str, int] = field(default_factory=dict)
-    turn_end: str | None = None
+    turn_end: tuple[VerdictKind, str] | None = None
     example: Example | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
@@ -105,31 +106,35 @@ class Report:
             )
 
     @property
-    def warnings(self) -> list[str]:
-        """What does not keep the data set from being used."""
-        said = []
+    def verdicts(self) -> list[Verdict]:
+        """What does not keep the data set from being used, but is to be known."""
+        said = list[tuple[VerdictKind, str]]()
+        of_rows, limit = f"of {_rows(self.rows)}", f"max_length ({self.max_length} tokens)"
         if self.problem_count and self.skip_bad_rows:
-            said.append(f"{_rows(self.problem_count)} cannot be used and are left out")
+            bad = f"{self.problem_count:,} {of_rows} cannot be used and are left out"
+            said.append((VerdictKind.ROWS_DROPPED, bad))
         if self.dropped:
-            said.append(
-                f"{_rows(self.dropped)} dropped: max_length ({self.max_length} tokens) leaves them "
-                "no token to train on"
-            )
-        if self.longer - self.dropped > 0:
-            said.append(
-                f"{_rows(self.longer - self.dropped)} cut off at max_length "
-                f"({self.max_length} tokens)"
-            )
+            dropped = f"{self.dropped:,} {of_rows} dropped: {limit} leaves no token to train on"
+            said.append((VerdictKind.ROWS_DROPPED, dropped))
+        if (cut := self.longer - self.dropped) > 0:
+            said.append((VerdictKind.ROWS_CUT, f"{cut:,} {of_rows} cut off at {limit}"))
+        data = []
         if self.duplicates:
-            said.append(f"{_rows(self.duplicates)} repeat an earlier row")
+            data.append(f"{_rows(self.duplicates)} repeat an earlier row")
         if self.leaked:
-            said.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
-        said += self.used.warnings
+            data.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
+        data += self.used.warnings
         for what, rows in sorted(self.left_out.items()):
-            said.append(f"the chat template leaves out {what} in {_rows(rows)}")
+            data.append(f"the chat template leaves out {what} in {_rows(rows)}")
+        said += [(VerdictKind.DATA, sentence) for sentence in data]
         if self.turn_end is not None:
             said.append(self.turn_end)
-        return said
+        return [Verdict(kind=kind, sentence=sentence[:1000]) for kind, sentence in said]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The verdicts' sentences."""
+        return [verdict.sentence for verdict in self.verdicts]
 
     @property
     def exit_code(self) -> int:

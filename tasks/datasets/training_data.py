@@ -21,11 +21,12 @@ from tasks.datasets.tokens.tokenise import Tokenised, nothing_left
 from tasks.datasets.tokens.training_variant import training_variant
 from tasks.datasets.used import unused_keys
 from trainyard.contract.config import JobConfig
+from trainyard.contract.verdicts import VerdictKind
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the trainer reads. ``eval`` is None where no row evaluates.
+    """What the trainer reads. ``eval`` is None where no row evaluates. ``report``: what was found.
 
     ``turn_end``: the token that ends the answers, if the model does not stop at it yet.
     """
@@ -33,7 +34,7 @@ class TrainingData:
     train: Tokenised
     eval: Tokenised | None
     shape: Shape
-    rows: int
+    report: Report
     turn_end: int | None = None
 
 
@@ -96,7 +97,7 @@ def tokenise_data(
     report.example = example_of(train, tokenizer)
     if evaluation is not None and len(evaluation.dataset) == 0:
         evaluation = None
-    return TrainingData(train, evaluation, read.shape, report.rows, turn_end)
+    return TrainingData(train, evaluation, read.shape, report, turn_end)
 
 
 def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
@@ -133,12 +134,14 @@ def _note_template(
     token = how.tokenizer.convert_ids_to_tokens(end)
     if end not in how.tokenizer.added_tokens_decoder:
         report.turn_end = (
+            VerdictKind.NO_END,
             f"no token of the chat template ends an answer (the last is {token!r}): the model does "
-            "not learn to stop"
+            "not learn to stop",
         )
         return None
     report.turn_end = (
+        VerdictKind.DATA,
         f"answers end with {token}, at which the model does not stop yet (but at "
-        f"{how.tokenizer.eos_token}): the result's generation_config.json gets it"
+        f"{how.tokenizer.eos_token}): the result's generation_config.json gets it",
     )
     return end

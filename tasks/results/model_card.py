@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.datasets.training_data import TrainingData
 from trainyard.contract.request import TrainingRequest
+from trainyard.contract.verdicts import Verdict
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _CURVE_ROWS = 20
@@ -33,10 +34,12 @@ def model_card(
     figures: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     energy_j: float | None,
+    verdicts: Sequence[Verdict] = (),
 ) -> str:
     """The card as Markdown with the hub's front matter.
 
-    ``arguments``: the Trainer's; ``figures``: the summary's; ``history``: what the Trainer logged.
+    ``arguments``: the Trainer's; ``figures``: the summary's; ``history``: what the Trainer logged;
+    ``verdicts``: what is to be known of the training.
     """
     config = request.config
     name = request.name or request.execution_id
@@ -46,6 +49,7 @@ def model_card(
         f"# {name}",
         f"`{config.model.name}`, trained with the method `{config.training.method}`"
         + (f" as a LoRA adapter (r {adapter.r}, alpha {adapter.alpha:g})." if adapter else "."),
+        *(["## Warnings", "\n".join(f"- {_said(v)}" for v in verdicts)] if verdicts else []),
         "## Data",
         _table(
             {
@@ -88,6 +92,10 @@ def _table(rows: Mapping[str, Any]) -> str:
 def _cell(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _said(verdict: Verdict) -> str:
+    return " ".join(verdict.sentence.split())
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

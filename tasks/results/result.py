@@ -14,6 +14,7 @@ from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, best_checkpoint
 from tasks.datasets.training_data import TrainingData
 from tasks.models.end_tokens import add_end_token
 from tasks.preparation import Prepared
+from tasks.results.judgement import judge_course
 from tasks.results.model_card import model_card
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
@@ -39,6 +40,7 @@ def save_result(
     if not run.ranks.is_first:
         trainer.give_share()
         return {}
+    judge_course(run, trainer)
     figures = summary(trainer, reporter, prepared.data, run.phases.seconds)
     card = model_card(
         run.request,
@@ -47,6 +49,7 @@ def save_result(
         figures,
         trainer.state.log_history,
         energy_j,
+        run.verdicts.found,
     )
     if prepared.data.turn_end is not None:
         add_end_token(trainer.accelerator.unwrap_model(trainer.model), prepared.data.turn_end)

@@ -186,6 +186,8 @@ def test_curves_are_read_zoomed_and_compared(page: Page, stack: Stack) -> None:
     assert page.find("#chart-loss button").get_attribute("aria-pressed") == "true"
     page.picture("job-compared")
 
+    page.wait_text("#warnings-list", "weights look random")  # a model made for the test
+
     page.find("#log-search").send_keys("Attempt 1")
     page.wait_text("#log-count", " of ")
 

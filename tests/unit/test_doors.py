@@ -107,7 +107,7 @@ ROOMS_BELOW = {
     "tasks": [
         ["errors", "demo"],
         ["channel", "output", "library_logs", "out_of_memory"],
-        ["arguments", "checkpoints", "models", "parking", "phases", "ranks"],
+        ["arguments", "checkpoints", "models", "parking", "phases", "ranks", "verdicts"],
         ["run", "datasets"],
         ["methods"],
         ["preparation"],

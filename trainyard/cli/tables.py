@@ -77,7 +77,7 @@ def job_details(job: dict[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for name, value in job.items():
-        if value is None or value == {}:
+        if value is None or value in ({}, []):
             continue
         shown = coloured_status(value) if name == "status" else plain(_shown(value))
         table.add_row(name, shown)
@@ -153,6 +153,8 @@ def metric_table(points: list[dict[str, Any]]) -> Table:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(item["sentence"] for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainyard.contract.errors import ErrorReport
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.contract.verdicts import VERDICTS_MAX, Verdict
 
 
 class Event(BaseModel):
@@ -134,6 +135,13 @@ class Divergence(Event):
     value: Annotated[str, Field(pattern="^(nan|-?inf)$")]
 
 
+class Warnings(Event):
+    """All that is to be said of the training so far; each event replaces the one before."""
+
+    event: Literal["warnings"] = "warnings"
+    warnings: Annotated[list[Verdict], Field(max_length=VERDICTS_MAX)]
+
+
 class Outcome(Event):
     """The attempt's end, the last event of a training process.
 
@@ -148,7 +156,16 @@ class Outcome(Event):
 
 
 AnyEvent = Annotated[
-    Phase | Progress | Metric | Checkpoint | Prediction | Held | Receipt | Divergence | Outcome,
+    Phase
+    | Progress
+    | Metric
+    | Checkpoint
+    | Prediction
+    | Held
+    | Receipt
+    | Divergence
+    | Warnings
+    | Outcome,
     Field(discriminator="event"),
 ]
 
@@ -181,6 +198,7 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "receipt": EventKind(Receipt, stored=True),
     "divergence": EventKind(Divergence, stored=True, field="divergence"),
     "progress": EventKind(Progress, field="progress"),
+    "warnings": EventKind(Warnings, field="warnings"),
     "held": EventKind(Held),
     "outcome": EventKind(Outcome),
 }

@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trainyard.contract.errors import AttemptError, ErrorReport
+from trainyard.contract.events import Warnings
 from trainyard.contract.names import attempt_id
 from trainyard.contract.statuses import JobStatus
+from trainyard.contract.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Job:
     long the attempts before this one held a slot. ``log_bytes`` and ``metric_bytes`` say how much
     of the job folder's records the stream holds, ``owed_lines`` which of its lines train.log still
     lacks; ``batch`` counts the appends of this attempt. ``divergence`` is the last
-    ``contract.Divergence``.
+    ``contract.Divergence``, ``warnings`` what the newest attempt says of the training.
     """
 
     job_id: str
@@ -62,6 +64,7 @@ class Job:
     completed_at: float | None = None
     error: ErrorReport | None = None
     attempt_errors: Sequence[AttemptError] = ()
+    warnings: Sequence[Verdict] = ()
     owed_lines: Sequence[str] = ()
     divergence: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Job:
             completed_at=seconds("completed_at"),
             error=ErrorReport.model_validate_json(raw["error"]) if "error" in raw else None,
             attempt_errors=_ATTEMPT_ERRORS.validate_json(raw.get("attempt_errors", "[]")),
+            warnings=Warnings.model_validate_json(raw.get("warnings", _NO_WARNINGS)).warnings,
             **rest,
         )
 
@@ -117,4 +121,5 @@ _NUMBERS = (
     *("log_bytes", "metric_bytes", "batch"),
 )
 _DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence")
+_NO_WARNINGS = '{"warnings": []}'
 _ATTEMPT_ERRORS = TypeAdapter(list[AttemptError])

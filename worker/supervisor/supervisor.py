@@ -14,7 +14,7 @@ import signal
 import time
 from typing import Literal
 
-from trainyard.contract.events import AnyEvent, Held, Outcome, Prediction, Progress
+from trainyard.contract.events import AnyEvent, Held, Outcome, Prediction, Progress, Warnings
 from trainyard.contract.statuses import JobStatus
 from trainyard.redaction import Redactor
 from trainyard.settings import Settings
@@ -122,6 +122,8 @@ class Supervisor:
                 self._events.set_fields(resume_from="", from_start="")
             case Prediction():
                 self._events.take(self._redactor.prediction(event))
+            case Warnings():
+                self._events.take(self._redactor.warnings(event))
             case Held():
                 self.lease.is_held(event)
             case Outcome():

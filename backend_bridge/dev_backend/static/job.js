@@ -111,12 +111,21 @@ function showState() {
   setText(byId("error-text"), job.error ?? "");
   byId("hint").hidden = !live?.error_hint;
   setText(byId("hint"), live?.error_hint ?? "");
+  showWarnings(live?.warnings ?? []);
   const { text, share } = format.progress(job, live);
   byId("progress-card").hidden = share === null && live?.status !== "queued";
   setText(byId("progress-text"), text);
   byId("progress").hidden = share === null;
   byId("progress").value = 100 * (share ?? 0);
   setText(byId("time-left"), live?.slot ? `on ${live.slot}` : "");
+}
+
+// In place where there are as many, so that selected text stays selected.
+function showWarnings(warnings) {
+  const list = byId("warnings-list");
+  byId("warnings").hidden = warnings.length === 0;
+  if (list.childElementCount !== warnings.length) list.replaceChildren(...warnings.map(() => element("li")));
+  warnings.forEach(({ sentence }, index) => setText(list.children[index], sentence));
 }
 
 function applyBridge({ status, checkpoints }) {

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
-from trainyard.contract.events import Prediction
+from trainyard.contract.events import Prediction, Warnings
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.redaction import (
     KNOWN_CHARACTERS_MIN,
     MASK,
@@ -65,6 +66,14 @@ def test_what_looks_like_a_secret_is_replaced(text: str, shown: str) -> None:
 )
 def test_what_a_training_says_all_the_time_stays(text: str) -> None:
     assert Redactor([KNOWN]).line(text) == text
+
+
+def test_verdicts_are_without_secrets() -> None:
+    verdict = Verdict(kind=VerdictKind.DATA, sentence=f"the column {KNOWN} is not used")
+    found = Redactor([KNOWN]).warnings(Warnings(warnings=[verdict]))
+    assert found.warnings == [
+        Verdict(kind=VerdictKind.DATA, sentence=f"the column {MASK} is not used")
+    ]
 
 
 def test_a_prediction_is_without_secrets_and_no_longer_than_it_may_be() -> None:

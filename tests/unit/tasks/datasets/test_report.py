@@ -107,7 +107,7 @@ def test_bad_rows_are_an_error_and_skipping_them_a_warning(tmp_path: Path, model
     assert report.tokens, "the rest is counted all the same"
     skipped = checked(path, tmp_path / "cache", model=model, data={"skip_bad_rows": True})
     assert (skipped.exit_code, skipped.splits) == (1, {"train": 21, "eval": 0})
-    assert any("2 rows cannot be used and are left out" in said for said in skipped.warnings)
+    assert any("2 of 23 rows cannot be used and are left out" in said for said in skipped.warnings)
 
 
 def test_rows_that_cannot_be_read_are_counted_with_the_others(tmp_path: Path, model: str) -> None:

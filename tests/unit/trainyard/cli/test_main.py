@@ -18,6 +18,7 @@ from trainyard.cli import main
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
+from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
@@ -247,6 +248,13 @@ def test_status_of_a_failed_job_says_why_and_what_to_do(bridge: FakeBridge) -> N
     bridge.answers["GET", "/api/training/status/job-1"] = 200, failed
     shown = " ".join(trainyard("status", "job-1").stdout.split())
     assert "error No rows. error_kind dataset error_hint Add some." in shown
+
+
+def test_status_says_in_words_what_is_to_be_known(bridge: FakeBridge) -> None:
+    warned = [Verdict(kind=VerdictKind.DATA, sentence=f"{n} rows repeat") for n in (1, 2)]
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(warnings=warned)
+    shown = " ".join(trainyard("status", "job-1").stdout.split())
+    assert "warnings 1 rows repeat 2 rows repeat" in shown
 
 
 def test_metrics(bridge: FakeBridge) -> None:

@@ -13,7 +13,9 @@ from redis.exceptions import ConnectionError
 from tests.support.requests import TOKEN, start_request
 from tests.support.store_calls import JOB, METRIC, admit, claim, events, job_store, statuses
 from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.events import Warnings
 from trainyard.contract.statuses import JobStatus
+from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.store.job_store import JobStore
 
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
@@ -342,3 +344,14 @@ def test_the_token_stands_under_its_own_key_alone(store: JobStore, redis: Any) -
     dump |= {"request": store.request(JOB), "events": events(redis)}
     assert TOKEN not in json.dumps(dump)
     assert redis.get(f"trainyard:token:{JOB}") == TOKEN
+
+
+def test_a_job_knows_the_newest_verdicts_on_its_training(store: JobStore) -> None:
+    put_into(store, R)
+    for number in (1, 2):
+        verdicts = [Verdict(kind=VerdictKind.DATA, sentence=f"{number} rows repeat")]
+        told = Warnings(warnings=verdicts).model_dump_json(exclude={"event"})
+        assert store.append(JOB, 1, number, [], {"warnings": told})
+    job = store.get(JOB)
+    assert job is not None
+    assert job.warnings == verdicts
