@@ -32,8 +32,8 @@ from backend_bridge.api.slow_clients import RequestDeadline
 from trainyard import __version__
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.redis_check.suitability import check
 from trainyard.settings import Settings, SettingsError, settings
-from trainyard.store.connection import check, connect
 
 COURIER_STOP_TIMEOUT_S = 15.0
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def main() -> int:
     try:
         current = settings()
         app = make_app(current)
-        for warning in check(connect(current.redis_location)):
+        for warning in check(current.redis_location):
             logger.warning(warning, extra={"action": "check_redis"})
     except TrainyardError as error:
         print(f"bridge: {error}", file=sys.stderr)

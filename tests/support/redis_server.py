@@ -38,7 +38,7 @@ class RedisServer:
 
     ``append_only``: keep an append-only file, so that :meth:`kill` and :meth:`restart` lose
     nothing; fsynced at every write, or as ``appendfsync`` says. ``requirepass``: its password.
-    ``unix_socket``: a path that it listens on as well.
+    ``unix_socket``: a path that it listens on as well. ``configuration``: a file with more options.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class RedisServer:
         appendfsync: Literal["always", "everysec"] = "always",
         requirepass: str | None = None,
         unix_socket: Path | None = None,
+        configuration: Path | None = None,
     ) -> None:
         self.port = free_port()
         self._append_only = append_only
         self._appendfsync = appendfsync
         self._requirepass = requirepass
         self._unix_socket = unix_socket
+        self._configuration = [str(configuration)] if configuration else []
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -105,7 +107,7 @@ class RedisServer:
         if self._requirepass:
             options += ["--requirepass", self._requirepass]
         self._process = subprocess.Popen(
-            [redis_executable(), *options],
+            [redis_executable(), *self._configuration, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

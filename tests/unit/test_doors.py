@@ -87,6 +87,7 @@ ROOMS_BELOW = {
         ["home", "redaction"],
         ["log_lines"],
         ["store"],
+        ["redis_check"],
         ["scheduling"],
         ["local"],
         ["cli"],

@@ -5,7 +5,7 @@
      ├ ContractError        what came in is none of the contract
      ├ CheckpointDamaged    a checkpoint is not what its manifest says
      ├ BridgeError          the bridge refused a call
-     ├ RedisAway, UnsuitableRedis    Redis does not answer, or would lose jobs
+     ├ UnsuitableRedis      Redis does not answer, or would lose jobs
      ├ TrainingError        data set, model, configuration, divergence: see tasks.errors
      ├ AttemptFailed, AttemptLost    the end of an attempt that did not end well
      └ ...                  the others stand beside what raises them

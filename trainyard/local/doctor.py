@@ -9,12 +9,11 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import pynvml
@@ -27,13 +26,13 @@ from trainyard import __version__
 from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
 from trainyard.direct_http import call
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.local.finding import Finding, clock_finding
+from trainyard.local.redis_findings import redis_findings, slot_findings, troubles_of
 from trainyard.settings import Settings, SettingsError
-from trainyard.store.connection import RedisAway, UnsuitableRedis, check, connect
+from trainyard.store.connection import connect
 from trainyard.store.counters import read_totals
 from trainyard.store.delivery_report import delivery_report
 
-CLOCK_SKEW_S = 2.0
 LAG_S = 60.0
 REJECTED_FRESH_S = 24 * 3600.0
 DISK_LOW_GB, DISK_FULL_GB = 20.0, 2.0
@@ -41,20 +40,6 @@ DRIVER_OLDEST = 525
 """The oldest driver branch that CUDA 12 runs on."""
 HTTP_TIMEOUT_S = 5.0
 _START = "Start the services with `trainyard up`, or set REDIS_URL to a Redis that runs."
-Level = Literal["ok", "warning", "failure"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``sentence``: what is so; ``mend``: what to do about it, "" if nothing is to do."""
-
-    check: str
-    level: Level
-    sentence: str
-    mend: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -66,57 +51,20 @@ def examine(settings: Settings) -> list[Finding]:
         return [_no_redis(error.sentence), *findings]
     with redis:
         try:
-            return [*_redis(redis), *_slots(redis), *findings, *_requests(redis), *_delivery(redis)]
-        except (RedisError, RedisAway) as error:
-            kind = type(error.__cause__ or error).__name__
-            return [_no_redis(f"Redis does not answer ({kind})."), *findings]
+            return [
+                *troubles_of(settings.redis_location),
+                *redis_findings(redis),
+                *slot_findings(redis),
+                *findings,
+                *_requests(redis),
+                *_delivery(redis),
+            ]
+        except RedisError:
+            return [*troubles_of(settings.redis_location), *findings]
 
 
 def _no_redis(sentence: str) -> Finding:
     return Finding("redis", "failure", sentence, _START)
-
-
-def _redis(redis: Redis) -> Iterator[Finding]:
-    try:
-        warnings = check(redis)
-    except UnsuitableRedis as error:
-        yield Finding("redis", "failure", error.sentence, f"{error.mend}, and restart Redis.")
-    else:
-        for warning in warnings:
-            yield Finding("redis", "warning", warning, "Set appendonly yes in redis.conf.")
-    started = time.perf_counter()
-    seconds, micros = redis.time()
-    taken_s = time.perf_counter() - started
-    version = redis.info("server")["redis_version"]
-    yield Finding("redis", "ok", f"Redis {version} answers in {1000 * taken_s:.1f} ms.")
-    yield _clock("Redis", seconds + micros / 1e6)
-
-
-def _clock(whose: str, theirs: float) -> Finding:
-    skew_s = abs(time.time() - theirs)
-    if skew_s <= CLOCK_SKEW_S:
-        return Finding("clocks", "ok", f"The clock agrees with that of {whose}.")
-    return Finding(
-        "clocks",
-        "warning",
-        f"This machine's clock and that of {whose} differ by {skew_s:.0f} s.",
-        "Let both keep time by NTP; leases go by Redis's clock, log lines by the workers'.",
-    )
-
-
-def _slots(redis: Redis) -> Iterator[Finding]:
-    registry = SlotRegistry(redis)
-    alive = registry.alive()
-    if alive:
-        names = ", ".join(slot.name for slot in alive)
-        are = "slot is" if len(alive) == 1 else "slots are"
-        yield Finding("slots", "ok", f"{len(alive)} {are} alive: {names}.")
-    else:
-        mend = "Start them with `trainyard up`, or `celery -A worker.app worker -Q gpu -c 1`."
-        yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
-    for name, reason in registry.out_of_service().items():
-        mend = "End what holds its GPU, then restart its worker."
-        yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
 
 
 def _requests(redis: Redis) -> Iterator[Finding]:
@@ -200,7 +148,9 @@ def _backend(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("backend", "ok", f"The backend answers at {url}.")
     try:
-        yield _clock("the backend", parsedate_to_datetime(answer.headers["Date"]).timestamp())
+        yield clock_finding(
+            "the backend", parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        )
     except (KeyError, ValueError):
         yield Finding("clocks", "ok", "The backend does not tell its time.")
 

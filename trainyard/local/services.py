@@ -24,8 +24,8 @@ from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import call
 from trainyard.home import make_folder
+from trainyard.redis_check.suitability import check
 from trainyard.settings import read_settings
-from trainyard.store.connection import check, connect
 
 START_TIMEOUT_S = 90.0
 LOOPBACK = "127.0.0.1"
@@ -97,8 +97,8 @@ class Services:
     until each answers, leaving stops them in order.
 
     ``environment`` is added to this process's own for every service. With ``wait`` False entering
-    returns as soon as they are launched; :meth:`wait` waits. Raises ServiceDied, UnsuitableRedis,
-    RedisAway and SettingsError.
+    returns as soon as they are launched; :meth:`wait` waits. Raises ServiceDied, UnsuitableRedis
+    and SettingsError.
     """
 
     def __init__(self, ports: Ports, environment: Mapping[str, str], *, wait: bool = True) -> None:
@@ -171,7 +171,7 @@ class Services:
             for line in redis.recent_output().splitlines():
                 if line.startswith("embedded redis WARNING"):
                     logger.warning(line)
-        for warning in check(connect(self.settings.redis_location)):
+        for warning in check(self.settings.redis_location):
             logger.warning(warning)
         if self.ports.backend is not None:
             self._launch("backend", self._backend_command())

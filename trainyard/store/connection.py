@@ -1,4 +1,4 @@
-"""Connections to Redis, and the checks that any Redis must pass at the start."""
+"""Connections to Redis, with time-outs, and patience for writes that must not be lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from trainyard.contract.error_tree import TrainyardError
 from trainyard.redis_url import parse_redis_url
 
 SOCKET_TIMEOUT_S = 5.0
@@ -31,14 +30,6 @@ _REFUSES_WRITES = re.compile(r"\b(OOM|MISCONF|READONLY|NOREPLICAS)\b")
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-class UnsuitableRedis(TrainyardError):
-    """This Redis would lose jobs; the text says which setting, and what it must be."""
-
-
-class RedisAway(TrainyardError):
-    """Nothing answers at REDIS_URL."""
 
 
 def connect(url: str, *, retries: int = 3, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
@@ -74,26 +65,6 @@ def ping(url: str, timeout_s: float) -> None:
     """Raises RedisError within ``timeout_s`` if Redis does not answer; tries once."""
     with connect(url, retries=0, timeout_s=timeout_s) as probe:
         probe.ping()
-
-
-def check(redis: Redis) -> list[str]:
-    """Warnings about this Redis. Raises UnsuitableRedis if it may evict jobs, RedisAway."""
-    try:
-        info = redis.info()
-    except RedisError as error:
-        raise RedisAway(
-            f"Redis does not answer ({error})",
-            "start it, or set REDIS_URL to one that runs (unset: an embedded one)",
-        ) from error
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        raise UnsuitableRedis(
-            f"this Redis evicts keys (maxmemory-policy {policy}), so it would lose jobs",
-            "set maxmemory-policy to noeviction",
-        )
-    if not info.get("aof_enabled"):
-        return ["Redis keeps no append-only file: a restart of it loses jobs (set appendonly yes)"]
-    return []
 
 
 def is_passing(error: RedisError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import namedtuple
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -20,8 +19,9 @@ from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.cli import main
 from trainyard.contract.names import REJECTED
-from trainyard.local import doctor
-from trainyard.local.doctor import Finding, examine
+from trainyard.local import doctor, finding, redis_findings
+from trainyard.local.doctor import examine
+from trainyard.local.finding import Finding
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings, settings
 from trainyard.store.counters import count_rejected
@@ -96,8 +96,15 @@ def test_a_redis_that_evicts(yard: SlotRegistry, real_redis: Any) -> None:
     finally:
         real_redis.config_set("maxmemory-policy", "noeviction")
     assert "allkeys-lru" in failure.sentence
-    (warning,) = found("redis", "warning")
-    assert "append-only" in warning.sentence
+    risk = found("redis", "warning")[0]
+    assert risk.sentence == "Redis keeps no append-only file: a restart of it loses jobs."
+
+
+def test_a_redis_with_a_known_hole(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_findings, "version_of", lambda _: (7, 2, 4))
+    assert "has a known hole (CVE-2025-49844)" in found("redis", "warning")[-1].sentence
+    monkeypatch.setattr(redis_findings, "version_of", lambda _: (7, 2, 11))
+    assert not [f for f in found("redis") if "hole" in f.sentence]
 
 
 def test_no_worker_and_a_slot_that_is_out(yard: SlotRegistry) -> None:
@@ -161,8 +168,7 @@ def test_requests_that_were_not_understood(
 
 
 def test_clocks_that_differ(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(time=lambda: 5.0, perf_counter=time.perf_counter)
-    monkeypatch.setattr(doctor, "time", clock)
+    monkeypatch.setattr(finding, "time", SimpleNamespace(time=lambda: 5.0))
     warnings = found("clocks", "warning")
     assert ["Redis" in warning.sentence for warning in warnings] == [True, False]
     assert "backend" in warnings[1].sentence

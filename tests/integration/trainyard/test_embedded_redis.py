@@ -26,7 +26,8 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.local.redis_binaries import binaries, version_of
 from trainyard.local.services import Ports, Services
 from trainyard.local.socket_place import leave_place, socket_place
-from trainyard.store.connection import check, connect
+from trainyard.redis_check.suitability import check
+from trainyard.store.connection import connect
 
 WAIT_S = 30.0
 
@@ -170,8 +171,7 @@ def test_a_long_path_has_its_socket_in_a_short_private_folder(
 
 def test_it_passes_the_checks_that_any_redis_must_pass(embedded: Embedded) -> None:
     embedded.start()
-    with embedded.client() as client:
-        assert check(client) == []
+    assert check(embedded.url) == []
 
 
 def test_address_password_and_data_outlive_a_restart(embedded: Embedded) -> None:

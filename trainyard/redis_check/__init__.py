@@ -1,0 +1,1 @@
+"""Check of a Redis: whether it can hold the jobs, tried by both clients."""
