@@ -36,13 +36,15 @@ class HealthAnswer(BaseModel):
 
 
 class StartAnswer(BaseModel):
-    """``ignored``: fields of the request that mean nothing to this version."""
+    """``ignored``: fields of the request that mean nothing to this version. ``is_new``: whether
+    this call made the job; the same request again is the same job."""
 
     success: bool
     job_id: str
     status: JobStatus
     queue_position: int | None
     ignored: list[str]
+    is_new: bool
 
 
 class JobAnswer(BaseModel):

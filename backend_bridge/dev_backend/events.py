@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.jobs import Changes, Cursor, Jobs
+from backend_bridge.dev_backend.wire import ApiError
 
 JOBS_SHOWN = 500
 _KEEP_ALIVE_S = 15.0
@@ -33,7 +34,8 @@ def parse_cursor(last_event_id: str | None) -> Cursor:
 
 
 async def all_jobs(jobs: Jobs, feed: Feed) -> AsyncIterator[str]:
-    """``jobs`` with the newest jobs once, then ``job`` for each that changes."""
+    """``jobs`` with the newest jobs once, then ``job`` for each that changes, ``gone`` for one that
+    was deleted."""
     with feed.subscribe() as subscription:
         newest = await run_in_threadpool(jobs.newest, JOBS_SHOWN)
         yield _RETRY + _event("jobs", {"jobs": newest})
@@ -42,18 +44,28 @@ async def all_jobs(jobs: Jobs, feed: Feed) -> AsyncIterator[str]:
             if not changed:
                 yield ": still here\n\n"
             for job_id in sorted(changed):
-                job = await run_in_threadpool(jobs.get, job_id)
+                try:
+                    job = await run_in_threadpool(jobs.get, job_id)
+                except ApiError:
+                    yield _event("gone", {"job_id": job_id})
+                    continue
                 del job["config"]
                 yield _event("job", job)
             await asyncio.sleep(_COALESCE_S)
 
 
 async def one_job(jobs: Jobs, feed: Feed, job_id: str, cursor: Cursor) -> AsyncIterator[str]:
-    """``changes`` with the job, and the metrics and log lines behind the cursor."""
+    """``changes`` with the job, and the metrics and log lines behind the cursor.
+
+    The stream ends if the job is deleted; who comes back then gets 404.
+    """
     with feed.subscribe(job_id) as subscription:
         yield _RETRY
         while not feed.closed:
-            changes = await run_in_threadpool(jobs.changes, job_id, cursor)
+            try:
+                changes = await run_in_threadpool(jobs.changes, job_id, cursor)
+            except ApiError:
+                return
             cursor = changes.cursor
             yield _event("changes", _body(changes), f"{cursor.metric}.{cursor.line}")
             if changes.more:

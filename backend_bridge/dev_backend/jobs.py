@@ -158,6 +158,15 @@ class Jobs:
         kept = min(total, LOG_LINES_KEPT)
         return {"success": True, "logs_appended": len(lines), "total_logs": kept}
 
+    def delete(self, job_id: str) -> None:
+        """Forget a job with all that it sent; raises ApiError 404."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM metrics WHERE job_id = ?", (job_id,))
+            connection.execute("DELETE FROM logs WHERE job_id = ?", (job_id,))
+            connection.execute("DELETE FROM answers WHERE job_id = ?", (job_id,))
+            if not connection.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,)).rowcount:
+                raise ApiError(404, "Job not found")
+
     # ------------------------------------------------------------ reading
 
     def token_sha256(self, job_id: str) -> str | None:

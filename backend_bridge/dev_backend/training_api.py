@@ -82,6 +82,12 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
     def list_jobs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000) -> JSONResponse:
         return JSONResponse({"jobs": jobs.newest(limit)})
 
+    @router.delete("/jobs/{job_id}")
+    def delete_job(job_id: str) -> JSONResponse:
+        jobs.delete(job_id)
+        feed.changed(job_id)
+        return JSONResponse({"success": True})
+
     @router.patch("/{job_id}/status")
     def patch_status(job_id: str, call: AnyCall) -> JSONResponse:
         return write(job_id, call, lambda body: jobs.set_status(job_id, *_status(body)))

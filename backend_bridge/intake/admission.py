@@ -36,12 +36,16 @@ class LimitReached(AdmissionRefused):
 
 @dataclass(frozen=True)
 class Admitted:
-    """An admitted job. ``queue_position`` is None if it does not wait any more."""
+    """An admitted job. ``queue_position`` is None if it does not wait any more.
+
+    ``is_new``: False for a request that was admitted before.
+    """
 
     job_id: str
     status: str
     queue_position: int | None
     ignored: list[str]
+    is_new: bool = True
 
 
 class Admission:
@@ -85,7 +89,13 @@ class Admission:
             self.queue.enqueue(attempt_id(job_id, admission.attempt), priority=request.priority)
         job = self.store.get(job_id)
         assert job is not None, "a job that was just admitted is there"
-        return Admitted(job_id, job.status, self.store.queue_position(job_id), request.ignored)
+        return Admitted(
+            job_id,
+            job.status,
+            self.store.queue_position(job_id),
+            request.ignored,
+            is_new=admission.verdict == "created",
+        )
 
 
 def too_large(limit_mb: float) -> str:

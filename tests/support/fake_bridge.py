@@ -46,7 +46,7 @@ class FakeBridge:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = do_DELETE = answer
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
 from typing import Any
@@ -47,10 +46,18 @@ _FLAGS = {
 @click.option("--token", envvar="JOB_TOKEN", help="The backend's token for this job.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 runs first.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
+@click.option(
+    "--allow-unknown", is_flag=True, help="Send fields that mean nothing; they are ignored."
+)
 @click.option("-f", "--follow", is_flag=True, help="Stay with the job; Ctrl-C detaches.")
 @as_json_option
 def submit(
-    request_file: Any, assignments: tuple[str, ...], follow: bool, as_json: bool, **flags: Any
+    request_file: Any,
+    assignments: tuple[str, ...],
+    allow_unknown: bool,
+    follow: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Submit the request in REQUEST_FILE (- for standard input), with the flags on top.
 
@@ -58,15 +65,16 @@ def submit(
     trainyard submit request.yaml --epochs 1 --follow
     trainyard submit --model tiny --dataset chats.jsonl --set config.seed=7
 
-    With the development backend its row is made there first, as a backend of your own does; a
-    backend of your own makes the token too. With --follow the exit code tells how the job ended.
+    It is checked before anything is made; a path may be typed as it lies here, if it is below
+    DATASET_ROOTS or MODEL_ROOTS. With the development backend its row is made there first, as a
+    backend of your own does; that makes the token too. With --follow the exit code tells how the
+    job ended.
     """
     from trainyard.cli.request_file import read_request, with_flags
-    from trainyard.local.backend_row import create_at_development_backend
+    from trainyard.local.submission import prepare, start
 
     if request_file is None and not any(flags.values()) and not assignments:
         raise click.UsageError("give a request file, or --model and --dataset")
-    current = settings()
     try:
         body = read_request(request_file.read(), request_file.name) if request_file else {}
         body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
@@ -74,13 +82,13 @@ def submit(
         raise click.ClickException(
             f"{request_file.name} is no JSON and no YAML: byte {error.start} is no UTF-8 text"
         ) from None
-    if body.get("job_token") is None and "backend_url" not in current.model_fields_set:
-        body["job_token"] = secrets.token_urlsafe(32)
-    bridge = client()
-    unknown_there = create_at_development_backend(current, body)
-    answer = bridge.start(body)
-    if unknown_there:
-        click.echo(f"the development backend does not know this job: {unknown_there}", err=True)
+    current, bridge = settings(), client()
+    submitted = start(bridge, current, prepare(body, current, allow_unknown=allow_unknown))
+    answer = submitted.answer
+    if submitted.unknown_there:
+        click.echo(
+            f"the development backend does not know this job: {submitted.unknown_there}", err=True
+        )
     if as_json:
         echo_json(answer)
     else:
@@ -88,6 +96,12 @@ def submit(
             click.echo(f"ignored: {field}", err=True)
         where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
         click.echo(f"{answer['job_id']} is {answer['status']}{where}")
+    if answer.get("is_new") is False:
+        click.echo(
+            "This very request was submitted before: no other job was made. To train again, give "
+            "another --job-id.",
+            err=True,
+        )
     if follow:
         sys.exit(watch(bridge, answer["job_id"], as_json=as_json))
 

@@ -8,7 +8,6 @@ import requests
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import call
-from trainyard.settings import Settings
 
 TIMEOUT_S = 10
 
@@ -17,22 +16,8 @@ class BackendError(TrainyardError):
     """The backend refused a call, or did not answer; the text says why."""
 
 
-def create_at_development_backend(current: Settings, body: Any) -> str | None:
-    """Make the job known to the development backend; nothing is done if BACKEND_URL is set.
-
-    Returns why it could not be: a request that is refused there is mostly refused by the bridge
-    too, in better words.
-    """
-    if "backend_url" not in current.model_fields_set and isinstance(body, dict):
-        try:
-            create_row(current.backend_url, body)
-        except BackendError as error:
-            return str(error)
-    return None
-
-
-def create_row(backend_url: str, body: dict[str, Any]) -> None:
-    """``POST /api/training/local/jobs``. Raises BackendError."""
+def create_row(backend_url: str, body: dict[str, Any]) -> bool:
+    """``POST /api/training/local/jobs``; False if it knows the job already. Raises BackendError."""
     config = body.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     answer = _called(
@@ -48,8 +33,21 @@ def create_row(backend_url: str, body: dict[str, Any]) -> None:
             "job_token": body.get("job_token"),
         },
     )
-    if not answer.ok and answer.status_code != requests.codes.conflict:  # it knows the job already
+    if answer.status_code == requests.codes.conflict:
+        return False
+    if not answer.ok:
         raise BackendError(f"it answers {answer.status_code}: {answer.text[:200]}")
+    return True
+
+
+def delete_row(backend_url: str, job_id: str) -> bool:
+    """``DELETE /api/training/local/jobs/ID``; False if it has no such row. Raises BackendError."""
+    answer = _called("DELETE", f"{backend_url}/api/training/local/jobs/{job_id}")
+    if answer.status_code == requests.codes.not_found:
+        return False
+    if not answer.ok:
+        raise BackendError(f"it answers {answer.status_code}: {answer.text[:200]}")
+    return True
 
 
 def stored(backend_url: str, job_id: str, what: str = "status") -> dict[str, Any]:

@@ -77,6 +77,13 @@ function put(job) {
   jobs.set(job.job_id, job);
 }
 
+function drop({ job_id: id }) {
+  rows.get(id)?.remove();
+  rows.delete(id);
+  jobs.delete(id);
+  summarise();
+}
+
 function summarise() {
   const wanted = filter.value.trim().toLowerCase();
   const counts = new Map();
@@ -115,7 +122,7 @@ setInterval(() => jobs.forEach((job, id) => tick(job, rows.get(id))), TICK_MS);
 showBridge();
 new Stream(
   "/api/dev/events",
-  { jobs: replaceAll, job: (job) => { put(job); summarise(); } },
+  { jobs: replaceAll, job: (job) => { put(job); summarise(); }, gone: drop },
   { onState: showConnection },
 );
 new Stream("/api/dev/bridge/events", { active: showActive }, { onState: () => {} });

@@ -124,6 +124,14 @@ class TestCreation:
         with pytest.raises(requests.HTTPError, match="409"):
             job.backend.create_job(job.id, TOKEN)
 
+    def test_a_job_that_is_deleted_is_gone_with_all_that_it_sent(self, job: Job) -> None:
+        job.put("metrics", POINT)
+        row = f"{job.backend.url}/api/training/local/jobs/{job.id}"
+        assert requests.delete(row, timeout=30).json() == {"success": True}
+        assert requests.delete(row, timeout=30).status_code == 404
+        job.backend.create_job(job.id, TOKEN)
+        assert job.backend.metrics(job.id) == []
+
     def test_all_wrong_fields_are_named(self, backend: DevBackend) -> None:
         body = {"job_id": "../x", "job_token": "", "config": [], "status": "odd", "user_id": 1}
         answer = requests.post(f"{backend.url}/api/training/local/jobs", json=body, timeout=30)

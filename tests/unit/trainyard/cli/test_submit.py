@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend_bridge.api.responses import JobAnswer
-from tests.support.fake_bridge import FakeBridge
+from tests.support.fake_bridge import Call, FakeBridge
 from trainyard.cli import main, progress, submit
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
@@ -23,6 +23,7 @@ from trainyard.local.backend_row import BackendError, create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
+JOB = ("--model", "tiny", "--dataset", "a")
 YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"
 
 
@@ -84,13 +85,12 @@ def test_flags_alone_make_a_request(bridge: FakeBridge) -> None:
 def test_a_token_is_made_for_the_development_backend_alone(
     bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainyard("submit", "--model", "tiny", "--dataset", "a")
-    assert "job_token" not in bridge.calls[0].body
+    refused = trainyard("submit", "--model", "tiny", "--dataset", "a")
+    assert "job_token: required" in refused.stderr
+    assert bridge.calls == []
     monkeypatch.delenv("BACKEND_URL")
+    monkeypatch.setenv("DEV_BACKEND_PORT", str(bridge.port))
     settings.cache_clear()
-    monkeypatch.setattr(
-        "trainyard.local.backend_row.create_at_development_backend", lambda *_: None
-    )
     trainyard("submit", "--model", "tiny", "--dataset", "a")
     assert len(bridge.calls[-1].body["job_token"]) > 20
 
@@ -181,25 +181,81 @@ def test_flags_that_no_request_can_hold(
 
 
 def test_values_of_set_that_yaml_cannot_read_are_text(bridge: FakeBridge) -> None:
-    trainyard("submit", "--set", "a=" + "9" * 6000, "--set", "b=[", "--set", "c=2020-01-01")
+    trainyard(
+        *("submit", *JOB, "--token", "t", "--allow-unknown"),
+        *("--set", "a=" + "9" * 6000, "--set", "b=[", "--set", "c=2020-01-01"),
+    )
     body = bridge.calls[0].body
     assert (body["a"], body["b"], body["c"]) == ("9" * 6000, "[", "2020-01-01")
 
 
-def test_a_refused_request_is_complained_about_once(
-    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The development backend refuses it too; its words are for jobs that the bridge takes."""
+@pytest.fixture
+def rows(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ids of the rows of a development backend, which the fake bridge is as well."""
     monkeypatch.delenv("BACKEND_URL")
     monkeypatch.setenv("DEV_BACKEND_PORT", str(bridge.port))
     settings.cache_clear()
-    bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job"}
+    made: set[str] = set()
+
+    def create(call: Call) -> tuple[int, Any]:
+        job_id = call.body["job_id"]
+        if job_id in made:
+            return 409, {"error": "exists"}
+        made.add(job_id)
+        bridge.answers["DELETE", f"/api/training/local/jobs/{job_id}"] = delete
+        return 201, {}
+
+    def delete(call: Call) -> tuple[int, Any]:
+        made.remove(call.path.rpartition("/")[2])
+        return 200, {}
+
+    bridge.answers["POST", "/api/training/local/jobs"] = create
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--method", "sfft"], "config.training.method: input should be"),
+        (["--epochs", "0"], "config.training.num_epochs"),
+        (["--set", "config.training.lr=1e-3"], "did you mean learning_rate?). Mend"),
+    ],
+)
+def test_what_would_be_refused_leaves_nothing_behind(
+    bridge: FakeBridge, rows: set[str], arguments: list[str], sentence: str
+) -> None:
+    done = trainyard("submit", *JOB, *arguments)
+    assert (done.exit_code, bridge.calls, rows) == (1, [], set()), done.output
+    assert sentence in done.stderr
+
+
+def test_a_row_is_taken_away_again_if_the_bridge_refuses(
+    bridge: FakeBridge, rows: set[str]
+) -> None:
     taken = bridge.answers["POST", "/api/training/execute"]
-    bridge.answers["POST", "/api/training/execute"] = 422, {"error": "config: wrong"}
-    refused = trainyard("submit", "--dataset", "a")
-    assert refused.stderr == "trainyard: config: wrong\n"
+    bridge.answers["POST", "/api/training/execute"] = 409, {"error": "the limit is reached"}
+    refused = trainyard("submit", *JOB, "--job-id", "mine")
+    assert (refused.stderr, rows) == ("trainyard: the limit is reached\n", set())
     bridge.answers["POST", "/api/training/execute"] = taken
-    assert "does not know this job: it answers 400" in trainyard("submit", "--dataset", "a").stderr
+    trainyard("submit", *JOB, "--job-id", "mine")
+    bridge.answers["POST", "/api/training/execute"] = 409, {"error": "another job's"}
+    trainyard("submit", *JOB, "--job-id", "mine", "--epochs", "2")
+    assert rows == {"mine"}, "the row was there before"
+
+
+def test_a_job_that_the_development_backend_does_not_know_is_told(
+    bridge: FakeBridge, rows: set[str]
+) -> None:
+    bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job"}
+    assert "does not know this job: it answers 400" in trainyard("submit", *JOB).stderr
+
+
+def test_the_same_request_again_says_that_nothing_was_started(bridge: FakeBridge) -> None:
+    answer = {"job_id": "j", "status": "completed", "queue_position": None, "ignored": []}
+    bridge.answers["POST", "/api/training/execute"] = 200, {**answer, "is_new": False}
+    done = trainyard("submit", *JOB, "--token", "t")
+    assert "no other job was made" in done.stderr
+    assert "no other job" not in trainyard("submit", *JOB, "--token", "t", "--json").stdout
 
 
 def test_a_file_is_not_changed_by_flags() -> None:
@@ -222,7 +278,7 @@ def test_following_shows_loss_speed_time_and_gpu(bridge: FakeBridge) -> None:
     running = job(JobStatus.RUNNING, progress=progress, point=point)
     answers = iter([running, job(JobStatus.COMPLETED)])
     bridge.answers["GET", "/api/training/status/j"] = lambda _: (200, next(answers))
-    done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--follow")
+    done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--token", "t", "--follow")
     assert done.exit_code == 0
     parts = ("step 5/20", "loss 1.5", "1:05 left", "12,346 tokens/s", "GPU 87% 11.2 GB")
     assert all(part in done.stdout for part in parts), done.stdout
@@ -245,7 +301,7 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(bridge: FakeBridge) -> None:
     bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.RUNNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(submit.time, "sleep", interrupted)
-        done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--follow")
+        done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--token", "t", "--follow")
     assert done.exit_code == 0
     assert "trainyard status -f j" in done.stderr
 

@@ -1,0 +1,58 @@
+"""Paths as people type them, against the folders that jobs may read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trainyard.local.typed_paths import PathRefused, Place, named_for_worker, refuse_missing
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    for name in ("datasets/chats.jsonl", "more/rows.csv", "more/chats.jsonl", "elsewhere/x.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return Place("data set", "DATASET_ROOTS", [tmp_path / "datasets", tmp_path / "more"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("chats.jsonl", "chats.jsonl"),
+        ("datasets/chats.jsonl", "chats.jsonl"),
+        ("./more/rows.csv", "rows.csv"),
+        ("owner/name", "owner/name"),
+        ("s3://bucket/key", "s3://bucket/key"),
+    ],
+)
+def test_a_path_is_named_as_the_worker_finds_it(place: Place, typed: str, named: str) -> None:
+    assert named_for_worker(typed, place) == named
+
+
+def test_a_file_behind_another_of_its_name_is_named_whole(place: Place, tmp_path: Path) -> None:
+    assert named_for_worker("more/chats.jsonl", place) == str(tmp_path / "more/chats.jsonl")
+
+
+def test_what_lies_outside_is_refused_with_the_setting(place: Place) -> None:
+    with pytest.raises(PathRefused, match=r"'elsewhere/x\.jsonl' lies outside .*DATASET_ROOTS"):
+        named_for_worker("elsewhere/x.jsonl", place)
+
+
+def test_a_slip_of_the_hand_is_refused_with_what_was_meant(place: Place) -> None:
+    with pytest.raises(PathRefused, match=r"'chat\.jsonl'.*Did you mean 'chats\.jsonl'"):
+        refuse_missing("chat.jsonl", replace(place, bare_at_hub=True))
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl", "./datasets/none.jsonl", "/nowhere/x", "~/x"])
+def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str) -> None:
+    with pytest.raises(PathRefused, match="No such data set"):
+        refuse_missing(name, place)
+
+
+@pytest.mark.parametrize("name", ["chats.jsonl", "owner/chat.jsonl", "gpt2", "hf://a/b"])
+def test_what_may_be_there_passes(place: Place, name: str) -> None:
+    refuse_missing(name, replace(place, bare_at_hub=True))

@@ -1,0 +1,101 @@
+"""Submission of a job from this machine: checked here, told to the development backend, started.
+
+What the bridge would refuse is refused before a row is made for it, and a row that was made for a
+job that was refused after all is taken away again.
+
+Exceptions:
+
+    UnknownFields           fields of the request that mean nothing, each with what may be meant
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainyard.client import BridgeClient, BridgeError
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid
+from trainyard.contract.rules import problems
+from trainyard.local.backend_row import BackendError, create_row, delete_row
+from trainyard.local.typed_paths import Place, named_for_worker, refuse_missing
+from trainyard.settings import Settings
+
+
+class UnknownFields(TrainyardError):
+    """Fields that mean nothing to this version."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The bridge's answer, and why the development backend does not know the job, if so."""
+
+    answer: dict[str, Any]
+    unknown_there: str | None = None
+
+
+def prepare(
+    body: Mapping[str, Any], current: Settings, *, allow_unknown: bool = False
+) -> dict[str, Any]:
+    """The request as it is sent: paths as the worker finds them, with a token if one can be made.
+
+    Raises RequestInvalid with every wrong field, UnknownFields, PathRefused.
+    """
+    made = dict(body)
+    if made.get("job_token") is None and _has_development_backend(current):
+        made["job_token"] = secrets.token_urlsafe(32)
+    if _is_yard_of_this_machine(current):
+        _name_paths(made, current)
+    request = parse_request(made)
+    if found := problems(request.config, gpu=None):
+        raise RequestInvalid(found)
+    if request.ignored and not allow_unknown:
+        raise UnknownFields(
+            f"fields that mean nothing: {'; '.join(request.ignored)}.",
+            "Mend or remove them, or send them all the same with --allow-unknown.",
+        )
+    return made
+
+
+def start(bridge: BridgeClient, current: Settings, body: Mapping[str, Any]) -> Submitted:
+    """Start a prepared request. Raises BridgeError; no row is left then."""
+    unknown_there, made = None, False
+    if _has_development_backend(current):
+        try:
+            made = create_row(current.backend_url, dict(body))
+        except BackendError as error:
+            unknown_there = str(error)
+    try:
+        return Submitted(bridge.start(dict(body)), unknown_there)
+    except BridgeError:
+        if made:
+            delete_row(current.backend_url, body["execution_id"])
+        raise
+
+
+def _has_development_backend(current: Settings) -> bool:
+    return "backend_url" not in current.model_fields_set
+
+
+def _is_yard_of_this_machine(current: Settings) -> bool:
+    """Whether the workers see what these settings name; else they may be elsewhere."""
+    return current.redis_url is None and current.embedded_redis_url_file.exists()
+
+
+def _name_paths(body: dict[str, Any], current: Settings) -> None:
+    datasets = Place("data set", "DATASET_ROOTS", current.dataset_roots)
+    dataset = body.get("dataset_path")
+    if isinstance(dataset, str) and dataset and not body.get("dataset_content"):
+        body["dataset_path"] = named_for_worker(dataset, datasets)
+        refuse_missing(body["dataset_path"], datasets)
+    config = body.get("config")
+    model = config.get("model") if isinstance(config, Mapping) else None
+    name = model.get("name") if isinstance(model, Mapping) else None
+    if isinstance(name, str) and name:
+        models = Place("model", "MODEL_ROOTS", current.model_roots, bare_at_hub=True)
+        named = named_for_worker(name, models)
+        refuse_missing(named, models)
+        body["config"] = {**config, "model": {**model, "name": named}}  # type: ignore[dict-item]

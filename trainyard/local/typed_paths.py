@@ -1,0 +1,81 @@
+"""Paths as people type them: what lies here is named as a worker of this machine will find it.
+
+A worker looks a relative path up below DATASET_ROOTS or MODEL_ROOTS; a person types what the shell
+completes. Whether that fits is known at once if the yard is this machine's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from trainyard.contract.error_tree import TrainyardError
+
+_SIMILAR = 0.75
+"""Of difflib's ratio: names that share less are no slip of the hand."""
+
+
+class PathRefused(TrainyardError):
+    """A data set or a model that no job of this yard could read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is looked up, and below which folders: ``setting`` names them.
+
+    ``bare_at_hub``: a name without an owner may be one at the hub.
+    """
+
+    what: str
+    setting: str
+    roots: Sequence[Path]
+    bare_at_hub: bool = False
+
+
+def named_for_worker(typed: str, place: Place) -> str:
+    """The name under which a worker finds what the person means by ``typed``.
+
+    It stays as it is if a root has it, or if nothing of that name lies here: it may be a name at
+    the hub. Raises PathRefused for what lies here, but below no root.
+    """
+    if "://" in typed or any((root / typed).exists() for root in place.roots):
+        return typed
+    here = Path(typed).expanduser()
+    if not here.exists():
+        return typed
+    found = here.resolve()
+    for root in place.roots:
+        if found.is_relative_to(root):
+            below = str(found.relative_to(root))
+            first = next(other / below for other in place.roots if (other / below).exists())
+            return below if first == found else str(found)
+    listed = ", ".join(map(str, place.roots)) or "no folder"
+    raise PathRefused(
+        f"The {place.what} {typed!r} lies outside of the folders that jobs may read: {listed}.",
+        f"Move it there, or start the services with its folder in {place.setting}.",
+    )
+
+
+def refuse_missing(name: str, place: Place) -> None:
+    """Raise PathRefused for a name that no root has, and that is none at the hub.
+
+    Names with an owner (``owner/name``) are the hub's, and a bare one may be, unless it is almost
+    that of something here.
+    """
+    if "://" in name or any((root / name).exists() for root in place.roots):
+        return
+    if "/" in name and not name.startswith(("/", ".", "~")):
+        return
+    known = [path.name for root in place.roots if root.is_dir() for path in root.iterdir()]
+    meant = get_close_matches(name, known, n=1, cutoff=_SIMILAR)
+    if not meant and place.bare_at_hub and "/" not in name:
+        return
+    listed = ", ".join(map(str, place.roots)) or "no folder"
+    raise PathRefused(
+        f"No such {place.what}: {name!r} (looked in {listed}).",
+        f"Did you mean {meant[0]!r}? One at the hub has its owner's name before its own."
+        if meant
+        else f"Check the path; {place.setting} names the folders.",
+    )
