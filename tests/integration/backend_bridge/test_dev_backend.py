@@ -125,7 +125,7 @@ class TestCreation:
             job.backend.create_job(job.id, TOKEN)
 
     def test_a_job_that_is_deleted_is_gone_with_all_that_it_sent(self, job: Job) -> None:
-        job.put("metrics", POINT)
+        job.send("PUT", "metrics", POINT)
         row = f"{job.backend.url}/api/training/local/jobs/{job.id}"
         assert requests.delete(row, timeout=30).json() == {"success": True}
         assert requests.delete(row, timeout=30).status_code == 404
