@@ -7,7 +7,7 @@ store's lease brings back.
 
 from __future__ import annotations
 
-from trainyard.contract.names import PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.contract.names import BROKER_PREFIX, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
 from trainyard.redis_url import parse_redis_url
 from trainyard.settings import settings
 
@@ -55,6 +55,7 @@ task_track_started = False  # without a result backend there is nowhere to write
 # Priorities 0 (first) to 9, in this order before the order of the queues. The separator stays
 # kombu's own: it also divides the bindings that every other Celery client reads and writes.
 broker_transport_options = {
+    "global_keyprefix": BROKER_PREFIX,
     "priority_steps": list(range(PRIORITY_LAST + 1)),
     "queue_order_strategy": "priority",
     # A peer that vanishes without a word (a NAT, a failover) costs seconds, not for ever: a publish

@@ -49,7 +49,8 @@ class CeleryRequests:
     """The queue ``requests``; ``stream`` is where its messages go."""
 
     def __init__(self, redis: Redis, stream: str) -> None:
-        self._keys = [stream, *keys_of(QUEUE_REQUESTS)]
+        # Clients of any language know the plain name; one with our own settings has our prefix.
+        self._keys = [stream, *keys_of(QUEUE_REQUESTS, prefix=""), *keys_of(QUEUE_REQUESTS)]
         self._take = script(redis, "take_celery_requests")
 
     def take(self) -> int:

@@ -15,6 +15,7 @@ from tests.support.flower import PASSWORD, Flower, celery_command
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess
+from trainyard.contract.names import BROKER_PREFIX
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +85,19 @@ def test_flower_shows_no_secret(stack: Stack, flower: Flower) -> None:
         assert secret not in shown
 
 
+def test_another_application_in_the_database_is_left_alone(stack: Stack) -> None:
+    with Celery("other", broker=stack.environment["REDIS_URL"]) as other:
+        for n in range(3):
+            other.send_task("other.task", queue="gpu", task_id=f"other-{n}")
+        assert other.control.ping(timeout=1) == []
+        other.control.broadcast("shutdown")
+        stack.submit("beside", steps=2)
+        stack.wait("beside", "completed")
+        assert stack.redis.llen("gpu") == 3
+        stack.redis.delete("gpu")
+    assert celery(stack, "inspect", "ping").returncode == 0
+
+
 def test_a_celery_client_s_token_shows_in_no_log_and_not_in_flower(
     stack: Stack, flower: Flower
 ) -> None:
@@ -91,6 +105,7 @@ def test_a_celery_client_s_token_shows_in_no_log_and_not_in_flower(
     request = {"request": {"execution_id": "mine", "job_token": token}}
     with Celery("client", broker=stack.environment["REDIS_URL"]) as client:
         client.conf.task_send_sent_event = True
+        client.conf.broker_transport_options = {"global_keyprefix": BROKER_PREFIX}
         client.send_task("tasks.submit", kwargs=request, queue="requests", task_id="right")
         client.send_task("tasks.submit", kwargs=request, queue="gpu", task_id="wrong")
         client.send_task("tasks.submit", args=[json.dumps(request)], queue="gpu", task_id="text")

@@ -20,6 +20,10 @@ PREDICTION_CHARACTERS_MAX = 2000
 PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
 """Priorities of a request: 0 runs first."""
 
+BROKER_PREFIX = "trainyard."
+"""Before every key and channel of our own Celery, so that another one in the database has its own.
+Requests from outside come without it."""
+
 TASK_TRAIN = "tasks.train"
 QUEUE_GPU = "gpu"
 TASK_SUBMIT = "tasks.submit"

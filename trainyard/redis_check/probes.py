@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from trainyard.contract.names import BROKER_PREFIX, QUEUE_REQUESTS
 from trainyard.redis_check.troubles import Trouble, trouble_of
 
 _SHA_OF_RETURN_1 = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
@@ -70,8 +71,8 @@ _COMMANDS = (
     "EXEC",
     "PUBLISH {}channel 1",
 )
-_PLACES = ("trainyard:probe", "training:probe", "_kombu.probe", "probe.")
-"""Ours, the streams of requests, kombu's bindings, and queues, whose names begin with anything."""
+_PLACES = ("trainyard:probe", f"{BROKER_PREFIX}probe", "training:probe", f"{QUEUE_REQUESTS}.probe")
+"""The job store's, Celery's, the streams of requests, and the queue of those from outside."""
 
 
 def troubles_of_commands(client: Any, username: str) -> list[Trouble]:

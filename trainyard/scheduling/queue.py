@@ -19,7 +19,13 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from trainyard.contract.names import PRIORITY_DEFAULT, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.contract.names import (
+    BROKER_PREFIX,
+    PRIORITY_DEFAULT,
+    PRIORITY_LAST,
+    QUEUE_GPU,
+    TASK_TRAIN,
+)
 from trainyard.store.keys import Key
 
 _SEPARATOR = "\x06\x16"  # kombu's default, see celeryconfig.py
@@ -74,7 +80,7 @@ class JobQueue:
 
     def to_head(self, attempt_id: str) -> None:
         """Let a waiting attempt be taken next by any slot."""
-        self._move(attempt_id, to=QUEUE_GPU)
+        self._move(attempt_id, to=_key(QUEUE_GPU, 0))
 
     def attempts(self, slots: Iterable[str]) -> set[str]:
         """Ids of the attempts that wait where any slot, or one of ``slots``, will take them."""
@@ -141,13 +147,13 @@ def _errors_of_redis() -> Iterator[None]:
         raise ConnectionError(str(error)) from error
 
 
-def _key(queue: str, priority: int) -> str:
-    return f"{queue}{_SEPARATOR}{priority}" if priority else queue
+def _key(queue: str, priority: int, prefix: str = BROKER_PREFIX) -> str:
+    return f"{prefix}{queue}{_SEPARATOR}{priority}" if priority else f"{prefix}{queue}"
 
 
-def keys_of(queue: str) -> list[str]:
+def keys_of(queue: str, prefix: str = BROKER_PREFIX) -> list[str]:
     """Redis lists of a queue, in the order in which they are served."""
-    return [_key(queue, priority) for priority in range(PRIORITY_LAST + 1)]
+    return [_key(queue, priority, prefix) for priority in range(PRIORITY_LAST + 1)]
 
 
 def _served(slots: Iterable[str]) -> list[str]:

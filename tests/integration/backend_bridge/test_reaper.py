@@ -238,7 +238,7 @@ def test_rubbish_in_the_queue_stops_no_reaper(yard: Yard, raw: str) -> None:
     yard.admit("job-2")
     yard.queue.remove("job-1:1")
     yard.queue.remove("job-2:1")
-    yard.redis.lpush("gpu", raw)
+    yard.redis.lpush(keys_of(QUEUE_GPU)[0], raw)
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() - {""} == {"job-1:1", "job-2:1"}

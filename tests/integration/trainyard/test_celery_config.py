@@ -140,7 +140,7 @@ def test_what_is_no_message_of_celery_is_passed_over(
     admission: Admission, real_redis: Redis, queue: JobQueue, raw: str
 ) -> None:
     admission.admit(request_body("job-1"))
-    real_redis.lpush(QUEUE_GPU, raw)
+    real_redis.lpush(keys_of(QUEUE_GPU)[0], raw)
     assert queue.attempts([]) - {""} == {"job-1:1"}
     assert queue.remove("job-1:1")
     assert queue.count([]) == 1
