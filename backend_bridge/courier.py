@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -25,9 +24,10 @@ from backend_bridge.wiring import Wiring
 from trainyard.home import home_id
 from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings
+from trainyard.stop_signals import stop_event
 from trainyard.store.job import Job
 from trainyard.store.retention import Retention
-from trainyard.store.unsent_records import send_unsent
+from trainyard.store.unsent_records import send_unsent, was_put_back
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,12 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
     redis, store = wiring.redis, wiring.store
     home = home_id(current.trainyard_home)
 
-    def before_loss(job: Job) -> None:
-        if job.home == home:
-            send_unsent(store, job, current.job_dir(job.job_id))
+    def before_loss(job: Job) -> bool:
+        if job.home != home:
+            return False
+        folder = current.job_dir(job.job_id)
+        send_unsent(store, job, folder)
+        return was_put_back(folder, job.attempt)
 
     reaper = Reaper(wiring.dispatcher, before_loss=before_loss)
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
@@ -100,9 +103,7 @@ def _end_on_a_defect(stop: threading.Event) -> None:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="courier %(levelname)s %(message)s")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    stop = stop_event()
     gpus = json.loads(os.environ.get("TRAINYARD_GPUS", "[]"))
     try:
         run(settings(), stop, slot=os.environ.get("TRAINYARD_SLOT", ""), gpus=gpus)

@@ -26,7 +26,8 @@ class Reaper:
     """Looks after what crashes leave behind, once a second.
 
     Silence is no crash if nobody could speak: see :class:`WatchedClock`. ``before_loss`` is called
-    with a job that is about to be taken from its attempt.
+    with a job that is about to be taken from its attempt, and tells whether the attempt had put it
+    back and could not say so: that is no crash either.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Reaper:
         dispatcher: Dispatcher,
         *,
         clock: WatchedClock | None = None,
-        before_loss: Callable[[Job], None] = lambda _: None,
+        before_loss: Callable[[Job], bool] = lambda _: False,
     ) -> None:
         self.dispatcher = dispatcher
         self.store = dispatcher.store
@@ -61,14 +62,8 @@ class Reaper:
         if until_s is None:
             return
         for job in jobs:
-            self.before_loss(job)
-            verdict = self.store.lost(
-                job.job_id,
-                job.attempt,
-                f"Its worker ({job.slot}) was lost: no sign of life for "
-                f"{self.store.lease_ms / 1000:g} s.",
-                judged_until_s=until_s,
-            )
+            take = self._put_back if self.before_loss(job) else self._lost
+            verdict = take(job, until_s)
             if verdict is None:
                 continue
             logger.warning(
@@ -79,6 +74,18 @@ class Reaper:
             )
             if verdict is JobStatus.QUEUED:
                 self.dispatcher.send(job.job_id, at_head=True)
+
+    def _lost(self, job: Job, until_s: float) -> JobStatus | None:
+        silent_s = self.store.lease_ms / 1000
+        why = f"Its worker ({job.slot}) was lost: no sign of life for {silent_s:g} s."
+        return self.store.lost(job.job_id, job.attempt, why, judged_until_s=until_s)
+
+    def _put_back(self, job: Job, until_s: float) -> JobStatus | None:
+        why = f"its worker ({job.slot}) stopped while Redis was away."
+        if not self.store.put_back(job.job_id, job.attempt, why, judged_until_s=until_s):
+            return None
+        now = self.store.get(job.job_id)
+        return now.status if now else None
 
     def send_again(self) -> None:
         """Send queued jobs again that no living slot will find in the broker.

@@ -61,6 +61,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _machine_name(value: str) -> str:
+    if not value.isprintable() or value != value.strip() or "," in value:
+        raise ValueError("should be one line without commas: it is part of the slots' names")
+    return value
+
+
 def _header_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not (text.isascii() and text.isprintable() and text == text.strip()):
@@ -91,6 +97,8 @@ def _split_paths(value: Any) -> Any:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, AfterValidator(_host)]
 """Name or address of what something listens on, without a port."""
+MachineName = Annotated[str, Field(max_length=100), AfterValidator(_machine_name)]
+"""Name of a machine, which becomes part of the names of queues; Celery splits those at commas."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Address without a slash at its end, without a password."""
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]

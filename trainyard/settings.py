@@ -5,7 +5,6 @@ Every side reads them (docs/decisions/0002-settings.md).
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from functools import cache
@@ -22,6 +21,7 @@ from trainyard.setting_values import (
     HeaderSecret,
     Host,
     HttpUrl,
+    MachineName,
     Origins,
     Port,
     RedisUrl,
@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     )
     model_roots: Folders = Field(
         (Path("./models"),), description="Folders that a job may read models from (`a:b`)."
+    )
+    trainyard_host: MachineName | None = Field(
+        None,
+        description="This machine's name, in its slots' names; unset: its host name.",
     )
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None,
@@ -237,6 +241,5 @@ def settings() -> Settings:
 
 
 def slot_name(number: int) -> str:
-    """Name of a slot of this host: ``<host>-<n>``."""
-    host = os.environ.get("TRAINYARD_HOST") or socket.gethostname()
-    return f"{host}-{number}"
+    """Name of a slot of this host: ``<host>-<n>``. Raises SettingsError."""
+    return f"{settings().trainyard_host or socket.gethostname()}-{number}"

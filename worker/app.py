@@ -21,6 +21,7 @@ import worker.signals
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.settings import settings, without_our_secrets
+from trainyard.stop_signals import hangup_is_sigterm
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
 
@@ -82,6 +83,7 @@ def watch_children(sender: Any, **_: Any) -> None:
     # such warnings from its start on, so this comes after that.
     warnings.filterwarnings("ignore", r"\s*In Celery 5.1 we introduced", CPendingDeprecationWarning)
     put_in_service()
+    hangup_is_sigterm()  # Celery's own handler would start a new worker beside a job that runs
     sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
 
 

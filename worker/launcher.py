@@ -8,15 +8,14 @@ runs.
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainyard.child_process import ChildProcess
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.settings import Settings, SettingsError, settings, slot_name
+from trainyard.stop_signals import stop_event
 from worker.machine.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5
@@ -90,11 +89,9 @@ def workers(current: Settings) -> list[ChildProcess]:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM, SIGINT or SIGHUP."""
     logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    stop = stop_event()
     try:
         current = settings()
         children = workers(current)

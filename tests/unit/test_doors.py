@@ -81,7 +81,7 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "direct_http", "redis_url", "prctl", "durable_files"],
+        ["contract", "direct_http", "redis_url", "prctl", "durable_files", "stop_signals"],
         ["setting_values"],
         ["settings", "child_process", "client"],
         ["home", "redaction"],

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import signal
-import threading
+import sys
+from typing import IO, cast
 
 from rich.console import Console
 from rich.table import Table
 
+from trainyard.cli.output import PatientOutput
 from trainyard.local.services import Ports, PortTaken, Services, check_free
 from trainyard.settings import Settings, settings
+from trainyard.stop_signals import interrupt_on_stop_signals, stop_event
 
 CHECK_EVERY_S = 0.5
 
@@ -43,9 +45,22 @@ def ports_of(current: Settings) -> Ports:
 
 
 def run() -> int:
-    """Exit code 0 after Ctrl-C or SIGTERM. Raises TrainyardError if a service does not start."""
-    logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
-    console = Console()
+    """Exit code 0 after Ctrl-C, SIGTERM or SIGHUP. Nothing that is said can end it or make it wait.
+
+    Raises TrainyardError if a service does not start.
+    """
+    interrupt_on_stop_signals()
+    output, errors = PatientOutput(sys.stdout), PatientOutput(sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s", stream=errors)
+    console = Console(file=cast(IO[str], output))
+    try:
+        return _run(console)
+    finally:
+        output.drain()
+        errors.drain()
+
+
+def _run(console: Console) -> int:
     with contextlib.ExitStack() as stack:
         try:
             services = Services(ports_of(settings()), {})
@@ -60,9 +75,7 @@ def run() -> int:
 
 
 def _keep_running(services: Services, console: Console) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     console.print(_addresses(services))
     console.print("Ctrl-C stops them all.")
     while not stop.wait(CHECK_EVERY_S):

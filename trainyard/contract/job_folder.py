@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 REQUEST, LOG, METRICS = "request.json", "train.log", "metrics.jsonl"
+PUT_BACK = "put-back"
+"""The attempt that gave its job back, in case that it could not say so."""
 CHECKPOINTS, MODEL, PREDICTIONS = "checkpoints", "model", "predictions.jsonl"
 DATA_REPORT = "data.json"
 CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"

@@ -13,7 +13,6 @@ import fcntl
 import json
 import logging
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -30,7 +29,9 @@ from trainyard.local.redis_binaries import binaries, chosen, shown
 from trainyard.local.socket_place import leave_place, socket_place
 from trainyard.redis_url import RedisUrl
 from trainyard.settings import settings
-from trainyard.store.connection import ping
+from trainyard.stop_signals import stop_event
+from trainyard.store.connection import connect, ping
+from trainyard.store.keys import Key
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
@@ -156,12 +157,32 @@ class EmbeddedRedis:
             time.sleep(0.02)
 
 
+def wait_until_put_back(url: str, timeout_s: float) -> None:
+    """Until no job holds a slot, or nobody is left who could put it back; at most ``timeout_s``.
+
+    Whoever ends a whole yard at once, a closed terminal or an init system, ends us with the rest.
+    """
+    deadline = time.monotonic() + timeout_s
+    with connect(url, retries=0) as client:
+        while time.monotonic() < deadline:
+            try:
+                own = client.client_id()
+                others = [one for one in client.client_list() if int(one["id"]) != own]
+                if not others or not client.zcard(Key.OCCUPYING):
+                    return
+            except RedisError as error:
+                logger.warning("is anything to be put back? %s", error)
+                return
+            time.sleep(0.1)
+
+
 def main() -> int:
-    """Run until SIGTERM or SIGINT. Exit code 1 if the server died, 2 if it may not run."""
+    """Run until SIGTERM, SIGINT or SIGHUP, and until what runs is put back.
+
+    Exit code 1 if the server died, 2 if it may not run.
+    """
     logging.basicConfig(level=logging.INFO, format="embedded redis %(levelname)s %(message)s")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    stop = stop_event()
     try:
         current = settings()
         folder = current.trainyard_home / "redis"
@@ -171,6 +192,8 @@ def main() -> int:
         print(f"embedded redis: {error}", file=sys.stderr)
         return 2
     died = server.wait(stop)
+    if died is None:
+        wait_until_put_back(current.redis_location, current.stop_timeout_seconds)
     server.stop()
     if died is not None:
         print(f"embedded redis: redis-server ended with exit code {died}", file=sys.stderr)

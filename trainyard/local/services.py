@@ -245,6 +245,7 @@ def _answers(url: str) -> bool:
 
 def _has_slots(url: str) -> bool:
     try:
-        return bool(call("GET", url, timeout_s=2).json()["slots"])
+        answer = call("GET", url, timeout_s=2)
     except requests.RequestException:
         return False
+    return answer.ok and bool(answer.json()["slots"])  # 503: Redis does not answer yet

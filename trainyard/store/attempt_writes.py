@@ -168,7 +168,9 @@ class AttemptWrites(JobReads):
             line=line,
         ) or self.cancelled(job_id, attempt)
 
-    def put_back(self, job_id: str, attempt: int, reason: str) -> bool:
+    def put_back(
+        self, job_id: str, attempt: int, reason: str, *, judged_until_s: float | None = None
+    ) -> bool:
         """Queue a job again that its worker gave up because the worker stops."""
         queued = self._change(
             job_id,
@@ -177,11 +179,12 @@ class AttemptWrites(JobReads):
             JobStatus.QUEUED,
             counter="put_backs",
             line=f"Put back into the queue: {reason}",
+            judged_until_s=judged_until_s,
         )
         return (
             queued
-            or self._paused_after_all(job_id, attempt, reason)
-            or self.cancelled(job_id, attempt)
+            or self._paused_after_all(job_id, attempt, reason, judged_until_s)
+            or self.cancelled(job_id, attempt, judged_until_s=judged_until_s)
         )
 
     def lost(

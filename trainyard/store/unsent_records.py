@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainyard.contract.events import Metric
-from trainyard.contract.job_folder import LOG, METRICS
+from trainyard.contract.job_folder import LOG, METRICS, PUT_BACK
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.statuses import OCCUPYING
 from trainyard.log_lines import stamp
@@ -88,6 +88,12 @@ def send_unsent(store: JobStore, job: Job, folder: Path) -> None:
         # An attempt that was killed before it could say so may have written what train.log lacked.
         fields = unsent.fields | {"owed_lines": json.dumps(unsent.owed)}
         store.append(job.job_id, job.attempt, job.batch + 1, events, fields)
+
+
+def was_put_back(folder: Path, attempt: int) -> bool:
+    """Whether an attempt left word there that it gave its job back: its end was no crash."""
+    path = folder / PUT_BACK
+    return path.exists() and path.read_text() == str(attempt)
 
 
 def cut_note(lines: int) -> StoredEvent:

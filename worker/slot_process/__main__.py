@@ -39,6 +39,7 @@ from worker.slot_process.protocol import (
     WhetherGone,
 )
 from worker.slot_process.requests import Request
+from worker.slot_process.stderr_lines import say
 from worker.slot_process.training_start import TrainingStart
 
 _KEEPERS_MAY_TAKE_S = 0.3
@@ -114,7 +115,7 @@ class SlotServer:
         try:
             check_peer(connection)
         except PermissionError as refusal:
-            print(f"slot process: connection refused: {refusal}", file=sys.stderr)
+            say(f"slot process: connection refused: {refusal}")
             connection.close()
             return
         self._requests[connection.fileno()] = Request(connection)
@@ -157,7 +158,7 @@ class SlotServer:
     def _start_cold(self, request: Request, wanted: StartAttempt) -> None:
         objection = self._preload.objection_to_fork() if wanted.preload else "PRELOAD=0"
         if objection is not None:
-            print(f"slot process: fresh interpreter: {objection}", file=sys.stderr)
+            say(f"slot process: fresh interpreter: {objection}")
         with request:
             start = TrainingStart(
                 entry=self._entry,

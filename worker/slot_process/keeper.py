@@ -55,6 +55,7 @@ from worker.slot_process.protocol import (
     StillAlive,
     Terminate,
 )
+from worker.slot_process.stderr_lines import say
 from worker.slot_process.training_start import TrainingStart, run_training
 
 _STUCK_AFTER_S = 5.0
@@ -96,10 +97,9 @@ def run_keeper(
         keeper.end()
         code = 0
     except BaseException:
-        traceback.print_exc()
+        say(traceback.format_exc())
         kill_descendants()
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 
@@ -228,8 +228,8 @@ class _Keeper:
 
     def _on_parked_time(self, parked: ParkedTime) -> None:
         if (reason := parked.reason_to_end()) is not None:
-            print(f"keeper: a parked training is given up: {reason}", file=sys.stderr)
             self._must_end = True
+            say(f"keeper: a parked training is given up: {reason}")
 
     def _on_control(self) -> None:
         for message in self._control.read():

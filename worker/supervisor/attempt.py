@@ -17,7 +17,7 @@ from worker.machine.gpu import slot_gpu_use, wait_released
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import WorkerSlot, take_out_of_service, until_redis_answers
 from worker.supervisor import job_folder
-from worker.supervisor.attempt_end import AttemptEnd, Conclusion
+from worker.supervisor.attempt_end import AttemptEnd, AttemptPutBack, Conclusion
 from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
@@ -61,8 +61,11 @@ class Attempt:
             finally:
                 log.flush()
                 events.flush_until(self._may_write_until)
-        end = Conclusion(self._store, self._slot, self._worker, self._job, supervisor.course)
-        return end.draw(fenced=supervisor.lease.lost or events.fenced)
+        course = Conclusion(self._store, self._slot, self._worker, self._job, supervisor.course)
+        end = course.draw(fenced=supervisor.lease.lost or events.fenced)
+        if isinstance(end, AttemptPutBack):
+            job_folder.note_put_back(self._folder, self._job.attempt)
+        return end
 
     def _say_how_it_starts(self, events: EventBuffer, log: BatchingLogHandler) -> None:
         job, slot = self._job, self._slot

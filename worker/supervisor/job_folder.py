@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainyard.contract.job_folder import LOG, METRICS, REQUEST
+from trainyard.contract.job_folder import LOG, METRICS, PUT_BACK, REQUEST
 from trainyard.durable_files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,13 @@ logger = logging.getLogger(__name__)
 def prepare(folder: Path, request: Mapping[str, Any]) -> None:
     """Make the folder and ``request.json``."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / PUT_BACK).unlink(missing_ok=True)  # of an attempt before
     write_atomically(folder / REQUEST, json.dumps(request, indent=1))
+
+
+def note_put_back(folder: Path, attempt: int) -> None:
+    """Leave word that an attempt gave its job back, in case that Redis cannot be told any more."""
+    write_atomically(folder / PUT_BACK, str(attempt))
 
 
 class Record:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from trainyard.scheduling.queue import _key, keys_of, slot_queue
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
+from trainyard.store.unsent_records import was_put_back
+from worker.supervisor.job_folder import note_put_back
 
 WAIT_S = 30.0
 LONG_S = 1000.0
@@ -165,6 +168,22 @@ def test_ten_reapers_at_once_take_a_job_once(yard: Yard) -> None:
     job = yard.job()
     assert (job.attempt, job.restarts) == (2, 1)
     assert yard.queue.count([]) == 1
+
+
+def test_a_put_back_that_could_not_be_written_is_no_crash(yard: Yard, tmp_path: Path) -> None:
+    """The supervisor leaves word in the job's folder, for its own attempt."""
+    yard.reaper.before_loss = lambda job: was_put_back(tmp_path, job.attempt)
+    yard.admit("job-1")
+    for attempt, noted in ((1, True), (2, False)):
+        yard.take("job-1", attempt)
+        if noted:
+            note_put_back(tmp_path, attempt)
+        yard.expire("job-1")
+        yard.reaper.reap()
+    job = yard.job()
+    assert (job.attempt, job.put_backs, job.restarts) == (3, 1, 1)
+    assert yard.sent() == {"job-1:3"}
+    assert yard.statuses() == ["running", "running"]
 
 
 # ---------------------------------------------------------------- queued, but nowhere to be found

@@ -220,6 +220,25 @@ def test_zeros_at_the_end_of_the_append_only_file_are_cut_off(
     assert str(backup) in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_outlives_whoever_has_a_job_to_put_back(embedded: Embedded, number: int) -> None:
+    process = embedded.start()
+    with embedded.client() as worker:
+        worker.zadd("trainyard:occupying", {"job-1": 1})
+        process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        worker.zrem("trainyard:occupying", "job-1")
+        assert process.wait(WAIT_S) == 0
+
+
+def test_it_waits_for_nobody_who_is_gone(embedded: Embedded) -> None:
+    process = embedded.start()
+    with embedded.client() as worker:
+        worker.zadd("trainyard:occupying", {"job-1": 1})
+    assert embedded.end(process) == 0
+
+
 def test_a_second_one_on_the_same_folder_is_refused_and_harms_nothing(embedded: Embedded) -> None:
     embedded.start()
     url = embedded.url

@@ -137,9 +137,18 @@ def test_the_name_of_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slot_name(2) == "box-2"
 
 
+@pytest.mark.parametrize("name", ["gpu box", "büro", "lab%n", "x/y", "me@home", "-dash"])
+def test_odd_names_of_machines_are_right(name: str) -> None:
+    assert read_settings(trainyard_host=name).trainyard_host == name
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("TRAINYARD_HOST", "a,b", "should be one line without commas"),
+        ("TRAINYARD_HOST", "a\x07b", "should be one line without commas"),
+        ("TRAINYARD_HOST", "' a'", "should be one line without commas"),
+        ("TRAINYARD_HOST", "a" * 101, "at most 100 characters"),
         ("REDIS_URL", "redis://:s3cr/et@host:6379", "percent-encode"),
         ("REDIS_URL", "redis://host:99999999", "redis://[user:password@]host[:port]"),
         ("REDIS_URL", "redis://[::1", "redis://[user:password@]host[:port]"),
