@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.patterns import Span
 from tasks.datasets.tokens.template import ChatTemplate, Messages
-from tasks.datasets.tokens.turns import Span, Turns, turns_of
+from tasks.datasets.tokens.turns import Turns, turns_of
 
 TrainOn = Literal["all", "last"]
 

@@ -6,36 +6,48 @@ from typing import Any
 
 import numpy
 
+from tasks.datasets.tokens.patterns import Span
 from tasks.datasets.tokens.render import Rendered
-from tasks.datasets.tokens.turns import Span
 
 IGNORED_LABEL = -100
 _BLANKS = " \n\t\r\u2581\u0120\u010a"
 """As they stand, and as byte-level and sentencepiece tokenizers write them."""
 
 
-def labelled(item: Rendered, encoding: Any, eos: int | None) -> tuple[Any, Any]:
-    """(ids, labels) as int32 arrays of one row."""
-    ids = numpy.array(encoding.ids, dtype=numpy.int32)
-    labels = numpy.full_like(ids, IGNORED_LABEL)
-    for span in item.trained:
-        first, end = token_span(encoding, span, len(item.text))
-        labels[first:end] = ids[first:end]
-    if item.ends_with_eos and eos is not None:
-        if len(ids) and ids[-1] == eos:
-            labels[-1] = eos  # a tokenizer that adds it by itself
-        else:
-            last = numpy.array([eos], dtype=numpy.int32)
-            ids, labels = numpy.concatenate([ids, last]), numpy.concatenate([labels, last])
-    return ids, labels
+class Labels:
+    """Labels of rendered rows, by one tokenizer."""
 
+    def __init__(self, tokenizer: Any) -> None:
+        self._eos: int | None = tokenizer.eos_token_id
+        self._token_of = tokenizer.convert_ids_to_tokens
+        self._blank: dict[int, bool] = {}
 
-def turn_end(labels: Any, tokenizer: Any) -> int:
-    """The last token that is trained on, but for blanks; that of a cut row is the uncut row's."""
-    for token in labels[labels != IGNORED_LABEL][::-1]:
-        if tokenizer.convert_ids_to_tokens(int(token)).strip(_BLANKS):
-            return int(token)
-    return IGNORED_LABEL
+    def labelled(self, item: Rendered, encoding: Any) -> tuple[Any, Any]:
+        """(ids, labels) as int32 arrays of one row."""
+        ids = numpy.array(encoding.ids, dtype=numpy.int32)
+        labels = numpy.full(len(ids), IGNORED_LABEL, dtype=numpy.int32)
+        for span in item.trained:
+            first, end = token_span(encoding, span, len(item.text))
+            labels[first:end] = ids[first:end]
+        if item.ends_with_eos and self._eos is not None:
+            if len(ids) and ids[-1] == self._eos:
+                labels[-1] = self._eos  # a tokenizer that adds it by itself
+            else:
+                last = numpy.array([self._eos], dtype=numpy.int32)
+                ids, labels = numpy.concatenate([ids, last]), numpy.concatenate([labels, last])
+        return ids, labels
+
+    def turn_end(self, labels: Any) -> int:
+        """The last token that is trained on, but for blanks; of a cut row the uncut row's."""
+        for token in labels[::-1].tolist():
+            if token != IGNORED_LABEL and not self._is_blank(token):
+                return int(token)
+        return IGNORED_LABEL
+
+    def _is_blank(self, token: int) -> bool:
+        if token not in self._blank:
+            self._blank[token] = not self._token_of(token).strip(_BLANKS)
+        return self._blank[token]
 
 
 def token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int]:

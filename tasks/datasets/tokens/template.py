@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.patterns import Patterns
 
 Messages: TypeAlias = list[dict[str, Any]]
 
@@ -80,6 +81,7 @@ class ChatTemplate:
         named = tokenizer.chat_template
         own = named.get("default") if isinstance(named, dict) else named
         self.source: str = source or own or ""
+        self.patterns = Patterns()
 
     def texts(
         self, chats: Sequence[Messages], tools: Sequence[Any] = (), *, prompt: bool = False

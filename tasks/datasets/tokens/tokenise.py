@@ -24,7 +24,7 @@ from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.split import Indices
 from tasks.datasets.tokens.encode import encoded_batches
 from tasks.datasets.tokens.render import Rendered, Rendering, render
-from tasks.datasets.tokens.spans import IGNORED_LABEL, labelled, turn_end
+from tasks.datasets.tokens.spans import IGNORED_LABEL, Labels
 from tasks.errors import DatasetError
 
 PROBLEMS_KEPT = 20
@@ -101,9 +101,10 @@ def tokenise(
         def rendered(batch: list[dict[str, Any]]) -> list[Rendered | RowProblem]:
             return render(batch, how)
 
+        labels_of = Labels(how.tokenizer)
         batches = encoded_batches(rows, indices, how.tokenizer, rendered, max_length)
         for numbers, items, encodings in batches:
-            yield _columns(tally, numbers, items, encodings, how.tokenizer)
+            yield _columns(tally, numbers, items, encodings, labels_of)
         facts.update(tally.as_facts())
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
@@ -171,7 +172,7 @@ def _columns(
     numbers: list[int],
     items: list[Rendered | RowProblem],
     encodings: list[Any],
-    tokenizer: Any,
+    labels_of: Labels,
 ) -> Columns:
     columns: Columns = {name: [] for name in SCHEMA.names}
     limit = tally.max_length
@@ -179,10 +180,10 @@ def _columns(
         if isinstance(item, RowProblem):
             tally.refuse(number, item)
             continue
-        ids, labels = labelled(item, encoding, tokenizer.eos_token_id)
+        ids, labels = labels_of.labelled(item, encoding)
         tally.left_out.update(item.left_out)
         if item.conversation and not item.beyond:
-            tally.turn_ends[turn_end(labels, tokenizer)] += 1
+            tally.turn_ends[labels_of.turn_end(labels)] += 1
         tally.lengths[len(ids) + item.beyond] += 1
         # The first token is never predicted, so a label there trains nothing.
         trained = int(numpy.count_nonzero(labels[1:limit] != IGNORED_LABEL))

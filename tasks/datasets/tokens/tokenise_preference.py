@@ -17,7 +17,7 @@ from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.split import Indices
 from tasks.datasets.tokens.encode import encoded_batches
 from tasks.datasets.tokens.render import Rendered, Rendering
-from tasks.datasets.tokens.spans import labelled, turn_end
+from tasks.datasets.tokens.spans import Labels
 from tasks.datasets.tokens.template import Messages
 from tasks.datasets.tokens.tokenise import (
     Tally,
@@ -60,7 +60,7 @@ def tokenise_preferences(
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
-        rendered = partial(_render, how=how)
+        rendered, labels_of = partial(_render, how=how), Labels(how.tokenizer)
         for numbers, items, encodings in encoded_batches(rows, indices, how.tokenizer, rendered):
             columns: Columns = {name: [] for name in SCHEMA.names}
             for place, number in enumerate(numbers):
@@ -71,7 +71,7 @@ def tokenise_preferences(
                     number,
                     items[three],
                     encodings[three],
-                    how.tokenizer,
+                    labels_of,
                     max_prompt_length,
                 )
             yield columns
@@ -154,7 +154,7 @@ def _append(
     number: int,
     items: Sequence[Rendered | RowProblem],
     encodings: Sequence[Any],
-    tokenizer: Any,
+    labels_of: Labels,
     max_prompt_length: int | None,
 ) -> None:
     """An answer starts where it and the prompt's own tokens part."""
@@ -163,7 +163,7 @@ def _append(
         if isinstance(item, RowProblem):
             tally.refuse(number, item)
             return
-        ids.append(labelled(item, encoding, tokenizer.eos_token_id)[0])
+        ids.append(labels_of.labelled(item, encoding)[0])
         tally.left_out.update(item.left_out)
     alone, better, worse = ids
     same = min(_common(alone, better), _common(alone, worse))
@@ -171,7 +171,7 @@ def _append(
     longer = max(len(chosen), len(rejected))
     tally.lengths[same + longer] += 1
     if any(isinstance(item, Rendered) and item.conversation for item in items):
-        tally.turn_ends[turn_end(chosen, tokenizer)] += 1
+        tally.turn_ends[labels_of.turn_end(chosen)] += 1
     kept = prompt if max_prompt_length is None else prompt[-max_prompt_length:]
     room = tally.max_length - len(kept)
     if room <= 0 or not len(chosen) or not len(rejected) or not len(kept):

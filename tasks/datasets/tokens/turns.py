@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.patterns import Span, known_words, learned, roles_of
 from tasks.datasets.tokens.shadow import Piece, Segment, Shadow, manners, shadow_of
 from tasks.datasets.tokens.template import ChatTemplate, Messages, control_at
-
-Span: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,52 @@ def turns_of(
     """
     texts = template.texts(chats, tools, prompt=prompt)
     functions = list(tools) or [None] * len(chats)
-    found: list[Turns | RowProblem | None] = [
-        text if isinstance(text, RowProblem) else None for text in texts
+    found = [
+        text
+        if isinstance(text, RowProblem)
+        else _by_pattern(template, chat, text)
+        if not (of_chat or prompt)
+        else None
+        for chat, of_chat, text in zip(chats, functions, texts, strict=True)
     ]
+    open_rows = [row for row, item in enumerate(found) if item is None]
+    shadowed = _by_shadow(
+        template,
+        [chats[row] for row in open_rows],
+        [functions[row] for row in open_rows],
+        [str(texts[row]) for row in open_rows],
+        prompt,
+    )
+    for row, item in zip(open_rows, shadowed, strict=True):
+        found[row] = item
+    return [item for item in found if item is not None]
+
+
+def _by_pattern(template: ChatTemplate, chat: Messages, text: str) -> Turns | None:
+    """A plain conversation of roles that come often; None if it is none, or not told by them."""
+    roles, known = roles_of(chat), template.patterns.known
+    if roles is None:
+        return None
+    if template.patterns.worth_learning(roles):
+        known[roles] = None  # what it is learned from has none yet
+        words = known_words(roles)
+        [turns] = turns_of(template, [words])
+        if isinstance(turns, Turns) and not turns.left_out:
+            known[roles] = learned(turns.text, words, turns.spans)
+    pattern = known.get(roles)
+    spans = pattern.spans(text, [message["content"] for message in chat]) if pattern else None
+    return None if spans is None else Turns(text, spans)
+
+
+def _by_shadow(
+    template: ChatTemplate,
+    chats: Sequence[Messages],
+    tools: Sequence[Any],
+    texts: Sequence[str],
+    prompt: bool,
+) -> list[Turns | RowProblem]:
+    """Any conversations, each rendered a second time with marks in the place of its words."""
+    found: list[Turns | RowProblem | None] = [None] * len(chats)
     for manner in manners(template.source):
         open_rows = [row for row, item in enumerate(found) if item is None]
         if not open_rows:
@@ -68,14 +110,15 @@ def turns_of(
         shadows = [shadow_of(chats[row], manner) for row in open_rows]
         shaded = template.texts(
             [shadow.messages for shadow in shadows],
-            [functions[row] for row in open_rows],
+            [tools[row] for row in open_rows],
             prompt=prompt,
         )
         for row, shadow, other in zip(open_rows, shadows, shaded, strict=True):
-            text = str(texts[row])
-            segments = None if isinstance(other, RowProblem) else _segments(shadow, text, other)
+            segments = (
+                None if isinstance(other, RowProblem) else _segments(shadow, texts[row], other)
+            )
             if segments is not None:
-                found[row] = _Reader(template, chats[row], functions[row], text).read(
+                found[row] = _Reader(template, chats[row], tools[row], texts[row]).read(
                     shadow, segments, str(other)
                 )
     return [
@@ -203,11 +246,13 @@ class _Reader:
                 opened = floor + len(opening)
                 # After a call's result some write a header that the generation prompt lacks.
                 header = next((h for h in frame.headers if text.startswith(h, opened)), "")
-                return min(opened + len(header), start)
-        for header in frame.headers:
-            found = text.rfind(header, floor, start)
-            if found >= 0:
-                return found + len(header)
+                return min(opened + len(header), group.start)
+        # Blanks before an answer that the template trims may look like the end of its header.
+        for limit in (start, group.start):
+            for header in frame.headers:
+                found = text.rfind(header, floor, limit)
+                if found >= 0:
+                    return found + len(header)
         if first.kind in ("name", "call"):
             raise _untold(group, "begins")
         return start
