@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from tasks import sealed_secrets
 from tasks.errors import Paused, Stopped
 from trainyard.contract.events import Command, Event, Held, TrainingSpec
 
@@ -95,11 +96,16 @@ class SocketChannel(Channel):
         self._supervisor_gone = False
 
     def receive_spec(self) -> TrainingSpec:
-        """Wait for the first line. Raises EOFError if the supervisor is gone before it."""
-        line = self._incoming.readline()
-        if not line:
+        """Wait for the first line. Raises EOFError if the supervisor is gone before it.
+
+        The worker's secrets come beside it, sealed.
+        """
+        first, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        if not first:
             raise EOFError("the supervisor closed the channel before it sent the training's spec")
-        return TrainingSpec.model_validate_json(line)
+        for descriptor in descriptors:
+            sealed_secrets.keep(descriptor)
+        return TrainingSpec.model_validate_json(first + self._incoming.readline())
 
     def start(self) -> None:
         """Start the two threads if they do not run yet.

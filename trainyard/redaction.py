@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
 from trainyard.contract.errors import ErrorReport, Frame
 from trainyard.contract.events import Prediction, Warnings
+from trainyard.contract.fields.clean_urls import secrets_of
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 from trainyard.redis_url import parse_redis_url
+from trainyard.secret_environment import SECRET_NAME
+from trainyard.secret_pieces import SecretPieces
 from trainyard.settings import Settings
 
 MASK = "[redacted]"
 KNOWN_CHARACTERS_MIN = 8
 """A shorter value is no secret: it would be found in every other word."""
-PIECE_CHARACTERS_MIN = 6
+CUT_CHARACTERS_MIN = 6
 """Of a known value that a line break cuts in two, a piece from this length on is replaced."""
 
-_SECRET_NAME = re.compile(
-    r"(TOKEN|SECRET|PASSWORD|PASSWD|BASIC_AUTH|(API|ACCESS|SECRET|PRIVATE)_?KEY)(_ID)?$", re.I
-)
 _VALUE = r"[^\s'\",;&)}\]]{6,}"
 _Form = tuple[Sequence[str], re.Pattern[str]]
 _FORMS: tuple[_Form, ...] = tuple(
@@ -42,10 +42,9 @@ _FORMS: tuple[_Form, ...] = tuple(
             r"()\b(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{20,}",
         ),
         (("sk-",), r"()\bsk-[A-Za-z0-9_-]{20,}"),
-        (("eyj",), r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
         (("://",), r"(://)[^\s/?#'\"]+(?=@)"),
         # A password with a raw "/" or "?" in it; not a port, behind which an "@" may follow.
-        (("://",), r"(://[^\s/?#@:\['\"]*:)(?!\d{1,5}[/?#])[^\s@'\"]+(?=@)"),
+        (("://",), r"(://[^\s/?#@:\['\"]*:)(?!\d{1,5}[/?#])[^\s@'\"]{1,200}+(?=@)"),
         (
             ("authorization",),
             r"(?i)(authorization['\"]?\s*[:=]\s*(?:b?['\"])?(?:(?:basic|bearer|token|digest)\s+)?)"
@@ -58,7 +57,7 @@ _FORMS: tuple[_Form, ...] = tuple(
         ),
         (
             ("secret", "passw", "api_key", "api-key", "apikey", "access"),
-            r"(?i)((?:secret|passwo?r?d|api[_-]?key|access[_-]?key)[\w-]*\\*['\"]?\s*[:=]\s*"
+            r"(?i)((?:secret|passwo?r?d|api[_-]?key|access[_-]?key)[\w-]{0,40}+\\*['\"]?\s*[:=]\s*"
             r"(?:b?\\*['\"])?)(?!None\b|null\b|\[redacted)" + _VALUE,
         ),
         (
@@ -68,21 +67,32 @@ _FORMS: tuple[_Form, ...] = tuple(
         ),
     )
 )
-"""Forms of secrets, each with what text must hold (in lower case) to hold one: most holds none."""
+"""Forms of secrets, each with what text must hold (in lower case) to hold one: most holds none.
+
+None looks at a character more than a bounded number of times: what is masked is written by those
+whose jobs run, and the supervisor renews no lease meanwhile.
+"""
+_JWT_SIGN = "eyJ"
+_DOTTED = re.compile(r"[A-Za-z0-9_.-]++")
+_JWT_START = re.compile(r"\beyJ[A-Za-z0-9_-]{8}")
+_JWT_PART_MIN = 8
 
 
 class Redactor:
-    """Replaces secrets by ``[redacted]``; ``known`` are values to be replaced wherever they are."""
+    """Replaces secrets by ``[redacted]``; ``known`` are values to be replaced wherever they are,
+    their inner pieces too, but for those that are in a text of ``public``."""
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
+    def __init__(self, known: Iterable[str] = (), public: Collection[str] = ()) -> None:
         values = {value for value in known if len(value) >= KNOWN_CHARACTERS_MIN}
         values |= {quote(value, safe="") for value in values}
         self._known = sorted(values, key=len, reverse=True)
+        self._pieces = SecretPieces(self._known, public)
 
     def text(self, text: str) -> str:
         """``text`` without secrets."""
         for value in self._known:
             text = text.replace(value, MASK)
+        text = self._pieces.masked(text, MASK)
         return _masked(text, _forms_in(text))
 
     def lines(self, lines: Sequence[str]) -> list[str]:
@@ -91,7 +101,7 @@ class Redactor:
         A known value that a line break cuts is found too, by its pieces.
         """
         joined = "".join(lines)
-        if any(value in joined for value in self._known):
+        if _JWT_SIGN in joined or self._pieces.may_be_in(joined):
             return [self.line(line) for line in lines]
         forms = _forms_in(joined)
         found = [_masked(line, forms) for line in lines] if forms else list(lines)
@@ -105,7 +115,7 @@ class Redactor:
 
     def _without_pieces(self, line: str) -> str:
         for value in self._known:
-            if len(line) >= PIECE_CHARACTERS_MIN and line in value:
+            if len(line) >= CUT_CHARACTERS_MIN and line in value:
                 return MASK
             end = _piece_at_end(line, value)
             line = line[: len(line) - end] + MASK if end else line
@@ -155,9 +165,14 @@ class RedactedFormatter(logging.Formatter):
 
 
 def redactor_of(
-    settings: Settings, environment: Mapping[str, str], job_token: SecretStr | None = None
+    settings: Settings,
+    environment: Mapping[str, str],
+    job_token: SecretStr | None = None,
+    dataset_url: SecretStr | None = None,
+    public: Collection[str] = (),
 ) -> Redactor:
-    """A redactor that knows every secret of this process, and the token of its job."""
+    """A redactor that knows every secret of this process, the token of its job and what gives
+    access in its data set's URL. ``public``: words that are said all the time, as the job's id."""
     ours = {
         name.upper(): value.get_secret_value()
         for name, value in settings
@@ -166,12 +181,14 @@ def redactor_of(
     known = secrets_in({**environment, **ours, "REDIS_URL": settings.redis_location})
     redis = parse_redis_url(settings.redis_location)  # here they are decoded
     known += [secret for secret in (redis.password, redis.sentinel_password) if secret]
-    return Redactor(known + ([job_token.get_secret_value()] if job_token else []))
+    known += [job_token.get_secret_value()] if job_token else []
+    known += secrets_of(dataset_url.get_secret_value()) if dataset_url else []
+    return Redactor(known, public)
 
 
 def secrets_in(environment: Mapping[str, str]) -> list[str]:
     """The values that are secrets by the names of their variables, and passwords within URLs."""
-    found = [value for name, value in environment.items() if _SECRET_NAME.search(name)]
+    found = [value for name, value in environment.items() if SECRET_NAME.search(name)]
     found += [value.partition(":")[2] for value in found if ":" in value]  # user:password
     for value in environment.values():
         if "://" in value and "@" in value:
@@ -194,6 +211,8 @@ def _forms_in(text: str) -> list[_Form]:
 
 
 def _masked(text: str, forms: Sequence[_Form]) -> str:
+    if _JWT_SIGN in text:
+        text = _DOTTED.sub(_without_jwt, text)
     if not forms:
         return text
     lowered = text.lower()
@@ -203,9 +222,23 @@ def _masked(text: str, forms: Sequence[_Form]) -> str:
     return text
 
 
+def _without_jwt(found: re.Match[str]) -> str:
+    """Words with dots: a JSON web token begins in one, and has one or two more."""
+    words, kept, at = found[0].split("."), list[str](), 0
+    while at < len(words):
+        start = _JWT_START.search(words[at]) if _JWT_SIGN in words[at] else None
+        if start and at + 1 < len(words) and len(words[at + 1]) >= _JWT_PART_MIN:
+            kept.append(words[at][: start.start()] + MASK)
+            at += 3
+        else:
+            kept.append(words[at])
+            at += 1
+    return ".".join(kept)
+
+
 def _piece_at_end(line: str, value: str) -> int:
     """How many characters of ``line``'s end are the beginning of ``value``; 0 if too few."""
-    beginning = value[:PIECE_CHARACTERS_MIN]
+    beginning = value[:CUT_CHARACTERS_MIN]
     at = line.find(beginning, max(0, len(line) - len(value) + 1))
     while at >= 0:
         if value.startswith(line[at:]):

@@ -20,7 +20,8 @@ from celery.worker.control import control_command
 import worker.signals
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.redaction import RedactedFormatter, redactor_of
-from trainyard.settings import settings, without_our_secrets
+from trainyard.secret_environment import without_others_secrets, without_secrets
+from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
@@ -37,7 +38,7 @@ def _slot_process() -> ChildProcess:
     return ChildProcess(
         "slot process",
         python_module("worker.slot_process", "--socket", slot().socket_name, *options),
-        environ=without_our_secrets(os.environ),
+        environ=without_secrets(os.environ),
     )
 
 
@@ -47,6 +48,7 @@ def _courier() -> ChildProcess:
         "courier",
         python_module("backend_bridge.courier"),
         env={"TRAINYARD_SLOT": slot().name, "TRAINYARD_GPUS": _gpus_json()},
+        environ=without_others_secrets(os.environ),
     )
 
 

@@ -22,7 +22,7 @@ from trainyard.contract.fields.secret_fields import VISIBLE_ASCII
 from trainyard.contract.request import StartRequest
 
 _REF = "#/components/schemas/{model}"
-_INTERNAL = ("ignored", "notes")
+_INTERNAL = ("ignored", "notes", "whole_dataset_path")
 """Fields of a StartRequest that the parser writes."""
 _POINT = "MetricPoint"
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")

@@ -14,8 +14,15 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.integrations import MLflowCallback, WandbCallback
 
+from tasks import sealed_secrets
 from tasks.callbacks.random_numbers import random_numbers_kept
 from tasks.errors import Paused, Stopped
+
+_SECRETS = {
+    "wandb": ("WANDB_",),
+    "mlflow": ("MLFLOW_", "AWS_", "AZURE_", "DATABRICKS_", "GOOGLE_"),
+}
+"""Beginnings of the names of what a tracker logs in with, at its server or at its store."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +30,9 @@ logger = logging.getLogger(__name__)
 def choose_places(names: Collection[str], job_dir: Path) -> None:
     """Before the Trainer is made: ``names`` record in the job's folder, unless the worker's
     environment names another place."""
+    for name, beginnings in _SECRETS.items():
+        if name in names:  # all that is foreign has been read
+            sealed_secrets.reveal(beginnings, ["_PROXY"])
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job_dir / "tensorboard")
     if "wandb" in names:
         os.environ.setdefault("WANDB_DIR", str(job_dir))

@@ -16,6 +16,7 @@ from typing import Any
 import datasets
 from pydantic import BaseModel, ValidationError
 
+from tasks import sealed_secrets
 from tasks.datasets.example import untokenised_example
 from tasks.datasets.read_data import read_data
 from tasks.datasets.report import NOT_USABLE, Report
@@ -52,6 +53,7 @@ def main() -> int:
     for noisy in ("httpx", "urllib3", "filelock", "fsspec", "tasks.models.load"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     datasets.disable_progress_bars()
+    sealed_secrets.keep_from_environment()
     # Only encoding is parallel, and nothing is forked after it.
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     try:

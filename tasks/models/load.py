@@ -14,20 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig
 
-from tasks.errors import GatedModel, ModelError, ModelNotFound
+from tasks.errors import ModelError, ModelNotFound
 from tasks.models.chat_template import simple_chat_template
+from tasks.models.download import fetch
 from tasks.models.kind import check_kind, class_of
 from tasks.models.language_part import freeze_other_parts
 from tasks.models.safety import (
@@ -40,7 +32,6 @@ from tasks.models.whole import broken_file, check_whole
 from trainyard.contract.config import JobConfig
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -80,7 +71,7 @@ def locate_model(
             return folder
     if looks_local or not _HUB_NAME.fullmatch(name):
         raise ModelNotFound(f"No such model: {name!r} (looked in {listed})")
-    return _download(name, listed, revision, allow_remote_code)
+    return fetch(name, listed, revision, allow_remote_code)
 
 
 def _refuse_links_out(folder: Path, roots: list[Path], name: str) -> None:
@@ -89,37 +80,6 @@ def _refuse_links_out(folder: Path, roots: list[Path], name: str) -> None:
             raise ModelError(
                 f"The model {name!r} has a link to outside of the model folders: {path.name}"
             )
-
-
-def _download(name: str, listed: str, revision: str | None, allow_remote_code: bool) -> Path:
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=[*_FILES, "*.py"] if allow_remote_code else _FILES,
-        )
-    except GatedRepoError as error:
-        raise GatedModel(
-            f"The model {name!r} is gated at the Hugging Face hub and this worker has no access."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelNotFound(
-            f"The model {name!r} has no revision {revision!r} at the Hugging Face hub.",
-            "Check config.model.revision.",
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelNotFound(
-            f"No such model: {name!r} is neither under the model folders ({listed}) nor at the "
-            "Hugging Face hub.",
-            "Check config.model.name; a private model needs HF_TOKEN.",
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise ModelNotFound(
-            f"No such model: {name!r} is not under the model folders ({listed}), and it could not "
-            "be fetched from the Hugging Face hub, which cannot be reached from this machine.",
-            "Put the model's folder under one of MODEL_ROOTS, or give the worker a network.",
-        ) from error
-    return Path(folder)
 
 
 def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ import click
 from trainyard.child_process import python_module
 from trainyard.contract.methods import DEFAULT_METHOD, names
 from trainyard.home import make_folder
+from trainyard.secret_environment import SECRETS_FD_VARIABLE, seal, without_secrets
 from trainyard.settings import SettingsError, settings
 
 EXIT_NOT_USABLE = 2
@@ -105,14 +108,28 @@ def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> i
         "as_json": as_json,
     }
     try:
-        code = subprocess.run(
-            python_module("tasks.datasets.check"), input=json.dumps(spec).encode(), check=False
-        ).returncode
+        code = _check(spec)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if code < 0:
-        return _not_usable(path, f"The check was ended by signal {-code}.", as_json)
+        name = signal.Signals(-code).name
+        return _not_usable(path, f"What reads the data set was ended by {name}.", as_json)
     return code
+
+
+def _check(spec: dict[str, Any]) -> int:
+    """As a job: what reads the data set has the secrets of this environment sealed."""
+    secrets = seal(os.environ)
+    try:
+        return subprocess.run(
+            python_module("tasks.datasets.check"),
+            input=json.dumps(spec).encode(),
+            check=False,
+            env={**without_secrets(os.environ), SECRETS_FD_VARIABLE: str(secrets)},
+            pass_fds=(secrets,),
+        ).returncode
+    finally:
+        os.close(secrets)
 
 
 def _not_usable(path: str, reason: str, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainyard.contract.config import LoraConfig
+from trainyard.contract.fields.clean_urls import clean_url
 from trainyard.contract.fields.secret_fields import VISIBLE_ASCII, Copier, own_secrets
 from trainyard.contract.fields.spellings import SPELLINGS, Normaliser, dotted
 from trainyard.contract.fields.suggestions import ignored_fields
@@ -49,6 +50,14 @@ def _distinct(problems: list[FieldProblem]) -> list[FieldProblem]:
     return distinct
 
 
+def _with_its_secret(body: Mapping[Any, Any]) -> str | None:
+    """The data set's URL, if what may be stored of it does not give access any more."""
+    config = body.get("config")
+    within = config.get("dataset_path") if isinstance(config, Mapping) else None
+    path = body.get("dataset_path") or within
+    return path if isinstance(path, str) and clean_url(path) != path else None
+
+
 def parse_request(body: Any) -> StartRequest:
     """Read a start request in any of its spellings.
 
@@ -63,6 +72,7 @@ def parse_request(body: Any) -> StartRequest:
     normaliser = Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
     normaliser.run()
     raw["ignored"], raw["notes"] = [], []
+    raw["whole_dataset_path"] = _with_its_secret(body)
     if raw.get("execution_id") is None:
         raw["execution_id"] = f"job-{secrets.token_hex(8)}"
     if raw.get("dataset_path") is None:

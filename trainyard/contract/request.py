@@ -50,10 +50,14 @@ class TrainingRequest(Section):
 
 
 class StartRequest(TrainingRequest):
-    """Body of ``POST /api/training/execute``, made by ``parser.parse_request``."""
+    """Body of ``POST /api/training/execute``, made by ``parser.parse_request``.
+
+    ``whole_dataset_path``: if it is a URL with a secret in it, which ``dataset_path`` lacks.
+    """
 
     job_token: Annotated[SecretStr, Field(exclude=True)]
     access_token: Annotated[SecretStr | None, Field(exclude=True)] = None
+    whole_dataset_path: Annotated[SecretStr | None, Field(exclude=True)] = None
 
     def without_secrets(self) -> dict[str, Any]:
         """The TrainingRequest as it lies in the job store and the job folder."""

@@ -7,6 +7,7 @@ this process, they end with it.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import time
@@ -25,10 +26,13 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import call
 from trainyard.home import make_folder
 from trainyard.redis_check.suitability import check
+from trainyard.secret_environment import without_others_secrets
 from trainyard.settings import read_settings
 
 START_TIMEOUT_S = 90.0
 LOOPBACK = "127.0.0.1"
+_FETCHING = ("workers",)
+"""Services that get the tokens and keys which data sets and models are fetched with."""
 logger = logging.getLogger(__name__)
 
 
@@ -193,7 +197,9 @@ class Services:
 
     def _launch(self, name: str, command: list[str]) -> ChildProcess:
         log_file = self.log_dir / f"{name}.log"
-        child = ChildProcess(name, command, env=self.environment, log_file=log_file)
+        mine = os.environ if name in _FETCHING else without_others_secrets(os.environ)
+        environ = {**mine, **self.environment}
+        child = ChildProcess(name, command, environ=environ, log_file=log_file)
         child.start()
         self._children.append(child)
         return child

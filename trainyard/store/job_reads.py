@@ -79,6 +79,11 @@ class JobReads:
         token = self.redis.get(JobKey.TOKEN.of(job_id))
         return SecretStr(token) if token else None
 
+    def dataset_url(self, job_id: str) -> SecretStr | None:
+        """The data set's whole URL, if there is a secret in it: the request has it without."""
+        url = self.redis.get(JobKey.DATASET_URL.of(job_id))
+        return SecretStr(url) if url else None
+
     def redis_run(self) -> tuple[str, float]:
         """Which run of the Redis server this is, and for how many seconds it is up."""
         server = self.redis.info("server")

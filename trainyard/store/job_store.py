@@ -77,6 +77,7 @@ class JobStore(AttemptWrites):
                 slots,
                 "" if max_queued is None else max_queued,
                 request.priority,
+                url.get_secret_value() if (url := request.whole_dataset_path) else "",
             ]
         )
         return AdmitResult(verdict, int(attempt))

@@ -34,6 +34,7 @@ class JobKey(StrEnum):
     JOB = "job"
     REQUEST = "request"
     TOKEN = "token"  # noqa: S105  # a kind of key
+    DATASET_URL = "dataset-url"
     EVENTS = "events"
     LOG_INDEX = "log-index"
     CUT_NOTES = "cut-notes"

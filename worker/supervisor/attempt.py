@@ -9,6 +9,8 @@ import logging
 import os
 import time
 
+from pydantic import SecretStr
+
 from trainyard.redaction import Redactor, redactor_of
 from trainyard.settings import Settings
 from trainyard.store.job import Job
@@ -45,7 +47,8 @@ class Attempt:
         """Run the attempt to its end. Raises AttemptFailed, AttemptLost, SlotUnavailable."""
         request = until_redis_answers(lambda: self._store.request(self._job.job_id))
         token = until_redis_answers(lambda: self._store.token(self._job.job_id))
-        redactor = redactor_of(self._settings, os.environ, token)
+        url = until_redis_answers(lambda: self._store.dataset_url(self._job.job_id))
+        redactor = redactor_of(self._settings, os.environ, token, url, [self._job.job_id])
         job_folder.prepare(self._folder, request)
         with job_folder.open_records(self._folder) as (log_file, metrics_file):
             events = EventBuffer(self._store, self._job, metrics_file)
@@ -55,7 +58,7 @@ class Attempt:
             take_over_records(events, log_file, self._job, self._slot.home, self._store)
             self._say_how_it_starts(events, log)
             try:
-                supervisor = self._supervise(events, log, redactor)
+                supervisor = self._supervise(events, log, redactor, url)
                 if not supervisor.course.is_parked:
                     self._leave_the_gpu(log)
             finally:
@@ -79,13 +82,17 @@ class Attempt:
         events.set_fields(parked="", parked_on="", parked_worker="")
 
     def _supervise(
-        self, events: EventBuffer, log: BatchingLogHandler, redactor: Redactor
+        self,
+        events: EventBuffer,
+        log: BatchingLogHandler,
+        redactor: Redactor,
+        url: SecretStr | None,
     ) -> Supervisor:
         """From the start of the training until no process of it is left, or it is parked."""
         job, slot = self._job, self._slot
         with (
             sigterm_as_fd() as sigterm_fd,
-            start_training(self._settings, slot, job) as link,
+            start_training(self._settings, slot, job, url) as link,
         ):
             link.watch(sigterm_fd, ToldToEnd())
             link.watch(slot.stop_read, WorkerStops())

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from trainyard.contract.events import AnyEvent, Command
 from trainyard.contract.names import attempt_id
+from trainyard.secret_environment import seal
 from trainyard.settings import Settings
 from trainyard.store.job import Job
 from worker.slot import WorkerSlot
@@ -58,10 +59,13 @@ Arrival = FromTraining | KeeperMessage | ToldToEnd | WorkerStops
 
 
 @contextlib.contextmanager
-def start_training(settings: Settings, slot: WorkerSlot, job: Job) -> Iterator[TrainingLink]:
+def start_training(
+    settings: Settings, slot: WorkerSlot, job: Job, dataset_url: SecretStr | None = None
+) -> Iterator[TrainingLink]:
     """Start a training through the slot process; leaving ends whatever still lives of the attempt.
 
-    It goes on in the process of the attempt that is parked on this slot, if there is one. Raises
+    It goes on in the process of the attempt that is parked on this slot, if there is one. What it
+    may need of this worker's secrets, and ``dataset_url``, comes sealed beside its spec. Raises
     SlotUnavailable.
     """
     spec = training_spec(settings, slot.name, job)
@@ -86,7 +90,12 @@ def start_training(settings: Settings, slot: WorkerSlot, job: Job) -> Iterator[T
         finally:
             os.close(output_write)
             theirs.close()
-        events.sendall(spec.model_dump_json().encode() + b"\n")
+        secrets = seal(os.environ, dataset_url.get_secret_value() if dataset_url else "")
+        try:
+            line = spec.model_dump_json().encode() + b"\n"
+            events.sendall(line[socket.send_fds(events, [line], [secrets]) :])
+        finally:
+            os.close(secrets)
         selector = stack.enter_context(selectors.DefaultSelector())
         yield TrainingLink(selector, output, events, keeper)
 

@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tasks import sealed_secrets
 from tasks.datasets.cache import cached
 from tasks.datasets.sources.names import is_data_file
 from tasks.errors import DatasetError
@@ -74,6 +75,20 @@ def locate_dataset(
 def _fetched(
     reference: str, cache_dir: Path, limits: DownloadLimits, subset: str | None
 ) -> Located:
+    """What was fetched, by a child of this process if it takes a secret."""
+    if not sealed_secrets.are_kept():
+        return fetched(reference, cache_dir, limits, subset)
+    found = sealed_secrets.fetch(
+        {
+            **{"what": "dataset", "reference": reference, "cache_dir": str(cache_dir)},
+            **{"subset": subset, "limits": asdict(limits)},
+        }
+    )
+    return Located(sealed_secrets.path_of(found), found["name"], found["subset"])
+
+
+def fetched(reference: str, cache_dir: Path, limits: DownloadLimits, subset: str | None) -> Located:
+    """What was fetched with what is in this process's environment. Raises DatasetError."""
     # Only a job with a remote data set pays for boto3 and what else this imports.
     from tasks.datasets.sources.remote import fetch, http  # noqa: PLC0415
 

@@ -13,9 +13,9 @@ from trainyard.contract.events import Prediction, Warnings
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.redaction import (
+    CUT_CHARACTERS_MIN,
     KNOWN_CHARACTERS_MIN,
     MASK,
-    PIECE_CHARACTERS_MIN,
     Redactor,
     redactor_of,
     secrets_in,
@@ -82,7 +82,7 @@ def test_a_prediction_is_without_secrets_and_no_longer_than_it_may_be() -> None:
     found = Redactor([KNOWN]).prediction(Prediction(step=1, prompt=f"a {KNOWN}", prediction=answer))
     assert found.prompt == f"a {MASK}"
     assert found.prediction.startswith(f"{MASK}\nhf_")
-    assert KNOWN[:PIECE_CHARACTERS_MIN] not in found.prediction
+    assert KNOWN[:CUT_CHARACTERS_MIN] not in found.prediction
     short = "k" * KNOWN_CHARACTERS_MIN
     grown = Redactor([short]).prediction(
         Prediction(step=1, prompt="", prediction=f"{short} " * 200)

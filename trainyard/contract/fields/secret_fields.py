@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from trainyard.contract.fields.clean_urls import clean_url
 from trainyard.contract.fields.spellings import dotted
 from trainyard.contract.request import FieldProblem
 
@@ -40,11 +41,16 @@ class Copier:
             return self._copy_object(value, path)
         if isinstance(value, list):
             return self._copy_list(value, path)
-        if isinstance(value, str) and not _is_unicode(value):
-            return self._refuse(path, "has half of a surrogate pair, which is no character")
+        if isinstance(value, str):
+            return self._copy_text(value, path)
         if isinstance(value, float) and not math.isfinite(value):
             return self._refuse(path, "should be a finite number")
         return value
+
+    def _copy_text(self, value: str, path: tuple[str, ...]) -> Any:
+        if not _is_unicode(value):
+            return self._refuse(path, "has half of a surrogate pair, which is no character")
+        return value if path == ("dataset_content",) else clean_url(value)
 
     def _copy_list(self, value: list[Any], path: tuple[str, ...]) -> list[Any]:
         kept = []

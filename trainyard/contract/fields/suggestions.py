@@ -14,7 +14,7 @@ from trainyard.contract.request import StartRequest
 Path = tuple[str, ...]
 _SIMILAR = 0.7
 """Of difflib's ratio: names that share less than this are no slip of the hand."""
-_OURS = ("ignored", "notes")
+_OURS = ("ignored", "notes", "whole_dataset_path")
 _OTHER_WORDS = {
     "dataset": "dataset_path",
     "epochs": "num_epochs",

@@ -1,11 +1,15 @@
 -- Admit a job once, counting first: one step, so that no two requests take the last place or the
 -- same id. ARGV: id, digest, request, token, fields (JSON), slots,
--- max queued ('' = no limit), priority. Returns {'created'|'same'|'taken'|'full', attempt}.
+-- max queued ('' = no limit), priority, the data set's URL if it holds a secret. Returns {'created'|'same'|'taken'|'full', attempt}.
 local id, digest = ARGV[1], ARGV[2]
 local job = key('job', id)
+local function keep_secrets()
+  redis.call('SET', key('token', id), ARGV[4])
+  if ARGV[9] ~= '' then redis.call('SET', key('dataset-url', id), ARGV[9]) end
+end
 local known = redis.call('HGET', job, 'digest')
 if known then
-  if known == digest then redis.call('SET', key('token', id), ARGV[4]) end  -- it may be a new one
+  if known == digest then keep_secrets() end  -- they may be new ones
   return {known == digest and 'same' or 'taken', redis.call('HGET', job, 'attempt')}
 end
 if ARGV[7] ~= '' then
@@ -17,7 +21,7 @@ for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, fiel
 redis.call('HSET', job, 'job_id', id, 'digest', digest, 'status', 'queued', 'attempt', 1,
   'restarts', 0, 'put_backs', 0, 'pauses', 0, 'created_at', now, 'queued_at', now, 'updated_at', now)
 redis.call('SET', key('request', id), ARGV[3])
-redis.call('SET', key('token', id), ARGV[4])
+keep_secrets()
 redis.call('ZADD', JOBS, now, id)
 local order = redis.call('INCR', ORDER)
 redis.call('HSET', job, 'priority', ARGV[8], 'order', order)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard.log_lines import stamp_all
-from trainyard.redaction import PIECE_CHARACTERS_MIN, Redactor
+from trainyard.redaction import CUT_CHARACTERS_MIN, Redactor
 from worker.supervisor.output_lines import LINE_BYTES_MAX, LineSplitter
 
 KNOWN = "kn0wn/V4lue-of+the=job"
@@ -43,7 +43,7 @@ def logged(*writes: bytes) -> str:
 def assert_hidden(secret: str, log: str) -> None:
     assert secret not in log
     if secret == KNOWN:
-        length = PIECE_CHARACTERS_MIN
+        length = CUT_CHARACTERS_MIN
         pieces = [KNOWN[at : at + length] for at in range(len(KNOWN) - length + 1)]
         assert not [piece for piece in pieces if piece in log]
 
