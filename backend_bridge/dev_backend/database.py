@@ -14,6 +14,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     number          INTEGER PRIMARY KEY,      -- order of creation
     job_id          TEXT NOT NULL UNIQUE,
+    name            TEXT,
     user_id         TEXT,
     model_name      TEXT,
     dataset_path    TEXT,
@@ -71,6 +72,8 @@ class Database:
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
         self._connection.executescript(_SCHEMA)
+        if "name" not in {row["name"] for row in self.read("PRAGMA table_info(jobs)")}:
+            self._connection.execute("ALTER TABLE jobs ADD COLUMN name TEXT")  # a file of before
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

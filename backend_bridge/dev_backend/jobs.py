@@ -15,11 +15,14 @@ from trainyard.contract.statuses import TERMINAL
 LOG_LINES_KEPT = 10_000
 """Lines of one job's log that the backend keeps."""
 
-_NEW_COLUMNS = ("job_id", "token_sha256", "status", "user_id", "model_name", "dataset_path")
+_NEW_COLUMNS = (
+    *("job_id", "token_sha256", "status"),
+    *("name", "user_id", "model_name", "dataset_path"),
+)
 _INSERT_JOB = """
-INSERT INTO jobs (job_id, token_sha256, status, user_id, model_name, dataset_path, config,
+INSERT INTO jobs (job_id, token_sha256, status, name, user_id, model_name, dataset_path, config,
                   created_at, updated_at)
-VALUES (:job_id, :token_sha256, :status, :user_id, :model_name, :dataset_path, :config,
+VALUES (:job_id, :token_sha256, :status, :name, :user_id, :model_name, :dataset_path, :config,
         :created_at, :updated_at)
 """
 
@@ -32,6 +35,7 @@ class NewJob:
     token_sha256: str
     config: dict[str, Any]
     status: str
+    name: str | None = None
     user_id: str | None = None
     model_name: str | None = None
     dataset_path: str | None = None

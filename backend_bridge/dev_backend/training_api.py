@@ -146,7 +146,7 @@ def _new_job(body: dict[str, Any]) -> NewJob:
     status = body.get("status", "pending")
     if status not in ("pending", *STATUSES):
         problems.append("status: unknown")
-    texts = {name: body.get(name) for name in ("user_id", "model_name", "dataset_path")}
+    texts = {name: body.get(name) for name in ("name", "user_id", "model_name", "dataset_path")}
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             problems.append(f"{name}: should be text")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -48,7 +49,8 @@ class Page:
 
     def wait_text(self, css: str, text: str) -> None:
         """Read in one script: an element that the page replaces meanwhile is no failure."""
-        read = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText).join()"
+        read = """return [...document.querySelectorAll(arguments[0])]
+            .map((e) => e.innerText ?? e.textContent).join()"""
         wait_for(f"{css} says {text}", lambda: text in self.browser.execute_script(read, css))
 
     def press(self, action: str) -> None:
@@ -190,6 +192,40 @@ def test_curves_are_read_zoomed_and_compared(page: Page, stack: Stack) -> None:
 
     page.find("#log-search").send_keys("Attempt 1")
     page.wait_text("#log-count", " of ")
+
+
+def test_runs_are_known_by_name_and_a_lost_loss_is_seen(page: Page, stack: Stack) -> None:
+    rows = f"{stack.backend.url}/api/training/local"
+    token = {"Authorization": "Bearer t"}
+    config = {"training": {"method": "sft", "learning_rate": 0.001}}
+    row = {"job_id": "by-hand", "job_token": "t", "name": "nightly, lr 1e-3", "config": config}
+    row |= {"model_name": "tiny", "dataset_path": "sums.jsonl", "user_id": "local"}
+    requests.post(f"{rows}/jobs", json=row, timeout=30).raise_for_status()
+    for step in range(1000, 100_001, 1000):
+        point = {"step": step, "epoch": 1, "learning_rate": 0.001}
+        point |= {"train_loss": 1341.0} if step <= 60_000 else {}
+        point |= {"eval_loss": 2.0} if step == 40_000 else {}
+        put = requests.put(f"{rows}/by-hand/metrics", json=point, headers=token, timeout=30)
+        put.raise_for_status()
+    page.open("/")
+    for words in ("nightly", "sums.jsonl", "pending", "by-hand"):
+        search = page.find("#filter")
+        search.clear()
+        search.send_keys(words)
+        page.wait_text("#jobs tr:not([hidden])", "nightly, lr 1e-3")
+    page.open("/jobs/by-hand")
+    page.wait_text("h1", "nightly, lr 1e-3")
+    page.wait_text("#tiles", "NaN")
+    page.wait_text("#chart-loss .legend", "1,341")
+    page.wait_text("#chart-loss .grid", "not a number from here")
+    page.find("#chart-loss .plot").send_keys(Keys.END)
+    page.wait_text("#chart-loss .legend", "2.000")
+    page.picture("a-lost-loss")
+    texts = page.browser.execute_script("""
+        return [...document.querySelectorAll(".plot text")].map((t) => [t.textContent,
+            t.getBoundingClientRect().right - t.closest("svg").getBoundingClientRect().right])""")
+    assert texts
+    assert not [text for text, beyond in texts if beyond > 1 or text.startswith("-")]
 
 
 def test_a_failure_shows_its_hint(page: Page, stack: Stack) -> None:

@@ -25,6 +25,7 @@ def create_row(backend_url: str, body: dict[str, Any]) -> bool:
         f"{backend_url}/api/training/local/jobs",
         json={
             "job_id": body.get("execution_id"),
+            "name": body.get("name"),
             "user_id": body.get("user_id") or "local",
             "model_name": (model.get("name") if isinstance(model, dict) else None) or "unknown",
             "dataset_path": body.get("dataset_path") or "",

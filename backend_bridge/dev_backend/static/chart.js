@@ -8,6 +8,7 @@ import { linear, logarithmic, ticks } from "./scale.js";
 const MARGIN = { top: 10, right: 14, bottom: 24, left: 52 };
 const POINTS_PER_PIXEL = 2; // beyond this a curve is thinned to its extremes
 const DRAG_PX = 6; // less is a click
+const HALF_DIGIT_PX = 3.8; // of the labels
 
 export class LineChart {
   // series: [{key, label, dots}] of the points that update() gets, sorted by step.
@@ -48,10 +49,14 @@ export class LineChart {
     this.plot.addEventListener("keydown", (event) => this.key(event));
   }
 
-  update(points, other = []) {
+  // endedAt: the step from which on values are no finite numbers, if there is one.
+  update(points, other = [], endedAt = null) {
     const used = (p) => this.series.some(({ key }) => p[key] != null);
+    const steps = [...points, ...other].map((p) => p.step);
+    this.whole = [steps.reduce((a, b) => Math.min(a, b), Infinity), steps.reduce((a, b) => Math.max(a, b), 0)];
     this.all = points.filter(used);
     this.other = other.filter(used);
+    this.endedAt = endedAt || null;
     this.schedule();
   }
 
@@ -93,10 +98,9 @@ export class LineChart {
 
   scale(width, height, behind) {
     const points = [...this.points, ...behind];
-    const steps = points.map((p) => p.step).sort((a, b) => a - b);
     const usable = (v) => v != null && (!this.log || v > 0);
     const all = this.series.flatMap(({ key }) => points.map((p) => p[key]).filter(usable));
-    const [first, last] = this.range ?? [steps[0] ?? 0, steps.at(-1) ?? 1];
+    const [first, last] = this.range ?? this.whole; // of all charts, so that they stand above each other
     const { left, right, top, bottom } = MARGIN;
     this.domain = { first, last };
     this.x = (step) => left + ((step - first) / (last - first || 1)) * (width - left - right);
@@ -118,7 +122,15 @@ export class LineChart {
       group.append(svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, label));
     }
     for (const step of ticks(this.domain.first, this.domain.last, width / 70, 1)) {
-      group.append(svg("text", { x: this.x(step), y: height - 6, "text-anchor": "middle" }, count(step)));
+      const label = count(step);
+      const x = Math.min(this.x(step), width - label.length * HALF_DIGIT_PX - 1); // whole at the edge, too
+      group.append(svg("text", { x, y: height - 6, "text-anchor": "middle" }, label));
+    }
+    if (this.endedAt !== null && this.endedAt >= this.domain.first && this.endedAt <= this.domain.last) {
+      const x = this.x(this.endedAt);
+      const anchor = x > width / 2 ? "end" : "start";
+      group.append(svg("line", { class: "ended", x1: x, x2: x, y1: MARGIN.top, y2: height - MARGIN.bottom }));
+      group.append(svg("text", { class: "ended", x: x + (anchor === "end" ? -6 : 6), y: MARGIN.top + 12, "text-anchor": anchor }, "not a number from here"));
     }
     return group;
   }
@@ -175,8 +187,7 @@ export class LineChart {
 
   // Within the steps that there are; all of them is no zoom.
   zoomTo(first, last) {
-    const steps = [...this.all, ...this.other].map((p) => p.step);
-    const [low, high] = [Math.min(...steps), Math.max(...steps)];
+    const [low, high] = this.whole;
     const [from, to] = [Math.max(low, first), Math.min(high, last)];
     if (to - from >= 1) this.onZoom(from === low && to === high ? null : [from, to]);
   }
@@ -213,6 +224,12 @@ export class LineChart {
     this.setCursor(this.points[Math.max(0, Math.min(end, to))].step);
   }
 
+  // The last point with a value at or before a step; none past the end of its run. Without a step: the last.
+  held(points, key, step = Infinity) {
+    if (step !== Infinity && step > (points.at(-1)?.step ?? -Infinity)) return undefined;
+    return points.findLast((p) => p[key] != null && p.step <= step);
+  }
+
   setCursor(step) {
     this.cursor = step;
     if (this.mark) this.read();
@@ -228,12 +245,12 @@ export class LineChart {
     }
     setText(this.where, at ? `Step ${count(at.step)}` : "");
     this.series.forEach(({ key }, index) => {
-      const last = (points) => points.findLast((p) => p[key] != null && (!at || p.step <= at.step))?.[key];
-      const value = at ? at[key] : last(this.all);
-      const beside = this.other.length ? ` / ${this.format(last(this.other) ?? null)}` : "";
-      setText(this.values[index], this.format(value ?? null) + beside);
-      if (at && this.usable(value)) {
-        const circle = svg("circle", { cx: this.x(at.step), cy: this.y(value), r: 4 });
+      const held = (points) => this.held(points, key, at?.step);
+      const point = held(this.all);
+      const beside = this.other.length ? ` / ${this.format(held(this.other)?.[key] ?? null)}` : "";
+      setText(this.values[index], this.format(point?.[key] ?? null) + beside);
+      if (at && point && this.usable(point[key])) {
+        const circle = svg("circle", { cx: this.x(point.step), cy: this.y(point[key]), r: 4 });
         this.mark.append(svg("g", { class: `series-${index}` }, circle));
       }
     });

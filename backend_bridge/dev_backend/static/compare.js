@@ -1,6 +1,7 @@
 // Another job's curves behind this one's.
 
 import { byId, element } from "./dom.js";
+import { title } from "./format.js";
 
 export class Compare {
   // onPoints: called with the other job's points, sorted by step; none where nothing is chosen.
@@ -15,8 +16,9 @@ export class Compare {
   async list() {
     const { jobs } = await (await fetch("/api/training/local/jobs?limit=200")).json();
     for (const job of jobs.filter(({ job_id }) => job_id !== this.jobId)) {
-      const name = job.model_name ? `${job.job_id} · ${job.model_name}` : job.job_id;
-      this.select.append(element("option", { value: job.job_id }, name));
+      const called = title(job);
+      const text = called === job.job_id ? called : `${called} · ${job.job_id}`;
+      this.select.append(element("option", { value: job.job_id }, text));
     }
     this.select.closest("label").hidden = this.select.options.length < 2;
   }

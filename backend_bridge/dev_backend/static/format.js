@@ -4,9 +4,20 @@ export const NONE = "–";
 
 export function loss(value) {
   if (value == null) return NONE;
-  return Math.abs(value) >= 1000 || (value !== 0 && Math.abs(value) < 0.001)
-    ? value.toExponential(2)
-    : value.toFixed(Math.abs(value) < 1 ? 4 : 3);
+  const size = Math.abs(value);
+  if (size >= 1e7 || (size > 0 && size < 0.001)) return value.toExponential(2);
+  if (size >= 1000) return count(value);
+  return value.toFixed(size < 1 ? 4 : 3);
+}
+
+// What people call a job.
+export function title(job) {
+  return job.name || job.model_name || job.job_id;
+}
+
+// The state that is shown: the bridge knows finer ones (queued, pausing, cancelling) than the backend.
+export function state(job, live) {
+  return live?.status ?? job.status;
 }
 
 // A round number at an axis.
@@ -63,16 +74,23 @@ export function moment(iso) {
   return iso ? new Date(iso).toLocaleString() : NONE;
 }
 
-// Wall-clock time from the first start to the end, or to now.
-export function elapsed(job) {
+// What the bridge counts, as `trainyard ps` shows it; without it, from the first start to the end, or to now.
+export function elapsed(job, live) {
+  if (live?.elapsed_seconds != null) return duration(live.elapsed_seconds);
   if (!job.started_at) return NONE;
   const end = job.ended_at ? Date.parse(job.ended_at) : Date.now();
   return duration((end - Date.parse(job.started_at)) / 1000);
 }
 
+// The step that a job has reached: the backend hears of steps later than the bridge, or earlier.
+export function reached(job, live) {
+  const known = [live?.current_step, job.latest.step].filter((value) => value != null);
+  return known.length ? Math.max(...known) : null;
+}
+
 // How far a job is. `live` is what the bridge knows of it; without it, what the backend was told.
 export function progress(job, live) {
-  const step = live?.current_step ?? job.latest.step;
+  const step = reached(job, live);
   if (live?.status === "queued") {
     const start = live.estimated_start_seconds;
     const place = live.queue_position ? `Place ${live.queue_position} in the queue` : "In the queue";

@@ -20,22 +20,22 @@ let job = null;
 let live = null; // the bridge's status of the job; null where the bridge is away
 let other = []; // points of the job compared with
 
-// The optional ones show up with their first value.
+// Each shows up with its first value.
 const charts = {
   "chart-loss": {
     title: "Loss",
     series: [{ key: "train_loss", label: "Train" }, { key: "eval_loss", label: "Eval", dots: true }],
-    format: format.loss, tickFormat: format.tick,
+    format: format.loss, tickFormat: format.tick, finite: true,
   },
   "chart-rate": { title: "Learning rate", series: [{ key: "learning_rate" }], format: format.rate, fromZero: true },
   "chart-tokens": { title: "Tokens per second", series: [{ key: "tokens_per_second" }], format: format.compact, fromZero: true },
-  "chart-norm": { title: "Gradient norm", series: [{ key: "grad_norm" }], format: format.loss, tickFormat: format.tick, fromZero: true, optional: true },
+  "chart-norm": { title: "Gradient norm", series: [{ key: "grad_norm" }], format: format.loss, tickFormat: format.tick, fromZero: true },
   "chart-memory": {
     title: "GPU memory",
     series: [{ key: "gpu_memory_allocated_gb", label: "Used" }, { key: "gpu_memory_reserved_gb", label: "Reserved" }],
-    format: format.gigabytes, tickFormat: format.tick, fromZero: true, optional: true,
+    format: format.gigabytes, tickFormat: format.tick, fromZero: true,
   },
-  "chart-gpu": { title: "GPU utilisation", series: [{ key: "gpu_utilization_percent" }], format: format.percent, fromZero: true, optional: true },
+  "chart-gpu": { title: "GPU utilisation", series: [{ key: "gpu_utilization_percent" }], format: format.percent, fromZero: true },
 };
 const drawn = Object.entries(charts).map(([id, options]) => ({ id, options, chart: null }));
 
@@ -43,11 +43,18 @@ function drawCharts() {
   const sorted = [...points.values()].sort((a, b) => a.step - b.step);
   for (const one of drawn) {
     const used = sorted.some((p) => one.options.series.some(({ key }) => p[key] != null));
-    if (one.options.optional && !used) continue;
-    byId(one.id).hidden = false;
+    if (!used && !one.chart) continue;
+    byId(one.id).hidden = byId("chart-tools").hidden = false;
     one.chart ??= new LineChart(byId(one.id), one.options, zoom);
-    one.chart.update(sorted, other);
+    one.chart.update(sorted, other, one.options.finite && lossEnd(sorted));
   }
+}
+
+// The step from which on the loss is no finite number, which no point can hold; null if it is one.
+function lossEnd(sorted) {
+  const trained = sorted.filter((p) => p.learning_rate != null || p.train_loss != null);
+  const last = trained.findLastIndex((p) => p.train_loss != null);
+  return trained[last + 1]?.step ?? null;
 }
 
 // All charts show the same steps.
@@ -71,28 +78,31 @@ function definitions(node, entries) {
 
 function showTiles() {
   const { latest } = job;
+  const step = format.reached(job, live);
+  const lost = lossEnd([...points.values()].sort((a, b) => a.step - b.step)) !== null;
   const steps = job.planned_steps ? ` / ${format.count(job.planned_steps)}` : "";
   const epochs = job.planned_epochs ? ` / ${job.planned_epochs}` : "";
   definitions(byId("tiles"), [
-    ["Step", latest.step == null ? format.NONE : format.count(latest.step) + steps],
+    ["Step", step == null ? format.NONE : format.count(step) + steps],
     ["Epoch", latest.epoch == null ? format.NONE : latest.epoch + epochs],
-    ["Train loss", format.loss(latest.train_loss)],
+    ["Train loss", lost ? "NaN" : format.loss(latest.train_loss), lost ? "No finite number any more" : ""],
     ["Eval loss", format.loss(latest.eval_loss)],
     ["Perplexity", format.loss(latest.perplexity)],
     ["Tokens per second", format.compact(latest.tokens_per_second)],
-    ["Elapsed", format.elapsed(job), `Started ${format.moment(job.started_at)}`],
+    ["Elapsed", format.elapsed(job, live), `Started ${format.moment(job.started_at)}`],
   ]);
 }
 
 function showJob() {
-  const name = job.model_name || job.job_id;
   byId("job").hidden = false;
-  document.title = `${job.status} · ${name} · Trainyard`;
-  setText(byId("model"), name);
+  setText(byId("title"), format.title(job));
   setText(byId("job-id"), job.job_id);
   showState();
-  showTiles();
+  const { method = "sft", learning_rate: rate } = job.config.training ?? {};
   definitions(byId("facts"), [
+    ["Model", job.model_name || format.NONE],
+    ["Method", method],
+    ["Learning rate", rate ?? format.NONE],
     ["Data set", job.dataset_path || format.NONE],
     ["User", job.user_id || format.NONE],
     ["Created", format.moment(job.created_at)],
@@ -103,15 +113,16 @@ function showJob() {
   setText(byId("config"), JSON.stringify(job.config, null, 2));
 }
 
-// The backend's word for the state; the bridge knows the finer ones (queued, pausing, cancelling).
 function showState() {
-  const state = live?.status ?? job.status;
+  const state = format.state(job, live);
+  document.title = `${state} · ${format.title(job)} · Trainyard`;
   if (byId("status").textContent !== state) byId("status").replaceChildren(badge(state));
   byId("error").hidden = !job.error;
   setText(byId("error-text"), job.error ?? "");
   byId("hint").hidden = !live?.error_hint;
   setText(byId("hint"), live?.error_hint ?? "");
   showWarnings(live?.warnings ?? []);
+  showTiles();
   const { text, share } = format.progress(job, live);
   byId("progress-card").hidden = share === null && live?.status !== "queued";
   setText(byId("progress-text"), text);
@@ -137,8 +148,8 @@ function applyBridge({ status, checkpoints }) {
 
 function apply(changes) {
   job = changes.job;
-  showJob();
   for (const point of changes.metrics) points.set(point.step, { ...points.get(point.step), ...point });
+  showJob();
   drawCharts();
   log.append(changes.lines, changes.lines_cut);
 }

@@ -6,6 +6,7 @@ import { showBridge, showConnection } from "./shell.js";
 import { Stream } from "./stream.js";
 
 const TICK_MS = 1000;
+const FIRST_JOB = "No jobs yet. Start one with `trainyard submit --model NAME --dataset FILE`; it shows up here by itself.";
 const jobs = new Map(); // job id → job, newest first
 const rows = new Map(); // job id → its row
 const filter = byId("filter");
@@ -28,9 +29,11 @@ function nameCell(job) {
   const link = element(
     "a",
     { href: `/jobs/${encodeURIComponent(job.job_id)}`, class: "row-link" },
-    job.model_name || job.job_id,
+    format.title(job),
   );
   const node = cell("Job", "name", link, element("span", { class: "mono muted small" }, job.job_id));
+  const about = [job.name && job.model_name, job.dataset_path].filter(Boolean).join(" · ");
+  if (about) node.append(element("span", { class: "muted small" }, about));
   if (job.error) node.append(element("span", { class: "row-error small" }, job.error));
   return node;
 }
@@ -44,7 +47,7 @@ function row(job) {
     "tr",
     { role: "row" },
     nameCell(job),
-    cell("Status", "status", badge(active[job.job_id]?.status ?? job.status)),
+    cell("Status", "status", badge(format.state(job, active[job.job_id]))),
     progressCell(job),
     cell("Train loss", "number", format.loss(job.latest.train_loss)),
     cell("Eval loss", "number", format.loss(job.latest.eval_loss)),
@@ -59,7 +62,7 @@ function tick(job, node) {
   const started = node.querySelector(".started > span");
   setText(started, format.ago(job.started_at));
   started.title = format.moment(job.started_at);
-  setText(node.querySelector(".elapsed > span"), format.elapsed(job));
+  setText(node.querySelector(".elapsed > span"), format.elapsed(job, active[job.job_id]));
 }
 
 // Only what changed is replaced: a click needs the same element under the pointer throughout.
@@ -89,17 +92,19 @@ function summarise() {
   const counts = new Map();
   let shown = 0;
   for (const [id, job] of jobs) {
-    const hit = `${job.model_name} ${id} ${job.status}`.toLowerCase().includes(wanted);
+    const state = format.state(job, active[id]);
+    const texts = [job.name, job.model_name, job.dataset_path, job.user_id, id, state];
+    const hit = texts.some((text) => text?.toLowerCase().includes(wanted));
     rows.get(id).hidden = !hit;
     shown += hit;
-    counts.set(job.status, (counts.get(job.status) ?? 0) + 1);
+    counts.set(state, (counts.get(state) ?? 0) + 1);
   }
   const parts = [...counts].map(([status, number]) => `${number} ${status}`);
   setText(byId("counts"), parts.join(" · ") || "\u00a0");
   byId("table").hidden = shown === 0;
   const empty = byId("empty");
   empty.hidden = shown > 0;
-  setText(empty, jobs.size ? "No job matches the filter." : "No jobs yet. The first one shows up here by itself.");
+  setText(empty, jobs.size ? "No job matches the filter." : FIRST_JOB);
 }
 
 function replaceAll(data) {

@@ -43,7 +43,7 @@ export class LogView {
   line(text) {
     const stamp = STAMP.exec(text);
     const rest = stamp ? text.slice(stamp[0].length) : text;
-    const kind = BAD.test(rest) ? "bad" : DOUBTFUL.test(rest) ? "doubtful" : "plain";
+    const kind = BAD.test(rest) ? "bad" : DOUBTFUL.test(rest) ? "doubtful" : "usual";
     const node = element("div", { class: `line ${kind}` });
     if (stamp) node.append(element("span", { class: "stamp" }, `${stamp[1]} `));
     node.append(rest || "\u200b");

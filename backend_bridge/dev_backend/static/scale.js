@@ -37,7 +37,7 @@ export function ticks(low, high, wanted, least = 0) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const size = Math.max(least, [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough));
   const found = [];
-  for (let i = Math.ceil(low / size); i * size <= high; i += 1) found.push(i * size);
+  for (let i = Math.ceil(low / size); i * size <= high; i += 1) found.push(i * size + 0); // no -0
   return found;
 }
 
