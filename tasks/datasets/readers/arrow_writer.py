@@ -8,7 +8,6 @@ a new segment; in the end all segments become one file of the last schema.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -27,6 +26,7 @@ from tasks.datasets.readers.columns import (
     text_field,
     values_of,
 )
+from tasks.datasets.readers.numbers import JSON
 from tasks.datasets.readers.rows import Batch, Chunk, Lines, Row
 from tasks.errors import DatasetError
 
@@ -193,7 +193,7 @@ def rows_of(batch: pyarrow.RecordBatch) -> Iterator[Row]:
         names.append(field.name)
         # Not orjson, which makes floats of integers beyond 64 bits.
         columns.append(
-            [v if v is None else json.loads(v) for v in values] if is_json(field) else values
+            [v if v is None else JSON.decode(v) for v in values] if is_json(field) else values
         )
     for row in zip(*columns, strict=True):
         yield dict(zip(names, row, strict=True))

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pyarrow
 
+from tasks.datasets.readers.numbers import Number
 from tasks.errors import DatasetError
 
 MOST_COLUMNS = 2000
@@ -70,6 +71,10 @@ def kept(field: pyarrow.Field, array: pyarrow.Array) -> tuple[pyarrow.Field, pya
             return text_field(field.name), array.cast(kind).cast(pyarrow.string())
         except pyarrow.ArrowInvalid:
             return pyarrow.field(field.name, field.type), array
+    if pyarrow.types.is_float32(kind):
+        # 0.1, and not the 0.10000000149011612 that it is as one of 64 bits.
+        exact = pyarrow.field(field.name, pyarrow.float64())
+        return exact, array.cast(kind).cast(pyarrow.string()).cast(pyarrow.float64())
     if _holds_maps(kind):
         return json_field(field.name), as_json(array)
     return pyarrow.field(field.name, field.type), array
@@ -102,9 +107,15 @@ def _said(value: Any) -> Any:
 def json_of(value: Any) -> bytes | str:
     """``value``, which came from JSON, as JSON."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_spelled)
     except TypeError:  # an integer beyond 64 bits
         return json.dumps(value, ensure_ascii=False)
+
+
+def _spelled(value: Any) -> orjson.Fragment:
+    if isinstance(value, Number):
+        return orjson.Fragment(value.spelling)
+    raise TypeError
 
 
 def values_of(array: pyarrow.Array) -> list[Any]:

@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.json_lines import BadRow, checked_row, has_long_number
+from tasks.datasets.readers.json_lines import BadRow, checked_row
 from tasks.datasets.readers.json_window import WINDOW_CHARACTERS, Window
+from tasks.datasets.readers.numbers import JSON, has_unusual_number
 from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
 from tasks.datasets.row_shapes import is_message, list_of_rows, wraps
@@ -190,8 +191,8 @@ def _stretch(window: Window, between: str) -> list[Row] | None:
             rows: list[Any] = orjson.loads(text)
         except (orjson.JSONDecodeError, TypeError):
             continue
-        if set(map(type, rows)) != {dict} or has_long_number(text.encode()):
+        if set(map(type, rows)) != {dict}:
             return None
         window.advance(end + between.index("{"))
-        return rows
+        return JSON.decode(text) if has_unusual_number(text.encode()) else rows
     return None

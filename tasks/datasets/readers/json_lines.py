@@ -1,8 +1,7 @@
 """Rows of JSON lines, and of one JSON document, in bounded memory.
 
 Whole blocks are parsed by orjson; where it refuses one, the standard library goes through it row
-by row and names what is wrong. What orjson would take but change, integers beyond 64 bits, goes
-that way too.
+by row and names what is wrong. What orjson would take but change is parsed once more.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy
 import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
+from tasks.datasets.readers.numbers import JSON, as_spelled, has_unusual_number
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
 from tasks.datasets.row_shapes import is_conversation
 from trainyard.contract.error_tree import TrainyardError
 
 BLOCK_BYTES = 4 * 1024 * 1024
-_DIGITS_OF_64_BITS = 19
 _WHOLE_ROW = "Each line must hold one complete JSON object; check whether it was cut off."
 
 
@@ -57,30 +55,13 @@ def skip_mark(file: Any) -> None:
 
 def _parsed(lines: list[bytes], block: bytes) -> list[Row] | None:
     """The rows, or None where one of them needs a closer look."""
-    if has_long_number(block):
-        return None
     try:
         rows = list(map(orjson.loads, lines))
     except orjson.JSONDecodeError:
         return None
-    return rows if set(map(type, rows)) == {dict} else None
-
-
-def has_long_number(block: bytes) -> bool:
-    """Whether ``block`` may hold an integer beyond 64 bits: 19 digits in a row, or more.
-
-    Such a run covers two neighbours among every eighth byte, which are looked at alone first.
-    """
-    characters = numpy.frombuffer(block, numpy.uint8)
-    digits = characters[::8] - ord("0") < 10
-    for index in numpy.flatnonzero(digits[:-1] & digits[1:]):
-        around = block[max(int(index) * 8 - 24, 0) : int(index) * 8 + 32]
-        length = 0
-        for character in around:
-            length = length + 1 if 48 <= character <= 57 else 0
-            if length >= _DIGITS_OF_64_BITS:
-                return True
-    return False
+    if set(map(type, rows)) != {dict}:
+        return None
+    return [JSON.decode(line.decode()) for line in lines] if has_unusual_number(block) else rows
 
 
 def _one_by_one(
@@ -107,7 +88,7 @@ def _row_of(line: bytes, damaged: bool) -> Row:
             raise NotUtf8 from error
         raise BadRow("it holds bytes that are no UTF-8", "Save the file as UTF-8.") from error
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=as_spelled)
     except ValueError as error:
         raise BadRow(f"it is no JSON: {error}", _WHOLE_ROW) from error
     except RecursionError as error:

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any, BinaryIO, NoReturn
 
+from tasks.datasets.readers.numbers import as_spelled
 from tasks.datasets.readers.problems import EndOfReading, ReadProblem
 
 WINDOW_CHARACTERS = 4 * 1024 * 1024
@@ -19,7 +20,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=as_spelled)
 
 
 class Window:
