@@ -13,6 +13,7 @@ render     training rows → the text that the model sees, and what of it is tra
 template   a chat template: how it wants messages, what it puts around turns
 shadow     messages → the same, every word a mark of its message
 patterns   what a template writes around plain messages, learned once → the same, without a shadow
+shadow_reader  from its marks to where the answers stand
 turns      a conversation and its shadow, rendered → where the answers stand, what was left out
 tokenise   that text → input_ids and labels
 prepare    all of it

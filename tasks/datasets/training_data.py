@@ -89,7 +89,7 @@ def tokenise_data(
     for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
         if side is not None:
             _report_tokens(report, side, read.parts[part])
-    report.used.message_keys = unused_keys(message_keys(read.stored), how.chat_template.source)
+    report.used.message_keys = unused_keys(message_keys(read.stored), how.chat_template.sources)
     turn_end = _note_template(report, train, how, end_tokens)
     report.refuse_bad_rows(read.shape.describe())
     if len(train.dataset) == 0 and report.error is None:
@@ -128,6 +128,11 @@ def _note_template(
         report.notes.append(
             "TRL has a variant for training of the tokenizer's chat template: it gives the text, "
             "and the model keeps its own. config.data.training_template false trains on its own."
+        )
+    if how.chat_template.for_tools is not how.chat_template:
+        report.notes.append(
+            "The tokenizer has several chat templates: conversations with tools go through its "
+            "'tool_use', the others through 'default'."
         )
     if end in (how.tokenizer.eos_token_id, *end_tokens):
         return None

@@ -5,7 +5,6 @@ Found out by rendering a few conversations of known words, once per template.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.habits import Habits
 from tasks.datasets.tokens.patterns import Patterns
 
 Messages: TypeAlias = list[dict[str, Any]]
@@ -22,40 +22,6 @@ _USER, _ANSWER, _REASON = "Zquestion", "Zanswer", "Zreason"
 _NAME, _VALUE, _RESULT = "zfunction", "Zvalue", "Zresult"
 _CONTROL = re.compile(r"\s*(?:<[^<>\s]+>|\[/?\w+\])\s*")
 """What looks like a token that a template writes."""
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How a template wants what it is given.
-
-    ``parts``: contents as lists of parts. ``json_arguments``: those of a call as JSON text.
-    ``bare_calls``: no empty content beside a call. ``developer``: it knows this role.
-    """
-
-    parts: bool = False
-    json_arguments: bool = False
-    bare_calls: bool = False
-    developer: bool = False
-
-    def applied(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A canonical message as the template wants it."""
-        made = {key: value for key, value in message.items() if key != "train"}
-        calls = made.get("tool_calls")
-        if calls and self.json_arguments:
-            made["tool_calls"] = [_with_json_arguments(call) for call in calls]
-        if calls and self.bare_calls and not made["content"]:
-            del made["content"]
-        elif self.parts:
-            made["content"] = [{"type": "text", "text": made["content"]}]
-        if made["role"] == "developer" and not self.developer:
-            made["role"] = "system"
-        return made
-
-
-def _with_json_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    text = json.dumps(function["arguments"], ensure_ascii=False)
-    return {**call, "function": {**function, "arguments": text}}
 
 
 @dataclass(frozen=True)
@@ -78,10 +44,21 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, source: str | None = None) -> None:
         self._tokenizer = tokenizer
-        named = tokenizer.chat_template
-        own = named.get("default") if isinstance(named, dict) else named
-        self.source: str = source or own or ""
+        self.named: dict[str, str] = named_templates(tokenizer)
+        self.source: str = source or self.named.get("default", "")
         self.patterns = Patterns()
+
+    @cached_property
+    def for_tools(self) -> ChatTemplate:
+        """The template of conversations that may call functions, as transformers chooses it."""
+        if "tool_use" not in self.named or self.source == self.named["tool_use"]:
+            return self
+        return ChatTemplate(self._tokenizer, self.named["tool_use"])
+
+    @property
+    def sources(self) -> str:
+        """All that may be used, one after the other."""
+        return self.source if self.for_tools is self else self.source + self.for_tools.source
 
     def texts(
         self, chats: Sequence[Messages], tools: Sequence[Any] = (), *, prompt: bool = False
@@ -91,6 +68,8 @@ class ChatTemplate:
         ``tools`` are the functions that each may call. A RowProblem stands where the template
         refuses one.
         """
+        if not self.source:
+            return [_no_default(self.named)] * len(chats)
         adapted = [[self.habits.applied(message) for message in chat] for chat in chats]
         if not any(tools):
             # A template is foreign code: it may raise anything.
@@ -225,6 +204,19 @@ class ChatTemplate:
             for text in (probe(_ASKED, call), probe(_ASKED, call, _RETURNED, _ANSWERED))
         )
         return closing_of(end, going_on.partition(_RESULT)[0] if going_on else end)
+
+
+def named_templates(tokenizer: Any) -> dict[str, str]:
+    """The chat templates of ``tokenizer`` by their names; a single one is called ``default``."""
+    own = tokenizer.chat_template
+    return dict(own) if isinstance(own, dict) else {"default": own or ""}
+
+
+def _no_default(named: Mapping[str, str]) -> RowProblem:
+    return RowProblem(
+        f"of the tokenizer's chat templates ({', '.join(sorted(named))}) none is called default",
+        "Save the tokenizer with the one to use as its chat template.",
+    )
 
 
 def closing_of(end: str, inner: str) -> str:

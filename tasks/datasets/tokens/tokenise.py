@@ -129,7 +129,7 @@ def rendering_key(how: Rendering) -> str:
     """Hash of everything of ``how`` that changes what a row becomes."""
     parts = (
         how.tokenizer.backend_tokenizer.to_str(),
-        how.chat_template.source,
+        how.chat_template.sources,
         str(how.tokenizer.special_tokens_map),
         str((how.add_eos, how.answers_only, how.train_on, how.documents is not None)),
     )

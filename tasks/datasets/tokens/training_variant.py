@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tasks.datasets.tokens.template import named_templates
+
 _ENDING = "_training.jinja"
 
 
@@ -29,6 +31,4 @@ def _variants() -> dict[str, str]:
 
 def training_variant(tokenizer: Any) -> str | None:
     """TRL's variant of the tokenizer's chat template; None where it has none."""
-    named = tokenizer.chat_template
-    own = named.get("default") if isinstance(named, dict) else named
-    return _variants().get(own or "")
+    return _variants().get(named_templates(tokenizer).get("default", ""))

@@ -106,6 +106,25 @@ def test_a_known_template_is_trained_with_its_variant() -> None:
     assert training_variant(tokenizer) is None
 
 
+def test_conversations_with_tools_go_through_the_template_called_tool_use() -> None:
+    tokenizer = plain_tokenizer()
+    tokenizer.chat_template = {"default": TEMPLATES["llama3"], "tool_use": TEMPLATES["qwen2_5"]}
+    chats = [canonical_messages(CONVERSATIONS["plain"], "messages")] * 2
+    tools = [{"type": "function", "function": {"name": "get", "description": "Gets."}}]
+    without, with_tools = turns_of(ChatTemplate(tokenizer), chats, [None, tools])
+    assert isinstance(without, Turns) and isinstance(with_tools, Turns)
+    for found, of_row in ((without, None), (with_tools, tools)):
+        chat = [{**message} for message in chats[0]]
+        assert found.text == tokenizer.apply_chat_template(chat, tools=of_row, tokenize=False)
+
+
+def test_templates_without_a_default_are_named() -> None:
+    tokenizer = plain_tokenizer()
+    tokenizer.chat_template = {"rag": TEMPLATES["llama3"]}
+    [found] = turns_of(ChatTemplate(tokenizer), [[{"role": "assistant", "content": "a"}]])
+    assert "(rag) none is called default" in str(found)
+
+
 # ---------------------------------------------------------------- any conversation
 
 NOISE = st.sampled_from(
