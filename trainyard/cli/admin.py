@@ -1,9 +1,8 @@
-"""Commands that look after the yard itself: prune, redeliver, doctor, selftest, completion."""
+"""Commands that look after the yard itself: redeliver, doctor, selftest, completion."""
 
 from __future__ import annotations
 
 import logging
-import math
 import sys
 
 import click
@@ -15,48 +14,7 @@ from trainyard.cli.common import (
     echo_json,
 )
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.contract.units import MB
-from trainyard.settings import RETENTION_DAYS_MAX, settings
-
-
-def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:
-    if days is not None and math.isnan(days):  # it is in every range
-        raise click.BadParameter("should be a number")
-    return days
-
-
-@click.command()
-@click.option(
-    "--days",
-    type=click.FloatRange(0, RETENTION_DAYS_MAX),
-    callback=_number,
-    help="Instead of RETENTION_DAYS.",
-)
-@click.option("--models", is_flag=True, help="The trained models of such jobs as well.")
-@as_json_option
-def prune(days: float | None, models: bool, as_json: bool) -> None:
-    """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches.
-
-    Couriers do this by themselves once an hour. Trained models stay, unless --models is given.
-    """
-    from redis.exceptions import RedisError
-
-    from trainyard.store.connection import connect
-    from trainyard.store.retention import Retention
-
-    current = settings()
-    try:
-        retention = Retention(connect(current.redis_location), current)
-        pruned = retention.prune(current.retention_days if days is None else days, models=models)
-    except (RedisError, OSError) as error:
-        raise TrainyardError(f"not pruned: {error}") from error
-    if as_json:
-        echo_json(pruned.as_dict())
-        return
-    click.echo(
-        f"{pruned.jobs} jobs forgotten, {pruned.folders} job folders and {pruned.caches} caches "
-        f"removed ({pruned.bytes / MB:,.1f} MB), {pruned.stream_entries} old replies"
-    )
+from trainyard.settings import settings
 
 
 @click.command(short_help="Send reports to the backend again.")

@@ -44,8 +44,17 @@ def _job_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _job_ids(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(value for value in values if _job_id(ctx, parameter, value))
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 job_id_argument = click.argument("job_id", callback=_job_id, shell_complete=_known_jobs)
+job_ids_argument = click.argument(
+    "job_ids", nargs=-1, required=True, callback=_job_ids, shell_complete=_known_jobs
+)
 any_job_argument = click.argument(
     "job_id", required=False, callback=_job_id, shell_complete=_known_jobs
 )

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from trainyard import __version__
-from trainyard.cli.admin import completion, doctor, prune, redeliver, selftest
+from trainyard.cli.admin import completion, doctor, redeliver, selftest
 from trainyard.cli.check_dataset import check_dataset
 from trainyard.cli.common import (
     EXIT_CODES,
@@ -25,7 +25,10 @@ from trainyard.cli.common import (
     echo_json,
     job_id_argument,
 )
-from trainyard.cli.submit import submit, watch
+from trainyard.cli.listing import ps
+from trainyard.cli.removal import prune, remove
+from trainyard.cli.submit import submit
+from trainyard.cli.watching import open_page, status, wait
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.statuses import TERMINAL
@@ -36,8 +39,15 @@ FOLLOW_OVERLAP = 1000
 """Lines asked for again while old ones are being cut, since offsets move meanwhile."""
 
 
+_OTHER_NAMES = {"list": "ps", "ls": "ps", "delete": "rm", "remove": "rm", "follow": "wait"}
+"""What people of other tools type."""
+
+
 class Commands(click.Group):
     """Turns the errors that a person can act on into one sentence and an exit code."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -88,39 +98,6 @@ def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str
     from trainyard.cli.demo import run
 
     sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
-
-
-@main.command()
-@as_json_option
-def ps(as_json: bool) -> None:
-    """List all jobs, newest first."""
-    jobs = client().jobs()
-    if as_json:
-        echo_json(jobs)
-        return
-    from trainyard.cli.tables import job_table, show
-
-    show(job_table(jobs))
-
-
-@main.command()
-@job_id_argument
-@click.option("-f", "--follow", is_flag=True, help="Stay with it until it ends; Ctrl-C detaches.")
-@as_json_option
-def status(job_id: str, follow: bool, as_json: bool) -> None:
-    """Show everything that is known of one job.
-
-    With --follow the exit code tells how it ended.
-    """
-    if follow:
-        sys.exit(watch(client(), job_id, as_json=as_json))
-    job = client().status(job_id)
-    if as_json:
-        echo_json(job)
-        return
-    from trainyard.cli.tables import job_details, show
-
-    show(job_details(job))
 
 
 @main.command()
@@ -267,7 +244,22 @@ def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
         click.echo(answer["message"])
 
 
-for _command in (submit, check_dataset, completion, doctor, prune, redeliver, selftest):
+@main.command("help", hidden=True)
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command, or of all."""
+    root = ctx.find_root()
+    found = main.get_command(root, command) if command else main
+    if found is None:
+        raise click.UsageError(f"No such command '{command}'.")
+    click.echo(found.get_help(click.Context(found, info_name=found.name, parent=root)))
+
+
+for _command in (
+    *(submit, ps, status, wait, open_page, remove, prune),
+    *(check_dataset, completion, doctor, redeliver, selftest),
+):
     main.add_command(_command)
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import click
 
 from trainyard.cli.common import as_json_option, client, echo_json
-from trainyard.client import BridgeClient
+from trainyard.cli.watching import watch
 from trainyard.contract.methods import listed, names
-from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import settings
 
-FOLLOW_EVERY_S = 0.5
 _FLAGS = {
     "model": "config.model.name",
     "dataset": "dataset_path",
@@ -104,34 +101,3 @@ def submit(
         )
     if follow:
         sys.exit(watch(bridge, answer["job_id"], as_json=as_json))
-
-
-def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
-    """Show a job until it has ended. 0 if it completed or a person detached, else 1."""
-    from rich.console import Console
-
-    from trainyard.cli.progress import ProgressView
-
-    console = Console(stderr=as_json)
-    try:
-        with ProgressView(console) as view:
-            while True:
-                job = bridge.status(job_id)
-                view.update(job)
-                if job["status"] in TERMINAL:
-                    break
-                time.sleep(FOLLOW_EVERY_S)
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nDetached; the job goes on. Back to it: trainyard status -f {job_id}", err=True
-        )
-        return 0
-    if as_json:
-        echo_json(job)
-    elif job["status"] == "failed":
-        click.echo(f"{job_id} failed: {job['error']}", err=True)
-        if job["error_hint"]:
-            click.echo(f"hint: {job['error_hint']}", err=True)
-    else:
-        click.echo(f"{job_id} is {job['status']}")
-    return 0 if job["status"] == "completed" else 1

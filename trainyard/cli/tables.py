@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import click
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,11 +20,15 @@ _COLOURS: Mapping[str, str] = {name: status.colour for name, status in STATUSES.
 
 
 def show(renderable: RenderableType) -> None:
-    """Print to the terminal; plain text, not cut to any width, if there is none."""
+    """Print to the terminal; plain text, neither cut nor filled to any width, if there is none."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_COLUMNS)
-    console.print(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    wide = Console(width=PIPE_COLUMNS)
+    with wide.capture() as text:
+        wide.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def plain(text: str) -> Text:
@@ -48,27 +54,57 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def job_table(jobs: list[dict[str, Any]]) -> Table:
-    """One row a job."""
-    table = Table(box=None, header_style="bold")
-    for column in ("job", "name", "status", "progress", "step", "loss", "eval", "time", "left"):
-        table.add_column(column, no_wrap=column != "name")
-    for job in jobs:
-        position = job["queue_position"]
-        status = coloured_status(job["status"])
-        step = f"{job['current_step']}/{job['total_steps']}" if job["total_steps"] else "–"
-        table.add_row(
-            job["job_id"],
-            plain(job["name"] or "–"),
-            status.append(f" (position {position})") if position else status,
-            f"{job['progress']:.0f}%",
-            step,
-            number(job["loss"]),
-            number(job["eval_loss"]),
-            duration(job["elapsed_seconds"]),
-            duration(job["remaining_seconds"]),
-        )
-    return table
+def _status_cell(job: Mapping[str, Any]) -> Text:
+    position, status = job["queue_position"], coloured_status(job["status"])
+    return status.append(f" (position {position})") if position else status
+
+
+def _step(job: Mapping[str, Any]) -> str:
+    return f"{job['current_step']}/{job['total_steps']}" if job["total_steps"] else "–"
+
+
+_JOB_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
+    "job": lambda job: job["job_id"],
+    "name": lambda job: plain(job["name"] or "–"),
+    "model": lambda job: plain(job["model_name"] or "–"),
+    "status": _status_cell,
+    "progress": lambda job: f"{job['progress']:.0f}%",
+    "step": _step,
+    "loss": lambda job: number(job["loss"]),
+    "eval": lambda job: number(job["eval_loss"]),
+    "time": lambda job: duration(job["elapsed_seconds"]),
+    "left": lambda job: duration(job["remaining_seconds"]),
+    "made": lambda job: _age(job["created_at"]),
+}
+_DISPENSABLE = ("model", "made", "eval", "left", "step", "name", "loss", "time", "progress")
+"""Columns that a narrow terminal goes without, the first first."""
+
+
+def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """One row a job; columns go until the others are whole."""
+    console, wide = Console(), Console(width=PIPE_COLUMNS)
+    columns, dispensable = dict(_JOB_COLUMNS), iter(_DISPENSABLE)
+    while True:
+        table = Table(box=None, header_style="bold")
+        for column in columns:
+            table.add_column(column, no_wrap=True, overflow="fold")
+        for job in jobs:
+            table.add_row(*(cell(job) for cell in columns.values()))
+        fits = wide.measure(table).maximum <= console.width
+        dropped = None if fits or not console.is_terminal else next(dispensable, None)
+        if dropped is None:
+            return show(table)
+        del columns[dropped]
+
+
+def _age(created_at: str | None) -> str:
+    """Time since then, in its largest unit: ``5 min``; a dash if it is not known."""
+    if created_at is None:
+        return "–"
+    seconds = max((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds(), 0)
+    units = ((86_400, "d"), (3600, "h"), (60, "min"))
+    found = next(((size, unit) for size, unit in units if seconds >= size), (1, "s"))
+    return f"{int(seconds // found[0])} {found[1]} ago"
 
 
 def job_details(job: dict[str, Any]) -> Table:
@@ -88,7 +124,8 @@ def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
     """One row a checkpoint."""
     table = Table(box=None, header_style="bold")
     for column in ("checkpoint", "step", "epoch", "loss", "eval", "size", "written", ""):
-        table.add_column(column, no_wrap=True)
+        # A path is never cut: it is what resume takes.
+        table.add_column(column, overflow="fold" if column == "checkpoint" else "ellipsis")
     for item in checkpoints:
         marks = [word for word in ("best", "latest") if item[f"is_{word}"]]
         table.add_row(

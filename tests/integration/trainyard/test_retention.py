@@ -18,7 +18,7 @@ from tests.support.store_calls import job_store
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings
 from trainyard.store import retention
-from trainyard.store.retention import Retention
+from trainyard.store.retention import CannotRemove, Retention
 
 
 class Yard:
@@ -94,9 +94,34 @@ def test_a_job_that_has_not_ended_stays(yard: Yard, state: str) -> None:
     yard.folder("job-1", days_old=40)
     time.sleep(0.01)
     assert yard.retention.prune(0).as_dict() == {
-        "jobs": 0, "stream_entries": 0, "folders": 0, "caches": 0, "bytes": 0
+        "jobs": 0, "stream_entries": 0, "folders": 0, "models_kept": 0, "caches": 0, "bytes": 0
     }  # fmt: skip
     assert yard.store.get("job-1") is not None
+
+
+def test_a_rehearsal_changes_nothing_and_counts_the_same(yard: Yard) -> None:
+    yard.ended("job-1")
+    folder = yard.folder("job-1", days_old=40)
+    time.sleep(0.01)
+    said = yard.retention.prune(0, dry_run=True)
+    assert (said.jobs, said.folders, said.models_kept) == (1, 1, 1)
+    assert yard.store.get("job-1") is not None
+    assert len(list(folder.iterdir())) > 1
+    assert yard.retention.prune(0) == said
+    assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_one_job_is_removed_with_its_model_once_it_has_ended_and_is_reported(yard: Yard) -> None:
+    yard.store.admit(start_request("runs"), slots=1)
+    yard.ended("unsaid", delivered=False)
+    yard.ended("ended")
+    folder = yard.folder("ended", days_old=0)
+    for job_id, why in (("runs", "queued"), ("unsaid", "every report"), ("none", "no job")):
+        with pytest.raises(CannotRemove, match=why):
+            yard.retention.remove(job_id)
+    assert yard.retention.remove("ended").folders == 1
+    assert yard.store.get("ended") is None
+    assert not folder.exists()
 
 
 def test_old_folders_and_caches_go_and_the_model_stays(yard: Yard) -> None:

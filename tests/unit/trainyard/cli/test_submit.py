@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
-from trainyard.cli import main, progress, submit
+from trainyard.cli import main, progress, watching
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.parser import parse_request
 from trainyard.contract.statuses import JobStatus
+from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.local.backend_row import BackendError, create_row
 from trainyard.settings import settings
 from trainyard.store.job import Job
@@ -33,7 +34,7 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
         monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
         monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
-        monkeypatch.setattr(submit, "FOLLOW_EVERY_S", 0)
+        monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
         monkeypatch.setattr(progress, "LINE_EVERY_S", -1)
         answer = {"job_id": "j", "status": "queued", "queue_position": 1, "ignored": []}
         bridge.answers["POST", "/api/training/execute"] = 200, answer
@@ -285,6 +286,52 @@ def test_following_shows_loss_speed_time_and_gpu(bridge: FakeBridge) -> None:
     assert done.stdout.endswith("j is completed\n")
 
 
+def test_the_end_is_what_one_waited_for(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    settings.cache_clear()
+    result = {"model_dir": "model", "first_eval_loss": 6.5, "last_eval_loss": 4.25}
+    warned = [Verdict(kind=VerdictKind.OVERFITTING, sentence="eval loss rose")]
+    done = job(JobStatus.COMPLETED, result=result, warnings=warned)
+    bridge.answers["GET", "/api/training/status/j"] = 200, done
+    elsewhere = trainyard("wait", "j").stdout
+    assert "eval loss   6.5 before, 4.25 after" in elsewhere
+    assert "note        eval loss rose" in elsewhere
+    assert "/api/training/j/download/model" in elsewhere
+    folder = tmp_path / "jobs" / "j" / "model"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"0" * 2_500_000)
+    here = trainyard("status", "j").stdout
+    assert f"model       {folder} (2.5 MB)" in here
+    assert f"--model {folder}" in here
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_every_id_whole(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{**job(JobStatus.RUNNING), "job_id": f"job-{'8' * 16}", "name": "n" * 30}]
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": rows}
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for columns, shown, gone in (("200", "model", "nothing"), ("60", "status", "name")):
+        done = CliRunner().invoke(main.main, ["ls"], env={"COLUMNS": columns})
+        assert f"job-{'8' * 16}" in done.stdout
+        assert shown in done.stdout.splitlines()[0]
+        assert gone not in done.stdout.splitlines()[0]
+
+
+def test_ps_shows_the_newest_of_a_status(bridge: FakeBridge) -> None:
+    rows = [{**job(status), "job_id": status.value} for status in JobStatus]
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": rows}
+    shown = trainyard("list", "--status", "failed", "--status", "paused", "-n", "1", "--json")
+    assert [row["job_id"] for row in json.loads(shown.stdout)] == ["paused"]
+
+
+def test_help_is_a_command_too() -> None:
+    assert trainyard("help", "delete").stdout == trainyard("rm", "--help").stdout
+    assert trainyard("help", "nonsense").exit_code == 2
+
+
 def test_a_followed_job_that_fails_is_exit_code_1_with_its_hint(bridge: FakeBridge) -> None:
     error = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
     answer = job(JobStatus.FAILED, error=error)
@@ -300,7 +347,7 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(bridge: FakeBridge) -> None:
 
     bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.RUNNING)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submit.time, "sleep", interrupted)
+        patch.setattr(watching.time, "sleep", interrupted)
         done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--token", "t", "--follow")
     assert done.exit_code == 0
     assert "trainyard status -f j" in done.stderr
@@ -319,7 +366,7 @@ def commands() -> dict[str, click.Command]:
     return dict(main.main.commands)
 
 
-NO_FIGURES = {"up", "demo", "completion"}
+NO_FIGURES = {"up", "demo", "completion", "help", "open"}
 """They serve, show or print a script: nothing for a program to read."""
 
 

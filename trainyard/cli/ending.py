@@ -1,0 +1,37 @@
+"""Ending of a job in words: what was waited for, where it lies, and what to do with it next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainyard.cli.tables import number
+from trainyard.contract.units import MB
+from trainyard.log_lines import clean
+from trainyard.settings import Settings
+
+
+def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
+    """Lines on the result of a completed job; none for another."""
+    result = job["result"]
+    if job["status"] != "completed" or not result:
+        return
+    first, last = result.get("first_eval_loss"), result.get("last_eval_loss")
+    if last is not None:
+        before = f"{number(first)} before, " if first is not None else ""
+        yield f"  eval loss   {before}{number(last)} after"
+    elif result.get("train_loss") is not None:
+        yield f"  train loss  {number(result['train_loss'])} at the end"
+    for warning in job.get("warnings") or ():
+        yield f"  note        {clean(warning['sentence'])}"
+    folder = current.job_dir(job["job_id"]) / str(result.get("model_dir", "model"))
+    if not folder.is_dir():  # trained on another host
+        yield f"  download    {current.bridge_url}/api/training/{job['job_id']}/download/model"
+        return
+    yield f"  model       {folder} ({_bytes(folder) / MB:,.1f} MB)"
+    yield f"  try it      python -m tasks.demo.generate --model {folder} --prompt '...'"
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,117 @@
+"""Removal of jobs: ``trainyard rm`` of single ones, ``trainyard prune`` of all that are old."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainyard.cli.common import as_json_option, echo_json, job_ids_argument
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.units import MB
+from trainyard.settings import RETENTION_DAYS_MAX, settings
+
+if TYPE_CHECKING:
+    from trainyard.store.retention import Pruned
+
+_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:
+    if days is not None and math.isnan(days):  # it is in every range
+        raise click.BadParameter("should be a number")
+    return days
+
+
+def _asked(question: str, yes: bool) -> None:
+    """Ask, if a person is there to answer. Ends the command at a no."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True)
+
+
+@click.command("rm")
+@job_ids_argument
+@_yes_option
+@as_json_option
+def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Remove jobs that have ended: record, log, checkpoints and the trained model.
+
+    The development backend's row goes too; a backend of your own keeps its own.
+    """
+    from redis.exceptions import RedisError
+
+    from trainyard.local.backend_row import BackendError, delete_row
+    from trainyard.store.connection import connect
+    from trainyard.store.retention import Retention
+
+    current, removed = settings(), list[dict[str, Any]]()
+    _asked(f"Remove {', '.join(job_ids)} for good, with what was trained?", yes)
+    with connect(current.redis_location) as redis:
+        for job_id in job_ids:
+            try:
+                gone = Retention(redis, current).remove(job_id)
+            except (RedisError, OSError) as error:
+                raise TrainyardError(f"{job_id} is not removed: {error}") from error
+            removed.append({"job_id": job_id, "bytes": gone.bytes})
+            if not as_json:
+                click.echo(f"{job_id} is removed ({gone.bytes / MB:,.1f} MB)")
+            if "backend_url" not in current.model_fields_set:
+                try:
+                    delete_row(current.backend_url, job_id)
+                except BackendError as error:
+                    click.echo(f"the development backend keeps its row: {error}", err=True)
+    if as_json:
+        echo_json(removed)
+
+
+@click.command()
+@click.option(
+    "--days",
+    type=click.FloatRange(0, RETENTION_DAYS_MAX),
+    callback=_number,
+    help="Instead of RETENTION_DAYS.",
+)
+@click.option("--models", is_flag=True, help="The trained models of such jobs as well.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_yes_option
+@as_json_option
+def prune(days: float | None, models: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches.
+
+    Couriers do this by themselves once an hour. Trained models stay, unless --models is given. On
+    a terminal it says what would go and asks.
+    """
+    from redis.exceptions import RedisError
+
+    from trainyard.store.connection import connect
+    from trainyard.store.retention import Retention
+
+    current = settings()
+    older_than = current.retention_days if days is None else days
+
+    def pruned(dry: bool) -> Pruned:
+        return retention.prune(older_than, models=models, dry_run=dry)
+
+    try:
+        with connect(current.redis_location) as redis:
+            retention = Retention(redis, current)
+            if not dry_run and not yes and sys.stdin.isatty():
+                _asked(f"Remove {_said(pruned(True))}?", yes)
+            done = pruned(dry_run)
+    except (RedisError, OSError) as error:
+        raise TrainyardError(f"not pruned: {error}") from error
+    if as_json:
+        echo_json(done.as_dict())
+    else:
+        click.echo(f"{'Would remove' if dry_run else 'Removed'} {_said(done)}")
+
+
+def _said(pruned: Pruned) -> str:
+    kept = f", of which {pruned.models_kept} keep their model" if pruned.models_kept else ""
+    return (
+        f"{pruned.jobs} jobs from the job store, {pruned.folders} job folders{kept}, "
+        f"{pruned.caches} caches and {pruned.stream_entries} old replies: "
+        f"{pruned.bytes / MB:,.1f} MB"
+    )
