@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 from transformers import set_seed
 
 from tasks.callbacks.assembly import add_callbacks
-from tasks.callbacks.trackers import choose_places
-from tasks.checkpoints.disk import check_room
 from tasks.checkpoints.resume import choose_start
 from tasks.errors import Paused, report
 from tasks.library_logs import quiet_libraries
-from tasks.methods.parts import load_parts
-from tasks.methods.registry import make_trainer
 from tasks.out_of_memory import free_memory, like, try_smaller
-from tasks.preparation import Prepared, prepare
+from tasks.preparation import prepare
 from tasks.results.judgement import judge_data, judge_model
 from tasks.results.result import save_result
 from tasks.run import Run
+from tasks.trial.loading import load_training
 from trainyard.contract.events import Outcome
 
 logger = logging.getLogger(__name__)
@@ -60,7 +56,8 @@ def _train(run: Run) -> Outcome:
     run.verdicts.clear()
     prepared = prepare(run)
     judge_data(run, prepared.data)
-    trainer = _make_trainer(run, prepared)
+    loaded = load_training(run, prepared)
+    trainer = loaded.trainer
     judge_model(run, trainer)
     callbacks = add_callbacks(run, trainer, prepared)
     if run.start is not None:
@@ -74,26 +71,9 @@ def _train(run: Run) -> Outcome:
                 trainer.evaluate()
     with run.phases.phase("save_model", may_pause=False):
         result = save_result(run, trainer, prepared, callbacks.reporter, callbacks.gpu.energy_j)
+    result["trial"] = loaded.trial
     result["seconds"] = dict(run.phases.seconds)
     return Outcome(outcome="completed", result=result)
-
-
-def _make_trainer(run: Run, prepared: Prepared) -> Any:
-    """Load the models and make the Trainer over them. Raises DiskTooSmall too."""
-    config, arguments = run.config, prepared.arguments
-    with run.phases.phase("load_model"):
-        parts = load_parts(run.spec, prepared.folders, prepared.tokenizer, config, arguments)
-    choose_places(arguments.values["report_to"], run.job_dir)
-    with run.phases.phase("trainer"):
-        trainer = make_trainer(parts, prepared.tokenizer, prepared.data, arguments, config)
-    check_room(
-        run.job_dir,
-        trainer.model,
-        kept=arguments.save_total_limit,
-        saves=trainer.args.save_strategy != "no",
-        merged=config.training.merge_adapter,
-    )
-    return trainer
 
 
 def _log_start(run: Run) -> None:

@@ -10,7 +10,7 @@ import importlib.util
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tasks.arguments.machine import Machine
 from tasks.errors import ConfigurationError
@@ -118,6 +118,17 @@ def optimizer(value: str | None, context: Context) -> str:
         context.adjusted("training.optim", f"{value} → {default}: it needs {lacks}")
         return default
     return name
+
+
+def optimizer_arguments(value: dict[str, Any] | str | None, _: Context) -> str | None:
+    """As the Trainer reads them: a text."""
+    if isinstance(value, str) and not all("=" in part for part in value.split(",")):
+        raise ConfigurationError(
+            f"config.training.optim_args is {value!r}.", "Send name=value,name=value, or an object."
+        )
+    if not isinstance(value, dict):
+        return value
+    return ",".join(f"{name}={given}" for name, given in value.items())
 
 
 def scheduler(value: str, _: Context) -> str:

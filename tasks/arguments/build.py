@@ -99,7 +99,7 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         quantization,
         context.training.save_total_limit or DEFAULT_CHECKPOINTS_KEPT,
         choices.attention,
-        choices.reasons,
+        (*choices.reasons, *_why_dtype(context, dtype)),
     )
 
 
@@ -141,12 +141,33 @@ def _look_up(config: JobConfig, path: str) -> Any:
     return value
 
 
+def _unasked_dtype(context: Context) -> str:
+    """Half precision for weights that are not trained; those that are would lose small steps."""
+    lora = context.config.lora
+    frozen = context.training.use_lora and (lora is None or lora.bias == "none")
+    return "auto" if frozen and context.machine.cuda else "float32"
+
+
+def _why_dtype(context: Context, dtype: str) -> tuple[str, ...]:
+    """The reason for the log, if a GPU trains an adapter."""
+    if not (context.machine.cuda and context.training.use_lora):
+        return ()
+    if context.config.model.torch_dtype is not None:
+        return (f"base model: {dtype}, as asked",)
+    if context.config.lora is not None and context.config.lora.bias != "none":
+        return (f"base model: {dtype}, biases of it are trained",)
+    why = (
+        "it is frozen, and the adapter stays in float32" if dtype == "bfloat16" else "without bf16"
+    )
+    return (f"base model: {dtype}, {why}",)
+
+
 def _model_dtype(context: Context, values: Mapping[str, Any]) -> str:
     """The dtype that weights load in.
 
     On a GPU as asked. float32 on a CPU, and under fp16, whose gradient scaler needs it.
     """
-    asked = (context.config.model.torch_dtype or "float32").removeprefix("torch.")
+    asked = (context.config.model.torch_dtype or _unasked_dtype(context)).removeprefix("torch.")
     if asked == "auto":
         asked = "bfloat16" if values["bf16"] else "float32"
     if asked not in ("float32", "bfloat16", "float16"):

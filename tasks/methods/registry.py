@@ -72,10 +72,18 @@ class Parts:
     reward_tokenizers: tuple[Any, ...] = ()
 
 
+def make_arguments(arguments: Arguments, config: JobConfig) -> Any:
+    """Arguments of TRL's trainer. Raises ConfigurationError if it refuses them."""
+    try:
+        return trainer_class(config.training).config(**arguments.values)
+    except ValueError as error:
+        raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
+
+
 def make_trainer(
-    parts: Parts, tokenizer: Any, data: TrainingData, arguments: Arguments, config: JobConfig
+    parts: Parts, tokenizer: Any, data: TrainingData, args: Any, config: JobConfig
 ) -> Any:
-    """TRL's trainer over the tokenised rows. Raises ConfigurationError at refused arguments."""
+    """TRL's trainer over the tokenised rows. Raises ConfigurationError at refused settings."""
     chosen, how = trainer_class(config.training), config.training.how
     lora = config.lora if config.training.use_lora else None
     more: dict[str, Any] = {}
@@ -87,7 +95,7 @@ def make_trainer(
     try:
         trainer = chosen.trainer(
             model=parts.model,
-            args=chosen.config(**arguments.values),
+            args=args,
             train_dataset=data.train.dataset,
             eval_dataset=data.eval.dataset if data.eval else None,
             processing_class=tokenizer,

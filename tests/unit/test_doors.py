@@ -115,6 +115,7 @@ ROOMS_BELOW = {
         ["methods", "fetcher"],
         ["preparation"],
         ["callbacks"],
+        ["trial"],
         ["results"],
         ["trainer"],
         ["preload"],

@@ -21,6 +21,14 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
+def _refuse_share(value: Any) -> Any:
+    if isinstance(value, float) and 0 < value < 1:
+        raise ValueError(
+            f"should be a whole number of steps; for a share of them send warmup_ratio {value:g}"
+        )
+    return _refuse_bool(value)
+
+
 NOT_BOOL = BeforeValidator(_refuse_bool)
 """Stands last: what stands after it would be missing in the JSON schema."""
 Count = Annotated[int, Field(ge=1, le=1_000_000_000), NOT_BOOL]
@@ -28,6 +36,7 @@ BatchSize = Annotated[int, Field(ge=1, le=65_536), NOT_BOOL]
 NonNegativeInt = Annotated[int, Field(ge=0), NOT_BOOL]
 NonNegativeFloat = Annotated[float, Field(ge=0), NOT_BOOL]
 Fraction = Annotated[float, Field(ge=0, le=1), NOT_BOOL]
+Beta = Annotated[float, Field(ge=0, lt=1), NOT_BOOL]
 Strategy = Literal["no", "steps", "epoch"]
 
 
@@ -117,10 +126,15 @@ class TrainingConfig(Section):
     batch_size: BatchSize = 4
     eval_batch_size: BatchSize | None = None
     gradient_accumulation_steps: BatchSize = 1
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: Annotated[int, Field(ge=0), BeforeValidator(_refuse_share)] = 0
     warmup_ratio: Fraction = 0.0
     lr_scheduler_type: str = "linear"
+    lr_scheduler_kwargs: dict[str, Any] | None = None
     optim: str | None = None
+    optim_args: dict[str, Any] | str | None = None
+    adam_beta1: Beta = 0.9
+    adam_beta2: Beta = 0.999
+    adam_epsilon: NonNegativeFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
     bf16: bool | None = None
@@ -131,6 +145,7 @@ class TrainingConfig(Section):
     max_prompt_length: Count | None = None
     packing: bool | None = None
     completion_only_loss: bool | None = None
+    label_smoothing_factor: Beta | None = None
     group_by_length: bool = False
     beta: Annotated[float, Field(gt=0), NOT_BOOL] | None = None
     use_lora: bool = False

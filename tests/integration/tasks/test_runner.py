@@ -64,8 +64,12 @@ def test_a_training_reports_its_phases_points_and_outcome_in_order(completed: Ru
     assert completed.outcome.outcome == "completed", completed.log
     assert completed.exit_code == 0
     assert [phase.name for phase in completed.of(Phase)] == [
-        "imports", "tokenizer", "data", "load_model", "trainer", "train", "save_model"
+        "imports", "tokenizer", "data", "load_model", "trainer", "trial", "train", "save_model"
     ]  # fmt: skip
+    trial = completed.outcome.result["trial"]
+    assert trial["head"] == "fused"
+    assert trial["loss"] == trial["own_loss"]
+    assert "Trial on two rows: the model is causal" in completed.log
     steps = [metric.step for metric in completed.of(Metric)]
     assert steps == sorted(steps)
     assert [m.step for m in completed.of(Metric) if m.train_loss is not None] == [1, 2, 4, 6, 7]

@@ -76,6 +76,38 @@ def test_packed_rows_and_pairs_are_left_as_they_are() -> None:
     assert reason(pairs, "rows").endswith("as the method needs")
 
 
+@pytest.mark.parametrize(
+    ("machine", "model", "training", "dtype", "why"),
+    [
+        (GPU, {}, {}, "bfloat16", "it is frozen, and the adapter stays in float32"),
+        (GPU, {"torch_dtype": "float32"}, {}, "float32", "as asked"),
+        (GPU, {}, {"bf16": False}, "float32", "without bf16"),
+        (OLD, {}, {}, "float32", "without bf16"),
+        (GPU, {}, {"lora_config": {"bias": "all"}}, "float32", "biases of it are trained"),
+    ],
+)
+def test_a_base_model_below_an_adapter_loads_in_half_precision(
+    machine: Machine, model: dict[str, Any], training: dict[str, Any], dtype: str, why: str
+) -> None:
+    lora = training.pop("lora_config", {})
+    config = JobConfig.model_validate(
+        {
+            "model": {"name": "m", **model},
+            "training": {"use_lora": True, **training},
+            "lora": lora,
+        }
+    )
+    context = Context(config, machine, max_length=512, has_eval=False)
+    found = build_arguments(context, output_dir="out", eval_on_start=False)
+    assert found.model_dtype == dtype
+    assert reason(found, "base model") == f"{dtype}, {why}"
+
+
+def test_a_model_that_is_trained_itself_stays_in_float32() -> None:
+    assert arguments(GPU).model_dtype == "float32"
+    assert arguments(CPU, use_lora=True).model_dtype == "float32"
+
+
 def test_flash_attention_computes_in_half_precision_alone() -> None:
     found = arguments(FLASH, bf16=False)
     assert found.attention is None

@@ -166,6 +166,11 @@ def test_every_wrong_field_is_named_at_once() -> None:
     }
 
 
+def test_a_share_of_steps_is_pointed_to_the_ratio() -> None:
+    found = problems(request_body(training={"warmup_steps": 0.1}))
+    assert "send warmup_ratio 0.1" in found["config.training.warmup_steps"]
+
+
 @pytest.mark.parametrize(
     ("training", "path"),
     [
