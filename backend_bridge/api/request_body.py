@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
@@ -12,6 +11,7 @@ from pydantic import BaseModel, StrictBool, StrictStr, ValidationError
 from starlette.requests import ClientDisconnect
 
 from backend_bridge.intake.admission import too_large
+from trainyard.contract.fields.bounded_json import loads
 from trainyard.contract.units import MB
 
 SMALL_BODY_MB = 1.0
@@ -34,6 +34,7 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
     """The decoded body, ``empty`` if there is none and that is not None.
 
     Answers 413 past the limit (read no further) and 400 for no JSON, or for a compressed one.
+    Raises RequestInvalid if it holds too many values.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
@@ -50,7 +51,7 @@ async def json_body(request: Request, limit_mb: float, *, empty: Any = None) -> 
     if not body and empty is not None:
         return empty
     try:
-        return await run_in_threadpool(json.loads, body)
+        return await run_in_threadpool(loads, body)
     except ValueError as error:
         raise HTTPException(400, f"the request body is no JSON: {error}") from None
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Deadlines of a request: how long a client may take to send one.
+"""Deadlines of a request: how long a client may take to send one, and how many clients may wait.
 
 They hold below ASGI, which does not see half a request.
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
+from functools import cache
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -26,12 +29,23 @@ REQUEST_S = 300.0
 HEAD_BYTES_MAX = 64 * KIB
 """Of the request line and the headers, beyond the first read of the socket."""
 
+CONNECTIONS_MAX = 2000
+
 _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+@cache
+def connections_max() -> int:
+    """Half of the descriptors that this process may have: Redis, files and logs need some."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(8, min(CONNECTIONS_MAX, soft // 2))
 
 
 class RequestDeadline(HttpToolsProtocol):
     """Uvicorn's protocol with deadlines, and with JSON if it refuses a request by itself."""
 
+    waiting: ClassVar[dict[RequestDeadline, None]] = {}
+    """Those whose request has not come whole, in the order in which they began to wait."""
     _timer: asyncio.TimerHandle | None = None
     _give_up_at = 0.0
     _in_body = False
@@ -41,6 +55,7 @@ class RequestDeadline(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._make_room()
         self._wait_for(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -80,11 +95,21 @@ class RequestDeadline(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is no HTTP request that the bridge understands")
 
+    def _make_room(self) -> None:
+        """Close who has waited longest with half a request; if nobody has, this connection."""
+        if len(self.connections) > connections_max():
+            longest = next(iter(self.waiting), self)
+            self.waiting.pop(longest, None)
+            longest.transport.abort()
+
     def _wait_for(self, seconds: float) -> None:
         self._stop_waiting()
+        if not self._in_body:
+            self.waiting[self] = None
         self._timer = self.loop.call_later(seconds, self._too_slow)
 
     def _stop_waiting(self) -> None:
+        self.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

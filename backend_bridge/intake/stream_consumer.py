@@ -14,7 +14,6 @@ and a control call says what is so.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -39,6 +38,7 @@ from backend_bridge.intake.refusals import (
     refusal_of,
     without_token,
 )
+from trainyard.contract.fields.bounded_json import loads
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.units import MB
@@ -165,9 +165,11 @@ class StreamConsumer:
             request = message.request()
         elif "request" in fields:
             try:
-                request = json.loads(fields["request"])
+                request = loads(fields["request"])
             except (ValueError, RecursionError) as error:
                 raise NotUnderstood(f"the field 'request' is no JSON: {error}") from None
+            except RequestInvalid as error:
+                raise NotUnderstood(str(error)) from None
         else:
             raise NotUnderstood("the entry has no field 'request'")
         if not isinstance(request, dict):

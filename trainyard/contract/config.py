@@ -49,7 +49,7 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """``config.model``."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
     trust_remote_code: bool = False
     torch_dtype: str | None = None
     device_map: Any = None

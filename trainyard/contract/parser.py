@@ -15,13 +15,17 @@ from pydantic import ValidationError
 
 from trainyard.contract.config import LoraConfig
 from trainyard.contract.fields.clean_urls import clean_url
-from trainyard.contract.fields.secret_fields import VISIBLE_ASCII, Copier, own_secrets
+from trainyard.contract.fields.secret_fields import (
+    PROBLEMS_MAX,
+    VISIBLE_ASCII,
+    Copier,
+    TooMuch,
+    own_secrets,
+)
 from trainyard.contract.fields.spellings import SPELLINGS, Normaliser, dotted
 from trainyard.contract.fields.suggestions import ignored_fields
 from trainyard.contract.names import JOB_ID_RULE
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
-
-PROBLEMS_MAX = 100
 
 
 def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[str, ...]]) -> Any:
@@ -67,7 +71,10 @@ def parse_request(body: Any) -> StartRequest:
     if not isinstance(body, Mapping):
         raise RequestInvalid([FieldProblem(path="body", message="should be a JSON object")])
     copier = Copier(own_secrets(body))
-    raw = copier.copy(body)
+    try:
+        raw = copier.copy(body)
+    except TooMuch:
+        raise RequestInvalid(copier.problems[-PROBLEMS_MAX - 1 :]) from None
     raw.setdefault("config", None)
     normaliser = Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
     normaliser.run()

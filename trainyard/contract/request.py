@@ -31,6 +31,9 @@ class RequestInvalid(ContractError):
         super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
 
 
+ShortText = Annotated[str, Field(max_length=1000)]
+
+
 class TrainingRequest(Section):
     """What a job is to do: a start request, normalised and without its secrets.
 
@@ -39,11 +42,11 @@ class TrainingRequest(Section):
     """
 
     config: JobConfig
-    dataset_path: str = ""
+    dataset_path: Annotated[str, Field(max_length=8192)] = ""
     dataset_content: str | None = None
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
-    name: str | None = None
-    user_id: str | None = None
+    name: ShortText | None = None
+    user_id: ShortText | None = None
     priority: Annotated[int, Field(ge=0, le=PRIORITY_LAST), NOT_BOOL] = PRIORITY_DEFAULT
     ignored: list[str] = Field(default=[])
     notes: list[str] = Field(default=[])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from trainyard.contract.error_tree import Interruption
+from trainyard.contract.fields.bounded_json import VALUES_MAX
 from trainyard.contract.fields.clean_urls import clean_url
 from trainyard.contract.fields.spellings import dotted
 from trainyard.contract.request import FieldProblem
@@ -24,6 +26,16 @@ SECRET_MIN = 8
 """A shorter token is looked for in no other field: it would be found in words."""
 _REPEATED = "holds a token of this request: not stored"
 NESTING_MAX = 32
+PROBLEMS_MAX = 100
+NAME_CHARACTERS_MAX = 200
+TEXT_CHARACTERS_MAX = 100_000
+"""Of one text; a prompt, a tool's description or a chat template fits."""
+TEXTS_CHARACTERS_MAX = 1_000_000
+"""Of all texts but ``dataset_content``."""
+
+
+class TooMuch(Interruption):
+    """What comes after it is not looked at: ``problems`` says why."""
 
 
 class Copier:
@@ -31,6 +43,7 @@ class Copier:
 
     def __init__(self, secrets: Collection[str]) -> None:
         self._secrets = secrets
+        self._values = self._characters = 0
         self.dropped: list[str] = []
         self.problems: list[FieldProblem] = []
 
@@ -50,11 +63,24 @@ class Copier:
     def _copy_text(self, value: str, path: tuple[str, ...]) -> Any:
         if not _is_unicode(value):
             return self._refuse(path, "has half of a surrogate pair, which is no character")
-        return value if path == ("dataset_content",) else clean_url(value)
+        if path == ("dataset_content",):
+            return value
+        self._characters += len(value)
+        if len(value) > TEXT_CHARACTERS_MAX:
+            return self._refuse(path, f"is longer than {TEXT_CHARACTERS_MAX:,} characters")
+        if self._characters > TEXTS_CHARACTERS_MAX:
+            self._refuse(
+                (),
+                f"has more than {TEXTS_CHARACTERS_MAX:,} characters of text, "
+                "dataset_content not counted",
+            )
+            raise TooMuch
+        return clean_url(value)
 
     def _copy_list(self, value: list[Any], path: tuple[str, ...]) -> list[Any]:
         kept = []
         for i, inner in enumerate(value):
+            self._count()
             here = (*path, str(i))
             if self._holds_token(inner):
                 self.dropped.append(f"{dotted(here)} ({_REPEATED})")
@@ -68,8 +94,14 @@ class Copier:
     def _copy_object(self, value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
         kept = {}
         for key, inner in value.items():
+            self._count()
             here = (*path, str(key))
-            if not _is_unicode(here[-1]):
+            if len(here[-1]) > NAME_CHARACTERS_MAX:
+                short = here[-1][: NAME_CHARACTERS_MAX // 4]
+                self._refuse(
+                    (*path, short), f"has a name longer than {NAME_CHARACTERS_MAX} characters"
+                )
+            elif not _is_unicode(here[-1]):
                 self._refuse(path, "has a name with half of a surrogate pair")
             elif here[0] in _OWN_SECRETS and not path:
                 kept[here[0]] = inner
@@ -83,7 +115,17 @@ class Copier:
                 kept[here[-1]] = self.copy(inner, here)
         return kept
 
+    def _count(self) -> None:
+        self._values += 1
+        if self._values > VALUES_MAX:
+            self._refuse((), f"holds more than {VALUES_MAX:,} values besides dataset_content")
+            raise TooMuch
+
     def _refuse(self, path: tuple[str, ...], message: str) -> None:
+        if len(self.problems) >= PROBLEMS_MAX:
+            more = f"more fields are wrong: the first {PROBLEMS_MAX} are named"
+            self.problems.append(FieldProblem(path="body", message=more))
+            raise TooMuch
         self.problems.append(FieldProblem(path=dotted(path) or "body", message=message))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from trainyard.contract.config import LoraConfig
 from trainyard.contract.request import FieldProblem
 
+_SHOWN_CHARACTERS = 200
 _TRAINER_NAMES = {
     "num_train_epochs": "num_epochs",
     "per_device_train_batch_size": "batch_size",
@@ -96,8 +97,8 @@ class Normaliser:
         elif target[normal[1]] != value:
             winner = dotted(("config", *self.spelled.get(normal, normal)))
             self.notes.append(
-                f"{winner} = {target[normal[1]]!r} wins over "
-                f"{dotted(('config', *given))} = {value!r}"
+                f"{winner} = {_short(target[normal[1]])} wins over "
+                f"{dotted(('config', *given))} = {_short(value)}"
             )
 
     def _settle_warmup(self, training: dict[str, Any]) -> None:
@@ -108,6 +109,11 @@ class Normaliser:
                 f"config.training.warmup_steps = {steps} wins over "
                 f"config.training.warmup_ratio = {ratio!r}"
             )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def dotted(path: tuple[str | int, ...]) -> str:

@@ -14,6 +14,8 @@ from trainyard.contract.request import StartRequest
 Path = tuple[str, ...]
 _SIMILAR = 0.7
 """Of difflib's ratio: names that share less than this are no slip of the hand."""
+IGNORED_MAX = 100
+"""Past it fields are counted: each costs a search for what was meant, and goes into the answer."""
 _OURS = ("ignored", "notes", "whole_dataset_path")
 _OTHER_WORDS = {
     "dataset": "dataset_path",
@@ -31,14 +33,16 @@ def ignored_fields(request: StartRequest, spellings: Collection[Path]) -> list[s
 
     ``spellings``: the other spellings that are read, below ``config``.
     """
-    extras = ((path, known) for path, known in _extras(request, ()) if path[0] not in _OURS)
+    found = [(path, known) for path, known in _extras(request, ()) if path[0] not in _OURS]
     other: dict[Path, list[str]] = {}
     for *section, name in spellings:
         other.setdefault(("config", *section), []).append(name)
-    return sorted(
+    named = sorted(
         ".".join(path) + _advice(path, [*known, *other.get(path[:-1], ())])
-        for path, known in extras
+        for path, known in found[:IGNORED_MAX]
     )
+    more = len(found) - IGNORED_MAX
+    return [*named, f"{more:,} more fields"] if more > 0 else named
 
 
 def _extras(model: BaseModel, path: Path) -> Iterator[tuple[Path, list[str]]]:
