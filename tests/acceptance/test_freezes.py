@@ -10,7 +10,7 @@ import pytest
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LEASE_S = 4
 
 

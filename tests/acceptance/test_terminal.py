@@ -19,7 +19,7 @@ from tests.support.stack import write_rows
 from tests.support.waiting import wait_for
 from tests.support.yard import Yard
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STOP_S = 60
 LONG = {
     "config": {
