@@ -22,7 +22,7 @@ from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
 from backend_bridge.wiring import Wiring
 from trainyard.home import home_id
-from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry
+from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.stop_signals import stop_event
 from trainyard.store.job import Job
@@ -35,10 +35,19 @@ logger = logging.getLogger(__name__)
 def beat(
     registry: SlotRegistry, slot: str, info: Mapping[str, object], stop: threading.Event
 ) -> None:
-    """Say that ``slot`` lives until ``stop`` is set; then say that it left."""
+    """Say that ``slot`` lives until ``stop`` is set; then say that it left.
+
+    If another host has its name this courier ends: a worker looks before it starts, but Redis may
+    have been away then.
+    """
     while True:
         try:
+            registry.check_name(slot, str(info["home"]))
             registry.beat(slot, info)
+        except NameTaken as error:
+            logger.error("%s", error, extra={"action": "name_taken"})
+            stop.set()
+            return
         except RedisError as error:
             logger.warning("heartbeat: Redis is away: %s", error, extra={"action": "redis_away"})
         if stop.wait(BEAT_EVERY_S):

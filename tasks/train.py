@@ -21,7 +21,8 @@ class ClaimedTask(Task):  # type: ignore[misc]  # celery has no types
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Raises Ignore, which acknowledges the message, for an attempt that is not ours."""
         if claimed(task_id) is None or list(args) != [task_id]:
-            raise Ignore(f"{task_id} is not to be run: cancelled, claimed before, or unknown")
+            why = "cancelled, claimed before, unknown, or its slot is busy"
+            raise Ignore(f"{task_id} is not to be run: {why}")
 
 
 # A job that fails is no defect of the worker: one line of its log, the job's own has the rest.

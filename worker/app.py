@@ -15,14 +15,16 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.exceptions import CPendingDeprecationWarning
-from celery.worker.control import control_command
 
-import worker.signals
+import worker.remote_control
+import worker.signals  # noqa: F401 - its handlers and those commands connect themselves
 from trainyard.child_process import ChildProcess, python_module
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.secret_environment import without_others_secrets, without_secrets
 from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
+from worker.launcher import check_names
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
 
@@ -66,8 +68,14 @@ def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
 
 
 @signals.worker_init.connect
-def start_children(**_: Any) -> None:
-    """Before the pool child is forked; Redis may be away."""
+def start_children(sender: Any, **_: Any) -> None:
+    """Before the pool child is forked; Redis may be away. Exits if it cannot be one slot."""
+    if sender.concurrency != 1:
+        raise SystemExit("worker: a slot runs one job at a time: -c 1, and one worker per slot")
+    try:
+        check_names([slot().name], settings())
+    except TrainyardError as error:
+        raise SystemExit(f"worker: {error}") from None
     _slot_process().start()
     _courier().start()
 
@@ -92,13 +100,6 @@ def watch_children(sender: Any, **_: Any) -> None:
 def _ensure_children() -> None:
     _slot_process().ensure_running()
     _courier().ensure_running()
-
-
-@control_command(args=[("attempt_id", str)], signature="<attempt_id>")
-def release_parked(_: Any, attempt_id: str) -> dict[str, str]:
-    """On a broadcast: end the parked training of an attempt."""
-    worker.signals.end_parked(attempt_id)
-    return {"ok": attempt_id}
 
 
 @signals.worker_shutting_down.connect

@@ -61,7 +61,12 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
         return
     job_id, attempt = parse_attempt_id(task_id)
     before = until_redis_answers(lambda: job_store().get(job_id))
-    here = {"slot": slot().name, "worker": task.request.hostname, "home": slot().home}
+    here = {
+        "slot": slot().name,
+        "slot_process": slot().socket_name,
+        "worker": task.request.hostname,
+        "home": slot().home,
+    }
     if before and until_redis_answers(lambda: job_store().claim(job_id, attempt, **here)):
         _claimed[task_id] = before
         _end_parked_elsewhere(before)
@@ -152,6 +157,20 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
         logger.warning(
             "revoke of %s: %s", request.id, error, extra=_about(request.id, "revoke_failed")
         )
+
+
+def cancel_waiting(revoked: str) -> None:
+    """In the main process, on a revoke: cancel an attempt that waits, whether or not it ever comes
+    here. Raises RedisError.
+    """
+    try:
+        job_id, attempt = parse_attempt_id(revoked)
+    except ContractError:
+        return  # no attempt of ours
+    job = job_store().get(job_id)
+    if job is not None and job.attempt == attempt and job.status is JobStatus.QUEUED:
+        job_store().cancel(job_id)
+        dispatcher().queue.remove(revoked)
 
 
 def end_parked(parked: str) -> None:

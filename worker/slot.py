@@ -19,7 +19,6 @@ from celery import current_app
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import home_id
 from trainyard.scheduling.dispatch import Dispatcher, open_dispatcher
-from trainyard.scheduling.queue import slot_queue
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import settings, slot_name
 from trainyard.store.connection import connect, patiently
@@ -87,8 +86,7 @@ def put_in_service() -> None:
 def take_out_of_service(reason: str, worker: str) -> None:
     """Let this slot's worker take no more jobs, and say why (``/health`` shows it)."""
     dispatcher().slots.take_out(slot().name, reason)
-    for queue in (QUEUE_GPU, slot_queue(slot().name)):
-        current_app.control.cancel_consumer(queue, destination=[worker])
+    current_app.control.cancel_consumer(QUEUE_GPU, destination=[worker])
 
 
 @cache

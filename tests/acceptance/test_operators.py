@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from tests.support.waiting import wait_for
 from trainyard.child_process import ChildProcess
 from trainyard.contract.names import BROKER_PREFIX
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,75 @@ def test_inspect_and_status_answer_while_a_job_runs(stack: Stack) -> None:
     assert "1 node online" in active.stdout
     assert "test-0@" in status.stdout
     assert "1 node online" in status.stdout
+
+
+def test_a_revoke_of_a_waiting_job_cancels_it_at_once_and_for_good(stack: Stack) -> None:
+    stack.submit("holds", steps=100_000)
+    stack.wait_for_step("holds", 1)
+    stack.submit("revoked", steps=4)
+    answer = celery(stack, "control", "revoke", "revoked:1")
+    assert answer.returncode == 0
+    assert stack.bridge.status("revoked")["status"] == "cancelled"
+    stack.wait_delivered("revoked")
+    assert stack.backend.statuses("revoked") == ["cancelled"]
+    stack.workers[0].stop(60)
+    stack.workers[0].start()
+    stack.wait("holds", "running")
+    stack.bridge.cancel("holds", force=True)
+    stack.wait("holds", "cancelled")
+    stack.submit("after", steps=2)
+    stack.wait("after", "completed")
+    assert stack.bridge.status("revoked")["status"] == "cancelled"
+
+
+def test_a_remote_shutdown_puts_the_job_back_first(stack: Stack) -> None:
+    stack.submit("shut", steps=100_000)
+    stack.wait_for_step("shut", 1)
+    celery(stack, "control", "shutdown")
+    wait_for("the worker has ended", lambda: stack.workers[0].pid is None)
+    assert stack.workers[0].returncode == 0
+    job = stack.bridge.status("shut")
+    assert (job["status"], job["restarts"], job["attempt"]) == ("queued", 0, 2)
+    stack.workers[0].start()
+    stack.wait("shut", "running")
+    stack.bridge.cancel("shut", force=True)
+    stack.wait("shut", "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("pool/grow", {"n": "1"}),
+        ("pool/shrink", {"n": "1"}),
+        ("pool/autoscale", {"min": "1", "max": "3"}),
+        ("pool/restart", {}),
+    ],
+)
+def test_what_would_break_a_slot_is_refused(
+    stack: Stack, flower: Flower, path: str, query: dict[str, str]
+) -> None:
+    worker = f"test-0@{socket.gethostname()}"
+    flower.get("/api/workers", refresh="1")
+    answer = requests.post(
+        f"{flower.url}/api/worker/{path}/{worker}",
+        params=query,
+        auth=("operator", PASSWORD),
+        timeout=20,
+    )
+    assert answer.status_code == 403
+    assert " is refused: " in answer.text
+
+
+def test_a_cancelled_consumer_is_a_drain_of_the_whole_slot(stack: Stack) -> None:
+    celery(stack, "control", "cancel_consumer", "gpu")
+    queues = celery(stack, "inspect", "active_queues").stdout
+    assert "'name': 'gpu" not in queues
+    stack.submit("drained", steps=2)
+    assert stack.bridge.status("drained")["status"] == "queued"
+    celery(stack, "control", "add_consumer", "gpu")
+    stack.wait("drained", "completed")
+    queues = celery(stack, "inspect", "active_queues").stdout
+    assert "'name': 'gpu.test-0'" in queues
 
 
 def test_the_standard_command_starts_a_whole_worker(stack: Stack) -> None:

@@ -104,6 +104,7 @@ ROOMS_BELOW = {
         ["slot_process"],
         ["supervisor"],
         ["signals", "launcher"],
+        ["remote_control"],
         ["app", "health"],
     ],
     "tasks": [

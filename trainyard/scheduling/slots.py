@@ -9,6 +9,7 @@ from typing import Any
 
 from redis import Redis
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import Settings
 from trainyard.store.keys import Key
 
@@ -22,6 +23,10 @@ class Slot:
 
     name: str
     info: Mapping[str, Any]
+
+
+class NameTaken(TrainyardError):
+    """Two hosts go by one name: a pause, a resume or a kill could reach the wrong one."""
 
 
 class SlotRegistry:
@@ -41,6 +46,18 @@ class SlotRegistry:
         pipe.zrem(Key.SLOTS, name)
         pipe.hdel(Key.SLOT_INFO, name)
         pipe.execute()
+
+    def check_name(self, name: str, home: str) -> None:
+        """Raises NameTaken if a living slot of another TRAINYARD_HOME has this name."""
+        ends_s, known = self.redis.zscore(Key.SLOTS, name), self.redis.hget(Key.SLOT_INFO, name)
+        now_s = self._now()
+        if ends_s is None or known is None or not now_s <= ends_s <= now_s + ALIVE_FOR_S:
+            return
+        if json.loads(known).get("home", home) != home:
+            raise NameTaken(
+                f"a worker over another TRAINYARD_HOME runs as the slot {name} on this Redis",
+                f"set TRAINYARD_HOST to a name of its own; killed, it is gone in {ALIVE_FOR_S} s",
+            )
 
     def take_out(self, name: str, reason: str) -> None:
         """Remember why a slot takes no more jobs until its worker is started again."""

@@ -66,11 +66,21 @@ class AttemptWrites(JobReads):
             script(redis, name) for name in ("transition", "append", "renew", "expired")
         )
 
-    def claim(self, job_id: str, attempt: int, *, slot: str, worker: str, home: str = "") -> bool:
+    def claim(
+        self,
+        job_id: str,
+        attempt: int,
+        *,
+        slot: str,
+        worker: str,
+        home: str = "",
+        slot_process: str = "",
+    ) -> bool:
         """Take a queued attempt for ``slot``, with a lease; False if it is not to be run.
 
-        ``worker`` is the Celery node name, where a revoke reaches it; ``home`` the id of the
-        TRAINYARD_HOME that the job's files lie in from now on.
+        One ``slot_process`` ("": unknown) runs one job at a time. ``worker`` is the Celery node
+        name, where a revoke reaches it; ``home`` the id of the TRAINYARD_HOME that the job's files
+        lie in from now on.
         """
         claim = secrets.token_hex(8)
         if self._change(
@@ -78,7 +88,13 @@ class AttemptWrites(JobReads):
             attempt,
             {JobStatus.QUEUED},
             JobStatus.RUNNING,
-            fields={"slot": slot, "worker": worker, "home": home, "claim": claim},
+            fields={
+                "slot": slot,
+                "slot_process": slot_process,
+                "worker": worker,
+                "home": home,
+                "claim": claim,
+            },
         ):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.

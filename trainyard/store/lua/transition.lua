@@ -16,7 +16,14 @@ if ARGV[11] ~= '' then
   if ends > now or now > tonumber(ARGV[11]) then return {0, status, attempt} end
 end
 
-for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
+local fields = cjson.decode(ARGV[5])
+if target == 'running' and fields.slot_process ~= '' then
+  for _, other in ipairs(redis.call('ZRANGE', OCCUPYING, 0, -1)) do
+    local there, claimed = unpack(redis.call('HMGET', key('job', other), 'slot_process', 'claim'))
+    if claimed and there == fields.slot_process then return {0, status, attempt} end
+  end
+end
+for field, value in pairs(fields) do redis.call('HSET', job, field, value) end
 local kinds = {}
 for _, event in ipairs(cjson.decode(ARGV[6])) do
   kinds[event[1]] = true

@@ -110,6 +110,31 @@ def test_every_call_from_every_state(
         assert events(redis) == before
 
 
+def test_a_slot_process_runs_one_job_at_a_time(store: JobStore) -> None:
+    """It is free again whatever ended the first; a worker that was restarted is another one."""
+    here = {"slot": "slot-0", "worker": "w"}
+    for job_id in ("one", "two", "three"):
+        admit(store, job_id)
+    assert store.claim("one", 1, slot_process="a", **here)
+    assert not store.claim("two", 1, slot_process="a", **here)
+    assert store.claim("three", 1, slot_process="b", **here)
+    store.cancel("one")
+    assert not store.claim("two", 1, slot_process="a", **here)
+    assert store.cancelled("one", 1)
+    assert store.claim("two", 1, slot_process="a", **here)
+
+
+def test_a_parked_job_that_is_cancelled_holds_no_slot(store: JobStore) -> None:
+    here = {"slot": "slot-0", "worker": "w", "slot_process": "a"}
+    admit(store, "one")
+    admit(store, "two")
+    assert store.claim("one", 1, **here)
+    store.pause("one")
+    assert store.paused("one", 1, {"checkpoint": "c", "parked": "one:1"})
+    store.cancel("one")
+    assert store.claim("two", 1, **here)
+
+
 @pytest.mark.parametrize("attempt", [0, 2])
 @pytest.mark.parametrize("status", list(JobStatus))
 @pytest.mark.parametrize("call", list(CALLS))
