@@ -24,9 +24,9 @@ from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.secret_environment import without_others_secrets, without_secrets
 from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
-from worker.launcher import check_names
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
+from worker.slot_names import check_names
 
 CHECK_CHILDREN_EVERY_S = 1.0
 

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
-from trainyard.home import home_id
-from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings, slot_name
 from trainyard.stop_signals import stop_event
-from trainyard.store.connection import connect
 from worker.machine.gpu import Gpu, list_gpus
 
 CHECK_EVERY_S = 0.5
@@ -94,20 +89,13 @@ def workers(current: Settings) -> list[ChildProcess]:
     ]
 
 
-def check_names(slots: Iterable[str], current: Settings) -> None:
-    """Raises NameTaken if a slot of another host has one of these names; not if Redis is away."""
-    with connect(current.redis_location, retries=0) as redis:
-        try:
-            for slot in slots:
-                SlotRegistry(redis).check_name(slot, home_id(current.trainyard_home))
-        except RedisError as error:
-            logger.warning("names not checked: %s", error, extra={"action": "redis_away"})
-
-
 def main() -> int:
     """Run until SIGTERM, SIGINT or SIGHUP."""
     logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
     stop = stop_event()
+    # Redis is asked once: not for those who import this file for its names.
+    from worker.slot_names import check_names  # noqa: PLC0415
+
     try:
         current = settings()
         children = workers(current)

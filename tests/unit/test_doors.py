@@ -100,7 +100,7 @@ ROOMS_BELOW = {
         ["server", "courier", "dev_backend"],
     ],
     "worker": [
-        ["machine", "slot"],
+        ["machine", "slot", "slot_names"],
         ["slot_process"],
         ["supervisor"],
         ["signals", "launcher"],
