@@ -52,7 +52,7 @@ class CheckpointKeeper(ExactCallback):
         elif not ranks.is_first:
             # Not the same dropout in every rank. The order of rows is fixed by now.
             set_seed(args.seed + ranks.index)
-        self._reporter.begin_attempt(state, self._trainer._total_train_tokens)
+        self._reporter.begin_attempt(state, self._trainer.trained_tokens())
 
     def on_resumed(self) -> None:
         """Compare with the receipt of the checkpoint."""

@@ -75,7 +75,7 @@ class Pauser:
         self._run.channel.send(now)
         self._run.spec = spec
         self._gpu.start()
-        self._reporter.begin_attempt(self._trainer.state, self._trainer._total_train_tokens)
+        self._reporter.begin_attempt(self._trainer.state, self._trainer.trained_tokens())
         logger.info(
             "Attempt %d of job %s on %s goes on warm from step %d",
             spec.attempt,

@@ -16,8 +16,13 @@ LOSS_SUMS_NAME = "loss_sums.json"
 
 
 class LossSums(BaseModel):
-    """``loss`` summed over the steps since ``last_logged_step``; TRL's ``metrics`` of each of its
-    micro-batches since then; real ``tokens`` trained on since the job's start."""
+    """``loss`` summed over the steps since ``last_logged_step``; what a trainer that counts has in
+    its ``sums`` since then (of this process), or TRL's ``metrics`` of each of its micro-batches;
+    real ``tokens`` trained on since the job's start, as of that step.
+
+    An older checkpoint has no ``sums``: the first figures after it are those of the steps since
+    the resume.
+    """
 
     # A training that goes on with stop_on_nan off may sum up what is no number.
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -27,6 +32,7 @@ class LossSums(BaseModel):
     last_logged_step: int
     metrics: dict[str, list[float]]
     tokens: int
+    sums: dict[str, float] = {}
 
     @classmethod
     def of(cls, trainer: Any) -> LossSums:
@@ -37,6 +43,7 @@ class LossSums(BaseModel):
             last_logged_step=trainer._globalstep_last_logged,
             metrics={name: list(values) for name, values in trainer._metrics["train"].items()},
             tokens=trainer._total_train_tokens,
+            sums=trainer.open_sums(),
         )
 
     def restore(self, trainer: Any) -> None:
@@ -47,6 +54,7 @@ class LossSums(BaseModel):
         for name, values in self.metrics.items():
             trainer._metrics["train"][name] = list(values)
         trainer._total_train_tokens = self.tokens
+        trainer.put_back_sums(self.sums)
 
     def write(self, path: Path) -> None:
         """Write it into a checkpoint's folder (``loss_sums.json``), before that is sealed."""

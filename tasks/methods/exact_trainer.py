@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ class ExactTrainer(ShardedTrainer):
     def loss_sum(self) -> float:
         """Sum of the losses of the steps since the last logged one."""
         return float(self._tr_loss.item())
+
+    def trained_tokens(self) -> int:
+        """Tokens but padding that were trained on since the job's start, over all processes."""
+        return int(self._total_train_tokens)
+
+    def open_sums(self) -> dict[str, float]:
+        """This process's sums since the last logged step, of a trainer that keeps any."""
+        return {}
+
+    def put_back_sums(self, sums: Mapping[str, float]) -> None:
+        """Go on from what ``open_sums`` gave."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":

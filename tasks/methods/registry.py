@@ -6,29 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import PrinterCallback
-from trl import DPOConfig, DPOTrainer, GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
+from trl import DPOConfig, GRPOConfig, RLOOConfig, SFTConfig
 
 from tasks.arguments.build import Arguments
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError
-from tasks.methods.exact_trainer import ExactTrainer
 from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
+from tasks.methods.preference import PreferenceTrainer
 from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
+from tasks.methods.supervised import SupervisedTrainer
 from tasks.models.lora import lora_settings, say_experts
 from tasks.models.weights import align_trained_weights
 from trainyard.contract.config import JobConfig, TrainingConfig
-
-
-class SupervisedTrainer(ExactTrainer, SFTTrainer):  # type: ignore[misc]  # trl has no types
-    """Supervised fine-tuning (``sft``) and continued pre-training (``cpt``)."""
-
-
-class PreferenceTrainer(ExactTrainer, DPOTrainer):  # type: ignore[misc]  # trl has no types
-    """Direct preference optimisation (``dpo``; Rafailov et al. 2023, arXiv:2305.18290)."""
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        """The rows come tokenised."""
-        return dataset
 
 
 @dataclass(frozen=True)
