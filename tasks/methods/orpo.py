@@ -60,7 +60,12 @@ class OddsRatioTrainer(PairsTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
             **arguments,
         )
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        self.router_aux_loss_coef = self.aux_loss_coef
+        # As TRL's other trainers; this one asks for it only if the configuration switches it on.
+        text = self.model.config.get_text_config()
+        self.router_aux_loss_coef = getattr(text, "router_aux_loss_coef", 0.0)
+        self.aux_loss_enabled = (
+            hasattr(text, "output_router_logits") and self.router_aux_loss_coef != 0.0
+        )
         self._metrics = self._stored_metrics
         self._total_train_tokens = 0
         base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model

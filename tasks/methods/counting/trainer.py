@@ -87,8 +87,7 @@ class CountingTrainer(ExactTrainer):
         """``loss`` with the router's, weighted by the model's own coefficient."""
         if "router" not in totals:
             return loss
-        router = self.router_aux_loss_coef * totals["router"] / count
-        return loss.add(router)
+        return loss + self.router_aux_loss_coef * totals["router"] / count
 
     def compute_loss(
         self,
@@ -100,13 +99,14 @@ class CountingTrainer(ExactTrainer):
         """The micro-batch's part of the step's loss; without a count, the loss of it alone."""
         surplus = inputs.pop(SURPLUS, False)
         totals = self.totals(model, inputs)
-        added = {name: torch.zeros_like(total) for name, total in totals.items()}
-        self.sums["train" if self.model.training else "eval"].add(added if surplus else totals)
+        of_rows = {n: torch.zeros_like(total) for n, total in totals.items()} if surplus else totals
+        self.sums["train" if self.model.training else "eval"].add(of_rows)
         if num_items_in_batch is None:
             return self.objective(totals, {n: totals[n].clamp(min=1) for n in self.counted})
         counts = dict(zip(self.counted, num_items_in_batch.clamp(min=1), strict=True))
         # The count is that of all processes, and the mean over them is taken of the gradients.
-        return self.objective(totals, counts) * self.accelerator.num_processes
+        processes: int = self.accelerator.num_processes
+        return self.objective(totals, counts) * processes
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

@@ -1,0 +1,239 @@
+"""Losses, gradients and figures are what plain torch computes, however the rows are batched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.support.models import make_tiny_model
+from tests.support.tiny_trainers import tiny, trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # within trl
+
+BETA = 0.1
+
+
+def _ids(start: int, count: int) -> list[int]:
+    return [2 + (7 * start + 5 * n * n + n) % 60 for n in range(count)]
+
+
+# Prompts and answers of very different lengths, as rows have them.
+ROWS = [
+    {
+        "input_ids": _ids(n, 3 + n % 4) + _ids(n + 40, answer),
+        "labels": [-100] * (3 + n % 4) + _ids(n + 40, answer),
+    }
+    for n, answer in enumerate([1, 9, 2, 14, 1, 1, 20, 3, 1, 7, 2, 12, 1, 5])
+]
+PAIRS = [
+    {
+        "prompt_ids": _ids(n, 2 + n % 3),
+        "chosen_ids": _ids(n + 20, 1 + 3 * (n % 4)),
+        "rejected_ids": _ids(n + 30, 1 + 2 * (n % 5)),
+    }
+    for n in range(14)
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
+
+
+def log_probs(model: Any, ids: list[int], labels: list[int]) -> torch.Tensor:
+    """Of the labels of one row, each on its own: no batch, no padding, no mask."""
+    found = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    targets = torch.tensor(labels[1:])
+    of_targets = found[torch.arange(len(targets)), targets.clamp(min=0)]
+    return of_targets[targets != -100]
+
+
+def nll(model: Any, rows: list[dict[str, Any]] = ROWS) -> torch.Tensor:
+    found = torch.cat([log_probs(model, row["input_ids"], row["labels"]) for row in rows])
+    return -found.mean()
+
+
+def answers(model: Any, name: str) -> list[torch.Tensor]:
+    return [
+        log_probs(
+            model,
+            pair["prompt_ids"] + pair[f"{name}_ids"],
+            [-100] * len(pair["prompt_ids"]) + pair[f"{name}_ids"],
+        )
+        for pair in PAIRS
+    ]
+
+
+def dpo(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        reference = tiny(model.config.model_type, seed=1)
+        known = [[a.sum() for a in answers(reference, name)] for name in ("chosen", "rejected")]
+    margins = [
+        (chosen.sum() - of_chosen) - (rejected.sum() - of_rejected)
+        for chosen, rejected, of_chosen, of_rejected in zip(
+            answers(model, "chosen"), answers(model, "rejected"), *known, strict=True
+        )
+    ]
+    return -functional.logsigmoid(BETA * torch.stack(margins)).mean()
+
+
+def orpo(model: Any) -> torch.Tensor:
+    chosen, rejected = answers(model, "chosen"), answers(model, "rejected")
+
+    def log_odds(rows: list[torch.Tensor]) -> torch.Tensor:
+        mean = torch.stack([row.mean() for row in rows])
+        return mean - torch.log(1 - mean.exp())
+
+    ratio = functional.logsigmoid(log_odds(chosen) - log_odds(rejected))
+    return -torch.cat(chosen).mean() - BETA * ratio.mean()
+
+
+METHODS: dict[str, tuple[list[dict[str, Any]], Callable[[Any], torch.Tensor]]] = {
+    "sft": (ROWS, nll),
+    "dpo": (PAIRS, dpo),
+    "orpo": (PAIRS, orpo),
+}
+
+
+def by_hand(loss_of: Callable[[Any], torch.Tensor], model: Any) -> tuple[float, float]:
+    """The loss and the norm of its gradient."""
+    loss = loss_of(model)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    norm = math.sqrt(sum(float((g**2).sum()) for g in gradients if g is not None))
+    return loss.item(), norm
+
+
+def first_log(trainer: Any) -> dict[str, float]:
+    trainer.train()
+    found: dict[str, float] = next(e for e in trainer.state.log_history if "loss" in e)
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("architecture", ["llama", "gemma4_text"])
+def test_accumulation_is_one_batch(
+    method: str, architecture: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    rows, loss_of = METHODS[method]
+    loss, norm = by_hand(loss_of, tiny(architecture))
+    # The last of them leaves a micro-batch of two rows.
+    for batch, accumulation in ((2, 7), (4, 4)):
+        made = trainer(
+            method,
+            tiny(architecture),
+            rows,
+            tokenizer,
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
+        )
+        logged = first_log(made)
+        assert logged["loss"] == pytest.approx(loss, rel=2e-5), (batch, accumulation)
+        assert logged["grad_norm"] == pytest.approx(norm, rel=2e-4), (batch, accumulation)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_eval_is_a_mean_over_the_eval_set(method: str, tokenizer: Path, tmp_path: Path) -> None:
+    rows, loss_of = METHODS[method]
+    with torch.no_grad():
+        loss = loss_of(tiny("llama")).item()
+    made = trainer(method, tiny("llama"), rows, tokenizer, output_dir=str(tmp_path))
+    for batch in (1, 4, 14):
+        made.args.per_device_eval_batch_size = batch
+        assert made.evaluate()["eval_loss"] == pytest.approx(loss, rel=1e-5), batch
+
+
+def test_other_figures_are_means_over_tokens_too(tokenizer: Path, tmp_path: Path) -> None:
+    model = tiny("llama")
+    with torch.no_grad():
+        right = [
+            (model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1].argmax(-1))
+            == torch.tensor(row["labels"][1:])
+            for row in ROWS
+        ]
+    learnt = sum(label != -100 for row in ROWS for label in row["labels"][1:])
+    made = trainer(
+        "sft", model, ROWS, tokenizer, output_dir=str(tmp_path), per_device_eval_batch_size=3
+    )
+    found = made.evaluate()["eval_mean_token_accuracy"]
+    assert found == pytest.approx(float(torch.cat(right).sum()) / learnt)
+
+
+def test_a_logged_loss_is_that_of_the_tokens_since_the_last_one(
+    tokenizer: Path, tmp_path: Path
+) -> None:
+    """Steps of four, four, four and two rows: the mean of their losses would be another number."""
+    made = trainer(
+        "sft",
+        tiny("llama"),
+        ROWS,
+        tokenizer,
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        learning_rate=0.0,
+        logging_steps=4,
+    )
+    logged = first_log(made)
+    with torch.no_grad():
+        assert logged["loss"] == pytest.approx(nll(tiny("llama")).item(), rel=1e-5)
+    assert logged["num_tokens"] == sum(len(row["input_ids"]) for row in ROWS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_routers_loss_is_a_figure_of_its_own(
+    method: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    """It is minimised too, but the loss, and so the perplexity, is without it."""
+    rows, loss_of = METHODS[method]
+    with torch.no_grad():
+        loss = loss_of(tiny("gpt_oss")).item()
+
+    def logged(**changes: Any) -> dict[str, float]:
+        made = trainer(
+            method,
+            tiny("gpt_oss", **changes),
+            rows,
+            tokenizer,
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=14,
+        )
+        if not changes:
+            evaluated = made.evaluate()
+            assert evaluated["eval_loss"] == pytest.approx(loss, rel=2e-5)
+            assert evaluated["eval_aux_loss"] > 1
+        return first_log(made)
+
+    with_router, without = logged(), logged(router_aux_loss_coef=0.0)
+    assert with_router["loss"] == pytest.approx(loss, rel=2e-5)
+    assert without["loss"] == pytest.approx(loss, rel=2e-5)
+    assert with_router["aux_loss"] > 1
+    assert "aux_loss" not in without
+    assert with_router["grad_norm"] != pytest.approx(without["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_models_own_forward_gives_the_same(
+    method: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    rows, loss_of = METHODS[method]
+    loss, norm = by_hand(loss_of, tiny("llama"))
+    made = trainer(
+        method,
+        tiny("llama"),
+        rows,
+        tokenizer,
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=7,
+        gradient_accumulation_steps=2,
+    )
+    made.plain_forward = True
+    logged = first_log(made)
+    assert logged["loss"] == pytest.approx(loss, rel=2e-5)
+    assert logged["grad_norm"] == pytest.approx(norm, rel=2e-4)
