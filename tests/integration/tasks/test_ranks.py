@@ -91,6 +91,7 @@ def figures(run: Run) -> list[dict[str, float]]:
         pytest.param("lora", "fsdp", marks=pytest.mark.slow),
         ("dpo", "ddp"),
         pytest.param("dpo", "fsdp", marks=pytest.mark.slow),
+        ("orpo", "ddp"),
         pytest.param("orpo", "fsdp", marks=pytest.mark.slow),
     ],
 )
@@ -98,21 +99,21 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     kind: str, strategy: str, models: Path, home: Path, preloaded: Preloaded
 ) -> None:
     more: Mapping[str, Any] = {
-        "full": {"eval_strategy": "steps", "eval_steps": 3},
+        "full": {},
         "group by length, accumulated": {"group_by_length": True, "gradient_accumulation_steps": 2},
         "lora": {"use_lora": True, "lora_config": {"r": 4, "dropout": 0.0}},
         "dpo": {"method": "dpo", "beta": 0.2},
         "orpo": {"method": "orpo"},
     }[kind]
-    # ORPO takes the mean over the tokens of each process's own rows: two are no one.
-    alone = TWO if kind == "orpo" else {"batch_size": 4}
+    # Seven eval rows: two processes of two rows each have one row too few.
+    evals = {"eval_strategy": "steps", "eval_steps": 3, "eval_batch_size": 2}
     several = {"distributed": {"processes": 2, "strategy": strategy}}
     runs = []
-    for name, training in (("one", alone), ("two", several)):
+    for name, training in (("one", {"batch_size": 4}), ("two", several)):
         asked = request(
             f"{name}-{strategy}-{kind[:4].strip()}",
-            {**more, "eval_batch_size": 4, **training},
-            eval_split=0.25 if kind == "full" else 0,
+            {**more, **evals, **training},
+            eval_split=7 / 32 if kind[:4] in ("full", "lora", "grou") else 7 / 24,
         )
         if kind in ("dpo", "orpo"):
             asked["dataset_path"] = "pairs.jsonl"
@@ -126,6 +127,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     one, two = runs
     assert [run.outcome.outcome for run in runs] == ["completed"] * 2, two.log
     assert (two.exit_code, (two.job_dir / "ranks").exists()) == (0, False)
+    assert one.outcome.result["eval_rows"] == 7
     assert figures(two) == [pytest.approx(point, rel=1e-3, abs=1e-6) for point in figures(one)]
     same = ("steps", "epochs", "train_rows", "total_tokens", "parameters")
     assert [two.outcome.result[k] for k in same] == [one.outcome.result[k] for k in same]
