@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.callbacks.best_keeper import BestKeeper
 from tasks.callbacks.checkpointing import CheckpointKeeper
 from tasks.callbacks.commands import Control
 from tasks.callbacks.divergence import LossCheck, WeightCheck
@@ -68,6 +69,7 @@ def add_callbacks(run: Run, trainer: Any, prepared: Prepared) -> Callbacks:
             evals=config.training.early_stopping_patience,
             epochs=config.training.epochs_without_improvement,
         ),
+        *([BestKeeper()] if config.training.load_best_model_at_end else []),
         losses,
         control,
     ]

@@ -23,7 +23,7 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
 
     What the Trainer does at an epoch's end (an eval draws random numbers) comes after the epoch's
     last step, and a resume from a checkpoint of that step would leave it out. So the checkpoint of
-    such a step is written after all that.
+    such a step is written after all that, also if an eval asks for it.
     """
 
     def __init__(self, channel: Channel, reporter: MetricReporter, losses: LossCheck) -> None:
@@ -62,6 +62,8 @@ class Control(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A pause that was asked for during an eval comes before the next step."""
         self._channel.agree()
+        if self._epoch_ends and control.should_save:
+            self._save_put_off, control.should_save = True, False
         if self._made_a_step and not self._epoch_ends and self._is_to_pause(state):
             self._begin_pause(state, control)
 

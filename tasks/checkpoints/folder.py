@@ -118,13 +118,6 @@ def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def step_of(checkpoint: str) -> int:
-    """The step in the name of a checkpoint's folder."""
-    match = _FOLDER.fullmatch(Path(checkpoint).name)
-    assert match is not None, f"{checkpoint} is a checkpoint's folder"
-    return int(match[1])
-
-
 def begin_branch(checkpoints_dir: Path, attempt: int, checkpoint: str | None) -> None:
     """Note that ``attempt`` goes on from ``checkpoint`` (a folder's name; None: the start).
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.checkpoints.folder import step_of
 from tasks.datasets.training_data import TrainingData
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
@@ -64,21 +63,14 @@ def judge_model(run: Run, trainer: Any) -> None:
     )
 
 
-def judge_course(run: Run, trainer: Any) -> None:
-    """What the losses say; to be called when the model that is saved is chosen."""
+def judge_course(run: Run, trainer: Any, saved: int) -> None:
+    """What the losses say; ``saved``: the step of the model that is saved."""
     history, vocabulary = trainer.state.log_history, trainer.model.config.get_text_config()
     if run.config.training.how.next_token:
         for sentence in _random_base(history, vocabulary.vocab_size):
             run.verdicts.add(VerdictKind.RANDOM_BASE, sentence)
-    for sentence in _overfitting(history, saved_step(run, trainer)):
+    for sentence in _overfitting(history, saved):
         run.verdicts.add(VerdictKind.OVERFITTING, sentence)
-
-
-def saved_step(run: Run, trainer: Any) -> int:
-    """The step of the model that is saved: the best checkpoint's if that was loaded."""
-    best = trainer.state.best_model_checkpoint
-    chosen = run.config.training.load_best_model_at_end and best
-    return step_of(best) if chosen else int(trainer.state.global_step)
 
 
 def _random_base(history: Iterable[Mapping[str, Any]], vocabulary: int) -> Iterable[str]:

@@ -17,9 +17,10 @@ _JOULES_PER_WH = 3600.0
 _FIGURES = {
     "steps": "steps",
     "epochs": "epochs",
-    "train_loss": "last training loss",
+    "saved_step": "step of the saved model",
+    "train_loss": "training loss then",
     "first_eval_loss": "eval loss at the start",
-    "last_eval_loss": "eval loss at the end",
+    "last_eval_loss": "eval loss of the saved model",
     "perplexity": "perplexity",
     "total_tokens": "tokens trained on",
     "tokens_per_second": "tokens per second",

@@ -10,15 +10,16 @@ from typing import Any
 
 from tasks.callbacks.metrics import MetricReporter
 from tasks.checkpoints.disk import full_disk
-from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, best_checkpoint
+from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME
 from tasks.datasets.training_data import TrainingData
 from tasks.models.end_tokens import add_end_token
 from tasks.preparation import Prepared
 from tasks.results.judgement import judge_course
 from tasks.results.model_card import model_card
+from tasks.results.saved import SavedModel, choose_saved
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
-from trainyard.contract.job_folder import CHECKPOINTS, MODEL
+from trainyard.contract.job_folder import MODEL
 from trainyard.durable_files import sync
 
 MERGED_DIR_NAME = "merged"
@@ -35,13 +36,12 @@ def save_result(
     energy_j: float | None,
 ) -> dict[str, Any]:
     """Write ``model/`` and return the figures of the outcome; only the first rank writes."""
-    if run.config.training.load_best_model_at_end:
-        load_best(trainer, run.job_dir / CHECKPOINTS)
+    saved = choose_saved(run, trainer, reporter)
     if not run.ranks.is_first:
         trainer.give_share()
         return {}
-    judge_course(run, trainer)
-    figures = summary(trainer, reporter, prepared.data, run.phases.seconds)
+    judge_course(run, trainer, saved.step)
+    figures = summary(trainer, reporter, saved, prepared.data, run.phases.seconds)
     card = model_card(
         run.request,
         prepared.data,
@@ -55,17 +55,6 @@ def save_result(
         add_end_token(trainer.accelerator.unwrap_model(trainer.model), prepared.data.turn_end)
     folder = save_model(trainer, run.job_dir, card, merge=can_merge(run.config))
     return {"model_dir": folder.name, **figures}
-
-
-def load_best(trainer: Any, checkpoints_dir: Path) -> None:
-    """Put the best checkpoint's weights into the model, if one was evaluated."""
-    folder = best_checkpoint(checkpoints_dir, greater=trainer.args.greater_is_better)
-    if folder is None:
-        logger.warning("No checkpoint was evaluated: the result is the last state, not the best")
-        return
-    logger.info("The result is the best checkpoint, %s", folder.name)
-    trainer.state.best_model_checkpoint = str(folder)
-    trainer._load_best_model()
 
 
 def can_merge(config: JobConfig) -> bool:
@@ -82,16 +71,22 @@ def can_merge(config: JobConfig) -> bool:
 
 
 def summary(
-    trainer: Any, reporter: MetricReporter, data: TrainingData, seconds: dict[str, float]
+    trainer: Any,
+    reporter: MetricReporter,
+    saved: SavedModel,
+    data: TrainingData,
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """The figures of a completed attempt, none of them NaN or infinite."""
+    """The figures of a completed attempt, none of them NaN or infinite; losses are those of the
+    model that is saved."""
     figures: dict[str, Any] = {
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
-        "train_loss": reporter.train_loss,
+        "saved_step": saved.step,
+        "train_loss": saved.train_loss,
         "first_eval_loss": reporter.first_eval_loss,
-        "last_eval_loss": reporter.last_eval_loss,
-        "perplexity": reporter.perplexity(reporter.last_eval_loss),
+        "last_eval_loss": saved.eval_loss,
+        "perplexity": reporter.perplexity(saved.eval_loss),
         "train_runtime": seconds["train"],
         "tokens_per_second": reporter.tokens_per_second,
         "total_tokens": reporter.tokens,

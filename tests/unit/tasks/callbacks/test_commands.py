@@ -77,6 +77,17 @@ def test_the_checkpoint_of_an_epochs_last_step_waits_for_the_epochs_end() -> Non
     assert (listener.pausing, flow.should_save) == (True, True)
 
 
+def test_a_checkpoint_that_an_eval_asks_for_at_an_epochs_last_step_waits_too() -> None:
+    listener = listening_to(RecordingChannel())
+    flow = control()
+    listener.on_step_end(None, state(5, epoch=1.0), flow)
+    flow.should_save = True
+    listener.on_evaluate(None, state(5, epoch=1.0), flow)
+    assert not flow.should_save
+    listener.on_epoch_end(None, state(5, epoch=1.0), flow)
+    assert flow.should_save
+
+
 def test_a_pause_with_a_loss_that_is_no_number_logs_it_first() -> None:
     channel = RecordingChannel()
     listener = listening_to(channel, loss_sum=math.nan)
