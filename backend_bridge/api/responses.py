@@ -36,8 +36,7 @@ class HealthAnswer(BaseModel):
 
 
 class StartAnswer(BaseModel):
-    """``ignored``: fields of the request that mean nothing to this version. ``is_new``: whether
-    this call made the job; the same request again is the same job."""
+    """``ignored``: fields that mean nothing to this version. ``is_new``: no such request before."""
 
     success: bool
     job_id: str

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from trainyard.cli import main
 from trainyard.local import selftest
-from trainyard.local.selftest import PromiseBroken, Trial, Verdict
+from trainyard.local.selftest import PromiseBroken, Trial, TriedPromise
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ class Broken(Trial):
 
 
 def test_a_broken_promise_is_told_and_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run() -> Iterator[Verdict]:
+    def run() -> Iterator[TriedPromise]:
         return Broken().verdicts()
 
     monkeypatch.setattr(selftest, "run", run)

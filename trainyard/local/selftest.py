@@ -41,7 +41,7 @@ class PromiseBroken(TrainyardError):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TriedPromise:
     """``reason`` is "" if the promise holds."""
 
     promise: str
@@ -62,7 +62,7 @@ class Verdict:
         }
 
 
-def run() -> Iterator[Verdict]:
+def run() -> Iterator[TriedPromise]:
     """Start a yard, try each promise, stop the yard. Yields each verdict as it falls.
 
     Raises TrainyardError if the services do not start or the model cannot be made.
@@ -103,7 +103,7 @@ class Trial:
         self.dataset, self.model = dataset, model
         self.undisturbed = ""
 
-    def verdicts(self) -> Iterator[Verdict]:
+    def verdicts(self) -> Iterator[TriedPromise]:
         for check in (
             self.completes,
             self.pauses,
@@ -113,13 +113,13 @@ class Trial:
         ):
             yield self._tried(check)
 
-    def _tried(self, check: Callable[[], None]) -> Verdict:
+    def _tried(self, check: Callable[[], None]) -> TriedPromise:
         started, reason = time.monotonic(), ""
         try:
             check()
         except TrainyardError as error:
             reason = str(error)
-        return Verdict((check.__doc__ or "").strip(), reason, time.monotonic() - started)
+        return TriedPromise((check.__doc__ or "").strip(), reason, time.monotonic() - started)
 
     # ------------------------------------------------------------ the promises
 

@@ -26,7 +26,7 @@ from tasks.datasets.readers.columns import (
     text_field,
     values_of,
 )
-from tasks.datasets.readers.numbers import JSON
+from tasks.datasets.readers.json.numbers import JSON
 from tasks.datasets.readers.rows import Batch, Chunk, Lines, Row
 from tasks.errors import DatasetError
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pyarrow
 
-from tasks.datasets.readers.numbers import Number
+from tasks.datasets.readers.json.numbers import Number
 from tasks.errors import DatasetError
 
 MOST_COLUMNS = 2000

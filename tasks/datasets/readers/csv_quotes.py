@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
-from tasks.datasets.readers.json_lines import skip_mark
+from tasks.datasets.readers.json.lines import skip_mark
 
 BLOCK_BYTES = 1024 * 1024  # stays in the processor's cache while it is gone over
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'

@@ -17,8 +17,8 @@ from tasks.datasets.readers.arrow_files import read_arrow, read_parquet
 from tasks.datasets.readers.arrow_writer import ColumnsWriter
 from tasks.datasets.readers.csv_rows import NotPlain, read_plain_csv, read_strict_csv
 from tasks.datasets.readers.encoding import NotUtf8, eight_bit_of, write_as_utf8
-from tasks.datasets.readers.json_document import read_json
-from tasks.datasets.readers.json_lines import read_jsonl
+from tasks.datasets.readers.json.document import read_json
+from tasks.datasets.readers.json.lines import read_jsonl
 from tasks.datasets.readers.plain_text import read_text
 from tasks.datasets.readers.problems import EndOfReading, Problems
 from tasks.datasets.readers.recognise import Format, recognise_format

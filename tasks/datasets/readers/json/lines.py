@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.numbers import JSON, as_spelled, has_unusual_number
+from tasks.datasets.readers.json.numbers import JSON, as_spelled, has_unusual_number
 from tasks.datasets.readers.problems import Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
 from tasks.datasets.row_shapes import is_conversation

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.datasets.readers.numbers import has_unusual_number
+from tasks.datasets.readers.json.numbers import has_unusual_number
 from tasks.datasets.shapes.format import format_row
 from tasks.datasets.shapes.shape import recognise_shape
 from tests.support.data_files import read_rows, write

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, BinaryIO, NoReturn
 
-from tasks.datasets.readers.numbers import as_spelled
+from tasks.datasets.readers.json.numbers import as_spelled
 from tasks.datasets.readers.problems import EndOfReading, ReadProblem
 
 WINDOW_CHARACTERS = 4 * 1024 * 1024

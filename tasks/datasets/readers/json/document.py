@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.json_lines import BadRow, checked_row
-from tasks.datasets.readers.json_window import WINDOW_CHARACTERS, Window
-from tasks.datasets.readers.numbers import JSON, has_unusual_number
+from tasks.datasets.readers.json.lines import BadRow, checked_row
+from tasks.datasets.readers.json.numbers import JSON, has_unusual_number
+from tasks.datasets.readers.json.window import WINDOW_CHARACTERS, Window
 from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem
 from tasks.datasets.readers.rows import Row, Rows
 from tasks.datasets.row_shapes import is_message, list_of_rows, wraps
