@@ -46,6 +46,10 @@ class Channel(ABC):
     def send(self, event: Event) -> None:
         """Queue ``event`` for the supervisor and return at once."""
 
+    def send_now(self, event: Event) -> None:
+        """As :meth:`send`, and the supervisor has it when this returns: if a crash may follow."""
+        self.send(event)
+
     @abstractmethod
     def stand_still_if_held(self, step: int) -> bool:
         """If a hold was asked for, say so and wait for ``continue``, a pause or a cancel.
@@ -80,6 +84,7 @@ class SocketChannel(Channel):
     def __init__(self, events_fd: int) -> None:
         super().__init__()
         self._commanded = threading.Condition()
+        self._saying = threading.Lock()
         self.reopen(events_fd)
 
     def reopen(self, events_fd: int) -> None:
@@ -122,6 +127,9 @@ class SocketChannel(Channel):
     def send(self, event: Event) -> None:
         self._outgoing.put(event)
 
+    def send_now(self, event: Event) -> None:
+        self._say(event)
+
     def stand_still_if_held(self, step: int) -> bool:
         if not self.hold_requested.is_set():
             return False
@@ -161,12 +169,18 @@ class SocketChannel(Channel):
 
     def _write(self) -> None:
         while (event := self._outgoing.get()) is not None:
-            line = event.model_dump_json(exclude_none=True).encode() + b"\n"
-            try:
-                self._socket.sendall(line)
-            except OSError:
-                # The supervisor is gone and the keeper ends this process; nobody is left to tell.
+            if not self._say(event):
                 return
+
+    def _say(self, event: Event) -> bool:
+        line = event.model_dump_json(exclude_none=True).encode() + b"\n"
+        try:
+            with self._saying:
+                self._socket.sendall(line)
+        except OSError:
+            # The supervisor is gone and the keeper ends this process; nobody is left to tell.
+            return False
+        return True
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from tasks.models.load import load_config, load_tokenizer
 from tasks.models.positions import positions
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
+from trainyard.contract.events import Reading
 from trainyard.contract.job_folder import CHECKPOINTS
 
 FIRST_EVAL_SHARE = 0.1
@@ -56,6 +57,7 @@ def prepare(run: Run) -> Prepared:
         tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
     max_length, note = choose_max_length(config, positions(model_config))
     with run.phases.phase("data"), run.ranks.first_before_others():
+        run.channel.send_now(Reading(source=run.request.dataset_path or "dataset_content"))
         data = prepare_data(
             run.request,
             run.spec,
@@ -64,6 +66,7 @@ def prepare(run: Run) -> Prepared:
             add_eos=config.tokenizer.add_eos_token is not False,
             end_tokens=end_tokens(folders.model, model_config),
         )
+        run.channel.send_now(Reading(source=""))
     what = fingerprint(config, model_config, data.train.sample_sha256())
     _accept_start(run, what)
 

@@ -51,6 +51,10 @@ class RankChannel(Channel):
         if self._channel is not None:
             self._channel.send(event)
 
+    def send_now(self, event: Event) -> None:
+        if self._channel is not None:
+            self._channel.send_now(event)
+
     def stand_still_if_held(self, step: int) -> bool:
         """The first rank stands still; the others wait for it."""
         if not self.hold_requested.is_set():

@@ -108,6 +108,16 @@ class Held(Event):
     step: int
 
 
+class Reading(Event):
+    """What strangers wrote is being read: the data set ``source``; "" when that is over.
+
+    Sent at once: a crash of native code is then the data set's.
+    """
+
+    event: Literal["reading"] = "reading"
+    source: str
+
+
 class Receipt(Event):
     """What a resume went on from, to be compared with what the pause left.
 
@@ -156,7 +166,8 @@ class Outcome(Event):
 
 
 AnyEvent = Annotated[
-    Phase
+    Reading
+    | Phase
     | Progress
     | Metric
     | Checkpoint
@@ -200,6 +211,7 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "progress": EventKind(Progress, field="progress"),
     "warnings": EventKind(Warnings, field="warnings"),
     "held": EventKind(Held),
+    "reading": EventKind(Reading),
     "outcome": EventKind(Outcome),
 }
 """By ``event``, in the order in which those that are reported go first."""

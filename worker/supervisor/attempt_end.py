@@ -35,6 +35,9 @@ GONE_TIMEOUT_S = 10.0
 WHO_ASKED_TIMEOUT_S = 2.0
 """After a SIGTERM, which does not say who wants what: how long the word on it may take."""
 
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+"""How native code ends that reads what is wrong."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -128,7 +131,8 @@ class Course:
 
     ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
     training was asked for; ``stopping``: the worker stops; ``terminated``: all was told to end at
-    once; ``hung``: when, in words, and empty if it did not; ``has_begun``: it has made a step;
+    once; ``reading``: the data set that it reads just now; ``hung``: when, in words, and empty if
+    it did not; ``has_begun``: it has made a step;
     ``oom_kills_before``: what the kernel had killed for memory when it began.
     """
 
@@ -138,6 +142,7 @@ class Course:
     stopping: bool = False
     terminated: bool = False
     hung: str = ""
+    reading: str = ""
     has_begun: bool = False
     oom_kills_before: int = field(default_factory=oom_kills)
 
@@ -188,6 +193,8 @@ class Conclusion:
             raise AttemptLost(f"The training hung: {course.hung}.", ErrorKind.HANG)
         if outcome is not None and said == "failed":
             return self._refused(outcome.error)
+        if course.reading and _has_crashed(course.last_message):
+            raise AttemptFailed.from_report(_unreadable(course))
         oom_killed = oom_kills() > course.oom_kills_before
         raise how_it_died(course.last_message, oom_killed=oom_killed)
 
@@ -234,6 +241,21 @@ class Conclusion:
                 extra={"action": "not_proven_gone", "job_id": self._job.job_id},
             )
         return gone
+
+
+def _has_crashed(end: LastMessage | None) -> bool:
+    return isinstance(end, Gone) and end.signal in CRASHES
+
+
+def _unreadable(course: Course) -> ErrorReport:
+    """Native code crashed over what strangers wrote: it would again, at each start."""
+    assert isinstance(course.last_message, Gone)
+    name = signal.Signals(course.last_message.signal or 0).name
+    return ErrorReport(
+        kind=ErrorKind.DATASET,
+        message=f"The data set {course.reading!r} crashes what reads it ({name}).",
+        hint="It is damaged, or made to: write it again, in another format if it stays so.",
+    )
 
 
 def how_it_died(end: LastMessage | None, *, oom_killed: bool) -> AttemptLost:

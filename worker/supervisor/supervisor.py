@@ -14,7 +14,15 @@ import signal
 import time
 from typing import Literal
 
-from trainyard.contract.events import AnyEvent, Held, Outcome, Prediction, Progress, Warnings
+from trainyard.contract.events import (
+    AnyEvent,
+    Held,
+    Outcome,
+    Prediction,
+    Progress,
+    Reading,
+    Warnings,
+)
 from trainyard.contract.statuses import JobStatus
 from trainyard.redaction import Redactor
 from trainyard.settings import Settings
@@ -124,6 +132,8 @@ class Supervisor:
                 self._events.take(self._redactor.prediction(event))
             case Warnings():
                 self._events.take(self._redactor.warnings(event))
+            case Reading():
+                self.course.reading = event.source
             case Held():
                 self.lease.is_held(event)
             case Outcome():
