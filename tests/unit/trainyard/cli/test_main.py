@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,12 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
 
 def trainyard(*arguments: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(main.main, arguments, input=stdin, env={"COLUMNS": "200"})
+
+
+def in_its_own_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """For commands that take the process's signals and output for their own."""
+    command = [sys.executable, "-m", "trainyard.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def a_job(**fields: Any) -> dict[str, Any]:
@@ -155,8 +163,8 @@ def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("FLOWER_PORT", str(free_port()))
     monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
     for command in ("up", "demo"):
-        done = trainyard(command)
-        assert done.exit_code == 2
+        done = in_its_own_process(command)
+        assert done.returncode == 2
         assert "TRAINYARD_HOME:" in done.stderr
         assert "cannot be made (Not a directory)" in done.stderr
 
@@ -179,8 +187,8 @@ def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("FLOWER_PORT", str(free_port()))
     monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
-    done = trainyard("up")
-    assert done.exit_code == 1
+    done = in_its_own_process("up")
+    assert done.returncode == 1
     assert "Redis does not answer (" in done.stderr
     assert "set REDIS_URL to one that runs" in done.stderr
 
