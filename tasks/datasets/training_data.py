@@ -86,9 +86,10 @@ def tokenise_data(
     train = tokenised(*read.train)
     evaluation = tokenised(*read.eval) if len(read.eval[1]) else None
     report.max_length = None if training.how.whole_documents else limit
-    for side, (part, _) in ((train, read.train), (evaluation, read.eval)):
+    for name, side, (part, _) in (("train", train, read.train), ("eval", evaluation, read.eval)):
         if side is not None:
             _report_tokens(report, side, read.parts[part])
+            report.splits[name] -= side.refused
     report.used.message_keys = unused_keys(message_keys(read.stored), how.chat_template.sources)
     turn_end = _note_template(report, train, how, end_tokens)
     report.refuse_bad_rows(read.shape.describe())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
@@ -162,14 +163,15 @@ class _Table:
             if fault is not None:
                 self._problems.add(ReadProblem(self._name, line, *fault))
             elif len(self._header) == 1 or len(record) > 1 or record[0].strip():
-                rows.append(dict(zip(self._header, record, strict=False)))
+                cells = record[: len(self._header)]
+                rows.append(dict(zip_longest(self._header, cells, fillvalue="")))
                 lines.append(line)
         return Rows(rows, lines)
 
     def _fault(self, record: list[str]) -> tuple[str, str] | None:
         count, wanted = len(record), len(self._header)
-        if count == 1 and wanted > 1 and not record[0].strip():
-            return None  # a line of blanks
+        if not any(cell.strip() for cell in record):
+            return None  # a blank row of a table, of however many cells
         if self._unnamed and wanted < count <= wanted + self._unnamed:
             if any(cell.strip() for cell in record[wanted:]):
                 return "it has a value in a column without a name", "Name the column."

@@ -140,4 +140,18 @@ def _parted(
         raise RowProblem("the two conversations do not begin with the same prompt")
     if same == len(chosen) or same == len(rejected):
         raise RowProblem("one of the two conversations has no answer of its own")
+    _refuse_another(prompt, chosen[:same], column)
     return chosen[:same], chosen[same:], rejected[same:]
+
+
+def _refuse_another(prompt: Any, asked: list[dict[str, Any]], column: str) -> None:
+    """Raise RowProblem for a prompt that is another than what the conversations begin with."""
+    if is_missing(prompt) or not prompt:
+        return
+    last = as_messages(prompt, "user", column)[-1]["content"].strip()
+    said = [message["content"].strip() for message in asked]
+    if not any(last in text or (text and text in last) for text in said):
+        raise RowProblem(
+            f"{column!r} is another than what the two conversations begin with",
+            "Write one of them, or leave the prompt's column out.",
+        )

@@ -73,15 +73,19 @@ class Rendering:
         return added_bos(self.tokenizer)
 
     def plain(self, text: str, trained: Span, *, ends: bool = True, opens: bool = True) -> Rendered:
-        """A text that goes through no chat template; one that has its BOS gets no second one."""
+        """A text that goes through no chat template; its BOS and its end stand there once."""
         has_bos = bool(self.bos) and text.startswith(self.bos)
         begin = max(trained[0], len(self.bos) if has_bos else 0)
         return Rendered(
             text,
             ((begin, trained[1]),),
             special=opens and not has_bos,
-            ends_with_eos=ends and self.add_eos,
+            ends_with_eos=ends and self.add_eos and not self._has_ended(text),
         )
+
+    def _has_ended(self, text: str) -> bool:
+        """Whether blanks follow the end token: an end token at the very end is labelled as one."""
+        return text[-1:].isspace() and text.rstrip().endswith(self.tokenizer.eos_token or "\0")
 
     def conversation(
         self, text: str, trained: tuple[Span, ...], left_out: tuple[str, ...] = ()

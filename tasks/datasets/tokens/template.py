@@ -15,6 +15,13 @@ from typing import Any, TypeAlias
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.habits import Habits
 from tasks.datasets.tokens.patterns import Patterns
+from tasks.datasets.tokens.refusals import (
+    completed,
+    lacking_in,
+    no_default,
+    refused,
+    undescribed,
+)
 
 Messages: TypeAlias = list[dict[str, Any]]
 
@@ -47,6 +54,7 @@ class ChatTemplate:
         self.named: dict[str, str] = named_templates(tokenizer)
         self.source: str = source or self.named.get("default", "")
         self.patterns = Patterns()
+        self._bos: str = tokenizer.bos_token or ""
 
     @cached_property
     def for_tools(self) -> ChatTemplate:
@@ -69,7 +77,7 @@ class ChatTemplate:
         refuses one.
         """
         if not self.source:
-            return [_no_default(self.named)] * len(chats)
+            return [no_default(self.named)] * len(chats)
         adapted = [[self.habits.applied(message) for message in chat] for chat in chats]
         if not any(tools):
             # A template is foreign code: it may raise anything.
@@ -86,17 +94,32 @@ class ChatTemplate:
         """A canonical message as the template wants it."""
         return self.habits.applied(message)
 
+    def without_ends(self, message: dict[str, Any]) -> dict[str, Any]:
+        """``message`` without what the template writes itself: BOS, and what ends an answer."""
+        content, bos = message["content"], self._bos
+        if bos and content.startswith(bos) and content != bos:
+            return self.without_ends({**message, "content": content[len(bos) :]})
+        if message["role"] != "assistant" or not (end := self.frame.closing.strip()):
+            return message
+        said = content.rstrip()
+        if not said.endswith(end) or said == end:
+            return message
+        return {**message, "content": said.removesuffix(end)}
+
     def _text_or_problem(self, chat: Messages, tools: Any, prompt: bool) -> str | RowProblem:
         try:
             return self._apply([chat], prompt, tools)[0]
         except Exception as error:
-            said = str(error)
-            if "StopIteration" in said or isinstance(error, StopIteration):
-                said = "its roles do not follow each other as the template wants them to"
-            return RowProblem(
-                f"the tokenizer's chat template refuses it: {said[:300]}",
-                "Change its messages to what the template allows (often: roles that alternate).",
-            )
+            lacking = next(filter(None, map(lacking_in, tools or [])), None)
+            if lacking is not None and self._takes(chat, prompt, list(map(completed, tools))):
+                return undescribed(*lacking)
+            return refused(error)
+
+    def _takes(self, chat: Messages, prompt: bool, tools: Any) -> bool:
+        try:
+            return bool(self._apply([chat], prompt, tools))
+        except Exception:
+            return False
 
     def _apply(self, chats: Sequence[Messages], prompt: bool, tools: Any = None) -> list[str]:
         texts: list[str] = self._tokenizer.apply_chat_template(
@@ -210,13 +233,6 @@ def named_templates(tokenizer: Any) -> dict[str, str]:
     """The chat templates of ``tokenizer`` by their names; a single one is called ``default``."""
     own = tokenizer.chat_template
     return dict(own) if isinstance(own, dict) else {"default": own or ""}
-
-
-def _no_default(named: Mapping[str, str]) -> RowProblem:
-    return RowProblem(
-        f"of the tokenizer's chat templates ({', '.join(sorted(named))}) none is called default",
-        "Save the tokenizer with the one to use as its chat template.",
-    )
 
 
 def closing_of(end: str, inner: str) -> str:

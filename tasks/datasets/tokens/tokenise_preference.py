@@ -61,7 +61,10 @@ def tokenise_preferences(
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
         rendered, labels_of = partial(_render, how=how), Labels(how.tokenizer)
-        for numbers, items, encodings in encoded_batches(rows, indices, how.tokenizer, rendered):
+        # The last tokens of a prompt are known only when all of it is encoded.
+        limit = max_length if max_prompt_length is None else None
+        batches = encoded_batches(rows, indices, how.tokenizer, rendered, limit)
+        for numbers, items, encodings in batches:
             columns: Columns = {name: [] for name in SCHEMA.names}
             for place, number in enumerate(numbers):
                 three = slice(3 * place, 3 * place + 3)
@@ -158,19 +161,20 @@ def _append(
     max_prompt_length: int | None,
 ) -> None:
     """An answer starts where it and the prompt's own tokens part."""
-    ids = []
+    ids, beyond = [], []
     for item, encoding in zip(items, encodings, strict=True):
         if isinstance(item, RowProblem):
             tally.refuse(number, item)
             return
         ids.append(labels_of.labelled(item, encoding)[0])
+        beyond.append(item.beyond)
         tally.left_out.update(item.left_out)
     alone, better, worse = ids
     same = min(_common(alone, better), _common(alone, worse))
     prompt, chosen, rejected = better[:same], better[same:], worse[same:]
-    longer = max(len(chosen), len(rejected))
+    longer = max(len(chosen) + beyond[1], len(rejected) + beyond[2])
     tally.lengths[same + longer] += 1
-    if any(isinstance(item, Rendered) and item.conversation for item in items):
+    if not any(beyond) and any(isinstance(item, Rendered) and item.conversation for item in items):
         tally.turn_ends[labels_of.turn_end(chosen)] += 1
     kept = prompt if max_prompt_length is None else prompt[-max_prompt_length:]
     room = tally.max_length - len(kept)

@@ -53,6 +53,7 @@ def turns_of(
 def _of_one_template(
     template: ChatTemplate, chats: Sequence[Messages], functions: Sequence[Any], prompt: bool
 ) -> list[Turns | RowProblem]:
+    chats = [[template.without_ends(message) for message in chat] for chat in chats]
     texts = template.texts(chats, functions, prompt=prompt)
     found = [
         text

@@ -110,6 +110,23 @@ def test_bad_rows_are_an_error_and_skipping_them_a_warning(tmp_path: Path, model
     assert any("2 of 23 rows cannot be used and are left out" in said for said in skipped.warnings)
 
 
+def test_splits_count_no_row_that_the_template_refuses(tmp_path: Path, model: str) -> None:
+    asked = {"role": "user", "content": "?"}
+    answers = ({"content": "a"}, {"content": "b", "reasoning_content": "c"})
+    chats = [{"messages": [asked, {"role": "assistant", **answer}]} for answer in answers]
+    path = write_jsonl(tmp_path / "a.jsonl", chats)
+    report = checked(path, tmp_path / "cache", model=model, data={"skip_bad_rows": True})
+    assert (report.rows, report.problem_count) == (2, 1)
+    assert report.splits == {"train": 1, "eval": 0}
+
+
+def test_blank_rows_of_a_table_are_empty_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('question,answer\n"q",a\n,\n,,\n \n"r",b\n')
+    report = checked(path, tmp_path / "cache")
+    assert (report.rows, report.empty, report.problem_count) == (4, 2, 2)
+
+
 def test_rows_that_cannot_be_read_are_counted_with_the_others(tmp_path: Path, model: str) -> None:
     path = tmp_path / "a.jsonl"
     lines = [json.dumps(row) for row in QA]

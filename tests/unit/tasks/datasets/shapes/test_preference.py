@@ -18,6 +18,7 @@ from tasks.datasets.row_kinds import rows_of, shape_of
 from tasks.datasets.shapes.preference import format_preference, recognise_preference
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import Shape
+from tasks.datasets.tokens import encode
 from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
@@ -91,6 +92,7 @@ def test_columns_that_make_no_pair_are_named() -> None:
         ({"chosen": [answer("a")], "rejected": [answer("b")]}, "no prompt"),
         ({"chosen": [user("x"), answer("a")], "rejected": [user("y"), answer("b")]}, "begin"),
         ({"chosen": [user("x"), answer("a")], "rejected": [user("x")]}, "no answer of its own"),
+        ({**WHOLE, "prompt": "Is it raining?"}, "'prompt' is another than what the two"),
     ],
 )
 def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:
@@ -153,6 +155,27 @@ def test_long_rows_are_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
     assert short.cut == 1
     nothing = tokenised(TEXTS, tokenizer, tmp_path, max_length=len(whole["prompt_ids"]))
     assert (len(nothing.dataset), nothing.dropped) == (0, 1)
+
+
+@pytest.mark.parametrize("long", ["prompt", "chosen", "rejected"])
+def test_what_lies_far_beyond_max_length_is_only_counted(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    row = {**TEXTS, long: "The quick brown fox.\n" * 800}
+    cut = tokenised(row, tokenizer, tmp_path / "cut", max_length=16)
+    with monkeypatch.context() as patched:
+        patched.setattr(encode, "_LONG", len(row[long]))
+        whole = tokenised(row, tokenizer, tmp_path / "whole", max_length=16)
+    assert list(cut.dataset) == list(whole.dataset)
+    assert (cut.lengths, cut.cut, cut.dropped) == (whole.lengths, whole.cut, whole.dropped)
+    assert sum(cut.lengths) > 800
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("its beginning was asked for")
+
+    monkeypatch.setattr(encode, "_beginning", refused)
+    with pytest.raises(AssertionError, match="its beginning"):
+        tokenised(row, tokenizer, tmp_path / "seen", max_length=16)
 
 
 def turn(role: str, text: str) -> dict[str, str]:

@@ -118,6 +118,14 @@ def test_conversations_with_tools_go_through_the_template_called_tool_use() -> N
         assert found.text == tokenizer.apply_chat_template(chat, tools=of_row, tokenize=False)
 
 
+def test_a_function_without_a_description_is_named_if_the_template_wants_one() -> None:
+    source = "{% for tool in tools %}{{ tool.function.description + '' }}{% endfor %}"
+    template = ChatTemplate(plain_tokenizer(), source + TEMPLATES["qwen2_5"])
+    chat = canonical_messages(CONVERSATIONS["plain"], "messages")
+    [found] = turns_of(template, [chat], [[{"type": "function", "function": {"name": "get"}}]])
+    assert "the function 'get' of its tools has no description and parameters" in str(found)
+
+
 def test_templates_without_a_default_are_named() -> None:
     tokenizer = plain_tokenizer()
     tokenizer.chat_template = {"rag": TEMPLATES["llama3"]}

@@ -71,6 +71,16 @@ def test_all_of_a_text_is_trained_on(tokenizer: Any, tmp_path: Path) -> None:
     assert trained_text(tokenizer, without) == "The quick fox"
 
 
+@pytest.mark.parametrize("blanks", ["", "\n", " \n"])
+def test_text_that_has_its_end_token_gets_no_second_one(
+    tokenizer: Any, tmp_path: Path, blanks: str
+) -> None:
+    text = run(tokenizer, tmp_path, {"text": f"The quick fox<eos>{blanks}"})
+    assert trained_text(tokenizer, text) == f"The quick fox<eos>{blanks}"
+    chat = run(tokenizer, tmp_path, messages("one", f"two<eos>{blanks}", "<bos>three", "<eos>"))
+    assert trained_text(tokenizer, chat) == "two<eos>\n\n<eos><eos>\n\n"
+
+
 def test_every_turn_of_the_assistant_is_trained_on(tokenizer: Any, tmp_path: Path) -> None:
     found = run(tokenizer, tmp_path, messages("one", "two", "three", "four"))
     assert trained_text(tokenizer, found) == "two<eos>\n\nfour<eos>\n\n"
