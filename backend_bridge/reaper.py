@@ -93,7 +93,7 @@ class Reaper:
         A job must be found missing twice: between the broker and its claim an attempt is in
         neither for a moment. Cheap if all is well: the lengths of the queues.
         """
-        slots = {slot.name for slot in self.dispatcher.slots.alive()}
+        slots = self.dispatcher.slots.served()
         waiting = self.store.waiting_count()
         if self.queue.count(slots) >= waiting:
             self._missing.clear()

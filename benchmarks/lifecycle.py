@@ -267,7 +267,7 @@ def recover(full: bool = False) -> list[Measure]:
             figures["kill to end of first new step"].append(again - killed)
             on.end(job_id)
             on.stack.workers[slot].start()
-            wait_for("both slots live", lambda: on.stack.redis.zcard("trainyard:slots") == 2)
+            wait_for("both slots live", lambda: on.stack.slots_alive() == 2)
             wait_for("its children too", lambda: len(on.stack.attempt_processes("pool child")) == 2)
             for socket in on.stack.slot_sockets():
                 wait_gone(socket, "none:1", 60)  # it answers when it has imported torch

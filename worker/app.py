@@ -21,9 +21,11 @@ import worker.signals  # noqa: F401 - its handlers and those commands connect th
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.redaction import RedactedFormatter, redactor_of
+from trainyard.redis_check.suitability import troubles
 from trainyard.secret_environment import without_others_secrets, without_secrets
 from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
+from worker.consuming import Consuming
 from worker.machine.gpu import list_gpus
 from worker.slot import put_in_service, slot
 from worker.slot_names import check_names
@@ -69,9 +71,14 @@ def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
 
 @signals.worker_init.connect
 def start_children(sender: Any, **_: Any) -> None:
-    """Before the pool child is forked; Redis may be away. Exits if it cannot be one slot."""
+    """Before the pool child is forked; Redis may be away, but not be one that lets jobs wait.
+
+    Exits if it cannot be one slot."""
     if sender.concurrency != 1:
         raise SystemExit("worker: a slot runs one job at a time: -c 1, and one worker per slot")
+    for trouble in troubles(settings().redis_location):
+        if trouble.kind == "lasting":
+            raise SystemExit(f"worker: {trouble.sentence}: {trouble.mend}")
     try:
         check_names([slot().name], settings())
     except TrainyardError as error:
@@ -93,6 +100,7 @@ def watch_children(sender: Any, **_: Any) -> None:
     # such warnings from its start on, so this comes after that.
     warnings.filterwarnings("ignore", r"\s*In Celery 5.1 we introduced", CPendingDeprecationWarning)
     put_in_service()
+    Consuming(sender, slot().name).start()
     hangup_is_sigterm()  # Celery's own handler would start a new worker beside a job that runs
     sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
 

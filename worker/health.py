@@ -1,36 +1,49 @@
-"""Health check of this machine's workers, whether they answer: ``python -m worker.health``."""
+"""Health check of this machine's workers, whether they take jobs: ``python -m worker.health``."""
 
 from __future__ import annotations
 
-import socket
 import sys
 
-from celery import Celery
+from redis.exceptions import RedisError
 
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.settings import settings
+from trainyard.store.connection import connect
 from worker.launcher import slot_gpus
 
 TIMEOUT_S = 5.0
 
 
-def silent_workers() -> list[str]:
-    """Names of the launcher's workers that do not answer Celery's ping. Raises SettingsError."""
-    expected = [f"{slot}@{socket.gethostname()}" for slot in slot_gpus(settings())]
-    app = Celery("health", set_as_current=False)
-    app.config_from_object("celeryconfig")
-    with app.connection_for_write() as connection:
-        answers = app.control.ping(
-            destination=expected, timeout=TIMEOUT_S, limit=len(expected), connection=connection
-        )
-    answered = {name for answer in answers for name in answer}
-    return sorted(set(expected) - answered)
+def troubles() -> list[str]:
+    """What is wrong with the launcher's workers; one that was told to take no jobs is well.
+
+    Raises SettingsError and RedisError.
+    """
+    current = settings()
+    with connect(current.redis_location, retries=0, timeout_s=TIMEOUT_S) as redis:
+        registry = SlotRegistry(redis)
+        seen = {slot.name: slot for slot in registry.present()}
+        out = registry.out_of_service()
+    found = []
+    for name in slot_gpus(current):
+        slot = seen.get(name)
+        if slot is None:
+            found.append(f"{name} gives no sign of life")
+        elif name in out:
+            found.append(f"{name} is out of service: {out[name]}")
+        elif slot.state is SlotState.SILENT:
+            found.append(f"{name}: {slot.idle_reason}")
+    return found
 
 
 def main() -> int:
-    """Exit code 0 if all answer, 1 if one does not."""
-    silent = silent_workers()
-    print("no answer from " + ", ".join(silent) if silent else "all workers answer")
-    return 1 if silent else 0
+    """Exit code 0 if all are well, 1 if one is not."""
+    try:
+        found = troubles()
+    except RedisError as error:
+        found = [f"Redis does not answer ({error})"]
+    print("; ".join(found) if found else "all workers take jobs")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings, slot_name
 from trainyard.stop_signals import stop_event
+from trainyard.store.connection import connect
+from worker.kept_worker import KeptWorker
 from worker.machine.gpu import Gpu, list_gpus
+from worker.slot_names import check_names
 
-CHECK_EVERY_S = 0.5
+CHECK_EVERY_S, LOOK_EVERY_S = 0.5, 5.0
+REDIS_TIMEOUT_S = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -77,40 +85,71 @@ def slot_gpus(current: Settings) -> dict[str, list[Gpu]]:
     return {slot_name(n): groups[n % len(groups)] if groups else [] for n in range(count)}
 
 
-def workers(current: Settings) -> list[ChildProcess]:
+def workers(current: Settings) -> dict[str, ChildProcess]:
     """One worker per slot, not yet started. Raises SettingsError."""
-    return [
-        ChildProcess(
+    return {
+        slot: ChildProcess(
             f"worker of slot {slot}",
             [sys.executable, *worker_command(slot)],
             env=slot_environment(slot, gpus),
         )
         for slot, gpus in slot_gpus(current).items()
-    ]
+    }
+
+
+class Keeping:
+    """Every worker of this machine, kept running and working."""
+
+    def __init__(self, children: Mapping[str, ChildProcess], current: Settings) -> None:
+        now = time.monotonic()
+        self._kept = [
+            KeptWorker(slot, child, now, current.stop_timeout_seconds + 20)
+            for slot, child in children.items()
+        ]
+        redis = connect(current.redis_location, retries=0, timeout_s=REDIS_TIMEOUT_S)
+        self._registry = SlotRegistry(redis)
+        self._look_at = now + LOOK_EVERY_S
+        self._untold: dict[str, str] = {}
+
+    def round(self, now: float) -> None:
+        """Start what has died; look, now and then, who takes no jobs."""
+        for kept in self._kept:
+            if reason := kept.keep(now):
+                self._untold[kept.slot] = reason
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        try:
+            seen = {slot.name: slot for slot in self._registry.present()}
+            for slot, reason in self._untold.items():
+                self._registry.take_out(slot, reason)
+            self._untold = {}
+        except RedisError as error:
+            logger.debug("nobody is judged: Redis is away: %s", error)
+            return
+        for kept in self._kept:
+            kept.look(seen.get(kept.slot), now)
 
 
 def main() -> int:
     """Run until SIGTERM, SIGINT or SIGHUP."""
     logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
     stop = stop_event()
-    # Redis is asked once: not for those who import this file for its names.
-    from worker.slot_names import check_names  # noqa: PLC0415
-
     try:
         current = settings()
         children = workers(current)
+        keeping = Keeping(children, current)
         check_names(slot_gpus(current), current)
     except TrainyardError as error:
         print(f"launcher: {error}", file=sys.stderr)
         return 2
-    for child in children:
+    for child in children.values():
         child.start()
     while not stop.wait(CHECK_EVERY_S):
-        for child in children:
-            child.ensure_running()
-    for child in children:
+        keeping.round(time.monotonic())
+    for child in children.values():
         child.terminate()
-    for child in children:
+    for child in children.values():
         child.stop(current.stop_timeout_seconds)
     return 0
 

@@ -28,7 +28,7 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
         active_jobs=bridge.store.occupying_count(),
         queued_jobs=bridge.store.waiting_count(),
         slots=[slot.name for slot in slots],
-        slots_out_of_service=bridge.slots.out_of_service(),
+        slots_out_of_service=bridge.slots.idle(),
         version=request.app.version,
     )
 

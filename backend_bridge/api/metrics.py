@@ -96,7 +96,7 @@ def _delivery(bridge: Bridge) -> Iterator[Metric]:
 def _slots(bridge: Bridge) -> Iterator[Metric]:
     alive = bridge.slots.alive()
     yield _figure("slots", len(alive))
-    yield _figure("slots_out_of_service", len(bridge.slots.out_of_service()))
+    yield _figure("slots_out_of_service", len(bridge.slots.idle()))
     gpus = [(slot.name, gpu) for slot in alive for gpu in slot.info.get("gpus", [])]
     memory = {(slot, gpu["uuid"]): gpu["memory_total_gb"] * GB for slot, gpu in gpus}
     yield _figure("gpu_memory_total_bytes", memory)

@@ -32,7 +32,7 @@ def launcher(stack: Stack) -> Iterator[psutil.Process]:
     )
     child.start()
     try:
-        wait_for("four slots live", lambda: stack.redis.zcard("trainyard:slots") == 4)
+        wait_for("four slots live", lambda: stack.slots_alive() == 4)
         yield psutil.Process(child.pid)
     finally:
         child.stop(60)
@@ -73,4 +73,4 @@ def test_the_launcher_starts_a_killed_worker_again(stack: Stack, launcher: psuti
         return len(now) == 4 and victim not in now
 
     wait_for("another worker runs", replaced)
-    wait_for("four slots live again", lambda: stack.redis.zcard("trainyard:slots") == 4)
+    wait_for("four slots live again", lambda: stack.slots_alive() == 4)

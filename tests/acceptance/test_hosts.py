@@ -43,7 +43,7 @@ def test_a_job_resumes_on_the_host_that_has_its_checkpoint(stack: Stack) -> None
 def test_where_that_host_is_gone_the_job_starts_again_and_says_so_at_once(stack: Stack) -> None:
     number = pause_somewhere(stack, "homeless")
     stack.workers[number].stop(60)
-    wait_for("the slot is gone", lambda: stack.redis.zcard("trainyard:slots") == 1)
+    wait_for("the slot is gone", lambda: stack.slots_alive() == 1)
     answer = stack.bridge.resume("homeless")
     assert "is gone, job homeless starts again from the beginning" in answer["message"]
     job = stack.wait("homeless", "completed")
@@ -51,4 +51,4 @@ def test_where_that_host_is_gone_the_job_starts_again_and_says_so_at_once(stack:
     log = (stack.home_of(1 - number) / "jobs/homeless/train.log").read_text()
     assert "it starts again from the beginning" in log
     stack.workers[number].start()
-    wait_for("both slots live", lambda: stack.redis.zcard("trainyard:slots") == 2)
+    wait_for("both slots live", lambda: stack.slots_alive() == 2)

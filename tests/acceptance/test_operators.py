@@ -271,4 +271,4 @@ def test_the_standard_command_starts_a_whole_worker(stack: Stack) -> None:
     assert stack.bridge.status("put-back")["status"] == "queued"
     stack.bridge.cancel("put-back", force=True)
     stack.workers[0].start()
-    wait_for("the slot is alive again", lambda: stack.redis.zcard("trainyard:slots") == 1)
+    wait_for("the slot is alive again", lambda: stack.slots_alive() == 1)

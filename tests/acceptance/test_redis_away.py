@@ -162,7 +162,7 @@ def test_a_host_that_is_cut_off_ends_its_training_when_another_has_the_job() -> 
         before = of_first_attempt(stack, "torn")
         stack.networks[number].mend()
         wait_for("it is ended", lambda: not process.is_running())
-        wait_for("its slot is back", lambda: stack.redis.zcard("trainyard:slots") == 2)
+        wait_for("its slot is back", lambda: stack.slots_alive() == 2)
         stack.bridge.cancel("torn", force=True)
         job = stack.wait("torn", "cancelled")
         assert (job["attempt"], job["restarts"]) == (2, 1)

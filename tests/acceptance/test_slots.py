@@ -77,7 +77,7 @@ def test_the_job_of_a_killed_worker_goes_on_on_the_other_slot(stack: Stack) -> N
     assert job["slot"] == f"test-{1 - number}"
     assert "Resuming from the checkpoint of step" in stack.log("mover")
     stack.workers[number].start()
-    wait_for("both slots live", lambda: stack.redis.zcard("trainyard:slots") == 2)
+    wait_for("both slots live", lambda: stack.slots_alive() == 2)
 
 
 @pytest.mark.slow

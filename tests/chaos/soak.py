@@ -122,7 +122,7 @@ class Soak:
         left = [job for job in jobs if job.status not in (*TERMINAL, JobStatus.PAUSED)]
         waits = any(self.to_be_resumed[j.job_id] for j in jobs if j.status is JobStatus.PAUSED)
         undelivered = self.stack.redis.zcard("trainyard:undelivered")
-        alive = self.stack.redis.zcard("trainyard:slots") == self.stack.slots
+        alive = self.stack.slots_alive() == self.stack.slots
         return len(jobs) == len(self.steps) and not (left or waits or undelivered) and alive
 
     def _resume_once(self, job: Job) -> None:

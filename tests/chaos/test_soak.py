@@ -63,7 +63,7 @@ def soak_once(seed: int, witness: Path) -> str:
                 for kill in sorted(KILLS - {f"kill {which}" for which in soak.killed})
             ]
             problems += end_workers(stack)
-            wait_for("no slot is registered", lambda: not stack.redis.zcard("trainyard:slots"))
+            wait_for("no slot is registered", lambda: not stack.slots_alive())
             problems += [f"is left: {p}" for p in stack.training_processes()]
         except BaseException as error:
             problems.append(f"{type(error).__name__}: {error}")

@@ -25,6 +25,7 @@ from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import WAIT_S, wait_for
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient
+from trainyard.scheduling.slots import SlotRegistry
 
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -132,8 +133,12 @@ class Stack:
         self.stop()
 
     def _all_alive(self) -> bool:
-        alive = self.redis.zcard("trainyard:slots") == self.slots
+        alive = self.slots_alive() == self.slots
         return alive and self.bridge_process.pid is not None and self.bridge_answers()
+
+    def slots_alive(self) -> int:
+        """How many slots take jobs."""
+        return len(SlotRegistry(self.redis).alive())
 
     def bridge_answers(self) -> bool:
         """Whether its health says ok."""

@@ -103,7 +103,8 @@ ROOMS_BELOW = {
         ["machine", "slot", "slot_names"],
         ["slot_process"],
         ["supervisor"],
-        ["signals", "launcher"],
+        ["signals", "consuming", "kept_worker"],
+        ["launcher"],
         ["remote_control"],
         ["app", "health"],
     ],
@@ -302,7 +303,7 @@ ENTRIES = {
     "courier": ("import backend_bridge.courier", HEAVY | {"fastapi", "worker", "tasks", "numpy"}),
     "up": ("import trainyard.cli.up", HEAVY | {"celery", "fastapi", "worker", "tasks", "numpy"}),
     "celery worker": ("import worker.app, tasks.train", HEAVY | {"fastapi", "rich", "numpy"}),
-    "launcher": ("import worker.launcher", HEAVY | SERVICE | {"numpy"}),
+    "launcher": ("import worker.launcher", HEAVY | (SERVICE - {"redis"}) | {"numpy"}),
     "slot process": (
         "import worker.slot_process.__main__",
         HEAVY | SERVICE | {"requests", "numpy"},

@@ -10,7 +10,7 @@ from redis import Redis
 from trainyard.local.finding import Finding, Level, clock_finding
 from trainyard.local.redis_binaries import HOLE, has_known_hole, version_of
 from trainyard.redis_check.suitability import troubles
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 
 
 def troubles_of(url: str) -> Iterator[Finding]:
@@ -51,5 +51,15 @@ def slot_findings(redis: Redis) -> Iterator[Finding]:
         mend = "Start them with `trainyard up`, or `celery -A worker.app worker -Q gpu -c 1`."
         yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
     for name, reason in registry.out_of_service().items():
-        mend = "End what holds its GPU, then restart its worker."
+        mend = (
+            "End what holds its GPU, or mend what the workers' log names, then restart its worker."
+        )
         yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
+    for slot in registry.present():
+        said = f"{slot.name} takes no jobs: {slot.idle_reason}"
+        if slot.state is SlotState.DRAINED:
+            mend = "`celery -A worker.app control add_consumer gpu` lets it, or a restart of it."
+            yield Finding("slots", "warning", said, mend)
+        elif slot.state is SlotState.SILENT:
+            mend = "Its launcher restarts it within a minute; without one, restart it."
+            yield Finding("slots", "failure", said, mend)

@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from trainyard.contract.names import BROKER_PREFIX, QUEUE_REQUESTS
 from trainyard.redis_check.troubles import Trouble, trouble_of
+from trainyard.store.keys import Key
 
 _SHA_OF_RETURN_1 = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
 _COMMANDS = (
@@ -71,7 +72,7 @@ _COMMANDS = (
     "EXEC",
     "PUBLISH {}channel 1",
 )
-_PLACES = ("trainyard:probe", f"{BROKER_PREFIX}probe", "training:probe", f"{QUEUE_REQUESTS}.probe")
+_PLACES = (Key.PROBE, f"{BROKER_PREFIX}probe", "training:probe", f"{QUEUE_REQUESTS}.probe")
 """The job store's, Celery's, the streams of requests, and the queue of those from outside."""
 
 

@@ -31,7 +31,7 @@ def check(url: str) -> list[str]:
     """Warnings about the Redis at ``url``. Raises UnsuitableRedis if no job should trust it."""
     found = troubles(url)
     for trouble in found:
-        if trouble.kind == "lasting":
+        if trouble.kind in ("lasting", "away"):
             raise UnsuitableRedis(trouble.sentence, trouble.mend)
     return [f"{trouble.sentence}: {trouble.mend}" for trouble in found]
 

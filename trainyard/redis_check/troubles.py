@@ -10,11 +10,11 @@ from typing import Literal
 @dataclass(frozen=True)
 class Trouble:
     """``kind``: a ``passing`` one may go by itself, so that a process that starts goes on and tries
-    again; a ``risk`` harms nobody yet."""
+    again; a ``risk`` harms nobody yet; ``away``: nobody answers."""
 
     sentence: str
     mend: str
-    kind: Literal["lasting", "passing", "risk"] = "lasting"
+    kind: Literal["lasting", "away", "passing", "risk"] = "lasting"
 
 
 _AWAY = "start it, or set REDIS_URL to one that runs (unset: an embedded one)"
@@ -96,4 +96,4 @@ def trouble_of(error: Exception) -> Trouble:
     for pattern, trouble in _ANSWERS:
         if re.search(pattern, said):
             return trouble
-    return Trouble(f"Redis does not answer ({said})", _AWAY)
+    return Trouble(f"Redis does not answer ({said})", _AWAY, kind="away")

@@ -13,7 +13,7 @@ from redis import Redis
 
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.queue import JobQueue
-from trainyard.scheduling.slots import Slot, SlotRegistry
+from trainyard.scheduling.slots import Slot, SlotRegistry, SlotState
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 
@@ -35,21 +35,24 @@ class Dispatcher:
 
     def slot_for(self, job: Job) -> str | None:
         """The only slot that should take the job; None if any may."""
-        alive = self.slots.alive()
+        present = self.slots.present()
         busy = Counter(other.slot for other in self.store.jobs(self.store.occupying()))
-        if job.parked_on in {slot.name for slot in alive} and not busy[job.parked_on]:
+        alive = {slot.name for slot in present if slot.state is SlotState.CONSUMING}
+        if job.parked_on in alive and not busy[job.parked_on]:
             return job.parked_on
-        if not job.home or len({_home(slot) for slot in alive}) < 2:
+        if not job.home or len({_home(slot) for slot in present}) < 2:
             return None
-        near = [slot.name for slot in alive if _home(slot) == job.home]
+        # A slot that takes no jobs now is waited for: elsewhere the job would start from nothing.
+        near = [slot.name for slot in present if _home(slot) == job.home]
+        near = [name for name in near if name in alive] or near
         return min(near, key=lambda name: busy[name]) if near else None
 
     def files_are_reachable(self, job: Job) -> bool:
-        """Whether a living slot sees the job's folder; True for a job without one.
+        """Whether a slot sees the job's folder; True for a job without one.
 
-        If no slot lives at all, nothing is known against it: they may be starting.
+        If no slot is there at all, nothing is known against it: they may be starting.
         """
-        homes = {_home(slot) for slot in self.slots.alive()}
+        homes = {_home(slot) for slot in self.slots.present()}
         return not job.home or not homes or job.home in homes
 
 

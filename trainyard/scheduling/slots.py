@@ -1,10 +1,15 @@
-"""Registry of slots: those that are alive say so every few seconds, through their couriers."""
+"""Registry of slots: a courier says that the host of one is there, its worker that it takes jobs.
+
+The courier is a process of its own and beats on when the worker's main process is stuck, so only
+the worker's own stamp makes a slot alive.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from redis import Redis
@@ -15,14 +20,39 @@ from trainyard.store.keys import Key
 
 ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5
+STAMP_EVERY_S = 3.0
+STAMP_GOOD_FOR_S = 15
+
+
+class SlotState(StrEnum):
+    """What a slot's worker does: take jobs, take none because it was told so, or not say."""
+
+    CONSUMING = "consuming"
+    DRAINED = "drained"
+    SILENT = "silent"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One living slot; ``info`` is what its worker knows of its GPU."""
+    """One slot whose host is there; ``info`` is what its worker knows of its GPU, ``silent_s`` for
+    how long it has not stamped (None: never)."""
 
     name: str
     info: Mapping[str, Any]
+    state: SlotState = SlotState.CONSUMING
+    silent_s: int | None = 0
+
+    @property
+    def idle_reason(self) -> str | None:
+        """Why no job goes there; None if one may."""
+        match self.state:
+            case SlotState.CONSUMING:
+                return None
+            case SlotState.DRAINED:
+                return "its worker was told to take no more (cancel_consumer)"
+        if self.silent_s is None:
+            return "its worker has not begun to take jobs"
+        return f"its worker has not taken jobs for {self.silent_s} s, though its host is there"
 
 
 class NameTaken(TrainyardError):
@@ -36,15 +66,21 @@ class SlotRegistry:
         self.redis: Any = redis  # redis-py types every answer as bytes or str, sync or async
 
     def beat(self, name: str, info: Mapping[str, Any]) -> None:
+        """Say that the host of a slot is there."""
         pipe = self.redis.pipeline()
         pipe.zadd(Key.SLOTS, {name: self._now() + ALIVE_FOR_S})
         pipe.hset(Key.SLOT_INFO, name, json.dumps(info))
         pipe.execute()
 
+    def stamp(self, name: str, state: SlotState) -> None:
+        """Say what the worker of a slot does, from the loop in which it does it."""
+        self.redis.hset(Key.SLOT_STAMPS, name, f"{self._now()} {state}")
+
     def leave(self, name: str) -> None:
         pipe = self.redis.pipeline()
         pipe.zrem(Key.SLOTS, name)
         pipe.hdel(Key.SLOT_INFO, name)
+        pipe.hdel(Key.SLOT_STAMPS, name)
         pipe.execute()
 
     def check_name(self, name: str, home: str) -> None:
@@ -72,15 +108,51 @@ class SlotRegistry:
         reasons: dict[str, str] = self.redis.hgetall(Key.SLOTS_OUT_OF_SERVICE)
         return reasons
 
+    def idle(self) -> dict[str, str]:
+        """Every slot that takes no jobs now, each with its reason."""
+        reasons = {slot.name: slot.idle_reason for slot in self.present()}
+        return {name: reason for name, reason in reasons.items() if reason} | self.out_of_service()
+
     def alive(self) -> list[Slot]:
-        now_s = self._now()  # a beat beyond what one is good for is of a clock that was set back
-        names: list[str] = self.redis.zrangebyscore(Key.SLOTS, now_s, now_s + ALIVE_FOR_S)
-        infos: list[str | None] = self.redis.hmget(Key.SLOT_INFO, names) if names else []
-        pairs = zip(names, infos, strict=True)
-        return sorted((Slot(n, json.loads(i)) for n, i in pairs if i), key=lambda s: s.name)
+        """Slots that take jobs."""
+        return [slot for slot in self.present() if slot.state is SlotState.CONSUMING]
+
+    def served(self) -> set[str]:
+        """Slots in whose own queue a job may wait: they take jobs, or no other sees their files."""
+        present = self.present()
+        homes = {s.info.get("home") for s in present if s.state is SlotState.CONSUMING}
+        return {
+            s.name
+            for s in present
+            if s.state is SlotState.CONSUMING or s.info.get("home") not in homes
+        }
+
+    def present(self) -> list[Slot]:
+        """Slots whose host is there, whatever their workers do."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.zrange(Key.SLOTS, 0, -1, withscores=True)
+        pipe.hgetall(Key.SLOT_INFO)
+        pipe.hgetall(Key.SLOT_STAMPS)
+        (now_s, _), beats, infos, stamps = pipe.execute()
+        # A beat beyond what one is good for is of a clock that was set back.
+        names = [name for name, until in beats if now_s <= until <= now_s + ALIVE_FOR_S]
+        return [
+            Slot(name, json.loads(infos[name]), *_read_stamp(stamps.get(name), now_s))
+            for name in sorted(names)
+            if name in infos
+        ]
 
     def _now(self) -> int:
         return int(self.redis.time()[0])
+
+
+def _read_stamp(stamp: str | None, now_s: int) -> tuple[SlotState, int | None]:
+    if stamp is None:
+        return SlotState.SILENT, None
+    at_s, _, state = stamp.partition(" ")
+    silent_s = abs(now_s - int(at_s))
+    return SlotState(state if silent_s <= STAMP_GOOD_FOR_S else SlotState.SILENT), silent_s
 
 
 def slot_count(registry: SlotRegistry, settings: Settings) -> int:

@@ -24,7 +24,9 @@ class Key(StrEnum):
     MISSING_ROUTES = "trainyard:missing-routes"
     SLOTS = "trainyard:slots"
     SLOT_INFO = "trainyard:slot-info"
+    SLOT_STAMPS = "trainyard:slot-stamps"
     SLOTS_OUT_OF_SERVICE = "trainyard:slots-out-of-service"
+    PROBE = "trainyard:probe"
     PINNED_QUEUES = "trainyard:pinned-queues"
 
 

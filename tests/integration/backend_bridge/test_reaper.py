@@ -24,6 +24,7 @@ from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import open_dispatcher
 from trainyard.scheduling.queue import _key, keys_of, slot_queue
+from trainyard.scheduling.slots import SlotState
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.connection import connect
 from trainyard.store.job import Job
@@ -235,6 +236,7 @@ def test_a_job_pinned_to_a_slot_that_is_gone_goes_to_the_others(yard: Yard) -> N
     yard.store.admit(start_request("job-1"), slots=1)
     yard.queue.enqueue("job-1:1", slot="gone-0")
     yard.slots.beat("box-0", {})
+    yard.slots.stamp("box-0", SlotState.CONSUMING)
     for _ in range(2):
         yard.reaper.send_again()
     assert yard.sent() == {"job-1:1"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import namedtuple
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -22,9 +24,10 @@ from trainyard.contract.names import REJECTED
 from trainyard.local import doctor, finding, redis_findings
 from trainyard.local.doctor import examine
 from trainyard.local.finding import Finding
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.settings import read_settings, settings
 from trainyard.store.counters import count_rejected
+from trainyard.store.keys import Key
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def yard(
     """Everything is there and well: a slot, a bridge and a backend that answer."""
     registry = SlotRegistry(real_redis)
     registry.beat("box-0", {"gpus": []})
+    registry.stamp("box-0", SlotState.CONSUMING)
     with FakeBridge() as server:
         server.answers["GET", "/health"] = 200, {"version": "1"}
         monkeypatch.setenv("REDIS_URL", redis_server.url)
@@ -113,6 +117,20 @@ def test_no_worker_and_a_slot_that_is_out(yard: SlotRegistry) -> None:
     nobody, out = found("slots", "failure")
     assert "No worker is alive" in nobody.sentence
     assert "box-1 takes no jobs: its memory did not come back" in out.sentence
+
+
+def test_a_host_that_is_there_and_a_worker_that_takes_nothing(
+    yard: SlotRegistry, real_redis: Any
+) -> None:
+    yard.stamp("box-0", SlotState.DRAINED)
+    (drained,) = found("slots", "warning")
+    assert "box-0 takes no jobs: its worker was told to take no more" in drained.sentence
+    real_redis.hset(Key.SLOT_STAMPS, "box-0", f"{int(time.time()) - 20} consuming")
+    nobody, silent = found("slots", "failure")
+    assert "No worker is alive" in nobody.sentence
+    assert re.search("box-0 takes no jobs: its worker has not taken jobs for 2. s", silent.sentence)
+    real_redis.hdel(Key.SLOT_STAMPS, "box-0")
+    assert "has not begun to take jobs" in found("slots", "failure")[1].sentence
 
 
 def test_what_the_backend_has_not_got(

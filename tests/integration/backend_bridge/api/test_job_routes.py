@@ -11,7 +11,7 @@ import pytest
 from tests.support.bridge import LINES, Running, refusal
 from tests.support.requests import TOKEN, request_body
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport, Frame
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 
 # ---------------------------------------------------------------- starting a job
 
@@ -123,6 +123,8 @@ def test_the_limit_grows_with_the_slots_that_live(make_bridge: Any) -> None:
     registry = SlotRegistry(bridge.store.redis)
     registry.beat("a-0", {"gpus": [{"name": "H200"}]})
     registry.beat("b-0", {"gpus": []})
+    for name in ("a-0", "b-0"):
+        registry.stamp(name, SlotState.CONSUMING)
     health = bridge.client.get("/health").json()
     assert (health["slots"], health["gpu_available"]) == (["a-0", "b-0"], True)
     assert [bridge.start(f"job-{n}").status_code for n in range(3)] == [200, 200, 409]

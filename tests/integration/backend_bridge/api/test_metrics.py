@@ -18,7 +18,7 @@ from tasks.callbacks.metrics import MetricReporter
 from tests.support.bridge import Running
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 from worker.machine.gpu import list_gpus
 from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import Record
@@ -109,7 +109,9 @@ def test_bytes_of_a_gpu_are_the_same_bytes_at_the_scrape(bridge: Running, tmp_pa
     """Through the training's event, the supervisor and Redis, where they are called GB."""
     bridge.start()
     assert bridge.store.claim("job-1", 1, slot="s", worker="w")
-    SlotRegistry(bridge.store.redis).beat("s", {"gpus": [gpu.as_dict() for gpu in list_gpus()]})
+    registry = SlotRegistry(bridge.store.redis)
+    registry.beat("s", {"gpus": [gpu.as_dict() for gpu in list_gpus()]})
+    registry.stamp("s", SlotState.CONSUMING)
     sent: list[str] = []
     channel: Any = SimpleNamespace(send=lambda event: sent.append(event.model_dump_json()))
     figures = nvml_sampler("0")
