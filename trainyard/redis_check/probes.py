@@ -72,7 +72,7 @@ _COMMANDS = (
     "EXEC",
     "PUBLISH {}channel 1",
 )
-_PLACES = (Key.PROBE, f"{BROKER_PREFIX}probe", "training:probe", f"{QUEUE_REQUESTS}.probe")
+_PLACES = (str(Key.PROBE), f"{BROKER_PREFIX}probe", "training:probe", f"{QUEUE_REQUESTS}.probe")
 """The job store's, Celery's, the streams of requests, and the queue of those from outside."""
 
 
