@@ -8,7 +8,9 @@ predicts), of all rows of a step, of the steps since the last logged one or of a
 which is the cross-entropy of Brown et al. 2020 (arXiv:2005.14165, sec. 2) and exp(NLL) the
 perplexity of Jelinek et al. 1977. ``loss`` is the NLL. Minimised is NLL + c A, with the auxiliary
 loss A of a mixture of experts, reported as ``aux_loss``, and the coefficient c of its own
-configuration (Fedus et al. 2021, arXiv:2101.03961, eq. 4); A is no part of ``loss``.
+configuration (Fedus et al. 2021, arXiv:2101.03961, eq. 4); A is no part of ``loss``. Nor is label
+smoothing (Szegedy et al. 2016, arXiv:1512.00567, sec. 7), which minimises (1 - e) NLL + e U in the
+place of the NLL, with U the same for a label spread evenly over the vocabulary.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class SupervisedTrainer(CountingTrainer, SFTTrainer):  # type: ignore[misc]  # t
     def totals(self, model: Any, inputs: dict[str, Any]) -> Totals:
         """Sums over the tokens that are learnt."""
         labels = inputs.pop("labels")
-        scores = self.score(model, inputs, labels)
+        smoothed = self.model.training and self.args.label_smoothing_factor > 0
+        scores = self.score(model, inputs, labels, uniform=smoothed)
         (tokens,) = self.count({"labels": labels})
         return {
             "tokens": tokens,
@@ -43,12 +46,16 @@ class SupervisedTrainer(CountingTrainer, SFTTrainer):  # type: ignore[misc]  # t
             "entropy": scores.entropy.sum(),
             "right": scores.is_top1.sum(),
             "seen": _seen(inputs),
+            **({} if scores.uniform is None else {"uniform": -scores.uniform.sum()}),
             **self.router_total(scores, tokens),
         }
 
     def objective(self, totals: Totals, counts: Totals) -> torch.Tensor:
-        """NLL + c A."""
-        loss = totals["nll"] / counts["tokens"]
+        """NLL + c A; the NLL smoothed, if that was asked for."""
+        nll = totals["nll"]
+        if "uniform" in totals:
+            nll = torch.lerp(nll, totals["uniform"], self.args.label_smoothing_factor)
+        loss = nll / counts["tokens"]
         return self.with_router(loss, totals, counts["tokens"])
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:

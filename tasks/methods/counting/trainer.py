@@ -64,7 +64,9 @@ class CountingTrainer(ExactTrainer):
         """What is reported of the sums over many micro-batches; ``loss`` among them."""
         raise NotImplementedError
 
-    def score(self, model: Any, inputs: Mapping[str, Any], labels: torch.Tensor) -> TokenScores:
+    def score(
+        self, model: Any, inputs: Mapping[str, Any], labels: torch.Tensor, *, uniform: bool = False
+    ) -> TokenScores:
         """Score ``labels`` by one forward of ``model``."""
         return score_tokens(
             model,
@@ -72,6 +74,7 @@ class CountingTrainer(ExactTrainer):
             labels,
             fused=not self.plain_forward,
             router_loss=self.aux_loss_enabled,
+            uniform=uniform,
         )
 
     def router_total(self, scores: TokenScores, of: torch.Tensor) -> Totals:

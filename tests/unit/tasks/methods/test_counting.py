@@ -237,3 +237,36 @@ def test_the_models_own_forward_gives_the_same(
     logged = first_log(made)
     assert logged["loss"] == pytest.approx(loss, rel=2e-5)
     assert logged["grad_norm"] == pytest.approx(norm, rel=2e-4)
+
+
+def test_label_smoothing_is_minimised_and_not_reported(tokenizer: Path, tmp_path: Path) -> None:
+    def smoothed(model: Any) -> torch.Tensor:
+        losses = []
+        for row in ROWS:
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+            targets = torch.tensor(row["labels"][1:])
+            known = targets != -100
+            losses.append(
+                functional.cross_entropy(
+                    logits[known], targets[known], label_smoothing=0.2, reduction="none"
+                )
+            )
+        return torch.cat(losses).mean()
+
+    _, norm = by_hand(smoothed, tiny("llama"))
+    made = trainer(
+        "sft",
+        tiny("llama"),
+        ROWS,
+        tokenizer,
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        label_smoothing_factor=0.2,
+    )
+    with torch.no_grad():
+        loss = nll(tiny("llama")).item()
+    assert made.evaluate()["eval_loss"] == pytest.approx(loss, rel=2e-5)
+    logged = first_log(made)
+    assert logged["loss"] == pytest.approx(loss, rel=2e-5)
+    assert logged["grad_norm"] == pytest.approx(norm, rel=2e-4)
