@@ -52,6 +52,10 @@ def _origins(value: Any) -> Any:
     return origins
 
 
+def _patterns(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _host(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+", value, re.ASCII):
         try:
@@ -101,6 +105,7 @@ MachineName = Annotated[str, Field(max_length=100), AfterValidator(_machine_name
 """Name of a machine, which becomes part of the names of queues; Celery splits those at commas."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Address without a slash at its end, without a password."""
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 """Web pages' origins as browsers name them, separated by commas."""
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

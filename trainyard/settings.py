@@ -23,6 +23,7 @@ from trainyard.setting_values import (
     HttpUrl,
     MachineName,
     Origins,
+    Patterns,
     Port,
     RedisUrl,
     UserAndPassword,
@@ -152,6 +153,11 @@ class Settings(BaseSettings):
     allow_private_urls: bool = Field(
         False,
         description="Whether data sets may come from private, loopback and link-local addresses.",
+    )
+    s3_buckets: Patterns = Field(
+        (),
+        description="Buckets that jobs may read from (`sets-*,public`); unset: all that the "
+        "worker's keys open.",
     )
     allow_remote_code: bool = Field(
         False, description="Whether a model's own code may run if a request asks for it."

@@ -36,7 +36,9 @@ def prepare_data(
     Raises DatasetError, ConfigurationError.
     """
     config, cache_dir = request.config, Path(spec.cache_dir) / "datasets"
-    limits = DownloadLimits(int(spec.max_download_gb * GB), spec.allow_private_urls)
+    limits = DownloadLimits(
+        int(spec.max_download_gb * GB), spec.allow_private_urls, tuple(spec.s3_buckets)
+    )
     found = locate_dataset(
         request.dataset_path,
         request.dataset_content,

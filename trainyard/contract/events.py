@@ -236,6 +236,7 @@ class TrainingSpec(BaseModel):
     allow_remote_code: bool = False
     max_download_gb: float = 50
     allow_private_urls: bool = False
+    s3_buckets: list[str] = []
 
 
 class Command(BaseModel):

@@ -22,4 +22,5 @@ def training_spec(settings: Settings, slot_name: str, job: Job) -> TrainingSpec:
         allow_remote_code=settings.allow_remote_code,
         max_download_gb=settings.max_download_gb,
         allow_private_urls=settings.allow_private_urls,
+        s3_buckets=list(settings.s3_buckets),
     )

@@ -32,10 +32,11 @@ class Located:
 @dataclass(frozen=True)
 class DownloadLimits:
     """``MAX_DOWNLOAD_GB`` in bytes, for what is fetched and what archives unpack to, and whether
-    URLs may lead to private addresses."""
+    URLs may lead to private addresses. ``s3_buckets``: patterns of those that may be read from."""
 
     max_bytes: int = 50 * GB
     allow_private_urls: bool = False
+    s3_buckets: tuple[str, ...] = ()
 
 
 def locate_dataset(
@@ -92,7 +93,9 @@ def fetched(reference: str, cache_dir: Path, limits: DownloadLimits, subset: str
     # Only a job with a remote data set pays for boto3 and what else this imports.
     from tasks.datasets.sources.remote import fetch, http  # noqa: PLC0415
 
-    allowed = http.TransferLimits(limits.max_bytes, limits.allow_private_urls)
+    allowed = http.TransferLimits(
+        limits.max_bytes, limits.allow_private_urls, s3_buckets=tuple(limits.s3_buckets)
+    )
     if reference.startswith("hf://"):
         reference, _, name = reference.partition("?name=")
         subset = subset or name or None

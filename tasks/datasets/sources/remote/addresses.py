@@ -6,7 +6,6 @@ can answer the check with one address and the connection with another.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import urllib.request
@@ -19,9 +18,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
 from tasks.datasets.sources.remote.lengths import ExactResponse
+from tasks.datasets.sources.remote.special_addresses import is_public
 from trainyard.contract.error_tree import Interruption
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class PrivateAddress(Interruption):
@@ -30,20 +28,6 @@ class PrivateAddress(Interruption):
     def __init__(self, host: str) -> None:
         super().__init__(host)
         self.host = host
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, an IPv4 one inside of it included."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip.teredo is not None or ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast
 
 
 def public_addresses(host: str, port: int) -> list[str]:

@@ -58,6 +58,7 @@ def _fetch_url(url: str, store: DownloadStore) -> Fetched:
 
 
 def _fetch_s3(place: s3.Location, store: DownloadStore, limits: TransferLimits) -> Fetched:
+    s3.check_allowed(place, limits.s3_buckets)
     bucket = s3.Bucket(limits)
 
     def fetch_one(one: s3.Location) -> Fetched:

@@ -50,13 +50,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """What a download may take. ``patience_s``: how long it may be slower than 1 kB/s."""
+    """What a download may take. ``patience_s``: how long it may be slower than 1 kB/s;
+    ``s3_buckets``: patterns of those that may be read from, all if there is none."""
 
     max_bytes: int = 50 * GB
     allow_private: bool = False
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 30.0
     patience_s: float = 60.0
+    s3_buckets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,8 @@ class Download:
                     "Use a URL that stays on https.",
                 )
             url = target
-        raise DatasetError(
-            f"{self.shown} redirects more than {MOST_REDIRECTS} times.", "Use the file's own URL."
-        )
+        what = f"{self.shown} redirects more than {MOST_REDIRECTS} times."
+        raise DatasetError(what, "Use the file's own URL.")
 
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
@@ -224,7 +225,8 @@ class Download:
         progress = DownloadProgress(self.shown, size, total, self.limits.patience_s)
         with self.part.open("r+b" if size else "wb") as out:
             out.seek(size)
-            for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
+            # What has come, not a block that is whole: who sends too slowly is noticed.
+            while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
                 if out.tell() == 0 and looks_like_a_web_page(block):
                     raise web_page(self.shown)
                 out.write(block)

@@ -21,7 +21,7 @@ from tasks.datasets.sources.remote.http import TransferLimits, get_json
 from tasks.errors import DatasetError
 
 _REFERENCE = re.compile(
-    r"(?:hf://(?:datasets/)?)?(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(?:@(?P<revision>[^/\s]+))?"
+    r"(?:hf://(?:datasets/)?)?(?P<repo>(?!\.)[\w.-]+/(?!\.)[\w.-]+|(?!\.)[\w.-]+)(?:@(?P<revision>[^/\s]+))?"
     r"(?:/(?P<path>[^\0]*))?"
 )
 _SCRIPT_HINT = "Use a data set whose files are Parquet, JSON lines or CSV."
@@ -54,7 +54,8 @@ def reference_of(text: str) -> HubReference | None:
     found = _REFERENCE.fullmatch(text)
     if found is None or (not text.startswith("hf://") and "/" not in found["repo"]):
         return None
-    return HubReference(found["repo"], found["revision"], (found["path"] or "").strip("/"))
+    path = (found["path"] or "").strip("/")
+    return None if ".." in path.split("/") else HubReference(found["repo"], found["revision"], path)
 
 
 def auth_headers() -> dict[str, str]:

@@ -7,14 +7,20 @@ more than it stated.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import threading
 from typing import Any
 
 from trainyard.contract.error_tree import Interruption
 
 SECONDS_FOR_THE_CLOSE = 0.5
 """What a server may take to close the connection; one that keeps it open is taken at its word."""
+
+
+HEAD_S = 60.0
+"""What a server may take for the head of an answer, from its first byte to its last."""
 
 
 class MoreThanStated(Interruption):
@@ -27,10 +33,25 @@ class ExactResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._connected = sock
+        self._hung_up = False
 
     def begin(self) -> None:
-        super().begin()
+        # A time-out of the socket begins anew with each byte.
+        timer = threading.Timer(HEAD_S, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            super().begin()
+        finally:
+            timer.cancel()
+        if self._hung_up:  # what came until then looks like a whole head
+            raise TimeoutError("the head of the answer did not come in time")
         self.will_close = True  # as was asked for, whether the server says so or not
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        with contextlib.suppress(OSError):  # it has gone by itself
+            self._connected.shutdown(socket.SHUT_RDWR)
 
     def _close_conn(self) -> None:
         try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,15 @@ class Location:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
+
+
+def check_allowed(place: Location, buckets: Collection[str]) -> None:
+    """Raise DatasetError if the operator lets jobs read from other buckets alone."""
+    if buckets and not any(fnmatchcase(place.bucket, pattern) for pattern in buckets):
+        raise DatasetError(
+            f"Jobs may not read from the bucket {place.bucket!r}.",
+            "Use one that S3_BUCKETS names where the worker is started, or add it there.",
+        )
 
 
 def location_of(url: str) -> Location:

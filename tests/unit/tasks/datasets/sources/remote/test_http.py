@@ -16,9 +16,9 @@ import pytest
 from cryptography import x509
 
 from tasks.datasets.sources.remote import addresses, http, progress
-from tasks.datasets.sources.remote.addresses import is_public
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
+from tasks.datasets.sources.remote.special_addresses import is_public
 from tasks.errors import DatasetError
 from tests.support.certificates import write_certificate
 from tests.support.file_server import FileServer, Handler, in_turn
