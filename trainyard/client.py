@@ -82,7 +82,25 @@ class BridgeClient:
             "POST", f"/api/training/{quote(job_id, safe='')}/force-start", params=query
         )
 
+    def download_model(self, job_id: str) -> requests.Response:
+        """The tar archive of what was trained, to be read from ``raw`` and closed."""
+        path = f"/api/training/{quote(job_id, safe='')}/download/model"
+        return self._answer("GET", path, stream=True)
+
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        answer = self._answer(method, path, **arguments)
+        body = _object(answer)
+        if body is None:
+            raise self._no_bridge(answer)
+        return body
+
+    def _no_bridge(self, answer: requests.Response) -> BridgeError:
+        return BridgeError(
+            f"{self.url} is no bridge: it answered {answer.status_code} and no JSON object",
+            answer.status_code,
+        )
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             answer = self._session.request(
                 method, self.url + path, timeout=TIMEOUT_S, allow_redirects=False, **arguments
@@ -92,20 +110,22 @@ class BridgeClient:
                 f"no bridge answers at {self.url} ({type(error).__name__}).",
                 mend="Start one with `trainyard up`, or set BRIDGE_HOST and BRIDGE_PORT.",
             ) from error
-        try:
-            body: Any = answer.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise BridgeError(
-                f"{self.url} is no bridge: it answered {answer.status_code} and no JSON object",
-                answer.status_code,
-            )
         if not answer.ok:
-            sentences = (body.get(name) for name in ("error", "message", "detail"))
+            said = _object(answer)
+            if said is None:
+                raise self._no_bridge(answer)
+            sentences = (said.get(name) for name in ("error", "message", "detail"))
             found = next((s for s in sentences if isinstance(s, str) and s), None)
             raise BridgeError(
                 found or f"{self.url}: it answered {answer.status_code} and no reason",
                 answer.status_code,
             )
-        return body
+        return answer
+
+
+def _object(answer: requests.Response) -> dict[str, Any] | None:
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None

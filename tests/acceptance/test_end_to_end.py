@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from tests.support.stack import Stack
-from tests.support.waiting import wait_for
+from tests.support.waiting import WAIT_S, wait_for
+from trainyard import Client
 
 LINE = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
 
@@ -29,6 +31,24 @@ def completed(stack: Stack) -> str:
     stack.wait("whole", "completed")
     stack.wait_delivered("whole")
     return token
+
+
+def test_training_from_python(stack: Stack, tmp_path: Path) -> None:
+    """The same from a script: rows that travel in the request, a bar, a frame, a folder."""
+    stack.backend.create_job("from-python", "tok-python")
+    rows = [{"prompt": f"{a}+1=", "completion": str(a + 1)} for a in range(40)]
+    client = Client(stack.bridge.url)
+    job = client.train(
+        *("tiny", rows), job_id="from-python", token="tok-python", steps=4, batch_size=2
+    )
+    assert job.wait(timeout_s=WAIT_S).status == "completed"
+    assert job.metrics()["train_loss"].notna().any()
+    assert job.logs()
+    AutoTokenizer.from_pretrained(job.download(tmp_path / "mine"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(FileExistsError):
+        job.download(tmp_path / "mine")
+    assert job.id in {other.id for other in client.jobs()}
 
 
 def test_the_backend_hears_running_then_completed(stack: Stack, completed: str) -> None:

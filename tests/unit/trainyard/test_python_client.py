@@ -1,0 +1,102 @@
+"""Client from Python, against a bridge that says what the test wants."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+import trainyard
+from backend_bridge.api.responses import JobAnswer
+from tests.support.fake_bridge import FakeBridge
+from trainyard import Client, Job, JobFailed, python_client
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.errors import ErrorKind, ErrorReport
+from trainyard.contract.statuses import JobStatus
+from trainyard.store import job as stored
+
+ROWS = [{"prompt": "2+2=", "completion": "vier, ja"}, {"prompt": "é", "completion": "ü"}]
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
+        monkeypatch.setattr(python_client, "POLL_S", 0)
+        answer = {"job_id": "j", "status": "queued", "queue_position": 1, "ignored": []}
+        bridge.answers["POST", "/api/training/execute"] = 200, answer
+        yield bridge
+
+
+@pytest.fixture
+def client(bridge: FakeBridge) -> Client:
+    return Client(f"http://127.0.0.1:{bridge.port}")
+
+
+def status(status: JobStatus, **fields: Any) -> tuple[int, Any]:
+    made = stored.Job("j", status, 1, 0.0, 0.0, model="tiny", **fields)
+    return 200, JobAnswer.of(made, None).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("rows", [ROWS, pandas.DataFrame(ROWS)])
+def test_rows_travel_in_the_request(client: Client, bridge: FakeBridge, rows: Any) -> None:
+    job = client.train(
+        "tiny", rows, lora=True, steps=3, token="t", name="n", config={"lora": {"r": 4}}
+    )
+    body = bridge.calls[0].body
+    assert [json.loads(line) for line in body["dataset_content"].splitlines()] == ROWS
+    assert body["config"] == {
+        "model": {"name": "tiny"},
+        "training": {"method": "sft", "use_lora": True, "max_steps": 3},
+        "lora": {"r": 4},
+    }
+    assert (body["name"], job.id) == ("n", "j")
+
+
+def test_what_is_wrong_is_said_before_anything_is_sent(client: Client, bridge: FakeBridge) -> None:
+    for more in ({"method": "sfft"}, {"learning_rate": float("nan")}, {"config": {"lorra": {}}}):
+        with pytest.raises(TrainyardError):
+            client.train("tiny", "a/b", token="t", **more)
+    assert bridge.calls == []
+
+
+def test_a_configuration_of_the_caller_is_not_changed(client: Client) -> None:
+    mine: dict[str, Any] = {"training": {"num_epochs": 2}}
+    client.train("tiny", "a/b", token="t", config=mine, learning_rate=0.1)
+    assert mine == {"training": {"num_epochs": 2}}
+
+
+def test_waiting_ends_with_the_job_or_with_its_reason(client: Client, bridge: FakeBridge) -> None:
+    job = Job(client.bridge, "j")
+    answers = iter([status(JobStatus.RUNNING), status(JobStatus.COMPLETED)])
+    bridge.answers["GET", "/api/training/status/j"] = lambda _: next(answers)
+    assert job.wait() is job
+    error = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
+    bridge.answers["GET", "/api/training/status/j"] = status(JobStatus.FAILED, error=error)
+    with pytest.raises(JobFailed, match=r"j is failed: No rows\. Add some"):
+        job.wait()
+    bridge.answers["GET", "/api/training/status/j"] = status(JobStatus.PAUSED)
+    with pytest.raises(TimeoutError, match="j is paused"):
+        job.wait(timeout_s=0)
+
+
+def test_a_download_that_is_refused_leaves_nothing(
+    client: Client, bridge: FakeBridge, tmp_path: Path
+) -> None:
+    bridge.answers["GET", "/api/training/j/download/model"] = 409, {"error": "it has not ended"}
+    with pytest.raises(TrainyardError, match="it has not ended"):
+        Job(client.bridge, "j").download(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import sys, trainyard; sys.exit('requests' in sys.modules or 'pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    with pytest.raises(AttributeError, match="no attribute 'Clint'"):
+        trainyard.Clint  # type: ignore[attr-defined]  # noqa: B018

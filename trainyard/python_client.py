@@ -1,0 +1,190 @@
+"""Python client: train from a script or a notebook, as ``from trainyard import Client``.
+
+    job = Client().train("tiny_model", "chats.jsonl", lora=True, steps=60).wait()
+    job.metrics()          # a pandas DataFrame
+    job.download("my-model")
+
+It speaks to the bridge of a yard that is up (``trainyard up``), and makes the development backend's
+row itself. Everything that may be wrong raises TrainyardError with what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainyard.cli.request_file import with_flags
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.statuses import TERMINAL
+from trainyard.local.submission import prepare, start
+from trainyard.settings import read_settings
+
+if TYPE_CHECKING:
+    import pandas
+
+POLL_S = 0.5
+
+
+class JobFailed(TrainyardError):
+    """A job that was waited for did not complete."""
+
+
+class Client:
+    """A yard: by default the one of the settings of this process.
+
+    ``url`` and ``api_key`` name another bridge; the backend then makes the jobs' rows and tokens.
+    """
+
+    def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
+        self._settings = read_settings()
+        key = self._settings.bridge_api_key
+        given = api_key or (key.get_secret_value() if key else None)
+        self.bridge = BridgeClient(url or self._settings.bridge_url, given)
+
+    def train(
+        self,
+        model: str | Path,
+        dataset: str | Path | Sequence[Mapping[str, Any]] | pandas.DataFrame,
+        *,
+        method: str = "sft",
+        lora: bool = False,
+        name: str | None = None,
+        epochs: float | None = None,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        job_id: str | None = None,
+        token: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Start a job.
+
+        ``dataset``: a path, what else the worker reaches, or rows, which travel in the request
+        (MAX_REQUEST_MB). ``config``: everything else, as in ``config`` of a request. Raises
+        TrainyardError; a request that is refused leaves nothing behind.
+        """
+        flags = {
+            "config.model.name": str(model),
+            "config.training.method": method,
+            "config.training.use_lora": lora or None,
+            "config.training.num_epochs": epochs,
+            "config.training.max_steps": steps,
+            "config.training.learning_rate": learning_rate,
+            "config.training.batch_size": batch_size,
+            "name": name,
+            "execution_id": job_id,
+            "job_token": token,
+        }
+        body = with_flags({"config": dict(config or {}), **_data(dataset)}, flags, ())
+        answer = start(self.bridge, self._settings, prepare(body, self._settings)).answer
+        return Job(self.bridge, answer["job_id"])
+
+    def job(self, job_id: str) -> Job:
+        """A job that is there. Raises BridgeError."""
+        self.bridge.status(job_id)
+        return Job(self.bridge, job_id)
+
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first."""
+        return [Job(self.bridge, job["job_id"]) for job in self.bridge.jobs()]
+
+
+class Job:
+    """One job of a yard."""
+
+    def __init__(self, bridge: BridgeClient, job_id: str) -> None:
+        self.bridge = bridge
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Everything that the bridge knows of it."""
+        return self.bridge.status(self.id)
+
+    @property
+    def status(self) -> str:
+        """``queued``, ``running``, ``pausing``, ``paused``, ``completed`` and so on."""
+        return str(self.details["status"])
+
+    def wait(self, timeout_s: float | None = None) -> Job:
+        """Wait until it has ended, with a bar of its progress.
+
+        Raises JobFailed unless it completed, TimeoutError after ``timeout_s``.
+        """
+        from rich.console import Console  # noqa: PLC0415  (a script may do without)
+
+        from trainyard.cli.progress import ProgressView  # noqa: PLC0415
+
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        with ProgressView(Console()) as view:
+            while (job := self.details)["status"] not in TERMINAL:
+                view.update(job)
+                if ends is not None and time.monotonic() > ends:
+                    raise TimeoutError(f"{self.id} is {job['status']} after {timeout_s:g} s")
+                time.sleep(POLL_S)
+            view.update(job)
+        if job["status"] != "completed":
+            why = f": {job['error']}" if job["error"] else ""
+            raise JobFailed(f"{self.id} is {job['status']}{why}", job["error_hint"] or "")
+        return self
+
+    def metrics(self) -> pandas.DataFrame:
+        """Its metric points, a row each."""
+        import pandas  # noqa: PLC0415  (seconds, for those who ask)
+
+        return pandas.DataFrame(self.bridge.metrics(self.id))
+
+    def logs(self, lines: int = 100) -> list[str]:
+        """The last lines of its log."""
+        found: list[str] = self.bridge.logs(self.id, limit=lines, offset=-lines)["logs"]
+        return found
+
+    def pause(self) -> None:
+        """Ask it to pause; :attr:`status` says when it has."""
+        self.bridge.pause(self.id)
+
+    def resume(self, checkpoint: str | None = None) -> None:
+        """Queue it again, from ``checkpoint`` or its latest."""
+        self.bridge.resume(self.id, checkpoint)
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Cancel it; ``force`` kills its processes at once."""
+        self.bridge.cancel(self.id, force=force)
+
+    def download(self, to: str | Path) -> Path:
+        """Write what was trained into the new folder ``to``.
+
+        Raises BridgeError, and FileExistsError if something of that name is there.
+        """
+        folder = Path(to)
+        if folder.exists():
+            raise FileExistsError(f"{folder} is there already")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
+            with (
+                self.bridge.download_model(self.id) as answer,
+                tarfile.open(fileobj=answer.raw, mode="r|") as archive,
+            ):
+                for member in archive:
+                    archive.extract(member, partial, filter="data")
+            [top] = Path(partial).iterdir()  # the archive's one folder
+            top.rename(folder)
+        return folder
+
+
+def _data(dataset: Any) -> dict[str, str]:
+    """``dataset_path``, or ``dataset_content`` as JSON lines."""
+    if isinstance(dataset, str | Path):
+        return {"dataset_path": str(dataset)}
+    if hasattr(dataset, "to_json"):
+        return {"dataset_content": dataset.to_json(orient="records", lines=True, force_ascii=False)}
+    return {"dataset_content": "\n".join(json.dumps(row, ensure_ascii=False) for row in dataset)}
