@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup test test-all chaos bench bench-turns check format clean
+.PHONY: run up setup test test-all chaos known-bugs bench bench-turns check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -27,6 +27,9 @@ test-all: $(STAMP)  ## the soak, the slow ones and the Node clients as well
 chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
 	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) \
 		CHAOS_JOBS=$(or $(CHAOS_JOBS),20) $(BIN)/python -m pytest -s tests/chaos
+
+known-bugs: $(STAMP)  ## bugs put back one at a time, and the test that finds each: ONLY=name
+	$(BIN)/python tests/known_bugs/run.py $(ONLY)
 
 bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 for the long forms
 	ONLY="$(ONLY)" FULL="$(FULL)" $(BIN)/python benchmarks/run.py

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.delivery_scene import JOB, Clock, Scene, own_clock
+from backend_bridge.delivery.backend_client import Answer
+from backend_bridge.delivery.outbox import Hold, Outbox
+from tests.support.delivery_scene import JOB, LOCK_S, Clock, FakeBackend, Scene, own_clock
 from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.delivery_report import delivery_report
+from trainyard.store.event_log import Entry
 from trainyard.store.unsent_records import cut_note
 
 PASSING = ("500", "busy", "401", "404", "405", "lost")
@@ -77,6 +80,40 @@ def play_to_the_end(scene: Scene, schedule: list[tuple[str, Any]]) -> Scene:
     scene.complete()
     scene.turns_until_done()
     return scene
+
+
+class SlowBackend(FakeBackend):
+    """Takes nearly as long as a sender waits; ``meanwhile`` another sender tries its luck."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def patch_status(self, *args: Any) -> Answer:
+        self.meanwhile()
+        return super().patch_status(*args)
+
+
+def test_a_lock_outlasts_the_request_that_is_made_under_it(clock: Clock) -> None:
+    """Also if most of it went by before: of a slow Redis, or of a freeze."""
+    scene = Scene(clock)
+    claims: list[Hold | None] = []
+
+    def meanwhile() -> None:
+        clock.pass_(0.9 * scene.backend.timeout_s)
+        claims.append(Outbox(scene.redis, lock_s=LOCK_S).claim(JOB))
+
+    scene.backend = SlowBackend(meanwhile)
+    read = scene.outbox.read
+
+    def slow_read(*args: Any, **options: Any) -> list[Entry]:
+        clock.pass_(LOCK_S - scene.backend.timeout_s / 2)
+        return read(*args, **options)
+
+    scene.outbox.read = slow_read  # type: ignore[method-assign]
+    scene.turn()
+    assert claims == [None]
+    assert scene.backend.of("status") == ["running"]
 
 
 # ---------------------------------------------------------------- whatever happens
