@@ -243,10 +243,17 @@ def test_a_cancelled_consumer_is_a_drain_of_the_whole_slot(stack: Stack) -> None
     celery(stack, "control", "cancel_consumer", "gpu")
     queues = celery(stack, "inspect", "active_queues").stdout
     assert "'name': 'gpu" not in queues
+
+    def idle() -> dict[str, str]:
+        found: dict[str, str] = stack.bridge._call("GET", "/health")["slots_out_of_service"]
+        return found
+
+    wait_for("everybody sees it", lambda: "cancel_consumer" in idle().get("test-0", ""), 30)
     stack.submit("drained", steps=2)
     assert stack.bridge.status("drained")["status"] == "queued"
     celery(stack, "control", "add_consumer", "gpu")
     stack.wait("drained", "completed")
+    wait_for("everybody sees that too", lambda: not idle(), 30)
     queues = celery(stack, "inspect", "active_queues").stdout
     assert "'name': 'gpu.test-0'" in queues
 
