@@ -83,19 +83,9 @@ class AttemptWrites(JobReads):
         lie in from now on.
         """
         claim = secrets.token_hex(8)
-        if self._change(
-            job_id,
-            attempt,
-            {JobStatus.QUEUED},
-            JobStatus.RUNNING,
-            fields={
-                "slot": slot,
-                "slot_process": slot_process,
-                "worker": worker,
-                "home": home,
-                "claim": claim,
-            },
-        ):
+        where = {"slot": slot, "slot_process": slot_process, "worker": worker, "home": home}
+        fields = {**where, "claim": claim}
+        if self._change(job_id, attempt, {JobStatus.QUEUED}, JobStatus.RUNNING, fields=fields):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.
         return bool(self.redis.hget(JobKey.JOB.of(job_id), "claim") == claim)
