@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from docs.reference import __main__
 from docs.reference.settings import as_markdown
 from tests.support.paths import REPOSITORY
+from trainyard.cli.request_file import read_request
 from trainyard.contract.parser import parse_request
+from trainyard.contract.rules import problems
 
 
 def test_the_table_of_settings_is_the_code_s() -> None:
@@ -36,8 +39,30 @@ def test_the_sample_request_is_a_request() -> None:
     assert (REPOSITORY / "examples" / body["dataset_path"]).exists()
 
 
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "examples/recipes").iterdir()), ids=str)
+def test_every_recipe_is_a_request_that_a_gpu_takes(path: Path) -> None:
+    body = read_request(path.read_text(), path.name)
+    request = parse_request({**body, "job_token": "t", "execution_id": "recipe"})
+    assert request.ignored == []
+    assert problems(request.config, gpu=True, bitsandbytes=True) == []
+    assert f"examples/recipes/{path.name} --dataset {body['dataset_path']}" in path.read_text()
+
+
+def test_the_places_that_changes_go_to_exist() -> None:
+    table = (REPOSITORY / "CONTRIBUTING.md").read_text().partition("## Where a change goes")[2]
+    named = {path for path in re.findall(r"`([\w/]+(?:/|\.\w+))`", table) if "/" in path}
+    assert len(named) > 15
+    rooms = ("", "trainyard/store/", "backend_bridge/", "backend_bridge/api/", "tasks/datasets/")
+    for path in named:
+        assert any((REPOSITORY / room / path).exists() for room in rooms), path
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
-    documents = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    documents = [
+        REPOSITORY / "README.md",
+        REPOSITORY / "CONTRIBUTING.md",
+        *(REPOSITORY / "docs").rglob("*.md"),
+    ]
     for document in documents:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
