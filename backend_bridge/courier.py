@@ -1,4 +1,4 @@
-"""Courier: forwarder, reaper, stream consumer, retention and heartbeat, beside worker and bridge.
+"""Courier: forwarder, reaper, consumer, puller, retention and heartbeat, beside worker and bridge.
 
     python -m backend_bridge.courier
 
@@ -18,10 +18,13 @@ from collections.abc import Mapping
 from redis.exceptions import RedisError
 
 from backend_bridge.delivery.forwarder import Forwarder
+from backend_bridge.intake.pull_notes import PullNotes
+from backend_bridge.intake.puller import Puller
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
 from backend_bridge.wiring import Wiring
 from trainyard.home import home_id
+from trainyard.scheduling.pull import pull_client, pull_folder
 from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.stop_signals import stop_event
@@ -84,6 +87,10 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         threading.Thread(target=consumer.run, args=(stop,)),
         threading.Thread(target=Retention(redis, current).run, args=(stop,)),
     ]
+    if (client := pull_client(current)) is not None:
+        notes = PullNotes(pull_folder(current))
+        puller = Puller(redis, client, notes, wiring.admission, wiring.control)
+        threads.append(threading.Thread(target=puller.run, args=(stop,)))
     if slot:
         info = {"gpus": gpus, "home": home}
         heartbeat = (wiring.slots, slot, info, stop)

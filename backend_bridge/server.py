@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 
@@ -18,20 +19,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 
 from backend_bridge.api import (
-    control_routes,
     docs_routes,
-    file_routes,
-    health_routes,
-    job_routes,
     openapi,
 )
 from backend_bridge.api.context import Bridge
 from backend_bridge.api.error_responses import ERROR_HANDLERS
 from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
+from backend_bridge.api.routers import ROUTERS
 from backend_bridge.api.slow_clients import RequestDeadline
 from trainyard import __version__
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.old_names import unread_names
 from trainyard.redis_check.suitability import check
 from trainyard.settings import Settings, SettingsError, settings
 
@@ -55,8 +54,8 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.bridge = Bridge(settings)
     _add_guards(app, settings)
     app.mount(docs_routes.ASSETS_PATH, docs_routes.assets)
-    for routes in (docs_routes, health_routes, job_routes, control_routes, file_routes):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     described = openapi.document(app)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way
     return app
@@ -124,6 +123,8 @@ def main() -> int:
         app = make_app(current)
         for warning in check(current.redis_location):
             logger.warning(warning, extra={"action": "check_redis"})
+        for sentence in unread_names(os.environ):
+            logger.warning(sentence, extra={"action": "old_name"})
     except TrainyardError as error:
         print(f"bridge: {error}", file=sys.stderr)
         return 2

@@ -125,11 +125,9 @@ class Redactor:
 
     def prediction(self, prediction: Prediction) -> Prediction:
         """A sample of the model's answers without secrets, no longer than it may be."""
-        prompt, answer = (
-            self.line(text)[:PREDICTION_CHARACTERS_MAX]
-            for text in (prediction.prompt, prediction.prediction)
-        )
-        return prediction.model_copy(update={"prompt": prompt, "prediction": answer})
+        texts = {name: value for name, value in prediction if isinstance(value, str)}
+        said = {name: self.line(text)[:PREDICTION_CHARACTERS_MAX] for name, text in texts.items()}
+        return prediction.model_copy(update=said)
 
     def warnings(self, warnings: Warnings) -> Warnings:
         """Verdicts without secrets."""

@@ -112,6 +112,8 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 """Redis as ``redis_url.py`` parses it; ``embedded`` is as if it was unset."""
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 """Key that travels in an Authorization header."""
+AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{10,128}$")]
+"""Name of this yard where it fetches jobs."""
 UserAndPassword = Annotated[SecretStr, AfterValidator(_user_and_password)]
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(_split_paths)]

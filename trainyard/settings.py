@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.setting_values import (
+    AgentId,
     Folder,
     Folders,
     HeaderSecret,
@@ -60,9 +61,19 @@ class Settings(BaseSettings):
     dev_backend_port: Port = Field(
         3000, description="Port of the development backend, if `trainyard up` starts one."
     )
+    pull_api_key: HeaderSecret | None = Field(
+        None, description="The key that the backend gave for fetching jobs (`PULL_URL`)."
+    )
+    pull_url: HttpUrl | None = Field(
+        None, description="The backend to fetch jobs from, if it cannot reach the bridge."
+    )
+    pull_agent_id: AgentId | None = Field(
+        None, description="As whom; unset: an id that is made once and kept in `TRAINYARD_HOME`."
+    )
     backend_url: HttpUrl = Field(
-        default_factory=lambda data: f"http://127.0.0.1:{data['dev_backend_port']}",
-        description="Who hears of the jobs; unset: `trainyard up` starts a development backend.",
+        default_factory=lambda data: data["pull_url"] or _loopback(data["dev_backend_port"]),
+        description="Who hears of the jobs; unset: `PULL_URL`, or a development backend that "
+        "`trainyard up` starts.",
     )
     bridge_host: Host = Field("127.0.0.1", description="Address that the bridge listens on.")
     bridge_port: Port = Field(8000, description="Its port.")
@@ -166,6 +177,19 @@ class Settings(BaseSettings):
         True, description="Fork trainings from a process that has torch imported already."
     )
 
+    @field_validator("pull_url")
+    @classmethod
+    def _with_a_key(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("pull_api_key") is None:
+            raise ValueError("needs PULL_API_KEY, the key that the backend gave")
+        return value
+
+    @property
+    def has_development_backend(self) -> bool:
+        """Whether `trainyard up` starts the backend: nobody has named another."""
+        ours = _loopback(self.dev_backend_port)
+        return "backend_url" not in self.model_fields_set and self.pull_url in (None, ours)
+
     @property
     def embedded_redis_url_file(self) -> Path:
         """Where the embedded Redis says how it is reached; mode 0600, it holds the password."""
@@ -207,6 +231,10 @@ class Settings(BaseSettings):
 
     def job_dir(self, job_id: str) -> Path:
         return self.trainyard_home / "jobs" / job_id
+
+
+def _loopback(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""Backend client: the three endpoints, and what each of their answers means for a sender.
+"""Backend client: the routes of a backend, and what each of their answers means for a sender.
 
 Every call ends in exactly one answer, and raises nothing but programming errors:
 
@@ -6,7 +6,7 @@ Every call ends in exactly one answer, and raises nothing but programming errors
      ├ Delivered        2xx with JSON that does not say "success": false, or 204
      ├ TryAgain         not known to have arrived: 5xx, 408, 425, 429, 3xx, no connection, no
      │                  answer in time, half a body, a 2xx that is no JSON
-     ├ RouteMissing     405: an older backend without this endpoint; keep, try slowly
+     ├ RouteMissing     405: a backend without this endpoint
      ├ AccessRefused    401 or 404: a race at the job's creation, a database that is away, or a
      │                  route that is missing
      ├ TooLarge         413: less of it may be accepted
@@ -35,6 +35,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, ProtocolError
 
 from backend_bridge.delivery.total_timeout import deadline, make_pool
+from trainyard.contract.backend_routes import ROUTES, Endpoint
 
 BODY_LIMIT_BYTES = 65536
 """What is read of an answer; the contract's answers are far smaller."""
@@ -42,13 +43,8 @@ BODY_LIMIT_BYTES = 65536
 _REASON_LIMIT = 300
 NO_CONTENT, TOO_LARGE = 204, 413
 _TEMPORARY = frozenset({408, 425, 429})
-_METHODS = {"status": "PATCH", "metrics": "PUT", "logs": "POST"}
-ROUTES = {
-    endpoint: f"{method} /api/training/local/{{jobId}}/{endpoint}"
-    for endpoint, method in _METHODS.items()
-}
-"""The endpoints as the contract names them."""
-
+_NOT_DONE = _TEMPORARY | {500, 501, 503}
+"""A gateway's 502 and 504 tell nothing of the backend behind it."""
 _HEADERS = {
     "User-Agent": "trainyard",
     "Accept": "application/json",
@@ -65,10 +61,12 @@ class Delivered:
 
 @dataclass(frozen=True)
 class TryAgain:
-    """It is not known that the backend has it. ``retry_after_s``: what it asked for, if so."""
+    """It is not known that the backend has it. ``retry_after_s``: what it asked for, if so;
+    ``not_done``: it said that it has not."""
 
     reason: str
     retry_after_s: float | None = None
+    not_done: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class BackendClient:
     def patch_status(
         self, job_id: str, token: SecretStr, key: str, status: str, error: str | None = None
     ) -> Answer:
-        """``PATCH .../status``. ``key`` goes out as the Idempotency-Key, as in all three."""
+        """``PATCH .../status``. ``key`` goes out as the Idempotency-Key, as in all of them."""
         body = {"status": status} if error is None else {"status": status, "error": error}
         return self._send(job_id, "status", token, key, body)
 
@@ -153,30 +151,44 @@ class BackendClient:
 
         The backend reads the eval perplexity from ``perplexity``: it goes out under both names.
         """
-        body = {name: value for name, value in point.items() if not _is_not_finite(value)}
-        for name, other in (
-            ("perplexity", "eval_perplexity"),
-            ("eval_perplexity", "perplexity"),
-        ):
-            if name in body:
-                body.setdefault(other, body[name])
-        return self._send(job_id, "metrics", token, key, body)
+        return self._send(job_id, "metrics", token, key, _told(point))
 
     def post_logs(self, job_id: str, token: SecretStr, key: str, lines: Sequence[str]) -> Answer:
         """``POST .../logs``: append ``lines`` in their order."""
         return self._send(job_id, "logs", token, key, {"logs": list(lines)})
 
-    def _send(self, job_id: str, endpoint: str, token: SecretStr, key: str, body: Any) -> Answer:
+    def post_points(
+        self, job_id: str, token: SecretStr, key: str, points: Sequence[Mapping[str, Any]]
+    ) -> Answer:
+        """``POST /metrics``: many points in their order."""
+        body = {"job_id": job_id, "metrics": [_told(point) for point in points]}
+        return self._send(job_id, "points", token, key, body)
+
+    def post_prediction(
+        self, job_id: str, token: SecretStr, key: str, prediction: Mapping[str, Any]
+    ) -> Answer:
+        """``POST /predictions`` with one of them."""
+        body = {"job_id": job_id, "predictions": [prediction]}
+        return self._send(job_id, "predictions", token, key, body)
+
+    def post_row(self, job_id: str, token: SecretStr, key: str, row: Mapping[str, Any]) -> Answer:
+        """``POST /jobs``: fields of the job's row."""
+        return self._send(job_id, "row", token, key, row)
+
+    def _send(
+        self, job_id: str, endpoint: Endpoint, token: SecretStr, key: str, body: Any
+    ) -> Answer:
         secret = token.get_secret_value()
         if not _HEADER_SAFE.fullmatch(secret):
             return Refused("the job's token holds characters that no HTTP header can carry", None)
-        path = f"{self._base_path}/api/training/local/{quote(job_id, safe='')}/{endpoint}"
+        method, _, path = ROUTES[endpoint].partition(" ")
+        path = self._base_path + path.format(jobId=quote(job_id, safe=""))
         headers = {**_HEADERS, "Authorization": f"Bearer {secret}", "Idempotency-Key": key}
         content = json.dumps(body, allow_nan=False).encode()
         try:
             with deadline(self.timeout_s):
                 response = self._pool.urlopen(
-                    _METHODS[endpoint],
+                    method,
                     path,
                     body=content,
                     headers=headers,
@@ -216,7 +228,8 @@ def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
         return TooLarge(reason)
     if 400 <= code < 500 and code not in _TEMPORARY:
         return Refused(reason, code)
-    return TryAgain(reason, _retry_after_s(response.headers.get("Retry-After")))
+    retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+    return TryAgain(reason, retry_after_s, not_done=code in _NOT_DONE)
 
 
 def _json_of(response: BaseHTTPResponse) -> tuple[bool, Any]:
@@ -258,6 +271,15 @@ def _connection_trouble(error: HTTPError, timeout_s: float) -> str:
     if isinstance(error, ProtocolError) and "Connection broken" in text:
         return "the answer ended in the middle"
     return f"the connection failed ({type(error).__name__})"
+
+
+def _told(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point as it goes out: finite values, the eval perplexity under both of its names."""
+    body = {name: value for name, value in point.items() if not _is_not_finite(value)}
+    for name, other in (("perplexity", "eval_perplexity"), ("eval_perplexity", "perplexity")):
+        if name in body:
+            body.setdefault(other, body[name])
+    return body
 
 
 def _is_not_finite(value: Any) -> bool:

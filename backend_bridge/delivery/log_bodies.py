@@ -7,7 +7,7 @@ under the same key.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,9 +34,9 @@ def fitting(lines: Sequence[str], body_bytes: int) -> list[str]:
     return taken or [_cut(lines[0], body_bytes - _AROUND_BYTES - _NOTE_BYTES)]
 
 
-def halve(progress: DeliveryProgress, lines: Sequence[str]) -> bool:
-    """Note that a body with these lines was too large; False if it cannot be smaller."""
-    size = _bytes({"logs": lines})
+def halve(progress: DeliveryProgress, body: Mapping[str, Any]) -> bool:
+    """Note that a body with these lines or points was too large; False if it cannot be smaller."""
+    size = _bytes(body)
     progress.body_bytes = max(BODY_BYTES_MIN, size // 2)
     return size > BODY_BYTES_MIN
 

@@ -31,9 +31,11 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
+from trainyard.contract.backend_routes import WITHOUT
 from trainyard.contract.error_tree import Interruption
 from trainyard.store.delivery_state import OF_ONE_CURSOR, DeliveryProgress, read_progress
 from trainyard.store.event_log import Entry, entry_position
+from trainyard.store.job import Job
 from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
@@ -56,7 +58,9 @@ class Hold:
 
     ``now_ms``: Redis's clock at the last call; ``held_until``: time.monotonic() until which no
     other sender can take the job; ``last_status``: stream id of the newest status; ``again``: how
-    many entries are to be sent again; ``stored``: the fields as Redis has them.
+    many entries are to be sent again; ``user_id``: whose job it is, "" if nobody said; ``missing``:
+    routes that the backend lacks, and when that was last seen (UNIX s); ``stored``: the fields as
+    Redis has them.
     """
 
     job_id: str
@@ -67,7 +71,13 @@ class Hold:
     held_until: float
     last_status: str
     again: int
+    user_id: str
+    missing: dict[str, float]
     stored: dict[str, str]
+
+    def lacks(self, route: str, for_s: float) -> bool:
+        """Whether the backend was seen to lack a route that it may lack, so many seconds ago."""
+        return route in WITHOUT and time.time() - self.missing.get(route, 0.0) < for_s
 
     def changes(self) -> dict[str, str]:
         """Fields of the hash that differ from what is stored; "" for one that goes."""
@@ -101,8 +111,8 @@ class Outbox:
         answer = self._claim(args=[job_id, secrets.token_hex(8), self._lock_ms])
         if answer is None:
             return None
-        now_ms, holder, token, flat, last_status, again = answer
-        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        now_ms, holder, token, flat, last_status, again, user_id, missing = answer
+        stored = _pairs(flat)
         return Hold(
             job_id=job_id,
             holder=holder,
@@ -112,6 +122,8 @@ class Outbox:
             held_until=asked_at + self.lock_s,
             last_status=last_status,
             again=again,
+            user_id=user_id,
+            missing={route: float(at) for route, at in _pairs(missing).items()},
             stored=stored,
         )
 
@@ -119,10 +131,17 @@ class Outbox:
         """The next page of entries beyond the id ``after``, oldest first; [] at the end."""
         stream = JobKey.AGAIN if again else JobKey.EVENTS
         rows = self._read(args=[stream, job_id, after, PAGE_ENTRIES, PAGE_BYTES])
-        return [
-            Entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)), again)
-            for entry_id, flat in rows
-        ]
+        return [Entry(entry_id, _pairs(flat), again) for entry_id, flat in rows]
+
+    def between(self, job_id: str, first: str, last: str) -> list[Entry]:
+        """The entries from one id to another, which came from one page."""
+        rows = self.redis.xrange(JobKey.EVENTS.of(job_id), first, last)
+        return [Entry(entry_id, fields) for entry_id, fields in rows]
+
+    def job(self, job_id: str) -> Job | None:
+        """The job as it is now; None if a request was refused."""
+        raw = self.redis.hgetall(JobKey.JOB.of(job_id))
+        return Job.from_hash(raw) if raw else None
 
     def status_beyond(self, job_id: str, entry_id: str) -> Entry:
         """The first status after an entry; one must have been written, and statuses stay."""
@@ -178,6 +197,10 @@ class Outbox:
     @property
     def _lock_ms(self) -> int:
         return int(self.lock_s * 1000)
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def set_aside_record(job_id: str, entry: Entry, reason: str, http_status: int | None) -> str:

@@ -14,12 +14,14 @@ class DeliveryPolicy:
     ``backoff_base_s``, ``backoff_cap_s``: exponential backoff with full jitter.
     ``retry_after_cap_s``: the longest pause that a backend can ask for. ``access_delays_s``:
     pauses after a 401 or 404 for a job of which nothing was accepted yet; ``unheard_delay_s``: the
-    pauses after those. ``missing_route_delay_s``: pause after a route was missing. ``turn_s``: how
-    long one job may keep a sender while others wait. ``redis_pause_s``: pause while Redis is away.
-    ``poll_s``: how often a forwarder looks for due jobs if no event wakes it. ``patience_s``: how
-    long a message may hold up the statuses behind it. ``slow_s``: a job with a slower answer is
-    served after the others. ``lock_margin_s``: how long a job's lock outlasts a request; a dead
-    sender's job waits for it. ``random`` gives numbers in [0, 1).
+    pauses after those. ``missing_route_delay_s``: pause after a route was missing;
+    ``optional_route_s``: after one was that a backend may lack. ``row_s``: pause between two
+    tellings of a job's row while it runs. ``turn_s``: how long one job may keep a sender while
+    others wait. ``redis_pause_s``: pause while Redis is away. ``poll_s``: how often a forwarder
+    looks for due jobs if no event wakes it. ``patience_s``: how long a message may hold up the
+    statuses behind it. ``slow_s``: a job with a slower answer is served after the others.
+    ``lock_margin_s``: how long a job's lock outlasts a request; a dead sender's job waits for it.
+    ``random`` gives numbers in [0, 1).
     """
 
     backoff_base_s: float = 0.5
@@ -28,6 +30,8 @@ class DeliveryPolicy:
     access_delays_s: tuple[float, ...] = (2.0, 8.0, 20.0, 30.0)
     unheard_delay_s: float = 600.0
     missing_route_delay_s: float = 60.0
+    optional_route_s: float = 3600.0
+    row_s: float = 10.0
     turn_s: float = 2.0
     redis_pause_s: float = 0.5
     poll_s: float = 1.0
@@ -36,7 +40,7 @@ class DeliveryPolicy:
     lock_margin_s: float = 5.0
     random: Callable[[], float] = secrets.SystemRandom().random
 
-    def backoff_s(self, failures: int, retry_after_s: float | None) -> float:
+    def backoff_s(self, failures: int, retry_after_s: float | None = None) -> float:
         """Pause after the ``failures``-th failure in a row (from 1)."""
         ceiling = min(self.backoff_cap_s, self.backoff_base_s * 2.0 ** min(failures - 1, 16))
         pause = self.random() * ceiling

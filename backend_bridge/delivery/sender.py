@@ -1,10 +1,5 @@
 """Sender: its turn with one job, events to the backend one request at a time.
 
-Statuses, metrics and log lines are three lanes, each delivered in order. As a rule they go out as
-they were written, the oldest first. A lane that the backend does not take waits until its own due
-time, and the other two go by; but a status waits for what was written before it, up to
-``patience_s``. Statuses go first if what stands before them has waited for longer.
-
 A turn ends when nothing is left, when a lane that waited is due, when it took long enough or a
 message was not taken while other jobs wait, or when the forwarder stops.
 """
@@ -13,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from backend_bridge.delivery.acknowledge import After, acknowledge
+from backend_bridge.delivery import points
+from backend_bridge.delivery.acknowledge import After, acknowledge, lacks_points
 from backend_bridge.delivery.backend_client import TOO_LARGE, Answer, BackendClient, Refused
 from backend_bridge.delivery.log_bodies import gap_of
 from backend_bridge.delivery.messages import (
@@ -28,17 +24,21 @@ from backend_bridge.delivery.messages import (
     ROUTE_OF_LANE,
     LogMessage,
     Message,
+    PointsMessage,
     StatusMessage,
     read_entry,
     send,
 )
 from backend_bridge.delivery.outbox import Hold, Outbox, set_aside_record
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.row import acknowledge_row, row_of
 from backend_bridge.delivery.total_timeout import deadline_at
+from backend_bridge.delivery.walk import Walk
+from trainyard.contract.backend_routes import ROUTES, WITHOUT, Endpoint
 from trainyard.contract.events import LaneName
 from trainyard.store.connection import is_passing
 from trainyard.store.delivery_state import LANES
-from trainyard.store.event_log import Entry, entry_position
+from trainyard.store.event_log import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -62,112 +62,45 @@ class Turn:
         self.progress = self.hold.progress
         self.troubled = False
         """Whether the backend refused, failed or was slow: such a job should not hold up others."""
+        self._first = True
+        """Whether no metric was tried yet."""
         self._ends_at = time.monotonic() + self.policy.turn_s
-        self._open = {name for name in LANES if self._is_due(name)}
-        positions = [self.progress.lane(name).position for name in self._open]
-        self._seen = min(positions, key=entry_position, default="")
-        self._again = self.hold.again > 0
-        self._page: deque[Entry] = deque()
-        self._read_to = "0-0" if self._again else self._seen
+        self._walk = Walk(self.hold, self.outbox, self.policy)
 
     def run(self) -> bool:
         """Deliver until the turn ends; True if the job is due again at once.
 
         Raises HoldLost and redis.RedisError.
         """
-        while (entry := self._next()) is not None:
+        walk = self._walk
+        while (entry := walk.next()) is not None:
             if self._should_end() or (not self._deliver(entry) and self.others_wait()):
                 return self.outbox.release(self.hold, due_in_ms=self._due_in_ms(0), seen="")
-        self.troubled = self.troubled or len(self._open) < len(LANES)
-        seen = self._seen if self._open else ""
+            self._tell_row()
+        self._tell_row()
+        self.troubled = self.troubled or len(walk.open) < len(LANES)
+        seen = walk.seen if walk.open else ""
         return self.outbox.release(self.hold, due_in_ms=self._due_in_ms(None), seen=seen)
-
-    def _is_due(self, name: LaneName) -> bool:
-        return self.progress.lane(name).due_ms <= self.hold.now_ms
-
-    def _waiting(self) -> list[LaneName]:
-        return [name for name in LANES if name not in self._open]
 
     def _should_end(self) -> bool:
         return (
             self.stop.is_set()
-            or any(self._is_due(name) for name in self._waiting())
+            or any(self._walk.is_due(name) for name in self._walk.waiting())
             or (time.monotonic() > self._ends_at and self.others_wait())
         )
 
     def _due_in_ms(self, of_the_open: int | None) -> int | None:
         """When the first lane is due; ``of_the_open``: when those are that do not wait."""
-        waits = [self.progress.lane(name).due_ms - self.hold.now_ms for name in self._waiting()]
-        if self._open and of_the_open is not None:
+        due_ms = [self.progress.lane(name).due_ms for name in self._walk.waiting()]
+        if self.progress.row.wanted:
+            due_ms.append(self.progress.row.lane.due_ms)
+        waits = [due - self.hold.now_ms for due in due_ms]
+        if self._walk.open and of_the_open is not None:
             waits.append(of_the_open)
         return min(waits, default=None)
 
-    # ------------------------------------------------------------ which entry is next
-
-    def _next(self) -> Entry | None:
-        """The entry to be sent now; None if nothing is left that may be."""
-        while self._open:
-            while self._page:
-                entry = self._page[0]
-                if self._may_go(entry):
-                    return self._status_before(entry) or entry
-                self._pass(entry)
-            self._page.extend(self.outbox.read(self.hold.job_id, self._read_to, again=self._again))
-            if self._page:
-                self._read_to = self._page[-1].entry_id
-            elif self._again:
-                self._again, self._read_to = False, self._seen
-            else:
-                return None
-        return None
-
-    def _may_go(self, entry: Entry) -> bool:
-        name = LANE_OF_KIND.get(entry.kind)
-        if name not in self._open:
-            return False
-        if entry.again:
-            return True
-        if not self.progress.lane(name).is_behind(entry.entry_id):
-            return False
-        if name == "status" and (wait_ms := self._wait_before(entry)) > 0:
-            self._open.discard("status")
-            self.progress.status.due_ms = self.hold.now_ms + wait_ms
-            return False
-        return True
-
-    def _wait_before(self, status: Entry) -> int:
-        """Milliseconds for which a status waits for older messages that were not taken."""
-        patience_ms = int(1000 * self.policy.patience_s)
-        waits = [0]
-        for lane in map(self.progress.lane, self._waiting()):
-            position = entry_position(lane.failing or "0-0")
-            if lane.failing and lane.refusal != "missing" and position < status.position:
-                lost_in_ms = position[0] + patience_ms - self.hold.now_ms
-                waits.append(min(lost_in_ms, lane.due_ms - self.hold.now_ms))
-        return max(waits)
-
-    def _status_before(self, entry: Entry) -> Entry | None:
-        """A status that goes before ``entry``, which has waited for too long to keep it waiting."""
-        if entry.again or entry.kind == "status" or "status" not in self._open:
-            return None
-        if self.hold.now_ms - entry.position[0] <= 1000 * self.policy.patience_s:
-            return None
-        known = max(entry.entry_id, self.progress.status.position, key=entry_position)
-        if entry_position(self.hold.last_status) <= entry_position(known):
-            return None
-        status = self.outbox.status_beyond(self.hold.job_id, known)
-        return status if self._may_go(status) else None
-
-    def _pass(self, entry: Entry) -> None:
-        """Note that ``entry`` needs nothing more, as far as the open lanes go."""
-        if self._page and entry is self._page[0]:
-            self._page.popleft()
-            if not entry.again:
-                self._seen = entry.entry_id
-                for lane in map(self.progress.lane, self._open):
-                    lane.position = max(lane.position, entry.entry_id, key=entry_position)
-        else:  # a status that went before others
-            self.progress.status.position = entry.entry_id
+    def _lacks(self, endpoint: Endpoint) -> bool:
+        return self.hold.lacks(ROUTES[endpoint], self.policy.optional_route_s)
 
     # ------------------------------------------------------------ one request
 
@@ -180,59 +113,104 @@ class Turn:
         if isinstance(message, StatusMessage) and self._comes_too_late(entry):
             return self._set_aside(entry, "a status after the attempt's terminal one")
         name = LANE_OF_KIND[entry.kind]
-        lane = self.progress.lane(name)
-        was_missing = lane.refusal == "missing"
-        answer = self._ask(message)
-        match acknowledge(self.progress, entry, message, answer, self.hold.now_ms, self.policy):
+        was_missing = self.progress.lane(name).refusal == "missing"
+        answer = self._ask(lambda token: send(self.client, self.hold.job_id, token, message))
+        self._first = self._first and name != "metric"
+        after = acknowledge(self.progress, entry, message, answer, self.hold.now_ms, self.policy)
+        match after:
             case After.LATER:
                 self._wait(entry, name)
-            case After.SMALLER:
+            case After.ANOTHER:
                 self._store()
             case After.SET_ASIDE:
                 http_status = getattr(answer, "http_status", TOO_LARGE)
                 reason = self.progress.last_error
                 self._set_aside(entry, reason, http_status, is_all=message.is_all)
-            case After.DONE:
+            case After.DONE | After.SKIPPED:
                 self._done(entry, is_all=message.is_all)
-        if was_missing or lane.refusal == "missing":
-            missing = lane.refusal == "missing"
-            self.outbox.note_missing_route(ROUTE_OF_LANE[name], missing=missing)
-        return name in self._open
+        if lacks_points(self.progress, message, answer):
+            self._note_route(ROUTES["points"], missing=True)
+        skipped = after is After.SKIPPED
+        missing = skipped or self.progress.lane(name).refusal == "missing"
+        route = ROUTES["points"] if isinstance(message, PointsMessage) else ROUTE_OF_LANE[name]
+        if missing or was_missing or (after is After.DONE and route in self.hold.missing):
+            self._note_route(route, missing=missing)
+        return name in self._walk.open
 
     def _read(self, entry: Entry) -> Message:
         """The next request for an entry; what it follows from is stored before it is made."""
-        message = read_entry(self.hold.job_id, entry, self.progress)
-        if not isinstance(message, LogMessage) or entry.again or self.progress.gap:
+        hold, progress = self.hold, self.progress
+        if points.go_together(progress, entry, first=self._first) and self._plan_points():
+            together = self.outbox.between(hold.job_id, entry.entry_id, progress.points.to)
+            is_sure, progress.points.unsure = not progress.points.unsure, True
+            if is_sure:
+                self.outbox.hold(hold)
+            return points.points_message(hold.job_id, together, is_sure=is_sure)
+        message = read_entry(hold.job_id, hold.user_id, entry, progress)
+        if not isinstance(message, LogMessage) or entry.again or progress.gap:
             return message
         first_line = int(entry.fields["first_line"])
-        cut = first_line - self.progress.next_line
+        cut = first_line - progress.next_line
         if cut <= 0:
             return message
-        cut += self.outbox.lines_noted(self.hold.job_id, self.progress.next_line, first_line)
-        self.progress.gap = gap_of(cut, message.key, first_line, message.lines)
-        self.outbox.hold(self.hold)
-        return read_entry(self.hold.job_id, entry, self.progress)
+        cut += self.outbox.lines_noted(hold.job_id, progress.next_line, first_line)
+        progress.gap = gap_of(cut, message.key, first_line, message.lines)
+        self.outbox.hold(hold)
+        return read_entry(hold.job_id, hold.user_id, entry, progress)
+
+    def _plan_points(self) -> bool:
+        """Whether points go out together, and up to which."""
+        if not self.progress.points.to and not self._lacks("points"):
+            self.progress.points.to = points.plan(self.progress, self._walk.page)
+        return self.progress.points.to != ""
 
     def _comes_too_late(self, entry: Entry) -> bool:
         # Attempt 0 is a refused request: it ends nothing, and nothing has ended before it.
         return 0 < int(entry.fields["attempt"]) <= self.progress.ended_attempt
 
-    def _ask(self, message: Message) -> Answer:
+    def _ask(self, request: Callable[[SecretStr], Answer]) -> Answer:
         if self.hold.token is None:
             return Refused("the job's token is not in the store", None)
         if self.hold.held_until - time.monotonic() - self.client.timeout_s < _LOCK_SPARE_S:
             self.outbox.hold(self.hold)
         asked_at = time.monotonic()
         with deadline_at(self.hold.held_until):  # this process may be frozen here
-            answer = send(self.client, self.hold.job_id, self.hold.token, message)
+            answer = request(self.hold.token)
         self.troubled = self.troubled or time.monotonic() - asked_at > self.policy.slow_s
         return answer
 
+    def _tell_row(self) -> None:
+        """Tell the backend what is known of the job, if it is time, and it takes that."""
+        row, hold = self.progress.row, self.hold
+        if not row.wanted or row.lane.due_ms > hold.now_ms:
+            return
+        known = hold.user_id and row.status and not self._lacks("row")
+        job = self.outbox.job(hold.job_id) if known else None
+        if job is None:
+            row.wanted = False
+            return
+        told, key = row_of(job, row.status), f"{job.attempt_id}:row-{hold.now_ms}"
+        answer = self._ask(lambda token: self.client.post_row(job.job_id, token, key, told))
+        missing = acknowledge_row(self.progress, answer, hold.now_ms, self.policy)
+        if missing or ROUTES["row"] in hold.missing:
+            self._note_route(ROUTES["row"], missing=missing)
+        self._store()
+
     # ------------------------------------------------------------ what became of it
+
+    def _note_route(self, route: str, *, missing: bool) -> None:
+        if missing and route in WITHOUT:
+            logger.info(
+                "the backend lacks %s: %s", route, WITHOUT[route], extra={"action": "skip_route"}
+            )
+        self.hold.missing.pop(route, None)
+        if missing:
+            self.hold.missing[route] = time.time()
+        self.outbox.note_missing_route(route, missing=missing)
 
     def _wait(self, entry: Entry, name: LaneName) -> None:
         lane = self.progress.lane(name)
-        self._open = {one for one in self._open if self._is_due(one)}
+        self._walk.keep_due()
         self.troubled = True
         pause_s = (lane.due_ms - self.hold.now_ms) / 1000
         news = lane.failures % _WARN_EVERY == 1 or pause_s >= _LONG_S
@@ -262,7 +240,7 @@ class Turn:
         """One request for an entry was taken or set aside; ``is_all``: it needs no other."""
         if is_all:
             self.progress.lane(LANE_OF_KIND[entry.kind]).done += not entry.again
-            self._pass(entry)
+            self._walk.pass_(entry)
         self._store(record, entry.kind, entry.entry_id if entry.again and is_all else "")
 
     def _store(self, record: str = "", kind: str = "", sent_again: str = "") -> None:

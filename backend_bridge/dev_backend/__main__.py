@@ -83,6 +83,19 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=environ("BRIDGE_LINK"),
         help="the bridge's address for a browser, if that is another one; BRIDGE_LINK",
     )
+    parser.add_argument(
+        "--without-optional-routes",
+        action="store_true",
+        default=environ("DEV_BACKEND_WITHOUT_OPTIONAL_ROUTES") == "1",
+        help="lack what a backend may lack; DEV_BACKEND_WITHOUT_OPTIONAL_ROUTES=1",
+    )
+    parser.add_argument(
+        "--poll-interval",
+        type=float,
+        default=environ("DEV_BACKEND_POLL_INTERVAL", "10"),
+        help="seconds between two questions of a worker that fetches its jobs with the key "
+        "PULL_API_KEY; DEV_BACKEND_POLL_INTERVAL",
+    )
     return parser.parse_args(arguments)
 
 
@@ -95,6 +108,9 @@ def application(options: argparse.Namespace, database: Database, feed: Feed) -> 
         bridge_link=options.bridge_link,
         loopback_only=is_loopback(options.published_on or options.host),
         short_names=options.published_on is not None,
+        has_optional_routes=not options.without_optional_routes,
+        agent_key=os.environ.get("PULL_API_KEY"),
+        poll_interval_s=options.poll_interval,
     )
 
 

@@ -13,11 +13,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from backend_bridge.api.guards import HostGuard
+from backend_bridge.dev_backend.agent_api import Waiting, agent_routes
 from backend_bridge.dev_backend.bridge_link import BridgeLink, bridge_routes
 from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.events import event_routes
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.jobs import Jobs
+from backend_bridge.dev_backend.optional_api import OptionalRoutes, optional_routes
 from backend_bridge.dev_backend.page_headers import PageHeaders
 from backend_bridge.dev_backend.training_api import training_routes
 from backend_bridge.dev_backend.wire import ApiError
@@ -60,9 +62,13 @@ def create_app(
     bridge_link: str | None = None,
     loopback_only: bool = True,
     short_names: bool = False,
+    has_optional_routes: bool = True,
+    agent_key: str | None = None,
+    poll_interval_s: float = 10.0,
 ) -> ASGIApp:
     """The ASGI application over an open database.
 
+    ``agent_key``: what workers send that fetch their jobs; None: none may.
     ``bridge_link``: the bridge's address for a browser, if that is not the one that ``bridge``
     asks; the others are :class:`HostGuard`'s.
     """
@@ -73,7 +79,10 @@ def create_app(
         redoc_url=None,
         exception_handlers=_ERROR_HANDLERS,
     )
+    if has_optional_routes:  # before the others: a job could be named 'metrics'
+        app.include_router(optional_routes(OptionalRoutes(database, jobs), jobs, feed))
     app.include_router(training_routes(jobs, feed))
+    app.include_router(agent_routes(Waiting(database, jobs), feed, agent_key, poll_interval_s))
     app.include_router(event_routes(jobs, feed))
     app.include_router(bridge_routes(bridge, feed))
     app.include_router(_page_routes(bridge_link or bridge.url))

@@ -42,6 +42,16 @@ CREATE TABLE IF NOT EXISTS logs (
     line            TEXT NOT NULL,
     PRIMARY KEY (job_id, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS predictions (
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id          TEXT NOT NULL,
+    prediction      TEXT NOT NULL             -- JSON as it came
+);
+CREATE INDEX IF NOT EXISTS predictions_of_job ON predictions (job_id, number);
+CREATE TABLE IF NOT EXISTS job_rows (         -- what a worker told of a job
+    job_id          TEXT PRIMARY KEY,
+    fields          TEXT NOT NULL             -- JSON
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (          -- of requests with an Idempotency-Key
     job_id          TEXT NOT NULL,
     key             TEXT NOT NULL,

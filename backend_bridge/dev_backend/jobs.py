@@ -15,6 +15,9 @@ from trainyard.contract.statuses import TERMINAL
 LOG_LINES_KEPT = 10_000
 """Lines of one job's log that the backend keeps."""
 
+NO_TOKEN = ""
+"""Digest of a job's token that is made only when a worker fetches the job."""
+
 _NEW_COLUMNS = (
     *("job_id", "token_sha256", "status"),
     *("name", "user_id", "model_name", "dataset_path"),

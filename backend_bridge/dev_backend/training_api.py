@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse
 
 from backend_bridge.dev_backend.feed import Feed
-from backend_bridge.dev_backend.jobs import Jobs, NewJob
+from backend_bridge.dev_backend.jobs import NO_TOKEN, Jobs, NewJob
 from backend_bridge.dev_backend.wire import (
     ApiError,
     bearer_token,
@@ -65,7 +65,7 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
     router = APIRouter(prefix="/api/training/local")
 
     def write(job_id: str, call: Call, action: Callable[[dict[str, Any]], Any]) -> JSONResponse:
-        _check_token(jobs, job_id, call)
+        check_token(jobs, job_id, call)
         answer = jobs.once(
             job_id, call.idempotency_key, call.fingerprint, lambda: action(parse_object(call.body))
         )
@@ -74,9 +74,7 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
 
     @router.post("/jobs", status_code=201)
     def create_job(call: AnyCall) -> JSONResponse:
-        job = jobs.create(_new_job(parse_object(call.body)))
-        feed.changed(job["job_id"])
-        return JSONResponse({"success": True, "job": job}, 201)
+        return make_job(jobs, feed, call)
 
     @router.get("/jobs")
     def list_jobs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000) -> JSONResponse:
@@ -98,7 +96,7 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
 
     @router.put("/{job_id}/metrics")
     def put_metric(job_id: str, call: AnyCall) -> JSONResponse:
-        return write(job_id, call, lambda body: jobs.add_metric(job_id, _point(body)))
+        return write(job_id, call, lambda body: jobs.add_metric(job_id, point_of(body)))
 
     @router.get("/{job_id}/metrics")
     def get_metrics(job_id: str) -> JSONResponse:
@@ -120,11 +118,18 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
     return router
 
 
-def _check_token(jobs: Jobs, job_id: str, call: Call) -> None:
+def make_job(jobs: Jobs, feed: Feed, call: Call) -> JSONResponse:
+    """``POST /jobs`` of the backend's own users: a new row."""
+    job = jobs.create(_new_job(parse_object(call.body)))
+    feed.changed(job["job_id"])
+    return JSONResponse({"success": True, "job": job}, 201)
+
+
+def check_token(jobs: Jobs, job_id: str, call: Call) -> None:
     if call.bearer is None:
         raise ApiError(401, "Missing bearer token")
     expected = jobs.token_sha256(job_id)
-    if expected is None:
+    if not expected:
         raise ApiError(404, "Job not found")
     if not hmac.compare_digest(expected, token_digest(call.bearer)):
         raise ApiError(401, "Invalid job token")
@@ -137,10 +142,11 @@ def _is_number(value: Any) -> bool:
 def _new_job(body: dict[str, Any]) -> NewJob:
     problems = []
     job_id, token, config = body.get("job_id"), body.get("job_token"), body.get("config", {})
+    is_fetched = "job_token" not in body
     if not isinstance(job_id, str) or not re.fullmatch(JOB_ID_PATTERN, job_id):
         problems.append("job_id: 1 to 128 letters, digits, '.', '_' or '-', no dot first")
-    if not isinstance(token, str) or not token.strip():
-        problems.append("job_token: required")
+    if not is_fetched and not (isinstance(token, str) and token.strip()):
+        problems.append("job_token: should be text")
     if not isinstance(config, dict):
         problems.append("config: should be an object")
     status = body.get("status", "pending")
@@ -150,11 +156,11 @@ def _new_job(body: dict[str, Any]) -> NewJob:
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             problems.append(f"{name}: should be text")
-    if problems or not isinstance(job_id, str) or not isinstance(token, str):
+    if problems or not isinstance(job_id, str):
         raise ApiError(400, "Invalid job", "; ".join(problems))
     return NewJob(
         job_id=job_id,
-        token_sha256=token_digest(token.strip()),
+        token_sha256=NO_TOKEN if is_fetched else token_digest(str(token).strip()),
         config=redact(config),
         status=status,
         **texts,
@@ -170,7 +176,7 @@ def _status(body: dict[str, Any]) -> tuple[str, str | None]:
     return status, error
 
 
-def _point(body: dict[str, Any]) -> dict[str, Any]:
+def point_of(body: dict[str, Any]) -> dict[str, Any]:
     step, epoch = body.get("step"), body.get("epoch")
     if not step:
         raise ApiError(400, "step is required", "step is missing or 0")

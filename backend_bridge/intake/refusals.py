@@ -79,11 +79,12 @@ class Refusals:
     def __init__(self, redis: Redis) -> None:
         self._refuse = script(redis, "refuse")
 
-    def tell(self, refusal: Refusal, client: Any) -> None:
+    def tell(self, refusal: Refusal, client: Any, *, even_if_ended: bool = False) -> None:
         """Have the backend told, by ``client``: a Redis, or a pipeline of one.
 
         Written twice it has one Idempotency-Key. If the store has a job of this id nothing is
-        written: it may run, and ``failed`` would be a lie about it.
+        written: it may run, and ``failed`` would be a lie about it. ``even_if_ended``: unless that
+        has ended, and the backend believes that it runs again.
         """
         status = {"status": JobStatus.FAILED, "error": refusal.reason}
         self._refuse(
@@ -92,6 +93,7 @@ class Refusals:
                 refusal.token.get_secret_value(),
                 hashlib.sha256(refusal.request_id.encode()).hexdigest()[:16],
                 json.dumps(status),
+                int(even_if_ended),
             ],
             client=client,
         )

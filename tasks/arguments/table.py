@@ -162,7 +162,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("evaluation.metrics", ignored="loss and perplexity are always reported"),
     Setting("evaluation.eval_steps", used_by="training.eval_steps"),
     Setting("tensorboard", used_by="`report_to`; its files lie in the job's folder"),
-    Setting("predictions", used_by="samples of the model's answers at each eval; not with `fsdp`"),
+    Setting(
+        "predictions",
+        used_by="samples of the model's answers at each eval, epoch or `step_interval` "
+        "(`frequency`; also `sample_frequency`, `sample_count`); not with `fsdp`",
+    ),
     Setting("provider", ignored="the worker trains on its own machine"),
     Setting("tools", ignored="it means nothing to a training"),
     Setting("seed", "seed"),

@@ -1,4 +1,4 @@
-"""Predictions: what the model says to a few fixed prompts at each eval.
+"""Predictions: what the model says to a few fixed prompts, at each eval or as often as asked.
 
 They go into the job's log, its event stream and its folder.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,64 +35,101 @@ EVENTS_MAX = 1000
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Token ids of a prompt, and of the answer that its row has; None if it has none."""
+
+    prompt: list[int]
+    answer: list[int] | None = None
+
+
 class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
     """Generates greedily, so that no random number is drawn: a resume stays exact.
 
-    ``prompts``: token ids. For each a line of the log, an event, and a line of
-    ``predictions.jsonl``.
+    For each sample a line of the log, an event, and a line of ``predictions.jsonl``.
     """
 
     def __init__(
         self,
         trainer: Any,
         channel: Channel,
-        prompts: list[list[int]],
-        tokens: int,
+        samples: list[Sample],
+        asked: PredictionsConfig,
         job_dir: Path,
     ) -> None:
         self._trainer = trainer
         self._channel = channel
         self._sent = 0
-        self._prompts = prompts
-        self._tokens = tokens
+        self._samples = samples
+        self._asked = asked
         self._path = job_dir / PREDICTIONS
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Generate, if it is to be at each eval."""
+        if self._asked.frequency == "eval":
+            self._predict(state)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Generate, if it is to be after each epoch."""
+        if self._asked.frequency == "epoch":
+            self._predict(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Generate, if it is to be after this step."""
+        if self._asked.frequency == "step" and state.global_step % self._asked.step_interval == 0:
+            self._predict(state)
+
+    def _predict(self, state: Any) -> None:
         """Generate, and say what came."""
-        trainer = self._trainer
-        tokenizer, model = (
-            trainer.processing_class,
-            trainer.accelerator.unwrap_model(trainer.model),
-        )
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
         training, cached = model.training, model.config.use_cache
         model.eval()
         model.config.use_cache = True
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                for ids in self._prompts:
-                    answer = self._answer(model, ids, tokenizer)
-                    prompt = tokenizer.decode(ids, skip_special_tokens=True)
-                    logger.info("step %d, asked %r: %r", state.global_step, prompt, answer)
-                    point = {"step": state.global_step, "prompt": prompt, "prediction": answer}
+                for index, sample in enumerate(self._samples):
+                    point = self._point(model, state, index, sample)
+                    asked, said = point["prompt"], point["prediction"]
+                    logger.info("step %d, asked %r: %r", state.global_step, asked, said)
                     file.write(json.dumps(point, ensure_ascii=False) + "\n")
-                    self._send(state.global_step, prompt, answer)
+                    self._send(point)
         finally:
             model.config.use_cache = cached
             model.train(training)
 
-    def _send(self, step: int, prompt: str, answer: str) -> None:
+    def _point(self, model: Any, state: Any, index: int, sample: Sample) -> dict[str, Any]:
+        since = time.perf_counter()
+        said = self._answer(model, sample.prompt)
+        latency_ms = round(1000 * (time.perf_counter() - since), 1)
+        point = {
+            "step": state.global_step,
+            "epoch": state.epoch or 0.0,
+            "sample_index": index,
+            "prompt": self._text(sample.prompt),
+            "prediction": self._text(said),
+            "prompt_tokens": len(sample.prompt),
+            "completion_tokens": len(said),
+            "max_new_tokens": self._asked.max_new_tokens,
+            "latency_ms": latency_ms,
+        }
+        truth = {} if sample.answer is None else {"ground_truth": self._text(sample.answer)}
+        return point | truth
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self._trainer.processing_class.decode(ids, skip_special_tokens=True))
+
+    def _send(self, point: dict[str, Any]) -> None:
         self._sent += 1
         if self._sent > EVENTS_MAX:
             return
         most = PREDICTION_CHARACTERS_MAX
-        cut = max(len(prompt), len(answer)) > most
-        self._channel.send(
-            Prediction(step=step, prompt=prompt[:most], prediction=answer[:most], cut=cut)
-        )
+        texts = {name: text for name, text in point.items() if isinstance(text, str)}
+        kept = {name: text[:most] for name, text in texts.items()}
+        self._channel.send(Prediction(**point | kept, cut=kept != texts))
         if self._sent == EVENTS_MAX:
             logger.info("%d predictions are in the event stream: more go to the log", EVENTS_MAX)
 
-    def _answer(self, model: Any, ids: list[int], tokenizer: Any) -> str:
+    def _answer(self, model: Any, ids: list[int]) -> list[int]:
         asked = torch.tensor([ids], device=model.device)
         with torch.no_grad(), self._trainer.compute_loss_context_manager():
             given = model.generate(
@@ -100,28 +139,28 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                max_new_tokens=self._tokens,
-                pad_token_id=tokenizer.pad_token_id,
+                max_new_tokens=self._asked.max_new_tokens,
+                pad_token_id=self._trainer.processing_class.pad_token_id,
             )
-        return str(tokenizer.decode(given[0, len(ids) :], skip_special_tokens=True))
+        return list(given[0, len(ids) :].tolist())
 
 
 def add_predictions(run: Run, trainer: Any, data: TrainingData) -> None:
     """Add the callback if ``config.predictions`` asks for it."""
     asked = run.config.predictions
     if asked is not None and asked.enabled:
-        prompts, tokens = prompts_of(asked, data, trainer.processing_class), asked.max_new_tokens
-        trainer.add_callback(Predictions(trainer, run.channel, prompts, tokens, run.job_dir))
+        samples = samples_of(asked, data, trainer.processing_class)
+        trainer.add_callback(Predictions(trainer, run.channel, samples, asked, run.job_dir))
 
 
-def prompts_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[list[int]]:
-    """Token ids of the prompts: those asked for, else of the first eval (or training) rows."""
+def samples_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[Sample]:
+    """The prompts: those asked for, else of the first eval (or training) rows."""
     if asked.prompts:
         chats = [[{"role": "user", "content": prompt}] for prompt in asked.prompts]
-        return [_chat_ids(chat, tokenizer) for chat in chats]
+        return [Sample(_chat_ids(chat, tokenizer)) for chat in chats]
     rows = (data.eval or data.train).dataset
     chosen = [rows[index] for index in range(min(asked.count, len(rows)))]
-    return [_prompt_of(row, tokenizer) for row in chosen]
+    return [_sample_of(row, tokenizer) for row in chosen]
 
 
 def _chat_ids(chat: list[dict[str, Any]], tokenizer: Any) -> list[int]:
@@ -131,14 +170,17 @@ def _chat_ids(chat: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _prompt_of(row: dict[str, Any], tokenizer: Any) -> list[int]:
+def _sample_of(row: dict[str, Any], tokenizer: Any) -> Sample:
     if "prompt_ids" in row:
-        return list(row["prompt_ids"])
+        return Sample(list(row["prompt_ids"]))
     if "prompt" in row:
         prompt = row["prompt"]
         if isinstance(prompt, str):
-            return list(tokenizer(prompt)["input_ids"])
-        return _chat_ids(prompt, tokenizer)
+            return Sample(list(tokenizer(prompt)["input_ids"]))
+        return Sample(_chat_ids(prompt, tokenizer))
     ids, labels = list(row["input_ids"]), list(row["labels"])
     asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
-    return ids[:asked] if asked > 1 else ids[:_TEXT_TOKENS]
+    if asked <= 1:
+        return Sample(ids[:_TEXT_TOKENS])
+    end = next((n for n in range(asked, len(ids)) if labels[n] == _LABEL_IGNORED), len(ids))
+    return Sample(ids[:asked], ids[asked:end])

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 from unittest import mock
@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from redis.exceptions import ConnectionError, OutOfMemoryError
 
 from backend_bridge.delivery.backend_client import (
-    ROUTES,
     AccessRefused,
     Answer,
     BackendClient,
@@ -31,6 +30,7 @@ from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn
 from tests.support.running_job import RunningJob
+from trainyard.contract.backend_routes import ROUTES
 from trainyard.contract.events import LaneName
 from trainyard.store.delivery_state import LANES, Lane, read_progress
 
@@ -98,6 +98,8 @@ class FakeBackend:
         self.largest = 10**9
         self.tried: list[str] = []
         self.taken: list[tuple[str, str, Any]] = []
+        self.points = 0
+        """How many requests with many points came."""
         self.unsure: set[str] = set()
         """Keys of which a sender cannot know that they arrived."""
         self.then: dict[str, Callable[[], None]] = {}
@@ -118,15 +120,27 @@ class FakeBackend:
             return TooLarge("HTTP 413")
         return self._answer("logs", key, list(lines))
 
+    def post_points(self, job_id: str, token: SecretStr, key: str, points: list[Any]) -> Answer:
+        self.points += 1
+        return self._answer("points", key, [point["step"] for point in points])
+
+    def post_prediction(
+        self, job_id: str, token: SecretStr, key: str, prediction: Mapping[str, Any]
+    ) -> Answer:
+        return self._answer("predictions", key, prediction)
+
+    def post_row(self, job_id: str, token: SecretStr, key: str, row: Mapping[str, Any]) -> Answer:
+        return self._answer("row", key, row)
+
     def _answer(self, endpoint: str, key: str, body: Any) -> Answer:  # noqa: PLR0911 (one each)
         self.tried.append(key)
         self.then.pop(key, lambda: None)()
         told = self.lanes.get(endpoint) or (self.answers.popleft() if self.answers else "taken")
         match told:
             case "500":
-                return TryAgain("HTTP 500")
+                return TryAgain("HTTP 500", not_done=True)
             case "busy":
-                return TryAgain("HTTP 429", 60.0)
+                return TryAgain("HTTP 429", 60.0, not_done=True)
             case "401" | "404":
                 return AccessRefused(f"HTTP {told}", int(told))
             case "405":
@@ -155,6 +169,12 @@ class FakeBackend:
         keys = dict.fromkeys(key for taken, key, _ in self.taken if taken == endpoint)
         return [self.body(key) for key in keys]
 
+    def steps(self) -> list[int]:
+        """Steps of the metric points, each once, in the order of their first arrival."""
+        taken = [body for endpoint, _, body in self.taken if endpoint in ("metrics", "points")]
+        flat = [step for body in taken for step in (body if isinstance(body, list) else [body])]
+        return list(dict.fromkeys(flat))
+
     def body(self, key: str) -> Any:
         """The body that came under a key; every time the same."""
         bodies = [body for _, taken, body in self.taken if taken == key]
@@ -170,6 +190,12 @@ class FakeBackend:
             of_lane = [key for taken, key, _ in self.taken if taken == endpoint]
             first = list(dict.fromkeys(of_lane))
             assert [first.index(key) for key in of_lane] == sorted(map(first.index, of_lane))
+        of_step: dict[int, set[str]] = {}
+        for endpoint, key, body in self.taken:
+            if endpoint in ("metrics", "points"):
+                for step in body if isinstance(body, list) else [body]:
+                    of_step.setdefault(step, set()).add(key)
+        assert all(len(keys) == 1 for keys in of_step.values()), "a point came in two requests"
 
 
 class Scene:
@@ -275,7 +301,7 @@ class Scene:
         assert self.due_in_s() is None
         self.backend.check_once()
         assert self.backend.of("status") == self.statuses
-        assert self.backend.of("metrics") == list(range(1, self.steps + 1))
+        assert self.backend.steps() == list(range(1, self.steps + 1))
         assert self.line_numbers() == list(range(self.lines))
         assert self.redis.llen("trainyard:set-aside") == 0
         assert {self.lane(name).failures for name in LANES} == {0}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,13 +94,14 @@ class DevBackend(DevBackendClient):
 
     module = "backend_bridge.dev_backend"
 
-    def __init__(self, bridge_url: str | None = None) -> None:
+    def __init__(self, bridge_url: str | None = None, options: Sequence[str] = ()) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dev-backend-")
         self.folder = Path(self._folder.name)
         self.database = self.folder / "backend.sqlite3"
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
         self._bridge_url = bridge_url
+        self._options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -117,7 +119,7 @@ class DevBackend(DevBackendClient):
     def start(self) -> None:
         """Start the process and wait until it answers."""
         command = [sys.executable, "-m", self.module, "--port", str(self.port)]
-        command += ["--host", "127.0.0.1", "--database", str(self.database)]
+        command += ["--host", "127.0.0.1", "--database", str(self.database), *self._options]
         if self._bridge_url is not None:
             command += ["--bridge-url", self._bridge_url]
         with (self.folder / "output.txt").open("ab") as output:

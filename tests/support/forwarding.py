@@ -75,7 +75,8 @@ def statuses_of(requests: list[Received]) -> list[str]:
 
 def steps_of(requests: list[Received]) -> list[int]:
     """Steps of the metric points."""
-    return [request.body["step"] for request in requests if request.path.endswith("/metrics")]
+    bodies = [request.body for request in requests if request.path.endswith("/metrics")]
+    return [point["step"] for body in bodies for point in body.get("metrics", [body])]
 
 
 def first_tries(requests: list[Received]) -> list[Received]:

@@ -27,6 +27,7 @@ class Reply:
 
 
 OK = Reply()
+LACKING = Reply(405, b"{}")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,13 @@ class Received:
 
     @property
     def job_id(self) -> str:
-        """The job that the path names."""
-        return self.path.split("/")[4]
+        """The job that the path names, or the body."""
+        return str(self.body["job_id"]) if self.is_optional else self.path.split("/")[4]
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it is for a route that a backend may lack."""
+        return len(self.path.split("/")) == 5
 
     @property
     def key(self) -> str:
@@ -56,10 +62,19 @@ class ScriptedBackend:
     ``script(job_id, replies)`` answers a job's next requests; afterwards, and for other jobs,
     ``answer`` decides, by default with success. ``most_in_flight[job_id]`` is the largest
     number of requests of a job that were ever under way at one time.
+
+    Routes that a backend may lack are answered 405 and not listed, unless it
+    ``has_optional_routes``.
     """
 
-    def __init__(self, answer: Callable[[Received], Reply] = lambda request: OK) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Received], Reply] = lambda request: OK,
+        *,
+        has_optional_routes: bool = False,
+    ) -> None:
         self.answer = answer
+        self.has_optional_routes = has_optional_routes
         self.received: list[Received] = []
         self.most_in_flight: Counter[str] = Counter()
         self._scripts: dict[str, deque[Reply]] = {}
@@ -105,10 +120,12 @@ class ScriptedBackend:
     def begin(self, request: Received) -> Reply:
         """Note a request that has arrived; what to answer."""
         with self._lock:
-            self.received.append(request)
             self._in_flight[request.job_id] += 1
             flying = self._in_flight[request.job_id]
             self.most_in_flight[request.job_id] = max(flying, self.most_in_flight[request.job_id])
+            if request.is_optional and not self.has_optional_routes:
+                return LACKING
+            self.received.append(request)
             script = self._scripts.get(request.job_id)
             if script:
                 return script.popleft()

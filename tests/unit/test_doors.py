@@ -83,7 +83,15 @@ PACKAGES = {
 
 ROOMS_BELOW = {
     "trainyard": [
-        ["contract", "direct_http", "redis_url", "prctl", "durable_files", "stop_signals"],
+        [
+            "contract",
+            "direct_http",
+            "redis_url",
+            "prctl",
+            "old_names",
+            "durable_files",
+            "stop_signals",
+        ],
         ["setting_values"],
         ["settings", "child_process", "client"],
         ["home", "secret_environment", "secret_pieces"],

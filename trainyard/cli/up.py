@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import sys
 from typing import IO, cast
 
@@ -13,15 +14,17 @@ from rich.table import Table
 
 from trainyard.cli.output import PatientOutput
 from trainyard.local.services import Ports, PortTaken, Services, check_free
+from trainyard.old_names import unread_names
 from trainyard.settings import Settings, settings
 from trainyard.stop_signals import interrupt_on_stop_signals, stop_event
 
+logger = logging.getLogger(__name__)
 CHECK_EVERY_S = 0.5
 
 
 def ports_of(current: Settings) -> Ports:
     """The ports that the settings ask for, all of them free. Raises PortTaken."""
-    own_backend = "backend_url" not in current.model_fields_set
+    own_backend = current.has_development_backend
     needed = {"BRIDGE_PORT": current.bridge_port, "FLOWER_PORT": current.flower_port}
     if own_backend:
         needed["DEV_BACKEND_PORT"] = current.dev_backend_port
@@ -61,6 +64,8 @@ def run() -> int:
 
 
 def _run(console: Console) -> int:
+    for sentence in unread_names(os.environ):
+        logger.warning(sentence)
     with contextlib.ExitStack() as stack:
         try:
             services = Services(ports_of(settings()), {})

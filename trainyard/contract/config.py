@@ -223,14 +223,17 @@ class EvaluationConfig(Section):
 
 
 class PredictionsConfig(Section):
-    """``config.predictions``: what the model says to a few fixed prompts, at each eval.
+    """``config.predictions``: what the model says to a few fixed prompts.
 
-    Without ``prompts``, those of the first ``count`` eval rows.
+    Without ``prompts``, those of the first ``count`` eval rows. ``frequency``: after each eval,
+    each epoch, or every ``step_interval`` steps.
     """
 
     enabled: bool = True
     prompts: Annotated[list[str], Field(max_length=20)] | None = None
-    count: Annotated[int, Field(ge=1, le=20), NOT_BOOL] = 3
+    count: Annotated[int, Field(ge=1, le=100), NOT_BOOL] = 3
+    frequency: Literal["eval", "epoch", "step"] = "eval"
+    step_interval: Count = 100
     max_new_tokens: Annotated[int, Field(ge=1, le=4096), NOT_BOOL] = 64
 
 

@@ -88,17 +88,42 @@ class Checkpoint(Event):
     is_best: bool = False
 
 
+_Said = Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+
+
 class Prediction(Event):
-    """What the model says to one of the job's prompts, at the eval of ``step``.
+    """What the model says to one of the job's prompts, after ``step``.
 
     ``cut`` if a text was longer than PREDICTION_CHARACTERS_MAX: its beginning is here.
+    ``ground_truth``: the row's own answer; null for a prompt of the request. Nothing is sampled.
     """
 
     event: Literal["prediction"] = "prediction"
     step: Annotated[int, Field(ge=0)]
-    prompt: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
-    prediction: Annotated[str, Field(max_length=PREDICTION_CHARACTERS_MAX)]
+    epoch: float = 0.0
+    sample_index: Annotated[int, Field(ge=0)] = 0
+    prompt: _Said
+    prediction: _Said
+    ground_truth: _Said | None = None
     cut: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    max_new_tokens: int | None = None
+    latency_ms: float | None = None
+
+    def to_backend(self) -> dict[str, Any]:
+        """One of ``POST /predictions``: known values only, ``epoch`` as an int."""
+        told = self.model_dump(exclude={"event", "cut"}, exclude_none=True)
+        told |= {"epoch": int(self.epoch), "do_sample": False}
+        if self.prompt_tokens is not None and self.completion_tokens is not None:
+            told["total_tokens"] = self.prompt_tokens + self.completion_tokens
+        if self.ground_truth is not None and not self.cut:
+            said, truth = self.prediction.split(), self.ground_truth.split()
+            told["exact_match"] = said == truth
+            if truth:
+                told["length_ratio"] = len(self.prediction) / len(self.ground_truth)
+                told["word_overlap"] = len({*said} & {*truth}) / len({*truth})
+        return told
 
 
 class Held(Event):
@@ -181,7 +206,7 @@ AnyEvent = Annotated[
 ]
 
 
-LaneName = Literal["status", "metric", "log"]
+LaneName = Literal["status", "metric", "log", "prediction"]
 """What the backend hears in order, each lane by itself."""
 
 
@@ -204,7 +229,7 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "metric": EventKind(Metric, stored=True, lane="metric"),
     "log": EventKind(None, stored=True, lane="log"),
     "checkpoint": EventKind(Checkpoint, stored=True),
-    "prediction": EventKind(Prediction, stored=True),
+    "prediction": EventKind(Prediction, stored=True, lane="prediction"),
     "phase": EventKind(Phase, stored=True),
     "receipt": EventKind(Receipt, stored=True),
     "divergence": EventKind(Divergence, stored=True, field="divergence"),

@@ -5,6 +5,7 @@ Every check is a function that gives findings; one that cannot be made says so a
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import time
@@ -23,11 +24,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard import __version__
+from trainyard.contract.backend_routes import WITHOUT
 from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
 from trainyard.direct_http import call
 from trainyard.local.finding import Finding, clock_finding
+from trainyard.local.pull_findings import pull_findings
 from trainyard.local.redis_findings import redis_findings, slot_findings, troubles_of
+from trainyard.old_names import unread_names
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import connect
 from trainyard.store.counters import read_totals
@@ -44,7 +48,15 @@ _START = "Start the services with `trainyard up`, or set REDIS_URL to a Redis th
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check; takes a few seconds at most if nothing answers."""
-    findings = [*_versions(), *_disk(settings), *_gpus(), *_backend(settings), *_bridge(settings)]
+    findings = [
+        *_names(),
+        *_versions(),
+        *_disk(settings),
+        *_gpus(),
+        *_backend(settings),
+        *pull_findings(settings),
+        *_bridge(settings),
+    ]
     try:
         redis = connect(settings.redis_location, retries=0)
     except SettingsError as error:
@@ -61,6 +73,11 @@ def examine(settings: Settings) -> list[Finding]:
             ]
         except RedisError:
             return [*troubles_of(settings.redis_location), *findings]
+
+
+def _names() -> Iterator[Finding]:
+    for sentence in unread_names(os.environ):
+        yield Finding("settings", "warning", sentence, "Set that, and take the old name away.")
 
 
 def _no_redis(sentence: str) -> Finding:
@@ -100,9 +117,13 @@ def _delivery(redis: Redis) -> Iterator[Finding]:
             "Mend what the backend refuses, then send them again: "
             f"`trainyard redeliver {newest.job_id}`, or `--all`.",
         )
-    for route in report.missing_routes:
+    required = [route for route in report.missing_routes if route not in WITHOUT]
+    for route in required:
         mend = "Add it (examples/nextjs has it); its messages are kept and sent then."
         yield Finding("delivery", "failure", f"The backend lacks {route}.", mend)
+    for route in report.missing_routes.keys() & WITHOUT:
+        sentence = f"The backend lacks {route}, as it may: {WITHOUT[route]}."
+        yield Finding("delivery", "ok", sentence)
     unheard = [job for job in report.waiting if job.last_error and not job.heard]
     if unheard:
         job_id, others = unheard[0].job_id, len(unheard) - 1
@@ -126,7 +147,7 @@ def _delivery(redis: Redis) -> Iterator[Finding]:
     elif heard:
         sentence = f"Reports of {len(heard)} jobs are under way, the oldest for {lag_s:.0f} s."
         yield Finding("delivery", "ok", sentence)
-    elif not (report.set_aside or report.missing_routes or unheard):
+    elif not (report.set_aside or required or unheard):
         yield Finding("delivery", "ok", "The backend has got everything.")
 
 

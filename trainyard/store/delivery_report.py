@@ -121,7 +121,7 @@ def _waiting(client: Any, job_id: str) -> WaitingJob | None:
     state: dict[str, str] = client.hgetall(JobKey.DELIVERY.of(job_id))
     progress = read_progress(state)
     pipe = client.pipeline(transaction=False)
-    for lane in progress.lanes:
+    for lane in (progress.status, progress.metric, progress.log):
         pipe.xrange(JobKey.EVENTS.of(job_id), f"({lane.position}", "+", count=1)
     pipe.lrange(JobKey.STATUS_INDEX.of(job_id), 0, -1)
     pipe.hget(JobKey.JOB.of(job_id), "log_lines")

@@ -1,8 +1,9 @@
-"""Cursors of a job's delivery: how far each of its three lanes is, in ``delivery:{id}``.
+"""Cursors of a job's delivery: how far each of its lanes is, in ``delivery:{id}``.
 
-A lane (statuses; metrics; log lines) has its own position in the job's stream and its own due
-time, so that one which the backend does not take keeps back no other. ``state`` is one JSON field;
-the due times stand beside it (``status_due``, ...): Redis decides by them when a sender is woken.
+A lane (statuses; metrics; log lines; predictions) has its own position in the job's stream and its
+own due time, so that one which the backend does not take keeps back no other. ``state`` is one JSON
+field; the due times stand beside it (``status_due``, ...): Redis decides by them when a sender is
+woken.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DELAY_MAX_S = 900.0
 """No delay of the delivery is longer: a due time beyond it is of a clock that was set back since,
 and is now (``wake_sender`` and the outbox's scripts)."""
 BODY_BYTES_MAX = 65_536
-"""Of log lines in one request, as JSON: some frameworks refuse a body of 100 kB."""
+"""Of log lines or points in one request, as JSON: some frameworks refuse a body of 100 kB."""
 
 
 @dataclass
@@ -61,15 +62,44 @@ class Gap:
 
 
 @dataclass
+class Points:
+    """Points that go out many at a time. ``to``: the last entry of a request that is under way,
+    the same at every try; ``unsure``: one of them may have arrived. ``single_to``: up to it they go
+    one by one; ``doubted``: the route was not found a moment ago, and whether a single point is
+    taken now tells if it is missing.
+    """
+
+    to: str = ""
+    unsure: bool = False
+    single_to: str = "0-0"
+    doubted: bool = False
+
+
+@dataclass
+class Row:
+    """The job's row at the backend. ``wanted``: it is to be told what is known of the job;
+    ``status``: the last that it took; ``lane``: when, and what became of the last try.
+    """
+
+    wanted: bool = False
+    status: str = ""
+    lane: Lane = field(default_factory=Lane)
+
+
+@dataclass
 class DeliveryProgress:
     """``next_line``: number of the next log line. ``part``: how many lines of an entry that is sent
-    again have arrived. ``body_bytes``: what this backend takes of log lines at a time. ``heard``:
-    something of the job was accepted. ``ended_attempt``: the last one whose terminal status was.
+    again have arrived. ``body_bytes``: what this backend takes of log lines or points at a time.
+    ``heard``: something of the job was accepted. ``ended_attempt``: the last one whose terminal
+    status was.
     """
 
     status: Lane = field(default_factory=Lane)
     metric: Lane = field(default_factory=Lane)
     log: Lane = field(default_factory=Lane)
+    prediction: Lane = field(default_factory=Lane)
+    points: Points = field(default_factory=Points)
+    row: Row = field(default_factory=Row)
     next_line: int = 0
     gap: Gap | None = None
     part: int = 0
@@ -126,6 +156,7 @@ def _of_one_cursor(raw: Mapping[str, str]) -> DeliveryProgress:
         status=lane("status"),
         metric=lane("metric"),
         log=lane("log"),
+        prediction=lane("prediction"),
         next_line=next_line,
         gap=TypeAdapter(Gap).validate_json(raw["gap"]) if raw.get("gap") else None,
         heard=delivered > 0 or (next_line > 0 and not set_aside),

@@ -61,6 +61,7 @@ class Job:
     attempt_started_at: float | None = None
     running_since: float | None = None
     ran_s: float = 0.0
+    batch_size: int = 0
     completed_at: float | None = None
     error: ErrorReport | None = None
     attempt_errors: Sequence[AttemptError] = ()
@@ -118,7 +119,7 @@ _TEXT = (
 )
 _NUMBERS = (
     *("priority", "restarts", "put_backs", "pauses"),
-    *("log_bytes", "metric_bytes", "batch"),
+    *("log_bytes", "metric_bytes", "batch", "batch_size"),
 )
 _DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence")
 _NO_WARNINGS = '{"warnings": []}'

@@ -66,6 +66,7 @@ class JobStore(AttemptWrites):
             "model": request.config.model.name,
             "dataset": request.dataset_path or "(inline)",
             "method": request.config.training.method,
+            "batch_size": str(request.config.training.batch_size),
         }
         verdict, attempt = self._admit(
             args=[

@@ -21,6 +21,7 @@ class Key(StrEnum):
     WAKE = "trainyard:wake"
     SET_ASIDE = "trainyard:set-aside"
     SET_ASIDE_COUNTS = "trainyard:set-aside-counts"
+    PULL = "trainyard:pull"
     MISSING_ROUTES = "trainyard:missing-routes"
     SLOTS = "trainyard:slots"
     SLOT_INFO = "trainyard:slot-info"

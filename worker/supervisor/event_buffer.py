@@ -93,9 +93,10 @@ class EventBuffer:
         text = metric.model_dump_json(exclude_none=True)
         self.metrics.append(text + "\n")
         self._point |= metric.to_backend()
-        if metric.eval_loss is not None:
-            best = self._point.get("best_eval_loss", metric.eval_loss)
-            self._point["best_eval_loss"] = min(best, metric.eval_loss)
+        loss, best = metric.eval_loss, self._point.get("best_eval_loss")
+        if loss is not None and (best is None or loss < best):
+            values = {"eval_loss": loss, "epoch": metric.epoch, "step": metric.step}
+            self._point |= {f"best_{name}": value for name, value in values.items()}
         point = {"point": json.dumps(self._point), "metric_bytes": str(self.metrics.end)}
         self.add(StoredEvent("metric", text), point)
 

@@ -62,6 +62,51 @@ def job(backend: DevBackend) -> Job:
     return Job(backend)
 
 
+class TestOptionalRoutes:
+    def call(self, job: Job, what: str, body: dict[str, Any], token: str = TOKEN) -> Any:
+        return requests.post(
+            f"{job.backend.url}/api/training/local/{what}",
+            json={"job_id": job.id, **body},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+
+    def test_many_points_are_stored_all_or_none(self, job: Job) -> None:
+        points = [
+            {"step": step, "epoch": 0, "timestamp": "2026-01-01T00:00:00Z"} for step in (1, 2)
+        ]
+        assert self.call(job, "metrics", {"metrics": points}).json()["inserted"] == 2
+        for bad in ([], [*points, {"step": 0, "epoch": 0}], "no list"):
+            assert self.call(job, "metrics", {"metrics": bad}).status_code == 400
+        assert [point["step"] for point in job.backend.metrics(job.id)] == [1, 2]
+
+    def test_predictions(self, job: Job) -> None:
+        told = {"step": 1, "epoch": 0, "sample_index": 0, "prompt": "2+2?", "prediction": "4"}
+        assert self.call(job, "predictions", {"predictions": [told]}).ok
+        assert self.call(job, "predictions", {"predictions": []}).status_code == 400
+        stored = job.backend.call("GET", f"/api/training/local/{job.id}/predictions")
+        assert stored["predictions"] == [told]
+
+    def test_the_row_takes_what_is_given_and_keeps_the_rest(self, job: Job) -> None:
+        for fields in ({"total_steps": 8, "progress": 0}, {"progress": 50, "status": "running"}):
+            assert self.call(job, "jobs", {"user_id": "user-1", **fields}).ok
+        row = job.backend.call("GET", f"/api/training/local/{job.id}/row")
+        assert row == {"job_id": job.id, "total_steps": 8, "progress": 50}
+        assert job.backend.status(job.id)["status"] == "running"
+        assert self.call(job, "jobs", {"progress": 60}).status_code == 400
+
+    @pytest.mark.parametrize("what", ["metrics", "predictions", "jobs"])
+    def test_they_ask_for_the_jobs_own_token(self, job: Job, what: str) -> None:
+        assert self.call(job, what, {}, token="wrong").status_code == 401
+
+    def test_they_can_be_absent(self) -> None:
+        with DevBackend(options=["--without-optional-routes"]) as lacking:
+            job = Job(lacking)
+            assert self.call(job, "metrics", {"metrics": [POINT]}).status_code in (404, 405)
+            assert self.call(job, "predictions", {}).status_code in (404, 405)
+            assert self.call(job, "jobs", {"user_id": "user-1"}).status_code == 400
+
+
 class TestChecksInOrder:
     @pytest.mark.parametrize(
         ("authorization", "job_id", "status", "error"),

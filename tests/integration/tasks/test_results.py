@@ -93,7 +93,8 @@ def test_predictions_are_in_the_log_in_the_stream_and_in_a_file(adapter: Run) ->
     assert "What is 3 plus 1?" in points[0]["prompt"]
     assert f"asked {points[0]['prompt']!r}: {points[0]['prediction']!r}" in adapter.log
     assert [
-        event.model_dump(exclude={"event", "cut"}) for event in adapter.of(Prediction)
+        event.model_dump(exclude={"event", "cut"}, exclude_none=True)
+        for event in adapter.of(Prediction)
     ] == points
 
 

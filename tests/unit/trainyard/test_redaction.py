@@ -79,7 +79,10 @@ def test_verdicts_are_without_secrets() -> None:
 def test_a_prediction_is_without_secrets_and_no_longer_than_it_may_be() -> None:
     text = f"{KNOWN}\n" + "hf_" * 3 + "x" * (PREDICTION_CHARACTERS_MAX - 20 - len(KNOWN))
     answer = text + KNOWN[: PREDICTION_CHARACTERS_MAX - len(text)]
-    found = Redactor([KNOWN]).prediction(Prediction(step=1, prompt=f"a {KNOWN}", prediction=answer))
+    found = Redactor([KNOWN]).prediction(
+        Prediction(step=1, prompt=f"a {KNOWN}", prediction=answer, ground_truth=f"b {KNOWN}")
+    )
+    assert found.ground_truth == f"b {MASK}"
     assert found.prompt == f"a {MASK}"
     assert found.prediction.startswith(f"{MASK}\nhf_")
     assert KNOWN[:CUT_CHARACTERS_MIN] not in found.prediction

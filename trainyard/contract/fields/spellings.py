@@ -27,6 +27,8 @@ SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("training", "lora_bias"), ("lora", "bias")),
     (("evaluation", "eval_steps"), ("training", "eval_steps")),
     (("model", "dtype"), ("model", "torch_dtype")),
+    (("predictions", "sample_count"), ("predictions", "count")),
+    (("predictions", "sample_frequency"), ("predictions", "frequency")),
 )
 """Other spelling → normalised path, both below ``config``. Earlier rows win over later ones."""
 

@@ -1,7 +1,7 @@
 -- Take a job for sending. One script, so that of two senders one gets it.
 -- ARGV: id, nonce, lock in ms. Returns {now, holder, token or '', {field, value, ...} of the delivery
--- hash, id of the newest status, entries to be sent again}, or nothing if the job is not due or
--- another sender has it. `holder` is the fencing number and the nonce: the nonce keeps two holders
+-- hash, id of the newest status, entries to be sent again, its user or '', {route, when last missed,
+-- ...}}, or nothing if the job is not due or another sender has it. `holder` is the fencing number and the nonce: the nonce keeps two holders
 -- apart even if Redis lost the newest numbers in a crash.
 local id, now = ARGV[1], now_ms()
 local delivery, lock = key('delivery', id), key('delivery-lock', id)
@@ -17,7 +17,7 @@ redis.call('HSET', delivery, 'holder', holder)
 -- here: the progress is the holder's, who would write the old one over it.
 local asked = redis.call('HGET', delivery, 'asked')
 if asked then
-  redis.call('HDEL', delivery, 'asked', 'status_due', 'metric_due', 'log_due')
+  redis.call('HDEL', delivery, 'asked', 'status_due', 'metric_due', 'log_due', 'prediction_due')
   if asked ~= 'try' then redis.call('HSET', delivery, 'state', '{"next_line":' .. asked .. '}') end
 end
 for _, lane in ipairs({'status', 'metric', 'log'}) do
@@ -28,4 +28,5 @@ end
 -- While it is held it is not due; a sender that dies leaves it due when its lock has run out.
 redis.call('ZADD', UNDELIVERED, 'XX', now + tonumber(ARGV[3]), id)
 return {now, holder, redis.call('GET', key('token', id)) or '', redis.call('HGETALL', delivery),
-  redis.call('LINDEX', key('status-index', id), -1) or '0-0', redis.call('XLEN', key('again', id))}
+  redis.call('LINDEX', key('status-index', id), -1) or '0-0', redis.call('XLEN', key('again', id)),
+  redis.call('HGET', key('job', id), 'user_id') or '', redis.call('HGETALL', MISSING_ROUTES)}

@@ -12,6 +12,7 @@ for _, fields in ipairs(cjson.decode(ARGV[4])) do
   redis.call('XADD', key('again', id), '*', unpack(fields))
 end
 redis.call('HSET', key('delivery', id), 'asked', ARGV[2])
-redis.call('HDEL', key('delivery', id), 'status_due', 'metric_due', 'log_due')
+redis.call('HDEL', key('delivery', id), 'status_due', 'metric_due', 'log_due', 'prediction_due')
+redis.call('DEL', MISSING_ROUTES)  -- they are asked for again
 wake_sender(id, now, LANE_OF)
 return 1

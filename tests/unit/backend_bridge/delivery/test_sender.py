@@ -41,7 +41,7 @@ def schedules(*answers: str) -> st.SearchStrategy[list[tuple[str, Any]]]:
     return st.lists(
         st.one_of(
             st.tuples(st.just("log"), st.integers(1, 4)),
-            st.tuples(st.just("metric"), st.none()),
+            st.tuples(st.just("metric"), st.sampled_from([1, 1, 1, 12])),
             st.tuples(st.just("pause"), st.none()),
             st.tuples(
                 st.just("turn"),
@@ -62,7 +62,8 @@ def play(scene: Scene, schedule: list[tuple[str, Any]]) -> Scene:
             case "log":
                 scene.log(argument)
             case "metric":
-                scene.metric()
+                for _ in range(argument):
+                    scene.metric()
             case "pause":
                 scene.pause_and_resume()
             case "turn":
@@ -120,12 +121,19 @@ def test_a_lock_outlasts_the_request_that_is_made_under_it(clock: Clock) -> None
 
 
 @settings(max_examples=100, deadline=None)
-@given(schedules(*PASSING, *ENDS), st.sampled_from([30.0, 0.0]))
+@given(
+    schedules(*PASSING, *ENDS),
+    st.sampled_from([30.0, 0.0]),
+    st.sampled_from(["", "404", "405", "500", "400"]),
+)
 def test_what_arrives_is_what_was_written(
-    schedule: list[tuple[str, Any]], patience_s: float
+    schedule: list[tuple[str, Any]], patience_s: float, many_points: str
 ) -> None:
+    """``many_points``: what the route for them answers always."""
     with own_clock() as clock:
-        play_to_the_end(Scene(clock, patience_s=patience_s), schedule).check_all_arrived()
+        scene = Scene(clock, patience_s=patience_s)
+        scene.backend.lanes = {"points": many_points} if many_points else {}
+        play_to_the_end(scene, schedule).check_all_arrived()
 
 
 @settings(max_examples=40, deadline=None)
@@ -155,8 +163,9 @@ def test_what_is_refused_is_set_aside_and_the_rest_arrives(
     schedule: list[tuple[str, Any]],
 ) -> None:
     with own_clock() as clock:
-        scene = play_to_the_end(Scene(clock), schedule)
-        scene.backend.check_once()
+        scene = Scene(clock)
+        scene.backend.lanes = {"points": "405"}
+        play_to_the_end(scene, schedule).backend.check_once()
         arrived = {key for _, key, _ in scene.backend.taken}
         refused = {
             f"{JOB}:{record['attempt']}:{record['sequence']}"
@@ -177,14 +186,16 @@ def test_a_lane_that_always_fails_keeps_back_no_other(
         answer = "500"
     with own_clock() as clock:
         scene = Scene(clock)
-        scene.backend.lanes = {endpoint: answer}
+        scene.backend.lanes = {endpoint: answer} | (
+            {"points": answer} if endpoint == "metrics" else {}
+        )
         play(scene, [action for action in schedule if action[0] != "time"])
         scene.complete()
         scene.turns_until_done(most_s=70)
         assert scene.backend.of("status") == scene.statuses
         assert scene.backend.of(endpoint) == []
         if endpoint == "logs":
-            assert scene.backend.of("metrics") == list(range(1, scene.steps + 1))
+            assert scene.backend.steps() == list(range(1, scene.steps + 1))
         else:
             assert scene.line_numbers() == list(range(scene.lines))
         scene.backend.lanes = {}
@@ -454,3 +465,26 @@ def test_the_delivery_of_an_older_version_goes_on_where_it_was(data: st.DataObje
         keys = [f"{JOB}:{f['attempt']}:{f['sequence']}" for _, f in entries if f not in delivered]
         assert sorted(came) == sorted(keys)
         assert not any(scene.redis.hmget(f"trainyard:delivery:{JOB}", list(old)))
+
+
+# ---------------------------------------------------------------- how a job begins
+
+
+def test_nothing_goes_before_a_first_status_that_failed(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.metric()
+    scene.log()
+    scene.turn("500")
+    scene.turn("500")
+    scene.turns_until_done()
+    assert [key for _, key, _ in scene.backend.taken] == [f"{JOB}:1:{n}" for n in (1, 2, 3)]
+
+
+def test_a_first_status_that_always_fails_is_not_waited_for_too_long(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.metric()
+    scene.backend.lanes = {"status": "500"}
+    scene.turns_until_done(most_s=29)
+    assert scene.backend.steps() == []
+    scene.turns_until_done(most_s=45)
+    assert scene.backend.steps() == [1]

@@ -33,6 +33,21 @@ def problems(body: Any) -> dict[str, str]:
 # ---------------------------------------------------------------- spellings
 
 
+def test_predictions_in_the_backends_own_names() -> None:
+    asked = {
+        **{"enabled": True, "sample_count": 50, "sample_frequency": "step", "step_interval": 20},
+        **{"samples_path": "prompts.jsonl", "validators": []},
+    }
+    body = request_body()
+    request = parse_request({**body, "config": {**body["config"], "predictions": asked}})
+    predictions = request.config.predictions
+    assert predictions is not None
+    assert (predictions.count, predictions.frequency, predictions.step_interval) == (50, "step", 20)
+    ignored = "".join(request.ignored)
+    assert "predictions.samples_path" in ignored
+    assert "sample_count" not in ignored
+
+
 @pytest.mark.parametrize(
     "name", ["dpo", "sft_inline_content", "sft_normalised", "sft_ui", "trainer_names"]
 )

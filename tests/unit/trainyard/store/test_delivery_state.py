@@ -44,11 +44,12 @@ OLD = {
 }
 
 
-def test_one_cursor_and_what_is_ahead_of_it_become_three_lanes() -> None:
+def test_one_cursor_and_what_is_ahead_of_it_become_lanes() -> None:
     assert read_progress(OLD) == DeliveryProgress(
         status=Lane(position="20-0", done=2),
         metric=Lane(position="35-2", done=30),
         log=Lane(position="20-0", due_ms=77000, refusal="missing"),
+        prediction=Lane(position="20-0"),
         next_line=300,
         gap=Gap("job:1:9-gap", "[..] ... 8 log lines", 308),
         heard=True,

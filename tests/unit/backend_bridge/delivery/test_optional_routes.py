@@ -1,0 +1,194 @@
+"""Routes that a backend may lack: many points, predictions, the job's row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.delivery_scene import JOB, Clock, Scene, own_clock
+from trainyard.contract.backend_routes import ROUTES
+from trainyard.contract.events import Prediction
+from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.delivery_report import delivery_report
+from trainyard.store.redelivery import Redelivery
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with own_clock() as clock:
+        yield clock
+
+
+def with_many(scene: Scene, count: int) -> Scene:
+    scene.turn()
+    for _ in range(count):
+        scene.metric()
+    return scene
+
+
+def test_a_backlog_of_points_goes_out_together_and_the_newest_by_itself(clock: Clock) -> None:
+    scene = with_many(Scene(clock), 40)
+    scene.turn("taken", "lost")
+    scene.metric()
+    scene.turns_until_done()
+    assert scene.backend.of("points") == [list(range(2, 40))], "a retry has what its first try had"
+    assert scene.backend.of("metrics") == [1, 40, 41]
+    assert scene.lane("metric").done == 41
+
+
+def test_few_points_are_no_backlog(clock: Clock) -> None:
+    scene = with_many(Scene(clock), 8)
+    scene.turns_until_done()
+    assert (scene.backend.points, scene.backend.steps()) == (0, list(range(1, 9)))
+
+
+@pytest.mark.parametrize("answer", ["404", "405", "401"])
+def test_a_backend_without_the_route_for_many_points_is_asked_once(
+    clock: Clock, answer: str
+) -> None:
+    scene = with_many(Scene(clock), 150)
+    scene.backend.lanes = {"points": answer}
+    scene.turns_until_done()
+    assert scene.backend.points == 1
+    scene.complete()
+    scene.turns_until_done()
+    scene.check_all_arrived()
+    assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["points"]]
+
+
+def test_an_outage_of_404s_does_not_take_the_route_for_many_points_away(clock: Clock) -> None:
+    scene = with_many(Scene(clock), 60)
+    scene.backend.lanes = {"points": "404", "metrics": "404"}
+    scene.turns_until_done(most_s=95)
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    assert scene.backend.steps() == list(range(1, 61))
+    assert scene.backend.of("metrics") == [1, 60], "one that was tried alone, and the newest"
+    assert delivery_report(scene.redis).missing_routes == {}
+
+
+@pytest.mark.parametrize("answer", ["400", "500"])
+def test_points_that_are_not_taken_together_are_taken_singly(clock: Clock, answer: str) -> None:
+    scene = with_many(Scene(clock), 60)
+    scene.backend.lanes = {"points": answer}
+    scene.turns_until_done(most_s=60)
+    assert scene.backend.of("metrics") == list(range(1, 61))
+    assert scene.redis.llen("trainyard:set-aside") == 0
+
+
+@pytest.mark.parametrize("fate", ["lost", "killed", "frozen"])
+@pytest.mark.parametrize("then", ["404", "500", "405"])
+def test_points_that_may_have_arrived_go_in_no_other_request(
+    clock: Clock, fate: str, then: str
+) -> None:
+    scene = with_many(Scene(clock), 30)
+    scene.turn("taken", fate)
+    scene.backend.lanes = {"points": then, "metrics": then}
+    scene.turns_until_done(most_s=100)
+    scene.backend.lanes = {}
+    scene.complete()
+    scene.turns_until_done()
+    if then != "405":  # which says that nothing can have arrived there
+        scene.check_all_arrived()
+
+
+def predicted(scene: Scene, step: int) -> None:
+    said = Prediction(step=step, epoch=1.5, prompt="2+2?", prediction="4", ground_truth="4")
+    scene.job.append([StoredEvent("prediction", said.model_dump_json())])
+
+
+def test_predictions_are_told_as_the_backend_spells_them(clock: Clock) -> None:
+    scene = Scene(clock)
+    predicted(scene, 3)
+    scene.turns_until_done()
+    (told,) = scene.backend.of("predictions")
+    assert told == {
+        **{"job_id": JOB, "step": 3, "epoch": 1, "sample_index": 0, "do_sample": False},
+        **{"prompt": "2+2?", "prediction": "4", "ground_truth": "4", "exact_match": True},
+        **{"length_ratio": 1.0, "word_overlap": 1.0},
+    }
+
+
+@pytest.mark.parametrize("answer", ["404", "405"])
+def test_a_backend_without_predictions_is_asked_once_and_again_after_an_hour(
+    clock: Clock, answer: str
+) -> None:
+    scene = Scene(clock)
+    scene.backend.lanes = {"predictions": answer}
+    for step in range(1, 4):
+        scene.metric()
+        predicted(scene, step)
+    scene.complete()
+    scene.turns_until_done(most_s=60)
+    assert scene.due_in_s() is None, "nothing waits"
+    assert scene.backend.of("status") == ["running", "completed"]
+    assert len(scene.backend.tried) <= 7
+    assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["predictions"]]
+    assert Redelivery(scene.redis).ask(JOB, from_start=True)
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    assert [told["step"] for told in scene.backend.of("predictions")] == [1, 2, 3]
+    assert delivery_report(scene.redis).missing_routes == {}
+
+
+def test_predictions_that_always_fail_keep_back_nothing(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.backend.lanes = {"predictions": "500"}
+    predicted(scene, 1)
+    scene.metric()
+    scene.complete()
+    scene.turns_until_done(most_s=1)
+    assert [body for _, _, body in scene.backend.taken] == ["running", 1, "completed"]
+
+
+def of_ana(clock: Clock) -> Scene:
+    scene = Scene(clock)
+    scene.redis.hset(f"trainyard:job:{JOB}", "user_id", "ana")
+    return scene
+
+
+def test_the_row_is_told_after_each_status_and_seldom_in_between(clock: Clock) -> None:
+    scene = of_ana(clock)
+    scene.turns_until_done()
+    scene.redis.hset(f"trainyard:job:{JOB}", "progress", '{"step": 1, "total_steps": 4}')
+    for _ in range(5):
+        scene.metric()
+        scene.turn()
+        clock.pass_(1)
+    assert [row["status"] for row in scene.backend.of("row")] == ["running"]
+    scene.turns_until_done(most_s=12)
+    assert scene.backend.of("row")[-1]["progress"] == 25
+    scene.job.fail("No memory.")
+    scene.turns_until_done()
+    _, seldom, last = scene.backend.of("row")
+    assert (seldom["job_id"], seldom["user_id"], seldom["total_steps"]) == (JOB, "ana", 4)
+    assert (last["status"], last["error_message"]) == ("failed", "No memory.")
+    assert last["started_at"] <= last["completed_at"]
+    assert scene.due_in_s() is None
+
+
+@pytest.mark.parametrize("answer", ["404", "405", "401", "400"])
+def test_a_backend_without_a_row_is_asked_no_more(clock: Clock, answer: str) -> None:
+    scene = of_ana(clock)
+    scene.backend.lanes = {"row": answer}
+    scene.log()
+    scene.turn()
+    scene.metric()
+    scene.complete()
+    scene.turns_until_done()
+    assert scene.backend.of("status") == ["running", "completed"]
+    tried = [key for key in scene.backend.tried if "row" in key]
+    assert 1 <= len(tried) <= 2
+    assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["row"]]
+    assert scene.redis.llen("trainyard:set-aside") == 0
+
+
+def test_a_row_is_told_when_the_outage_is_over(clock: Clock) -> None:
+    scene = of_ana(clock)
+    scene.complete()
+    scene.backend.lanes = {"row": "500"}
+    scene.turns_until_done(most_s=100)
+    scene.backend.lanes = {}
+    scene.turns_until_done()
+    assert [row["status"] for row in scene.backend.of("row")] == ["completed"]
