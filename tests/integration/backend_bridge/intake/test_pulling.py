@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body
 from tests.support.store_calls import job_store
 from tests.support.waiting import wait_for
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 
 KEY = "key-of-this-yard"
 
@@ -56,6 +57,17 @@ def courier(server: RedisServer, backend: DevBackend, home: Path) -> Iterator[An
         process.wait()
 
 
+def wait_working(redis: Redis, what: str, condition: Callable[[], Any]) -> None:
+    """Wait, while the slot's worker says that it takes jobs."""
+    registry = SlotRegistry(redis)
+
+    def look() -> Any:
+        registry.stamp("slot-0", SlotState.CONSUMING)
+        return condition()
+
+    wait_for(what, look)
+
+
 def notes(home: Path) -> list[str]:
     return [path.name for path in (home / "pull").glob("*.json")]
 
@@ -66,15 +78,16 @@ def test_a_job_is_fetched_reported_and_a_bad_one_fails(
     offer(backend, "bad", training={"batch_size": "four"})
     offer(backend, "good")
     with courier(redis_server, backend, tmp_path):
-        told = backend.wait_for_status("bad", "failed")
-        assert "config.training.batch_size" in told["error"]
+        failed = lambda: backend.status("bad")["status"] == "failed"  # noqa: E731
+        wait_working(real_redis, "the bad one is told", failed)
+        assert "config.training.batch_size" in backend.status("bad")["error"]
         store = job_store(real_redis)
-        wait_for("it is admitted", lambda: store.get("good"))
+        wait_working(real_redis, "it is admitted", lambda: store.get("good"))
         assert store.claim("good", 1, slot="slot-0", worker="worker-0")
         offer(backend, "later")
         store.complete("good", 1, {})
         assert backend.wait_for_status("good", "completed")["user_id"] == "ana"
-        wait_for("the next one", lambda: store.get("later"))
+        wait_working(real_redis, "the next one", lambda: store.get("later"))
         wait_for("all is noted off", lambda: notes(tmp_path) == [])
     agent = (tmp_path / "pull" / "agent-id").read_text()
     assert agent.startswith("agent_")

@@ -21,7 +21,7 @@ from tests.support.store_calls import job_store, statuses
 from tests.support.waiting import wait_for
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.pull import Claim, Poll, PullTrouble
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.keys import JobKey
 
 CONFIG = {"training": {"method": "sft"}}
@@ -71,6 +71,7 @@ class Yard:
         self.home = home
         self.sent: list[str] = []
         SlotRegistry(self.redis).beat("slot-0", {})
+        SlotRegistry(self.redis).stamp("slot-0", SlotState.CONSUMING)
 
     def puller(self, *, max_queued: int | None = None) -> Puller:
         queue: Any = SimpleNamespace(enqueue=lambda attempt, **_: self.sent.append(attempt))
