@@ -138,6 +138,16 @@ class Settings(BaseSettings):
         description="A training without a step for so long, or before its first without a sign of "
         "life, is restarted; unset: from its median step, before the first half an hour.",
     )
+    start_timeout: Annotated[float, Field(gt=0, le=SECONDS_MAX)] | None = Field(
+        None,
+        description="Seconds that an attempt may take before its first step: past it the job "
+        "fails. Unset: no limit.",
+    )
+    max_job_hours: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        None,
+        description="Hours that a job may spend in slots, all its attempts together; a request may "
+        "ask for less (`config.training.max_hours`). Unset: no limit.",
+    )
     park_seconds: Annotated[float, Field(ge=0, le=SECONDS_MAX)] = Field(
         3600, description="How long a paused training waits in its process; 0: not at all."
     )

@@ -16,6 +16,7 @@ _MEANINGS = {
     ErrorKind.WORKER_LOST: "The training, its supervisor or the worker was killed or cut off, "
     "each time that it was started.",
     ErrorKind.HANG: "The training made no step any more, each time that it was started.",
+    ErrorKind.TIME_LIMIT: "The job took longer than the worker or its request allows.",
     ErrorKind.DIVERGED: "The loss, the gradient norm or a trained weight was NaN or infinite "
     "(`stop_on_nan`).",
     ErrorKind.INTERNAL: "Anything else: most likely a defect, or a library's error.",

@@ -170,6 +170,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("provider", ignored="the worker trains on its own machine"),
     Setting("tools", ignored="it means nothing to a training"),
     Setting("seed", "seed"),
+    Setting("training.max_hours", used_by="the worker: hours in slots, past which the job fails"),
     Setting("dataset_path", used_by="the request's dataset_path, where that is empty"),
     Setting("output_dir", ignored="the result is written to the job's own folder"),
 )

@@ -122,6 +122,7 @@ class TrainingConfig(Section):
     method: MethodName = DEFAULT_METHOD
     num_epochs: Annotated[float, Field(gt=0, le=10_000), NOT_BOOL] = 3
     max_steps: Count | None = None
+    max_hours: Annotated[float, Field(gt=0, le=100_000), NOT_BOOL] | None = None
     learning_rate: Annotated[float, Field(gt=0), NOT_BOOL] = 2e-5
     batch_size: BatchSize = 4
     eval_batch_size: BatchSize | None = None

@@ -19,6 +19,7 @@ class ErrorKind(StrEnum):
     DISK_FULL = "disk_full"
     WORKER_LOST = "worker_lost"
     HANG = "hang"
+    TIME_LIMIT = "time_limit"
     DIVERGED = "diverged"
     INTERNAL = "internal"
 
@@ -41,6 +42,8 @@ ERROR_HINTS = {
     "MAX_RESTARTS sets how often a lost job is started again.",
     ErrorKind.HANG: "The job's log shows where its threads stood. HANG_SECONDS sets how long a "
     "step may take.",
+    ErrorKind.TIME_LIMIT: "Train on less, or raise START_TIMEOUT or MAX_JOB_HOURS where the worker "
+    "is started; earlier checkpoints are intact.",
     ErrorKind.DIVERGED: "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to "
     "1; earlier checkpoints are intact.",
     ErrorKind.INTERNAL: "The job's log holds the full traceback.",

@@ -24,6 +24,7 @@ from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import Supervisor
+from worker.supervisor.time_limits import TimeLimits
 from worker.supervisor.training_link import ToldToEnd, WorkerStops, start_training
 from worker.supervisor.unsent import take_over_records
 
@@ -49,6 +50,7 @@ class Attempt:
         token = until_redis_answers(lambda: self._store.token(self._job.job_id))
         url = until_redis_answers(lambda: self._store.dataset_url(self._job.job_id))
         redactor = redactor_of(self._settings, os.environ, token, url, [self._job.job_id])
+        limits = TimeLimits.of(self._settings, request, self._job.ran_s)
         job_folder.prepare(self._folder, request)
         with job_folder.open_records(self._folder) as (log_file, metrics_file):
             events = EventBuffer(self._store, self._job, metrics_file)
@@ -58,7 +60,7 @@ class Attempt:
             take_over_records(events, log_file, self._job, self._slot.home, self._store)
             self._say_how_it_starts(events, log)
             try:
-                supervisor = self._supervise(events, log, redactor, url)
+                supervisor = self._supervise(events, log, redactor, url, limits)
                 if not supervisor.course.is_parked:
                     self._leave_the_gpu(log)
             finally:
@@ -87,6 +89,7 @@ class Attempt:
         log: BatchingLogHandler,
         redactor: Redactor,
         url: SecretStr | None,
+        limits: TimeLimits,
     ) -> Supervisor:
         """From the start of the training until no process of it is left, or it is parked."""
         job, slot = self._job, self._slot
@@ -97,7 +100,7 @@ class Attempt:
             link.watch(sigterm_fd, ToldToEnd())
             link.watch(slot.stop_read, WorkerStops())
             lease = LeaseGuard(self._store, job.job_id, job.attempt, link, log.say)
-            supervisor = Supervisor(self._settings, link, lease, events, log, redactor)
+            supervisor = Supervisor(self._settings, link, lease, events, log, redactor, limits)
             supervisor.run()
             self._may_write_until = lease.ends
         return supervisor

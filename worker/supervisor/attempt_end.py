@@ -132,7 +132,7 @@ class Course:
     ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
     training was asked for; ``stopping``: the worker stops; ``terminated``: all was told to end at
     once; ``reading``: the data set that it reads just now; ``hung``: when, in words, and empty if
-    it did not; ``has_begun``: it has made a step;
+    it did not; ``timed_out``: likewise, of a limit; ``has_begun``: it has made a step;
     ``oom_kills_before``: what the kernel had killed for memory when it began.
     """
 
@@ -142,6 +142,7 @@ class Course:
     stopping: bool = False
     terminated: bool = False
     hung: str = ""
+    timed_out: str = ""
     reading: str = ""
     has_begun: bool = False
     oom_kills_before: int = field(default_factory=oom_kills)
@@ -189,6 +190,13 @@ class Conclusion:
             return AttemptCancelled() if self._is_gone(wait_gone) else AttemptLetGo()
         if course.stopping or course.terminated:
             return AttemptPutBack()
+        if course.timed_out:
+            report = ErrorReport(
+                kind=ErrorKind.TIME_LIMIT,
+                message=course.timed_out,
+                hint=ERROR_HINTS[ErrorKind.TIME_LIMIT],
+            )
+            raise AttemptFailed.from_report(report)
         if course.hung:
             raise AttemptLost(f"The training hung: {course.hung}.", ErrorKind.HANG)
         if outcome is not None and said == "failed":

@@ -34,6 +34,7 @@ from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.hang_watch import HangWatch
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
+from worker.supervisor.time_limits import TimeLimits
 from worker.supervisor.training_link import (
     Arrival,
     BrokenEvent,
@@ -62,6 +63,7 @@ class Supervisor:
         events: EventBuffer,
         log: BatchingLogHandler,
         redactor: Redactor,
+        limits: TimeLimits,
     ) -> None:
         self.course = Course()
         self.lease = lease
@@ -71,6 +73,7 @@ class Supervisor:
         self._events = events
         self._log = log
         self._redactor = redactor
+        self._limits = limits
         self._hang = HangWatch(settings.hang_seconds)
         self._training_pid: int | None = None
         self._kill_at: float | None = None
@@ -99,6 +102,7 @@ class Supervisor:
                 self._heed(lease)
                 self._events.flush()
             self._look_for_a_hang(now)
+            self._look_at_the_clock(now)
 
     # ------------------------------------------------------------ what arrives
 
@@ -205,6 +209,14 @@ class Supervisor:
         self._log.say(f"{why}: the training is asked to stop at its next step{limit}")
         self._kill_at = None if grace_s is None else time.monotonic() + grace_s
         self._link.command(command)
+
+    def _look_at_the_clock(self, now: float) -> None:
+        if self.course.timed_out or self.course.outcome is not None:
+            return
+        self.course.timed_out = self._limits.passed(now, has_begun=self.course.has_begun)
+        if self.course.timed_out:
+            self._log.say(f"{self.course.timed_out} Its processes are killed", logging.ERROR)
+            self._keeper.kill()
 
     def _look_for_a_hang(self, now: float) -> None:
         if (absent_s := now - self._looked_at) > ABSENT_S:
