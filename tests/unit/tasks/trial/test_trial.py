@@ -211,6 +211,7 @@ def test_nothing_of_the_training_is_changed(tmp_path: Path) -> None:
 def test_what_is_tried_may_spoil_buffers_and_modes() -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout())
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    random_numbers = torch.get_rng_state()
     with untouched(model):
         assert not model.training
         model.train()
@@ -218,6 +219,7 @@ def test_what_is_tried_may_spoil_buffers_and_modes() -> None:
         model[0].running_mean = torch.ones(2)
         torch.rand(3)
     assert model.training and model[1].training
+    assert torch.equal(torch.get_rng_state(), random_numbers)
     for name, buffer in model.named_buffers():
         assert torch.equal(buffer, kept[name])
 
