@@ -8,14 +8,16 @@ two is left out: such a model learns what it does not compute when it is used.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
 import torch
+from peft import PeftModel
 from trl.trainer.utils import FusedCausalLMOutput, entropy_from_logits
 
-IGNORED_LABEL = -100
+from tasks.methods.counting.token_scores import IGNORED_LABEL
+from tasks.methods.counting.trainer import CountingTrainer
 
 
 def log_probs_of_logits(
@@ -29,29 +31,31 @@ def log_probs_of_logits(
     return found.masked_fill(targets == IGNORED_LABEL, 0)
 
 
-def log_probs_of_head(
-    model: Any, batch: Mapping[str, torch.Tensor], labels: torch.Tensor
+def log_probs_of_training(
+    trainer: Any, batch: Mapping[str, torch.Tensor], labels: torch.Tensor
 ) -> torch.Tensor:
-    """The same by the head that TRL's trainers call, in the model as they have it."""
-    found: torch.Tensor = model(**batch, labels=labels, fused_lm_head=True).log_probs
+    """The same as ``trainer`` computes them for its loss."""
+    if isinstance(trainer, CountingTrainer):
+        return trainer.score(trainer.model, batch, labels).log_probs.float()
+    found: torch.Tensor = trainer.model(**batch, labels=labels, fused_lm_head=True).log_probs
     return found.float()
 
 
-def has_fused_head(model: Any) -> bool:
-    """Whether TRL has put a head of its own on ``model``; ORPO's trainer does not."""
-    return bool(model.forward != _own_forward(model))
+def use_plain_forward(trainer: Any) -> None:
+    """Let ``trainer`` compute from the logits of its models' own forward, not by TRL's head."""
+    if isinstance(trainer, CountingTrainer):
+        trainer.plain_forward = True
+        return
+    # What samples answers is TRL's own: it asks its models for the head's outputs.
+    model = trainer.model
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    for each in (base, trainer.ref_model):
+        if each is not None:
+            _replace_head(each, float(trainer.temperature))
 
 
-def _own_forward(model: Any) -> Callable[..., Any]:
-    return types.MethodType(type(model).forward, model)
-
-
-def use_plain_forward(model: Any, temperature: float) -> None:
-    """Let the head of ``model`` compute from the logits of the model's own forward.
-
-    In the place of TRL's, with the outputs that its trainers read.
-    """
-    forward = _own_forward(model)
+def _replace_head(model: Any, temperature: float) -> None:
+    forward = types.MethodType(type(model).forward, model)
 
     @wraps(type(model).forward)
     def plain(
@@ -74,12 +78,10 @@ def _output(found: Any, labels: torch.Tensor, temperature: float, count: Any) ->
     with torch.no_grad():
         logits = found.logits[:, :-1].float() / temperature
         entropy = entropy_from_logits(logits).masked_fill(~mask, 0)
-        mean_logits = logits.mean(dim=-1).masked_fill(~mask, 0)
     return FusedCausalLMOutput(
         loss=-log_probs.sum() / (mask.sum().clamp(min=1) if count is None else count),
         log_probs=log_probs,
         entropy=entropy,
-        mean_logits=mean_logits,
         is_top1=(logits.argmax(dim=-1) == targets) & mask,
         label_mask=mask,
         aux_loss=getattr(found, "aux_loss", None),

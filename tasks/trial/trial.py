@@ -14,14 +14,9 @@ import torch
 from peft import PeftModel
 
 from tasks.errors import ModelError
+from tasks.methods.counting.token_scores import IGNORED_LABEL
 from tasks.trial.causal import leak
-from tasks.trial.own_loss import (
-    IGNORED_LABEL,
-    has_fused_head,
-    log_probs_of_head,
-    log_probs_of_logits,
-    use_plain_forward,
-)
+from tasks.trial.own_loss import log_probs_of_logits, log_probs_of_training, use_plain_forward
 from tasks.trial.reference import drift
 from tasks.trial.sample import Sample, sample_of
 from tasks.trial.untouched import untouched
@@ -84,8 +79,7 @@ def _own_loss(
     trainer: Any, sample: Sample, logits: torch.Tensor, name: str, *, half: bool
 ) -> tuple[float, float, str]:
     """The own loss, the training's, and the head that computes it. Raises ModelError."""
-    model, temperature = trainer.model, float(getattr(trainer, "temperature", 1.0))
-    labels = sample.labels
+    temperature, labels = float(getattr(trainer, "temperature", 1.0)), sample.labels
     own = log_probs_of_logits(logits, labels, temperature)
     count = int((labels[:, 1:] != IGNORED_LABEL).sum())
 
@@ -96,26 +90,22 @@ def _own_loss(
         difference = float((log_probs - own).abs().sum() / count)
         return difference <= _LOSS_DIFFERENCE_MAX[half] * max(1.0, loss_of(own))
 
-    if not has_fused_head(base_of(model)):
-        return loss_of(own), loss_of(own), "plain"
     try:
-        by_head = log_probs_of_head(model, sample.batch, labels)
+        by_head = log_probs_of_training(trainer, sample.batch, labels)
     except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
         # TRL's head takes models apart, which may be built otherwise.
         logger.info("TRL's fused head fails on this model: %s", str(error).partition("\n")[0])
         by_head = torch.full_like(own, math.nan)
     if agrees(by_head):
         return loss_of(own), loss_of(by_head), "fused"
-    for each in (base_of(model), getattr(trainer, "ref_model", None)):
-        if each is not None:
-            use_plain_forward(each, temperature)
+    use_plain_forward(trainer)
     logger.warning(
         "Adjusted: the loss comes from the model's own forward: TRL's fused head gives %.4f where "
         "the model's logits give %.4f. This takes more memory",
         loss_of(by_head),
         loss_of(own),
     )
-    plain = log_probs_of_head(model, sample.batch, labels)
+    plain = log_probs_of_training(trainer, sample.batch, labels)
     if not agrees(plain):
         raise ModelError(
             f"The loss that the training of {name!r} would minimise is {loss_of(plain):.4f}, but "
@@ -126,13 +116,8 @@ def _own_loss(
     return loss_of(own), loss_of(plain), "plain"
 
 
-def base_of(model: Any) -> Any:
-    """The model below its adapter, if it has one."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
 def _not_causal(model: Any, name: str, found: float) -> ModelError:
-    kind = type(base_of(model)).__name__
+    kind = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     if math.isnan(found):
         return ModelError(
             f"The model {name!r} ({kind}) gives no finite logits for the first rows.",

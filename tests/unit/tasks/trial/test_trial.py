@@ -18,8 +18,8 @@ from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.methods.parts import Parts
 from tasks.methods.registry import make_arguments, make_trainer
+from tasks.methods.rewards import BUILT_IN
 from tasks.models.load import load_model, load_tokenizer
-from tasks.trial import own_loss
 from tasks.trial.sample import changed
 from tasks.trial.trial import Trial, hold
 from tasks.trial.untouched import untouched
@@ -38,6 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "chosen_ids": [[30, 31], [32, 33]],
         "rejected_ids": [[40, 41], [42, 43]],
     },
+    "rlhf": {"prompt": ["What is the answer?", "Which one?"], "answer": ["1", "2"]},
 }
 
 
@@ -74,7 +75,12 @@ def trainer_of(folder: Path, tmp_path: Path, method: str = "sft", **training: An
             trust_remote_code=False,
         )
 
-    parts = Parts(load(), load() if method == "dpo" and not config.training.use_lora else None)
+    parts = Parts(
+        load(),
+        load() if method == "dpo" and not config.training.use_lora else None,
+        (BUILT_IN["brevity"],),
+        (None,),
+    )
     tokenizer = load_tokenizer(folder, config, False)
     args = make_arguments(arguments, config)
     data: Any = Data(method)
@@ -90,7 +96,7 @@ def test_a_sound_training_passes(tmp_path: Path, method: str, training: dict[str
     found = tried(make_architecture(tmp_path / "m", "llama"), tmp_path, method, **training)
     assert found.leak < 1e-6
     assert found.loss == pytest.approx(found.own_loss, abs=1e-5)
-    assert found.head == ("plain" if method == "orpo" else "fused")
+    assert found.head == "fused"
     assert found.drift is None
 
 
@@ -118,24 +124,42 @@ def test_a_head_that_leaves_something_out_gives_way_to_the_model_s_forward(
     found = hold(trainer, "it", compares=True)
     assert (found.head, found.loss) == ("plain", pytest.approx(found.own_loss, abs=1e-5))
     assert "Adjusted: the loss comes from the model's own forward" in caplog.text
-    rows = [trainer.train_dataset[number] for number in range(2)]
+    batch = trainer.data_collator([trainer.train_dataset[number] for number in range(2)])
     trainer.model.eval()
     with torch.no_grad():
-        loss = trainer.compute_loss(trainer.model, trainer.data_collator(rows))
+        loss = float(trainer.compute_loss(trainer.model, batch))
     if method == "dpo":
         # The policy is the reference before the first step.
-        assert float(loss) == pytest.approx(0.693147, abs=1e-5)
+        assert loss == pytest.approx(0.693147, abs=1e-5)
         return
-    own = AutoModelForCausalLM.from_pretrained(folder).eval()
-    with torch.no_grad():
-        sums = [
-            torch.nn.functional.cross_entropy(
-                own(torch.tensor([row])).logits[0, :-1], torch.tensor(row[1:]), reduction="sum"
-            )
-            for row in TOKENS
-        ]
-    expected = float(sum(sums)) / sum(len(row) - 1 for row in TOKENS)
-    assert float(loss) == pytest.approx(expected, abs=1e-4)
+    assert loss == pytest.approx(by_plain_torch(folder), abs=1e-4)
+
+
+def by_plain_torch(folder: Path) -> float:
+    """The token mean of the cross-entropy of the rows, row by row."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    sums = []
+    for row in TOKENS:
+        with torch.no_grad():
+            logits = model(torch.tensor([row])).logits[0, :-1]
+        sums.append(
+            torch.nn.functional.cross_entropy(logits, torch.tensor(row[1:]), reduction="sum")
+        )
+    return float(sum(sums)) / sum(len(row) - 1 for row in TOKENS)
+
+
+def test_answers_that_are_sampled_are_rated_by_the_model_s_forward_too(tmp_path: Path) -> None:
+    folder = make_architecture(tmp_path / "m", "modernbert-decoder")
+    rlhf = {"reward_functions": ["brevity"], "num_generations": 2, "temperature": 0.7}
+    trainer = trainer_of(folder, tmp_path, "rlhf", rlhf=rlhf)
+    found = hold(trainer, "it", compares=True)
+    assert (found.head, found.loss) == ("plain", pytest.approx(found.own_loss, abs=1e-5))
+    ids = torch.tensor([TOKENS[0]])
+    rated = [
+        model(ids, labels=ids, fused_lm_head=True).log_probs
+        for model in (trainer.model.eval(), trainer.ref_model.eval())
+    ]
+    assert torch.equal(*rated)
 
 
 def test_a_head_that_raises_gives_way_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +180,6 @@ def test_a_loss_that_is_not_the_model_s_either_way_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_architecture(tmp_path / "m", "modernbert-decoder")
-    monkeypatch.setattr(own_loss, "_own_forward", lambda model: model.forward)
-    monkeypatch.setattr("tasks.trial.trial.has_fused_head", lambda _: True)
     monkeypatch.setattr("tasks.trial.trial.use_plain_forward", lambda *_: None)
     with pytest.raises(ModelError, match=r"would minimise is [\d.]+, but its own logits give"):
         tried(folder, tmp_path)
