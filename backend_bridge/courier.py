@@ -79,7 +79,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         send_unsent(store, job, folder)
         return was_put_back(folder, job.attempt)
 
-    reaper = Reaper(wiring.dispatcher, before_loss=before_loss)
+    reaper = Reaper(wiring.dispatcher, before_loss=before_loss, home=home)
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),

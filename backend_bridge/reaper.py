@@ -27,7 +27,8 @@ class Reaper:
 
     Silence is no crash if nobody could speak: see :class:`WatchedClock`. ``before_loss`` is called
     with a job that is about to be taken from its attempt, and tells whether the attempt had put it
-    back and could not say so: that is no crash either.
+    back and could not say so: that is no crash either. ``home``: whose folders it can look into
+    (None: everybody's); whoever sees a job's folder is left a round to be first.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Reaper:
         dispatcher: Dispatcher,
         *,
         clock: WatchedClock | None = None,
+        home: str | None = None,
         before_loss: Callable[[Job], bool] = lambda _: False,
     ) -> None:
         self.dispatcher = dispatcher
@@ -42,6 +44,8 @@ class Reaper:
         self.queue = dispatcher.queue
         self.clock = clock or WatchedClock(self.store.lease_ms / 1000, EVERY_S)
         self.before_loss = before_loss
+        self.home = home
+        self._left_to_others: set[str] = set()
         self._missing: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
@@ -61,7 +65,11 @@ class Reaper:
         until_s = self.clock.judges_until_s(RedisInstant(now_s, run_id, uptime_s))
         if until_s is None:
             return
+        others = {job.attempt_id for job in jobs if self.home not in (None, job.home)}
+        left, self._left_to_others = others - self._left_to_others, others
         for job in jobs:
+            if job.attempt_id in left:
+                continue
             take = self._put_back if self.before_loss(job) else self._lost
             verdict = take(job, until_s)
             if verdict is None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -49,6 +50,7 @@ class RedisServer:
         requirepass: str | None = None,
         unix_socket: Path | None = None,
         configuration: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self._append_only = append_only
@@ -56,6 +58,7 @@ class RedisServer:
         self._requirepass = requirepass
         self._unix_socket = unix_socket
         self._configuration = [str(configuration)] if configuration else []
+        self._environment = {**os.environ, **(environment or {})}
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,6 +111,7 @@ class RedisServer:
             options += ["--requirepass", self._requirepass]
         self._process = subprocess.Popen(
             [redis_executable(), *self._configuration, *options],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

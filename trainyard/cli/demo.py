@@ -35,6 +35,7 @@ from trainyard.local.throwaway import (
     run_script,
 )
 from trainyard.settings import settings
+from trainyard.stop_signals import interrupt_on_stop_signals
 
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0
@@ -56,6 +57,7 @@ class Materials:
 
 def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> int:
     """Exit code 0 if the job completed, 130 after Ctrl-C. Raises TrainyardError."""
+    interrupt_on_stop_signals()
     logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
     console = Console()
     started = time.monotonic()

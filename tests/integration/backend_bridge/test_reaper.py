@@ -187,6 +187,17 @@ def test_a_put_back_that_could_not_be_written_is_no_crash(yard: Yard, tmp_path: 
     assert yard.statuses() == ["running", "running"]
 
 
+def test_whoever_sees_the_jobs_folder_is_left_a_round_to_be_first(yard: Yard) -> None:
+    far = Reaper(yard.dispatcher, clock=Awake(yard.store.lease_ms / 1000, 1), home="far")
+    yard.admit("job-1")
+    yard.take("job-1")
+    yard.expire("job-1")
+    far.reap()
+    assert yard.job().status is JobStatus.RUNNING
+    far.reap()
+    assert yard.job().status is JobStatus.QUEUED
+
+
 # ---------------------------------------------------------------- queued, but nowhere to be found
 
 
