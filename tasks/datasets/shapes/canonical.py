@@ -27,8 +27,12 @@ ROLES = {
 """Roles of messages, and what ShareGPT and others call them."""
 _CALLERS = ("function_call", "tool_call")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_TRAINED_IF_TRUE = ("weight", "train", "training", "trainable", "loss")
+_TRAINED_IF_TRUE = (
+    *("weight", "train", "training", "trainable"),
+    *("loss", "loss_mask", "loss_weight"),
+)
 _TRAINED_IF_FALSE = ("mask", "masked", "ignore")
+_TRAINED_IN_PARTS = ("train_detail", "training_detail")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _DEPTH = 40
 """Of what is nested in a message: with more a template would run out of stack."""
@@ -225,6 +229,11 @@ def _reasoning(message: dict[str, Any], role: str, column: str) -> dict[str, str
 
 def _is_trained(message: dict[str, Any], column: str) -> bool:
     """What a message's flags say, taken out of it."""
+    if any(message.get(name) for name in _TRAINED_IN_PARTS):
+        raise RowProblem(
+            f"a message in {column!r} says which of its parts are trained on: that is not supported",
+            "Part it into messages with a weight each, or take the key out.",
+        )
     trained = True
     for names, wanted in ((_TRAINED_IF_TRUE, True), (_TRAINED_IF_FALSE, False)):
         for name in names:

@@ -25,7 +25,10 @@ from tasks.datasets.shapes.shape import Shape, extras, listed, needs, refuse_unt
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig
 
-_PROMPTS = ("prompt", "question", "instruction", "input", "conversations", "conversation")
+_PROMPTS = (
+    *("prompt", "question", "instruction", "input"),
+    *("conversations", "conversation", "messages"),
+)
 _HUMAN = re.compile(r"\n\n(Human|Assistant): ?")
 """What Anthropic's hh-rlhf parts its turns with."""
 
@@ -132,7 +135,13 @@ def _parted(
     if chosen[0]["role"] == "assistant" and rejected[0]["role"] == "assistant":
         if is_missing(prompt) or not prompt:
             raise EmptyRow("there is no prompt")
-        return as_messages(prompt, "user", column), chosen, rejected
+        asked = as_messages(prompt, "user", column)
+        if asked[-1]["role"] == "assistant":
+            raise RowProblem(
+                f"{column!r} ends with an answer, where the chosen and the rejected one belong",
+                "Take that message out.",
+            )
+        return asked, chosen, rejected
     same = 0
     while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
         same += 1
@@ -148,9 +157,9 @@ def _refuse_another(prompt: Any, asked: list[dict[str, Any]], column: str) -> No
     """Raise RowProblem for a prompt that is another than what the conversations begin with."""
     if is_missing(prompt) or not prompt:
         return
-    last = as_messages(prompt, "user", column)[-1]["content"].strip()
+    prompts = [said["content"].strip() for said in as_messages(prompt, "user", column)]
     said = [message["content"].strip() for message in asked]
-    if not any(last in text or (text and text in last) for text in said):
+    if not any(one in other or (other and other in one) for one in prompts for other in said):
         raise RowProblem(
             f"{column!r} is another than what the two conversations begin with",
             "Write one of them, or leave the prompt's column out.",

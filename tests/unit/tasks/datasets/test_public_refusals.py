@@ -97,6 +97,10 @@ SAID: dict[str, tuple[Any, str, str, str]] = {
         chat(user([{"type": "image_url", "image_url": {"url": "x"}}]), answer("A cat.")),
         *("llama3", "sft", "no text: 'image_url'"),
     ),
+    "parts of an answer (axolotl)": (
+        chat(ASKED, answer("4", train_detail=[{"begin_offset": 0, "end_offset": 0}])),
+        *("chatml", "sft", "says which of its parts are trained on"),
+    ),
     "a weight between": (
         chat(ASKED, answer("4", weight=0.5)),
         *("chatml", "sft", "has the weight '0.5'"),

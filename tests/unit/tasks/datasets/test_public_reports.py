@@ -176,7 +176,7 @@ def test_what_is_trained_on(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}, {"masked": True}]
+    "flag", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss_mask": 0}, {"masked": True}]
 )
 def test_an_answer_that_is_marked_as_bad_is_not_trained_on(tmp_path: Path, flag: Any) -> None:
     """D15: openai-cookbook#1074, axolotl#1703, ms-swift."""

@@ -54,7 +54,9 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
         ({"Question": "Is 3 odd?", "Chosen": "Yes.", "Rejected": "No."}, SAME),
         (SAME, SAME),
         ({**SAME, "prompt": "Is 3 odd?"}, SAME),
+        ({"messages": ASKED, "chosen": "Yes.", "rejected": "No."}, SAME),
         (WHOLE, SAME),
+        ({"messages": WHOLE["chosen"], **WHOLE}, SAME),
         ({"prompt": "?", **WHOLE}, SAME),
     ],
 )
@@ -92,6 +94,7 @@ def test_columns_that_make_no_pair_are_named() -> None:
         ({"chosen": [answer("a")], "rejected": [answer("b")]}, "no prompt"),
         ({"chosen": [user("x"), answer("a")], "rejected": [user("y"), answer("b")]}, "begin"),
         ({"chosen": [user("x"), answer("a")], "rejected": [user("x")]}, "no answer of its own"),
+        ({"messages": WHOLE["chosen"], "chosen": "Yes.", "rejected": "No."}, "ends with an answer"),
         ({**WHOLE, "prompt": "Is it raining?"}, "'prompt' is another than what the two"),
     ],
 )
