@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from backend_bridge.intake.admission import AdmissionRefused
 from trainyard.contract.request import FieldProblem, RequestInvalid
+from trainyard.redis_check.troubles import trouble_of
 
 
 class ErrorAnswer(BaseModel):
@@ -99,7 +100,9 @@ def _not_admitted(_: Request, error: AdmissionRefused) -> JSONResponse:
 
 
 def _no_redis(_: Request, error: RedisError) -> JSONResponse:
-    return _answer(503, f"Redis cannot be reached ({type(error).__name__}); try again soon")
+    trouble = trouble_of(error)
+    known = f"Redis cannot be reached ({type(error).__name__})"  # its text may hold an address
+    return _answer(503, f"{known if trouble.kind == 'away' else trouble.sentence}; try again soon")
 
 
 def _defect(_: Request, error: Exception) -> JSONResponse:

@@ -20,7 +20,7 @@ class Trouble:
 _AWAY = "start it, or set REDIS_URL to one that runs (unset: an embedded one)"
 _ANSWERS: tuple[tuple[str, Trouble], ...] = (
     (
-        r"NOAUTH|already authenticated|Authentication required",
+        r"\bNOAUTH\b|already authenticated|Authentication required",
         Trouble(
             "this Redis asks for a password, and REDIS_URL has none",
             "put it there: redis://:PASSWORD@host:6379/0, percent-encoded",
@@ -41,7 +41,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"read only replica|READONLY",
+        r"read only replica|\bREADONLY\b",
         Trouble(
             "this Redis is a read-only replica",
             "set REDIS_URL to the primary, or to the sentinels that know it (sentinel://)",
@@ -49,7 +49,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"OOM|used memory > 'maxmemory'",
+        r"\bOOM\b|used memory > 'maxmemory'",
         Trouble(
             "this Redis takes no writes: its memory is full (maxmemory)",
             "raise maxmemory in redis.conf, or remove what others keep there",
@@ -57,7 +57,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"MISCONF",
+        r"\bMISCONF\b",
         Trouble(
             "this Redis takes no writes, because it could not write to its disk",
             "make room there, or mend the folder's rights; its log names the file",
@@ -65,7 +65,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"NOREPLICAS",
+        r"\bNOREPLICAS\b",
         Trouble(
             "this Redis takes no writes: too few of its replicas answer (min-replicas-to-write)",
             "mend the replicas, or lower min-replicas-to-write",
@@ -73,7 +73,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"LOADING|loading the dataset",
+        r"\bLOADING\b|loading the dataset",
         Trouble(
             "this Redis is still reading its data from the disk",
             "wait until it has; its log shows how far it is",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.support.bridge import Running, refusal
 from tests.support.ports import free_port
@@ -113,6 +114,17 @@ def test_redis_away_is_503_and_names_no_secret(make_bridge: Any, tmp_path: Path)
     for answer in (bridge.client.get("/health"), bridge.start(), bridge.get("jobs")):
         assert "Redis cannot be reached" in refusal(answer, 503)["error"]
         assert "s3cr3t" not in answer.text
+
+
+def test_a_redis_that_takes_no_writes_is_503_with_the_reason(
+    bridge: Running, real_redis: Redis
+) -> None:
+    real_redis.config_set("maxmemory", 1)
+    try:
+        said = refusal(bridge.start(), 503)["error"]
+    finally:
+        real_redis.config_set("maxmemory", 0)
+    assert said == "this Redis takes no writes: its memory is full (maxmemory); try again soon"
 
 
 @pytest.mark.parametrize(
