@@ -231,7 +231,7 @@ def _is_trained(message: dict[str, Any], column: str) -> bool:
     """What a message's flags say, taken out of it."""
     if any(message.get(name) for name in _TRAINED_IN_PARTS):
         raise RowProblem(
-            f"a message in {column!r} says which of its parts are trained on: that is not supported",
+            f"a message in {column!r} says which of its parts are trained on, which is unsupported",
             "Part it into messages with a weight each, or take the key out.",
         )
     trained = True
