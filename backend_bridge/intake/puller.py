@@ -25,7 +25,7 @@ from trainyard.contract.request import RequestInvalid
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.pull import PullClient, PullTrouble
 from trainyard.scheduling.slots import SlotRegistry
-from trainyard.store.keys import Key
+from trainyard.store.keys import JobKey, Key
 
 LOOK_EVERY_S = 1.0
 BUSY_FOR_MS = 60_000
@@ -91,7 +91,7 @@ class Puller:
         """Finish what a puller of this home began. Raises PullTrouble."""
         for job_id, note in self.notes.left():
             if "body" in note:
-                self._admit(job_id, note["body"])
+                self._admit(job_id, note)
             else:
                 self._claim(job_id, note["job"], again=True)
 
@@ -103,9 +103,9 @@ class Puller:
     def _claim(self, job_id: str, job: Mapping[str, Any], *, again: bool) -> None:
         claim = self.client.claim(job_id)
         if claim.token:
-            body = body_of({**job, **(claim.job or {})}, claim.token)
-            self.notes.write(job_id, {"body": body})
-            self._admit(job_id, body)
+            note = {"body": body_of({**job, **(claim.job or {})}, claim.token)}
+            self.notes.write(job_id, note)
+            self._admit(job_id, note)
         elif again:
             self.notes.lose(job_id)
             logger.error(
@@ -117,11 +117,21 @@ class Puller:
         else:
             self.notes.forget(job_id)
 
-    def _admit(self, job_id: str, body: Mapping[str, Any]) -> None:
-        """Have a claimed job run, or the backend told why it cannot."""
+    def _admit(self, job_id: str, note: dict[str, Any]) -> None:
+        """Have a claimed job run, or the backend told why it cannot.
+
+        The note says ``again`` if the job was here before: then it has to be started again.
+        """
+        body, known = note["body"], self.redis.get(JobKey.TOKEN.of(job_id))
+        if known == body["job_token"] and "again" not in note:
+            self.notes.forget(job_id)  # this claim was admitted, or refused and told
+            return
+        if "again" not in note and self.admission.store.get(job_id) is not None:
+            note["again"] = True
+            self.notes.write(job_id, note)
         try:
             admitted = self.admission.admit(body)
-            reason = self._start_again(job_id, admitted.status)
+            reason = self._start_again(job_id, admitted.status) if "again" in note else ""
         except LimitReached:
             return  # the note stays
         except (RequestInvalid, AdmissionRefused) as error:

@@ -268,3 +268,14 @@ def test_two_couriers_of_one_home_fetch_one_job_at_a_time(yard: Yard) -> None:
     for thread in threads:
         thread.join()
     assert set(at_once) == {1}
+
+
+def test_a_job_that_ended_before_its_puller_went_on_is_not_started_again(yard: Yard) -> None:
+    yard.backend.offer()
+    puller = yard.puller()
+    assert killed_at(puller, 5, "before") == []
+    with pytest.raises(Killed):  # before the note goes
+        puller._look()
+    assert yard.store.cancel("job-1")
+    yard.look(3)
+    assert (yard.notes(), yard.sent) == ([], ["job-1:1"])
