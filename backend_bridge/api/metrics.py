@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from backend_bridge.api.context import Bridge
+from trainyard import __version__
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.units import GB
 from trainyard.store.counters import Durations, read_totals
@@ -38,6 +40,7 @@ FIGURES = {
     "attempt_run_seconds": Figure(_HISTOGRAM, "How long attempts ran."),
     "job_restarts": Figure(_COUNTER, "Jobs queued again after a crash."),
     "jobs_ended": Figure(_COUNTER, "Jobs that ended, by state.", ("state",)),
+    "jobs_failed": Figure(_COUNTER, "Jobs that failed, by the kind of their error.", ("kind",)),
     "rejected_requests": Figure(_COUNTER, "Requests through Redis that were not understood."),
     "forwarder_lag_seconds": Figure(
         _GAUGE, "Age of the oldest message that the backend has not got."
@@ -47,10 +50,17 @@ FIGURES = {
     "backend_missing_route": Figure(_GAUGE, "Routes that the backend lacks.", ("route",)),
     "slots": Figure(_GAUGE, "Slots that are alive."),
     "slots_out_of_service": Figure(_GAUGE, "Slots that take no jobs."),
+    "slot_up": Figure(_GAUGE, "Whether a slot takes jobs.", ("slot",)),
+    "slot_busy": Figure(_GAUGE, "Whether a job is on a slot.", ("slot",)),
+    "job_silence_seconds": Figure(_GAUGE, "Since the job on a slot was heard of.", ("slot",)),
     "gpu_memory_total_bytes": Figure(_GAUGE, "Memory of a slot's GPU.", ("slot", "gpu")),
     "gpu_memory_allocated_bytes": Figure(_GAUGE, "Taken by tensors of the job.", ("slot",)),
     "gpu_memory_reserved_bytes": Figure(_GAUGE, "Held by the job's allocator.", ("slot",)),
     "gpu_utilization_ratio": Figure(_GAUGE, "Of the job's GPU, 0 to 1.", ("slot",)),
+    "redis_memory_bytes": Figure(_GAUGE, "Taken by Redis's data."),
+    "redis_memory_max_bytes": Figure(_GAUGE, "Redis's maxmemory; 0 without a limit."),
+    "disk_free_bytes": Figure(_GAUGE, "Free below TRAINYARD_HOME, where the bridge runs."),
+    "build_info": Figure(_GAUGE, "1, for the version that the bridge has.", ("version",)),
 }
 """Every figure that is told; docs/metrics.md is made from it."""
 
@@ -79,9 +89,20 @@ def _figures(bridge: Bridge) -> Iterator[Metric]:
     yield _histogram("attempt_run_seconds", totals.run)
     yield _figure("job_restarts", totals.restarts)
     yield _figure("jobs_ended", {(state,): n for state, n in totals.ended.items()})
+    yield _figure("jobs_failed", {(kind,): n for kind, n in totals.failed.items()})
     yield _figure("rejected_requests", totals.rejected)
     yield from _delivery(bridge)
     yield from _slots(bridge)
+    yield from _host(bridge)
+
+
+def _host(bridge: Bridge) -> Iterator[Metric]:
+    memory: dict[str, Any] = bridge.store.redis.info("memory")
+    yield _figure("redis_memory_bytes", memory["used_memory"])
+    yield _figure("redis_memory_max_bytes", memory["maxmemory"])
+    home = bridge.settings.trainyard_home
+    yield _figure("disk_free_bytes", {(): shutil.disk_usage(home).free} if home.is_dir() else {})
+    yield _figure("build_info", {(__version__,): 1})
 
 
 def _delivery(bridge: Bridge) -> Iterator[Metric]:
@@ -101,6 +122,13 @@ def _slots(bridge: Bridge) -> Iterator[Metric]:
     memory = {(slot, gpu["uuid"]): gpu["memory_total_gb"] * GB for slot, gpu in gpus}
     yield _figure("gpu_memory_total_bytes", memory)
     running = [job for job in bridge.store.jobs(bridge.store.occupying()) if job.slot]
+    taken, taking = {job.slot for job in running}, {slot.name for slot in alive}
+    present = {slot.name for slot in bridge.slots.present()}
+    yield _figure("slot_up", {(name,): int(name in taking) for name in present})
+    yield _figure("slot_busy", {(name,): int(name in taken) for name in present})
+    now_s = bridge.store.redis.time()[0]
+    silent = {(job.slot,): max(now_s - job.updated_at, 0) for job in running}
+    yield _figure("job_silence_seconds", silent)
     for field, name, factor in _OF_A_JOB:
         known = {(job.slot,): job.point[field] * factor for job in running if field in job.point}
         yield _figure(name, known)

@@ -12,10 +12,11 @@ from typing import Any
 
 from redis import Redis
 
+from trainyard.contract.errors import ErrorKind
 from trainyard.contract.statuses import TERMINAL
 from trainyard.store.keys import Key
 
-BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, *(n * 86_400 for n in (3, 7, 14)))
 """Upper bounds in seconds, also of the scripts."""
 
 
@@ -31,13 +32,15 @@ class Durations:
 @dataclass(frozen=True)
 class Totals:
     """``wait``: from queued to claimed; ``run``: of each attempt. ``ended``: jobs, by state.
-    ``rejected``: requests through Redis that were not understood."""
+    ``failed``: those that failed, by the kind of their error. ``rejected``: requests through Redis
+    that were not understood."""
 
     wait: Durations
     run: Durations
     restarts: int
     rejected: int
     ended: dict[str, int]
+    failed: dict[str, int]
 
 
 def read_totals(redis: Redis) -> Totals:
@@ -50,6 +53,7 @@ def read_totals(redis: Redis) -> Totals:
         restarts=int(raw.get("restarts", 0)),
         rejected=int(raw.get("rejected", 0)),
         ended={state: int(raw.get(f"ended:{state}", 0)) for state in sorted(TERMINAL)},
+        failed={kind: int(raw.get(f"failed:{kind}", 0)) for kind in ErrorKind},
     )
 
 

@@ -42,6 +42,7 @@ end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
 if ARGV[8] == 'restarts' then count('restarts') end
 if ENDED[target] then count('ended:' .. target) end
+if target == 'failed' then count('failed:' .. (cjson.decode(fields.error or '{}').kind or 'internal')) end
 if not OCCUPIES[target] then
   if redis.call('HDEL', job, 'claim') == 1 then
     observe('run', redis.call('HGET', job, 'attempt_started_at'), now)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +14,15 @@ from typing import Any
 import pynvml
 import pytest
 import torch
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend_bridge.api.metrics import FIGURES
 from tasks.callbacks.gpu_figures import nvml_sampler
 from tasks.callbacks.metrics import MetricReporter
 from tests.support.bridge import Running
+from tests.support.paths import REPOSITORY
+from trainyard import __version__
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
 from trainyard.scheduling.slots import SlotRegistry, SlotState
@@ -69,7 +76,58 @@ def test_jobs_by_state_waits_runs_and_restarts(bridge: Running, real_redis: Any)
     assert found["attempt_run_seconds_sum",] > 1e9
     assert found["job_restarts_total",] == 1
     assert found["jobs_ended_total", "completed"] == found["jobs_ended_total", "failed"] == 1
+    assert found["jobs_failed_total", "dataset"] == 1
+    assert found["jobs_failed_total", "internal"] == 0
     assert found["undelivered_messages", "status"] >= 5
+
+
+def test_slots_that_are_up_busy_and_silent(bridge: Running, real_redis: Any) -> None:
+    bridge.start()
+    assert bridge.store.claim("job-1", 1, slot="box-0", worker="w")
+    registry = SlotRegistry(real_redis)
+    for name, state in (("box-0", SlotState.CONSUMING), ("box-1", SlotState.DRAINED)):
+        registry.beat(name, {})
+        registry.stamp(name, state)
+    real_redis.hincrby("trainyard:job:job-1", "updated_at", -90_000)
+    found = scrape(bridge)
+    assert [found["slot_up", name] for name in ("box-0", "box-1")] == [1, 0]
+    assert [found["slot_busy", name] for name in ("box-0", "box-1")] == [1, 0]
+    assert found["job_silence_seconds", "box-0"] == pytest.approx(90, abs=30)
+
+
+def test_the_host_of_the_bridge(bridge: Running) -> None:
+    found = scrape(bridge)
+    assert found["build_info", __version__] == 1
+    assert found["redis_memory_bytes",] > 100_000
+    assert ("disk_free_bytes",) not in found, "no home is here"
+    home = bridge.client.app.state.bridge.settings.trainyard_home
+    home.mkdir()
+    assert scrape(bridge)["disk_free_bytes",] > 0
+
+
+def test_alerts_and_dashboard_speak_of_figures_that_are_told(bridge: Running) -> None:
+    text = bridge.client.get("/metrics").text
+    told = set(re.findall(r"^# TYPE (\w+)", text, re.M))
+    told |= {f"{name}_bucket" for name in told}
+    board = json.loads((REPOSITORY / "deploy/grafana/trainyard.json").read_text())
+    rules = yaml.safe_load((REPOSITORY / "deploy/prometheus/alerts.yml").read_text())
+    asked = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    named = {name for expr in asked for name in re.findall(r"trainyard_\w+", expr)}
+    assert named
+    assert named <= told
+    kinds = {kind for expr in asked for kind in re.findall(r'kind=~"([\w|]+)"', expr)}
+    assert {one for kind in kinds for one in kind.split("|")} <= set(ErrorKind)
+
+
+def test_the_alerts_are_rules_for_prometheus() -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is missing (Debian: prometheus)")
+    rules = REPOSITORY / "deploy/prometheus/alerts.yml"
+    done = subprocess.run(
+        [promtool, "check", "rules", rules], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_pause_ends_a_run_once(bridge: Running) -> None:
