@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 from tornado.options import options
 
 from backend_bridge.api.guards import is_loopback
+from trainyard.home import keep_private
 from trainyard.redaction import Redactor
 from trainyard.redis_url import parse_redis_url
 from trainyard.settings import SettingsError, settings
 
+keep_private()
 try:
     current = settings()
 except SettingsError as error:

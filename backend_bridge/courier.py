@@ -23,7 +23,7 @@ from backend_bridge.intake.puller import Puller
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
 from backend_bridge.wiring import Wiring
-from trainyard.home import home_id
+from trainyard.home import home_id, keep_private
 from trainyard.scheduling.pull import pull_client, pull_folder
 from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings
@@ -118,6 +118,7 @@ def _end_on_a_defect(stop: threading.Event) -> None:
 
 
 def main() -> int:
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="courier %(levelname)s %(message)s")
     stop = stop_event()
     gpus = json.loads(os.environ.get("TRAINYARD_GPUS", "[]"))

@@ -30,6 +30,7 @@ from backend_bridge.api.slow_clients import RequestDeadline
 from trainyard import __version__
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.home import keep_private
 from trainyard.old_names import unread_names
 from trainyard.redis_check.suitability import check
 from trainyard.settings import Settings, SettingsError, settings
@@ -117,6 +118,7 @@ def _refuse_to_stand_open(settings: Settings) -> None:
 
 def main() -> int:
     """Serve on BRIDGE_HOST and BRIDGE_PORT until SIGTERM, with a courier beside it."""
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="bridge %(levelname)s %(message)s")
     try:
         current = settings()

@@ -34,7 +34,8 @@ class ChildProcess:
     ``command`` names a program by its full path.
 
     ``log_file`` gets its output; None: it writes to this process's own stdout and stderr.
-    ``env`` is added to ``environ``; None: to this process's own environment.
+    ``env`` is added to ``environ``; None: to this process's own environment. ``pass_fds``:
+    descriptors that it inherits.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         log_file: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.command = list(command)
         self.env = {**(os.environ if environ is None else environ), **(env or {})}
         self.log_file = log_file
+        self.pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._log_began_at: int | None = None
@@ -80,6 +83,7 @@ class ChildProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 env=self.env,
+                pass_fds=self.pass_fds,
                 start_new_session=True,  # Ctrl-C is for us, who end our children in order
             )
         finally:

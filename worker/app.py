@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import warnings
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ import worker.remote_control
 import worker.signals  # noqa: F401 - its handlers and those commands connect themselves
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.home import keep_private
 from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.redis_check.suitability import troubles
 from trainyard.secret_environment import without_others_secrets, without_secrets
@@ -27,6 +29,7 @@ from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
 from worker.consuming import Consuming
 from worker.machine.gpu import list_gpus
+from worker.machine.unix_socket import listen
 from worker.slot import put_in_service, slot
 from worker.slot_names import check_names
 
@@ -37,11 +40,22 @@ app.config_from_object("celeryconfig")
 
 
 @cache
+def _listener() -> socket.socket:
+    """Where the slot process listens: ours for the worker's life.
+
+    Its name is free for no moment, as it would be between two slot processes: another user of the
+    host could take it then.
+    """
+    return listen(slot().socket_name)
+
+
+@cache
 def _slot_process() -> ChildProcess:
     options = () if settings().preload else ("--no-preload",)
     return ChildProcess(
         "slot process",
-        python_module("worker.slot_process", "--socket", slot().socket_name, *options),
+        python_module("worker.slot_process", "--listener", str(_listener().fileno()), *options),
+        pass_fds=[_listener().fileno()],
         environ=without_secrets(os.environ),
     )
 
@@ -74,6 +88,7 @@ def start_children(sender: Any, **_: Any) -> None:
     """Before the pool child is forked; Redis may be away, but not be one that lets jobs wait.
 
     Exits if it cannot be one slot."""
+    keep_private()
     if sender.concurrency != 1:
         raise SystemExit("worker: a slot runs one job at a time: -c 1, and one worker per slot")
     for trouble in troubles(settings().redis_location):

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from trainyard.child_process import ChildProcess
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
+from trainyard.home import keep_private
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import Settings, SettingsError, settings, slot_name
 from trainyard.stop_signals import stop_event
@@ -133,6 +134,7 @@ class Keeping:
 
 def main() -> int:
     """Run until SIGTERM, SIGINT or SIGHUP."""
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
     stop = stop_event()
     try:

@@ -23,6 +23,7 @@ from backend_bridge.dev_backend.app import create_app
 from backend_bridge.dev_backend.bridge_link import BridgeLink
 from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.feed import Feed
+from trainyard.home import keep_private
 
 GRACE_S = 3
 """How long requests may go on after the signal to stop."""
@@ -132,6 +133,7 @@ def configuration(app: ASGIApp, options: argparse.Namespace, **more: Any) -> uvi
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve; returns 0 after a signal, and exits with 1 if the port is taken."""
+    keep_private()
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     reached_at = options.published_on or options.host
     if not is_loopback(reached_at):

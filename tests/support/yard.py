@@ -78,6 +78,11 @@ class Yard:
         assert self._process.pid is not None, f"it did not start:\n{self.output()}"
         return "Ctrl-C stops them all" in self.output()
 
+    @property
+    def pid(self) -> int | None:
+        """Of `trainyard up`, whose children the services are."""
+        return self._process.pid
+
     def output(self) -> str:
         """What `trainyard up` has said."""
         return self._process.recent_output(1000)

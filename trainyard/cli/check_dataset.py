@@ -14,7 +14,7 @@ import click
 
 from trainyard.child_process import python_module
 from trainyard.contract.methods import DEFAULT_METHOD, names
-from trainyard.home import make_folder
+from trainyard.home import keep_private, make_folder
 from trainyard.secret_environment import SECRETS_FD_VARIABLE, seal, without_secrets
 from trainyard.settings import SettingsError, settings
 
@@ -83,6 +83,7 @@ def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str,
 
 
 def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> int:
+    keep_private()
     # Late: pydantic's models take a while, and every command imports this file.
     from trainyard.contract.parser import parse_request
     from trainyard.contract.request import RequestInvalid

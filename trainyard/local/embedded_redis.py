@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from trainyard.child_process import dying_with_us
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.durable_files import write_atomically
+from trainyard.home import keep_private
 from trainyard.local.append_only_file import repair_zeros
 from trainyard.local.redis_binaries import binaries, chosen, shown
 from trainyard.local.socket_place import leave_place, socket_place
@@ -181,6 +182,7 @@ def main() -> int:
 
     Exit code 1 if the server died, 2 if it may not run.
     """
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="embedded redis %(levelname)s %(message)s")
     stop = stop_event()
     try:

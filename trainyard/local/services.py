@@ -24,7 +24,7 @@ import requests
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import call
-from trainyard.home import make_folder
+from trainyard.home import keep_private, make_folder
 from trainyard.redis_check.suitability import check
 from trainyard.secret_environment import without_others_secrets
 from trainyard.settings import read_settings
@@ -166,6 +166,7 @@ class Services:
         self._children = []
 
     def _start(self) -> None:
+        keep_private()
         make_folder(self.log_dir)
         if self.settings.redis_url is None:
             url_file = self.settings.embedded_redis_url_file

@@ -45,6 +45,12 @@ def listen(name: str) -> socket.socket:
     return listener
 
 
+def listener_of(descriptor: int) -> socket.socket:
+    """A listening socket that this process has inherited; its children do not."""
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
+
+
 def connect(name: str, timeout_s: float) -> socket.socket:
     """A connection to ``name``; its peer is checked. Raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

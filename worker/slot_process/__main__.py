@@ -1,6 +1,6 @@
 """Slot process: torch preloaded, CUDA never touched; forks a keeper for each attempt.
 
-    python -m worker.slot_process --socket NAME [--no-preload]
+    python -m worker.slot_process --listener FD [--no-preload]
 
 It listens first and imports then, so that a request that comes during the import waits in the
 backlog. It runs no operation, opens no device and has no thread of its own, so that it stays safe
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from trainyard.prctl import become_subreaper, set_process_name
 from worker.machine.process_tree import has_children, kill_descendants
 from worker.machine.signal_fds import SignalWakeup
-from worker.machine.unix_socket import check_peer, listen
+from worker.machine.unix_socket import check_peer, listen, listener_of
 from worker.slot_process.fork_safety import Preload, preload
 from worker.slot_process.keepers import KeeperProcesses
 from worker.slot_process.protocol import (
@@ -202,7 +202,9 @@ class SlotServer:
 def main(argv: list[str] | None = None) -> int:
     """Run the slot process until SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.slot_process")
-    parser.add_argument("--socket", required=True, help="name in the abstract namespace")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--listener", type=int, help="descriptor of the socket to listen on")
+    where.add_argument("--socket", help="or its name in the abstract namespace")
     parser.add_argument("--no-preload", action="store_true", help="fresh interpreters only")
     parser.add_argument("--entry", default="tasks.runner:main", help=argparse.SUPPRESS)
     parser.add_argument("--preload-module", default="tasks.preload", help=argparse.SUPPRESS)
@@ -212,7 +214,11 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     set_process_name("ty-slot")
     become_subreaper()
-    with listen(options.socket) as listener:
+    with (
+        listener_of(options.listener) if options.socket is None else listen(options.socket) as (
+            listener
+        )
+    ):
         preloaded = preload(None if options.no_preload else options.preload_module)
         SlotServer(listener, preloaded, options.entry).serve()
     return 0
