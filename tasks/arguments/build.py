@@ -17,6 +17,7 @@ from tasks.arguments.table import (
     FIXED,
     RLHF_ARGUMENTS,
     TABLE,
+    Setting,
 )
 from tasks.errors import ConfigurationError
 from trainyard.contract.config import JobConfig
@@ -61,24 +62,18 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
     """Apply the table. Raises ConfigurationError."""
     _refuse(context)
     how = context.training.how
+    fixed = {**FIXED, **how.arguments, **_rlhf_arguments(context)}
     values: dict[str, Any] = {
-        **FIXED,
-        **how.arguments,
-        **_rlhf_arguments(context),
+        **fixed,
         "output_dir": output_dir,
         "eval_on_start": eval_on_start,
         "use_cpu": not context.machine.cuda,
     }
     for setting in TABLE:
         value = _look_up(context.config, setting.path)
-        if how.name not in setting.methods:
-            if value:
-                belongs = " and ".join(setting.methods)
-                context.ignored(setting.path, f"it belongs to {belongs}, not to {how.name}")
-        elif setting.ignored:
-            if value is not None:
-                context.ignored(setting.path, setting.ignored)
-        elif setting.argument:
+        if why := _why_not(setting, value, context, fixed):
+            context.ignored(setting.path, why)
+        elif setting.argument and setting.argument not in fixed and how.name in setting.methods:
             value = setting.default if value is None else value
             values[setting.argument] = setting.adapt(value, context) if setting.adapt else value
     if how.next_token and not values["packing"]:
@@ -101,6 +96,21 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         choices.attention,
         (*choices.reasons, *_why_dtype(context, dtype)),
     )
+
+
+def _why_not(setting: Setting, value: Any, context: Context, fixed: Mapping[str, Any]) -> str:
+    """Why a setting that was sent has no effect; empty if it has, or was not sent."""
+    how = context.training.how
+    if how.name not in setting.methods:
+        belongs = " and ".join(setting.methods)
+        return f"it belongs to {belongs}, not to {how.name}" if value else ""
+    if setting.ignored:
+        return setting.ignored if value is not None else ""
+    if not value or not _is_sent(context.config, setting.path):
+        return ""
+    if setting.argument is not None and setting.argument in fixed:
+        return f"{how.name} fixes it: {fixed[setting.argument]!r}"
+    return setting.idle(context) if setting.idle else ""
 
 
 def _refuse(context: Context) -> None:
@@ -160,6 +170,13 @@ def _why_dtype(context: Context, dtype: str) -> tuple[str, ...]:
         "it is frozen, and the adapter stays in float32" if dtype == "bfloat16" else "without bf16"
     )
     return (f"base model: {dtype}, {why}",)
+
+
+def _is_sent(config: JobConfig, path: str) -> bool:
+    """Whether the request itself names the field, with whatever value."""
+    section, _, name = path.rpartition(".")
+    holder = _look_up(config, section) if section else config
+    return holder is not None and name in holder.model_fields_set
 
 
 def _model_dtype(context: Context, values: Mapping[str, Any]) -> str:

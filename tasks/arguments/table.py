@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.arguments import adaptation
+from tasks.arguments import adaptation, idle
 from tasks.arguments.adaptation import Context
 from trainyard.contract.methods import by_method, methods_with, names
 
@@ -26,7 +26,8 @@ class Setting:
 
     ``adapt(value, context)`` turns the one into the other and may leave a note; if the request
     says nothing, it gets None, or ``default`` applies. Without ``argument`` the setting acts
-    elsewhere (``used_by``), or nowhere: then ``ignored`` says why. ``note`` says in a few words how
+    elsewhere (``used_by``; ``idle`` says why it does nothing in a job, if so), or nowhere: then
+    ``ignored`` says why. ``note`` says in a few words how
     ``adapt`` changes it; ``since`` is the version that first took it.
     """
 
@@ -35,6 +36,7 @@ class Setting:
     default: Any = None
     adapt: Adapt | None = None
     used_by: str = ""
+    idle: Callable[[Context], str] | None = None
     ignored: str = ""
     note: str = ""
     since: str = "0.1"
@@ -107,9 +109,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.metric_for_best_model", "metric_for_best_model",
             adapt=adaptation.best_metric, note=by_method(lambda how: f"`{how.eval_metrics[0]}`")),
     Setting("training.early_stopping_patience", used_by="the end after so many evals without a "
-            "better metric"),
-    Setting("training.epochs_without_improvement", used_by="the same, counted in epochs"),
-    Setting("training.load_best_model_at_end", used_by="the result: the best checkpoint's weights"),
+            "better metric", idle=idle.without_evals),
+    Setting("training.epochs_without_improvement", used_by="the same, counted in epochs",
+            idle=idle.without_evals),
+    Setting("training.load_best_model_at_end", used_by="the result: the best checkpoint's weights",
+            idle=idle.without_evals),
     Setting("training.merge_adapter", used_by="the result: a merged copy in `model/merged`"),
     Setting("training.report_to", "report_to", adapt=adaptation.report_to,
             note="`tensorboard`, and `wandb` or `mlflow` where they are installed"),
@@ -138,14 +142,15 @@ TABLE: tuple[Setting, ...] = (
     Setting("tokenizer.trust_remote_code", used_by="the tokenizer's loading, where allowed"),
     Setting("tokenizer.padding_side", used_by="the saved tokenizer; training pads on the right"),
     Setting("tokenizer.add_eos_token", used_by="the tokenising of text and prompt/completion"),
-    Setting("lora.r", used_by="LoraConfig(r)"),
-    Setting("lora.alpha", used_by="LoraConfig(lora_alpha)"),
-    Setting("lora.dropout", used_by="LoraConfig(lora_dropout)"),
-    Setting("lora.target_modules", used_by="LoraConfig(target_modules)", default="all-linear"),
+    Setting("lora.r", used_by="LoraConfig(r)", idle=idle.without_adapter),
+    Setting("lora.alpha", used_by="LoraConfig(lora_alpha)", idle=idle.without_adapter),
+    Setting("lora.dropout", used_by="LoraConfig(lora_dropout)", idle=idle.without_adapter),
+    Setting("lora.target_modules", used_by="LoraConfig(target_modules)", default="all-linear",
+            idle=idle.without_adapter),
     Setting("lora.target_parameters", used_by="LoraConfig(target_parameters): fused experts, by "
-            "name; needs `dropout` 0", since="0.2"),
-    Setting("lora.bias", used_by="LoraConfig(bias)"),
-    Setting("lora.task_type", used_by="LoraConfig(task_type)"),
+            "name; needs `dropout` 0", since="0.2", idle=idle.without_adapter),
+    Setting("lora.bias", used_by="LoraConfig(bias)", idle=idle.without_adapter),
+    Setting("lora.task_type", used_by="LoraConfig(task_type)", idle=idle.without_adapter),
     Setting("data.strategy", ignored="it is a label of the client"),
     Setting("data.generation_type", ignored="it is a label of the client"),
     Setting("data.dataset_format", used_by="the data set, where it names a shape"),

@@ -97,7 +97,7 @@ class PreferenceTrainer(PairsTrainer, DPOTrainer):  # type: ignore[misc]  # trl 
         totals = self.pair_totals(inputs, scores, rewards)
         for name, of_rows in zip(("chosen", "rejected"), log_probs.detach().chunk(2), strict=True):
             totals[f"logps/{name}"] = of_rows.sum()
-        totals["dpo"] = -functional.logsigmoid(chosen - rejected).sum()
+        totals["pair_loss"] = -functional.logsigmoid(chosen - rejected).sum()
         return {**totals, **self.router_total(scores, totals["pairs"])}
 
     @contextmanager
@@ -113,8 +113,8 @@ class PreferenceTrainer(PairsTrainer, DPOTrainer):  # type: ignore[misc]  # trl 
 
     def objective(self, totals: Totals, counts: Totals) -> torch.Tensor:
         """The loss above, and the router's."""
-        return self.with_router(totals["dpo"] / counts["pairs"], totals, counts["pairs"])
+        return self.with_router(totals["pair_loss"] / counts["pairs"], totals, counts["pairs"])
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Means over pairs and tokens."""
-        return {"loss": sums["dpo"] / max(sums["pairs"], 1.0), **self.pair_figures(sums)}
+        return {"loss": sums["pair_loss"] / max(sums["pairs"], 1.0), **self.pair_figures(sums)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.contract.config import JobConfig
+from trainyard.contract.fields.refused import refused_fields
 from trainyard.contract.methods import listed, names
 from trainyard.contract.request import FieldProblem
 
@@ -20,11 +21,27 @@ def problems(
     known.
     """
     return [
+        *refused_fields(config),
+        *_best(config),
         *_quantization(config, gpu, bitsandbytes),
         *_adapter(config),
         *_sharding(config),
         *_rewards(config),
     ]
+
+
+def _best(config: JobConfig) -> Iterator[FieldProblem]:
+    """The best checkpoint is one that was evaluated, and written."""
+    training = config.training
+    if not training.load_best_model_at_end:
+        return
+    for name, what in (("eval_strategy", "evaluates nothing"), ("save_strategy", "writes none")):
+        if getattr(training, name) == "no":
+            yield FieldProblem(
+                path="config.training.load_best_model_at_end",
+                message=f"the best is a checkpoint that was evaluated, and {name} 'no' {what}: "
+                f"leave {name} out",
+            )
 
 
 def _quantized(config: JobConfig) -> str | None:

@@ -24,10 +24,14 @@ from trainyard.contract.events import Checkpoint, Held, Metric, Outcome, Receipt
 from trainyard.contract.parser import parse_request
 from worker.machine.process_tree import descendants_of, process_stat
 
-ROWS = [
-    {"question": f"What is {n} plus 1?", "answer": f"{n + 1}" + " and so on" * (n % 7)}
-    for n in range(32)
-]
+
+def rows_of(count: int) -> list[dict[str, Any]]:
+    return [
+        {"question": f"What is {n} plus 1?", "answer": f"{n + 1}" + " and so on" * (n % 7)}
+        for n in range(count)
+    ]
+
+
 TWO = {"distributed": {"processes": 2, "strategy": "ddp"}}
 LORA: dict[str, Any] = {"use_lora": True, "lora_config": {"r": 4}}
 
@@ -36,7 +40,7 @@ LORA: dict[str, Any] = {"use_lora": True, "lora_config": {"r": 4}}
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the data set."""
     home = tmp_path_factory.mktemp("home")
-    write_jsonl(home / "datasets" / "sums.jsonl", ROWS)
+    write_jsonl(home / "datasets" / "sums.jsonl", rows_of(32))
     return home
 
 
@@ -105,24 +109,24 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         "dpo": {"method": "dpo", "beta": 0.2},
         "orpo": {"method": "orpo"},
     }[kind]
-    # Seven eval rows: two processes of two rows each have one row too few.
+    # Seven eval rows: two processes of two rows each have one row too few. 32 rows to train on are
+    # whole batches: of others some would come twice at an epoch's end.
     evals = {"eval_strategy": "steps", "eval_steps": 3, "eval_batch_size": 2}
     several = {"distributed": {"processes": 2, "strategy": strategy}}
+    write_jsonl(home / "datasets" / "uneven.jsonl", rows_of(39))
+    pairs = [
+        {"prompt": f"{n} plus 1?", "chosen": f"It is {n + 1}.", "rejected": "no" * (1 + n % 4)}
+        for n in range(39)
+    ]
+    write_jsonl(home / "datasets" / "pairs.jsonl", pairs)
     runs = []
     for name, training in (("one", {"batch_size": 4}), ("two", several)):
         asked = request(
             f"{name}-{strategy}-{kind[:4].strip()}",
             {**more, **evals, **training},
-            eval_split=7 / 32 if kind[:4] in ("full", "lora", "grou") else 7 / 24,
+            eval_split=7 / 39,
         )
-        if kind in ("dpo", "orpo"):
-            asked["dataset_path"] = "pairs.jsonl"
-            pairs: list[Mapping[str, Any]] = [
-                {"prompt": f"{n} plus 1?", "chosen": f"It is {n + 1}.", "rejected": "no" * (n % 4)}
-                for n in range(1, 32)
-                if n % 4
-            ]
-            write_jsonl(home / "datasets" / "pairs.jsonl", pairs)
+        asked["dataset_path"] = f"{'pairs' if kind in ('dpo', 'orpo') else 'uneven'}.jsonl"
         runs.append(run_training(home, asked, models=models, preloaded=preloaded))
     one, two = runs
     assert [run.outcome.outcome for run in runs] == ["completed"] * 2, two.log

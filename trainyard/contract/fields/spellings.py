@@ -29,6 +29,7 @@ SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("model", "dtype"), ("model", "torch_dtype")),
     (("predictions", "sample_count"), ("predictions", "count")),
     (("predictions", "sample_frequency"), ("predictions", "frequency")),
+    (("model", "quantization"), ("training", "quantization")),
 )
 """Other spelling → normalised path, both below ``config``. Earlier rows win over later ones."""
 

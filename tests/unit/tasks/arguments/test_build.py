@@ -318,3 +318,34 @@ def test_the_length_is_bounded_by_the_models_positions() -> None:
     assert chosen(1024, 512) == (512, True)
     assert chosen(None, 512) == (512, False)
     assert chosen(None, None) == (1024, False)
+
+
+@pytest.mark.parametrize(
+    ("training", "sections", "said"),
+    [
+        ({"early_stopping_patience": 2}, {}, "training.early_stopping_patience"),
+        ({"epochs_without_improvement": 2}, {}, "training.epochs_without_improvement"),
+        ({"load_best_model_at_end": True}, {}, "training.load_best_model_at_end"),
+        ({}, {"lora": {"r": 4}}, "lora.r"),
+    ],
+)
+def test_what_acts_elsewhere_and_has_nothing_to_act_on_is_said(
+    training: dict[str, Any], sections: dict[str, Any], said: str
+) -> None:
+    assert noted(arguments(training, has_eval=False, **sections)) == {said: "ignored"}
+    done = {**training, "use_lora": "lora" in sections}
+    assert noted(arguments(done, has_eval=True, **sections)) == {}
+
+
+def test_evals_that_are_switched_off_are_none() -> None:
+    training = {"early_stopping_patience": 2, "eval_strategy": "no"}
+    assert noted(arguments(training)) == {"training.early_stopping_patience": "ignored"}
+
+
+def test_what_a_method_fixes_no_setting_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = dataclasses.replace(METHODS["dpo"], arguments={"max_grad_norm": 0.5})
+    monkeypatch.setitem(METHODS, "dpo", how)  # type: ignore[arg-type]  # a dict in fact
+    found = arguments({"method": "dpo", "max_grad_norm": 2.0})
+    assert found.values["max_grad_norm"] == 0.5
+    assert noted(found) == {"training.max_grad_norm": "ignored"}
+    assert noted(arguments({"method": "dpo"})) == {}

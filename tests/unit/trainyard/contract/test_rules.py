@@ -153,3 +153,55 @@ def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
     config = {"model": {"name": "m"}, "training": QLORA}
     with pytest.raises(RequestInvalid, match="and there is none"):
         admission.admit({"job_token": "t", "dataset_path": "d", "config": config})
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "said"),
+    [
+        ({"training": {"method": "dpo", "loss_type": "ipo"}}, "training.loss_type", "the method's"),
+        ({"checkpoint_resume": "/c/checkpoint-5"}, "checkpoint_resume", "resume the job that has"),
+        ({"training": {"resume_from_checkpoint": True}}, "training.resume_from_checkpoint",
+         "begins with its base"),
+        ({"model": {"load_in_4bit": True}}, "model.load_in_4bit", "config.training.quantization"),
+        ({"lora": {"use_dora": True}}, "lora.use_dora", "plain LoRA"),
+        ({"training": {"lora_config": {"modules_to_save": ["lm_head"]}}}, "lora.modules_to_save",
+         "plain LoRA"),
+    ],
+)  # fmt: skip
+def test_what_would_train_another_model_is_refused_not_ignored(
+    config: dict[str, Any], path: str, said: str
+) -> None:
+    body = {
+        "execution_id": "j",
+        "job_token": "t",
+        "dataset_path": "a.jsonl",
+        "config": {**config, "model": {"name": "m", **config.get("model", {})}},
+    }
+    found = rules.problems(parse_request(body).config, gpu=None)
+    assert [problem.path for problem in found] == [f"config.{path}"]
+    assert said in found[0].message
+
+
+def test_a_field_that_asks_for_nothing_is_not_refused() -> None:
+    assert problems({"loss_type": None, "neftune_noise_alpha": 0, "use_dora": False}) == {}
+
+
+def test_quantization_in_the_models_section_is_the_trainings() -> None:
+    body = {
+        "execution_id": "j",
+        "job_token": "t",
+        "dataset_path": "a.jsonl",
+        "config": {
+            "model": {"name": "m", "quantization": {"load_in_4bit": True}},
+            "training": {"use_lora": True},
+        },
+    }
+    request = parse_request(body)
+    assert (request.config.training.quantization, request.ignored) == ({"load_in_4bit": True}, [])
+
+
+@pytest.mark.parametrize("name", ["eval_strategy", "save_strategy"])
+def test_the_best_checkpoint_is_evaluated_and_written(name: str) -> None:
+    found = problems({"load_best_model_at_end": True, name: "no"})
+    assert f"leave {name} out" in found["load_best_model_at_end"]
+    assert problems({"load_best_model_at_end": False, name: "no"}) == {}
