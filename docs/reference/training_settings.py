@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from tasks.arguments.table import RLHF_ARGUMENTS, TABLE, Setting
 from trainyard.contract.config import JobConfig
+from trainyard.contract.fields.refused import REFUSED
 from trainyard.contract.fields.spellings import other_spellings
 from trainyard.contract.methods import names
 
@@ -18,7 +19,8 @@ Made from `tasks/arguments/table.py`; a test compares. Every setting of a reques
 row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** where
 the machine cannot do it (the job's log names it with the reason), or **ignored** (named in the log
 with the reason). What is in no row is named in the answer and in the log as ignored, with what may
-be meant. Where the normalised name and another spelling differ, the normalised name wins and the
+be meant; but a field that would train another model (`REFUSED_NAMES`) is refused
+instead, with the reason. Where the normalised name and another spelling differ, the normalised name wins and the
 log says so.
 
 | `config.` | other spellings | default | becomes | methods | since |
@@ -29,7 +31,8 @@ log says so.
 def as_markdown() -> str:
     """The page, with a row for every setting."""
     spellings = other_spellings()
-    return _HEAD + "".join(_row(setting, spellings.get(setting.path, ())) for setting in TABLE)
+    head = _HEAD.replace("`REFUSED_NAMES`", ", ".join(f"`{name}`" for name in sorted(REFUSED)))
+    return head + "".join(_row(setting, spellings.get(setting.path, ())) for setting in TABLE)
 
 
 def _row(setting: Setting, spellings: Sequence[str]) -> str:

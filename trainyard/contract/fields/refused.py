@@ -19,7 +19,7 @@ _RESUME = (
 )
 _QUANTIZATION = "send it as config.training.quantization, such as {'load_in_4bit': true}"
 _LORA = "adapters are plain LoRA, on target_modules and target_parameters"
-_EVERYWHERE: Mapping[str, str] = {
+REFUSED: Mapping[str, str] = {
     "loss_type": _LOSS,
     "loss_weights": _LOSS,
     "checkpoint_resume": _RESUME,
@@ -48,5 +48,5 @@ def refused_fields(config: JobConfig) -> Iterator[FieldProblem]:
 
 def _among(extra: Mapping[str, Any] | None, path: str) -> Iterator[FieldProblem]:
     for name, value in (extra or {}).items():
-        if name in _EVERYWHERE and value not in (None, False, 0, "", [], {}):
-            yield FieldProblem(path=f"{path}.{name}", message=_EVERYWHERE[name])
+        if name in REFUSED and value not in (None, False, 0, "", [], {}):
+            yield FieldProblem(path=f"{path}.{name}", message=REFUSED[name])
