@@ -19,9 +19,9 @@ Made from `tasks/arguments/table.py`; a test compares. Every setting of a reques
 row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** where
 the machine cannot do it (the job's log names it with the reason), or **ignored** (named in the log
 with the reason). What is in no row is named in the answer and in the log as ignored, with what may
-be meant; but a field that would train another model (`REFUSED_NAMES`) is refused
-instead, with the reason. Where the normalised name and another spelling differ, the normalised name wins and the
-log says so.
+be meant. A field that would train another model is refused instead, with the reason:
+`REFUSED_NAMES`. Where the normalised name and another spelling differ, the normalised name wins and
+the log says so.
 
 | `config.` | other spellings | default | becomes | methods | since |
 |---|---|---|---|---|---|
