@@ -7,6 +7,7 @@
      │  └ GatedModel         the hub wants its licence accepted first
      ├ ConfigurationError    the request asks for what cannot be done
      ├ Diverged              the loss or the gradient norm stopped being finite
+     ├ ResultRefused         the saved model, loaded again, is not the one that was trained
      └ ResumeMismatch        a resume does not go on from what the pause left
 
     Stopped (Interruption)   a person asked for the training to end

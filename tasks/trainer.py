@@ -14,7 +14,7 @@ from tasks.library_logs import quiet_libraries
 from tasks.out_of_memory import free_memory, like, try_smaller
 from tasks.preparation import prepare
 from tasks.results.judgement import judge_data, judge_model
-from tasks.results.result import save_result
+from tasks.results.result import publish_result, save_result, verify_result
 from tasks.run import Run
 from tasks.trial.loading import load_training
 from trainyard.contract.events import Outcome
@@ -70,7 +70,12 @@ def _train(run: Run) -> Outcome:
             with run.phases.phase("evaluate", may_pause=False):
                 trainer.evaluate()
     with run.phases.phase("save_model", may_pause=False):
-        result = save_result(run, trainer, prepared, callbacks.reporter, callbacks.gpu.energy_j)
+        saved = save_result(run, trainer, prepared, callbacks.reporter)
+    if run.config.training.verify_result:
+        with run.phases.phase("verify", may_pause=False):
+            verify_result(run, saved)
+    energy_j = callbacks.gpu.energy_j
+    result = publish_result(run, trainer, prepared, callbacks.reporter, energy_j, saved)
     result["trial"] = loaded.trial
     result["seconds"] = dict(run.phases.seconds)
     return Outcome(outcome="completed", result=result)

@@ -47,8 +47,7 @@ class StartAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """Everything that is known of a job; null if it is not known. Times in seconds; 1 GB is
-    10^9 bytes."""
+    """Everything that is known of a job, else null. Times in seconds; 1 GB is 10^9 bytes."""
 
     job_id: str
     name: str | None

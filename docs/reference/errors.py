@@ -19,6 +19,7 @@ _MEANINGS = {
     ErrorKind.TIME_LIMIT: "The job took longer than the worker or its request allows.",
     ErrorKind.DIVERGED: "The loss, the gradient norm or a trained weight was NaN or infinite "
     "(`stop_on_nan`).",
+    ErrorKind.RESULT: "The saved model, loaded again, is not what was trained (`verify_result`).",
     ErrorKind.INTERNAL: "Anything else: most likely a defect, or a library's error.",
 }
 

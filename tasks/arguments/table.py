@@ -115,6 +115,10 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.load_best_model_at_end", used_by="the result: the best checkpoint's weights",
             idle=idle.without_evals),
     Setting("training.merge_adapter", used_by="the result: a merged copy in `model/merged`"),
+    Setting("training.save_dtype", used_by="the result: its dtype, the base model's own where not "
+            "set; an adapter as trained", since="0.2"),
+    Setting("training.verify_result", used_by="the result: loaded again in a fresh process and "
+            "compared before the job is completed", since="0.2"),
     Setting("training.report_to", "report_to", adapt=adaptation.report_to,
             note="`tensorboard`, and `wandb` or `mlflow` where they are installed"),
     Setting("training.dataloader_num_workers", "dataloader_num_workers",

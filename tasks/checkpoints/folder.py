@@ -82,7 +82,7 @@ def publish(partial: Path, checkpoints_dir: Path) -> Path:
     """
     target = checkpoints_dir / partial.name
     if target.exists():
-        _exchange(partial, target)
+        exchange(partial, target)
         shutil.rmtree(partial)
     else:
         partial.rename(target)
@@ -90,7 +90,7 @@ def publish(partial: Path, checkpoints_dir: Path) -> Path:
     return target
 
 
-def _exchange(one: Path, other: Path) -> None:
+def exchange(one: Path, other: Path) -> None:
     """Swap the names of two folders; in two steps if the file system cannot do it in one."""
     libc = ctypes.CDLL(None, use_errno=True)
     done = libc.renameat2(

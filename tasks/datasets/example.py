@@ -5,11 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.datasets.report import Example, Segments
+from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.split import Indices
+from tasks.datasets.tokens.render import Rendering, render
 from tasks.datasets.tokens.spans import IGNORED_LABEL
+from tasks.datasets.tokens.template import ChatTemplate
 from tasks.datasets.tokens.tokenise import Tokenised
+
+_ROWS_LOOKED_AT = 50
+"""Until one is found that is trained on."""
 
 
 def example_of(data: Tokenised, tokenizer: Any) -> Example | None:
@@ -47,6 +55,34 @@ def _segments(tokenizer: Any, ids: Sequence[int], trained: Sequence[bool]) -> Se
         segments.append((text[len(shown) :], on))
         shown = text
     return tuple(segments)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation that is trained on, and its text by the tokenizer's own chat template."""
+
+    messages: list[dict[str, Any]]
+    tools: Any
+    text: str
+
+
+def conversation_of(
+    rows: Any, indices: Indices, data: Tokenised, how: Rendering
+) -> Conversation | None:
+    """The first row that is trained on, of the stored ``rows``; None if it is no conversation."""
+    looked_at = (rows[int(index)] for index in indices[:_ROWS_LOOKED_AT])
+    row = next((row for row in looked_at if row["row"] == data.first_row), None)
+    if row is None or not row.get("messages"):
+        return None
+    [trained] = render([row], how)
+    if isinstance(trained, RowProblem) or trained.beyond:
+        return None
+    own = ChatTemplate(how.tokenizer)
+    messages = [own.wanted(message) for message in json.loads(row["messages"])]
+    tools = json.loads(row["tools"]) if row["tools"] else None
+    # A variant for training keeps what the tokenizer's own template leaves out.
+    text = trained.text if how.template is None else own.texts([messages], [tools])[0]
+    return Conversation(messages, tools, str(text))
 
 
 def untokenised_example(row: Mapping[str, Any]) -> Example:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.example import example_of
+from tasks.datasets.example import Conversation, conversation_of, example_of
 from tasks.datasets.opened import message_keys
 from tasks.datasets.parts import Part
 from tasks.datasets.report import Report
@@ -29,6 +29,7 @@ class TrainingData:
     """What the trainer reads. ``eval`` is None where no row evaluates. ``report``: what was found.
 
     ``turn_end``: the token that ends the answers, if the model does not stop at it yet.
+    ``conversation``: one of the rows; None if they are none.
     """
 
     train: Tokenised
@@ -36,6 +37,7 @@ class TrainingData:
     shape: Shape
     report: Report
     turn_end: int | None = None
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def tokenise_data(
     report.example = example_of(train, tokenizer)
     if evaluation is not None and len(evaluation.dataset) == 0:
         evaluation = None
-    return TrainingData(train, evaluation, read.shape, report, turn_end)
+    part, indices = read.train
+    conversation = conversation_of(read.stored[part].dataset, indices, train, how)
+    return TrainingData(train, evaluation, read.shape, report, turn_end, conversation)
 
 
 def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:

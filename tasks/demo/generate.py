@@ -1,4 +1,6 @@
-"""Generation of text with one or more model folders (whole models or PEFT adapters), greedily.
+"""Generation of text with one or more model folders, greedily.
+
+They are whole models, or PEFT adapters of the first of them.
 
     python -m tasks.demo.generate --model models/tiny-llama --model jobs/demo/model \
         --prompt "def add(a, b):" [--max-new-tokens 60] [--json]
@@ -14,6 +16,7 @@ import json
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -30,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable_progress_bar()
     made = [
-        {"model": str(folder), "text": generate(folder, arguments.prompt, arguments.max_new_tokens)}
+        {"model": str(folder), "text": generate(folder, arguments.model[0], arguments)}
         for folder in arguments.model
     ]
     if arguments.json:
@@ -40,10 +43,14 @@ def main() -> None:
         print(f"── {one['model']}\n{one['text']}\n")
 
 
-def generate(folder: Path, prompt: str, max_new_tokens: int) -> str:
-    """What the model in ``folder`` says to ``prompt``: at most ``max_new_tokens`` tokens."""
+def generate(folder: Path, base: Path, arguments: argparse.Namespace) -> str:
+    """What the model in ``folder`` says, or the adapter of ``base`` there."""
+    prompt = arguments.prompt
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    is_adapter = (folder / "adapter_config.json").exists()
+    model = AutoModelForCausalLM.from_pretrained(base if is_adapter else folder)
+    if is_adapter:
+        model = PeftModel.from_pretrained(model, folder)
     model.eval()
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(
@@ -56,7 +63,7 @@ def generate(folder: Path, prompt: str, max_new_tokens: int) -> str:
         output = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=arguments.max_new_tokens,
             do_sample=False,
             repetition_penalty=1.3,  # a small model repeats itself
             eos_token_id=tokenizer.eos_token_id,

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from tasks.checkpoints.disk import full_disk
 from tasks.methods.samplers import LengthGroupedSampler, row_lengths
+from tasks.models.end_tokens import accept_faults
 from tasks.ranks.sharding import ShardedTrainer
 from trainyard.contract.job_folder import checkpoint_name
 
@@ -50,6 +51,10 @@ class ExactTrainer(ShardedTrainer):
             if full is None:
                 raise
             raise full from error
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        accept_faults(self.accelerator.unwrap_model(self.model))
+        super()._save(output_dir, state_dict)
 
     def loss_sum(self) -> float:
         """Sum of the losses of the steps since the last logged one."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from tasks.datasets.training_data import TrainingData
+from tasks.preparation import Prepared
+from tasks.results.loading import how_to_load
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.verdicts import Verdict
 
@@ -25,13 +26,13 @@ _FIGURES = {
     "total_tokens": "tokens trained on",
     "tokens_per_second": "tokens per second",
     "train_runtime": "seconds of training",
+    "dtype": "dtype of the weights",
 }
 
 
 def model_card(
     request: TrainingRequest,
-    data: TrainingData,
-    arguments: Mapping[str, Any],
+    prepared: Prepared,
     figures: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     energy_j: float | None,
@@ -39,10 +40,10 @@ def model_card(
 ) -> str:
     """The card as Markdown with the hub's front matter.
 
-    ``arguments``: the Trainer's; ``figures``: the summary's; ``history``: what the Trainer logged;
-    ``verdicts``: what is to be known of the training.
+    ``figures``: the summary's; ``history``: what the Trainer logged; ``verdicts``: what is to be
+    known of the training.
     """
-    config = request.config
+    config, data = request.config, prepared.data
     name = request.name or request.execution_id
     adapter = config.lora if config.training.use_lora else None
     parts = [
@@ -69,8 +70,10 @@ def model_card(
         ),
         "### Curve",
         _curve(history),
+        "## How to load it",
+        *how_to_load(config, prepared.folders.model, figures["dtype"]),
         "## Settings",
-        f"```json\n{json.dumps(_plain(arguments), indent=1, sort_keys=True)}\n```",
+        f"```json\n{json.dumps(_plain(prepared.arguments.values), indent=1, sort_keys=True)}\n```",
         "## Libraries",
         _table({library: version(library) for library in _LIBRARIES}),
     ]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasks.channel import Channel
-from tasks.phases import Phases
+from tasks.progress.phases import Phases
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import Event, TrainingSpec

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 VOCABULARY = 512
 _SAMPLE = [
@@ -72,3 +74,35 @@ def make_tiny_reward_model(folder: Path, tiny: Path) -> Path:
         AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
     return folder
+
+
+CHATML = (
+    "{%- for m in messages -%}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+
+
+def make_chatml_model(folder: Path, tiny: Path) -> Path:
+    """Write the model ``tiny`` with ChatML's template: turns end with ``<|im_end|>``, and the model
+    stops at ``<eos>``, as base models of the Qwen family do."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load_adapter(base: Path, folder: Path) -> Any:
+    """The adapter in ``folder`` on the base model, as PEFT loads it."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an old name of transformers
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tests.support.faults import FAULTS
 from tests.support.paths import REPOSITORY
 from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
 from trainyard.contract.parser import parse_request
@@ -203,6 +204,8 @@ class Preloaded:
     """The rank and the step at whose end it raises."""
     spoil_at: int | None = None
     """The step whose update leaves a weight that is no number."""
+    faults: tuple[str, ...] = ()
+    """Names of faults (``tests.support.faults``) that are put back."""
     rows_that_fit: tuple[int, int] | None = None
     """After which step memory lasts for a micro-batch of how many rows; -1: from the fit check on,
     which is then made on the CPU too."""
@@ -229,13 +232,13 @@ class Preloaded:
 
     def reset(self) -> None:
         """The next trainings run undisturbed."""
-        self.pause_at, self.fail_at, self.rows_that_fit = (), None, None
+        self.pause_at, self.fail_at, self.rows_that_fit, self.faults = (), None, None, ()
 
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
         message = json.dumps(
-            [self.pause_at, self.fail_at, self.spoil_at, self.rows_that_fit]
+            [self.pause_at, self.fail_at, self.spoil_at, self.rows_that_fit, self.faults]
         ).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self.pid = int(self._socket.recv(32))
@@ -273,10 +276,12 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
             os.environ.update(_parking_variable(parking))
-            *changes, rows_that_fit = json.loads(data)
+            *changes, rows_that_fit, faults = json.loads(data)
             _change_step_ends(*changes)
             if rows_that_fit:
                 _run_out_of_memory(*rows_that_fit)
+            for name in faults:
+                FAULTS[name]()
             code = 1
             try:
                 code = runner.main(events_fd)

@@ -122,8 +122,8 @@ ROOMS_BELOW = {
     "tasks": [
         ["errors", "demo"],
         ["sealed_secrets"],
-        ["channel", "output", "library_logs", "out_of_memory"],
-        ["arguments", "checkpoints", "models", "parking", "phases", "ranks", "verdicts"],
+        ["channel", "fresh_process", "output", "library_logs", "out_of_memory"],
+        ["arguments", "checkpoints", "models", "parking", "progress", "ranks"],
         ["run", "datasets"],
         ["methods", "fetcher"],
         ["preparation"],

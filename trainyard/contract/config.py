@@ -170,6 +170,8 @@ class TrainingConfig(Section):
     epochs_without_improvement: Count | None = None
     load_best_model_at_end: bool = False
     merge_adapter: bool = False
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    verify_result: bool = True
     report_to: list[str] | str | None = None
 
     @property

@@ -21,6 +21,7 @@ class ErrorKind(StrEnum):
     HANG = "hang"
     TIME_LIMIT = "time_limit"
     DIVERGED = "diverged"
+    RESULT = "result"
     INTERNAL = "internal"
 
 
@@ -46,6 +47,7 @@ ERROR_HINTS = {
     "is started; earlier checkpoints are intact.",
     ErrorKind.DIVERGED: "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to "
     "1; earlier checkpoints are intact.",
+    ErrorKind.RESULT: "The job's log holds what differs; its files and checkpoints are kept.",
     ErrorKind.INTERNAL: "The job's log holds the full traceback.",
 }
 """What to do about an error of a kind, if the error itself knows nothing better."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.models import load_adapter
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 from trainyard.contract.checkpoint_manifest import verify
 from trainyard.contract.errors import ErrorKind
@@ -53,7 +54,7 @@ def adapter(models: Path, home: Path, preloaded: Preloaded) -> Run:
     return run_training(home, asked, models=models, preloaded=preloaded)
 
 
-def test_adapter_and_merged_copy_load_and_say_the_same(adapter: Run) -> None:
+def test_adapter_and_merged_copy_load_and_say_the_same(adapter: Run, models: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -61,7 +62,7 @@ def test_adapter_and_merged_copy_load_and_say_the_same(adapter: Run) -> None:
     folder = adapter.job_dir / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     merged = AutoModelForCausalLM.from_pretrained(folder / "merged")
-    apart = AutoModelForCausalLM.from_pretrained(folder)
+    apart = load_adapter(models / "tiny", folder)
     assert AutoTokenizer.from_pretrained(folder / "merged").chat_template == tokenizer.chat_template
     assert not (folder / "merged" / "adapter_config.json").exists()
     ids = tokenizer("What is 3 plus 1?", return_tensors="pt")["input_ids"]

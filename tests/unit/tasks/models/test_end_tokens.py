@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.models.end_tokens import add_end_token, end_tokens
+from tasks.models.end_tokens import end_tokens, with_end_tokens
 
 
 @pytest.mark.parametrize(("of_config", "expected"), [(1, {1, 2}), ([1, 3], {1, 2, 3}), (None, {2})])
@@ -19,8 +19,6 @@ def test_a_model_stops_at_what_either_of_its_files_names(
     assert end_tokens(tmp_path, SimpleNamespace(eos_token_id=of_config)) == expected
 
 
-@pytest.mark.parametrize(("known", "expected"), [(1, [1, 7]), ([1, 7], [1, 7]), (None, [7])])
-def test_a_turn_s_end_is_added_once(known: object, expected: list[int]) -> None:
-    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=known))
-    add_end_token(model, 7)
-    assert model.generation_config.eos_token_id == expected
+@pytest.mark.parametrize(("known", "expected"), [(1, [1, 7]), ([1, 7], [1, 7]), (None, 7), (7, 7)])
+def test_a_turn_s_end_is_added_once(known: object, expected: object) -> None:
+    assert with_end_tokens(known, [7, 7]) == expected

@@ -29,7 +29,8 @@ class Verdicts:
         if verdict in self.found:
             return
         if not logged:
-            logger.warning("%s", sentence)
+            level = logging.INFO if kind is VerdictKind.TRAINED_PART else logging.WARNING
+            logger.log(level, "%s", sentence)
         if len(self.found) < VERDICTS_MAX:
             self.found.append(verdict)
             self._channel.send(Warnings(warnings=self.found))
