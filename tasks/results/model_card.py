@@ -21,7 +21,7 @@ _FIGURES = {
     "saved_step": "step of the saved model",
     "train_loss": "training loss then",
     "first_eval_loss": "eval loss at the start",
-    "last_eval_loss": "eval loss of the saved model",
+    "last_eval_loss": "eval loss at the end, of the saved model",
     "perplexity": "perplexity",
     "total_tokens": "tokens trained on",
     "tokens_per_second": "tokens per second",

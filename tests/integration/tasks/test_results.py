@@ -78,7 +78,7 @@ def test_the_card_tells_what_was_trained_on_what_and_what_came_of_it(adapter: Ru
         "| data set | sums.jsonl |",
         "| training rows | 36 |",
         "SHA-256",
-        f"| eval loss at the end | {result['last_eval_loss']:.6g} |",
+        f"| eval loss at the end, of the saved model | {result['last_eval_loss']:.6g} |",
         '"per_device_train_batch_size": 4',
         "| trl | 1.",
         "| step | loss | eval loss |",
