@@ -8,8 +8,10 @@ from typing import Any
 
 from flower.events import EventsState
 from flower.utils.broker import RedisBase, RedisSocket
+from flower.views.monitor import Metrics
 from redis.asyncio import Redis
 from tornado.options import options
+from tornado.web import authenticated
 
 from backend_bridge.api.guards import is_loopback
 from trainyard.home import keep_private
@@ -62,4 +64,5 @@ def _open_socket(self: RedisSocket, *arguments: Any, **options: Any) -> None:
     )
 
 
+Metrics.get = authenticated(Metrics.get)  # names of workers and tasks are in them
 RedisSocket.__init__ = _open_socket

@@ -15,6 +15,13 @@ from swagger_ui_bundle import swagger_ui_path
 
 ASSETS_PATH = "/docs-assets"
 assets = StaticFiles(directory=swagger_ui_path)
+_NOT_FRAMED = {
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""A page with buttons that act: another one around it would have them clicked."""
 router = APIRouter(include_in_schema=False)
 
 
@@ -30,10 +37,12 @@ def document_for_the_page(request: Request) -> dict[str, Any]:
 
 @router.get("/docs")
 def page() -> HTMLResponse:
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/docs/openapi.json",
         title="Trainyard bridge",
         swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS_PATH}/favicon-32x32.png",
     )
+    page.headers.update(_NOT_FRAMED)
+    return page

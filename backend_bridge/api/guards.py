@@ -3,13 +3,13 @@
 A browser sends what any page tells it to, also to 127.0.0.1. So a server without a key, reached on
 loopback, takes only requests that name a loopback host (which DNS rebinding does not), and of those
 that a page made only its own pages', or those of pages that its operator named. Within one network
-of containers names without a dot are as good: no public name server answers for them.
+of containers its own names there are as good.
 """
 
 from __future__ import annotations
 
 import hmac
-import re
+import socket
 from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend_bridge.api.error_responses import error_body
 
+OWN_NAMES = frozenset({"bridge", "backend", "dev-backend", socket.gethostname().lower()})
+"""Of docker-compose.yml: a neighbour on the network may answer for any other short name."""
 DOCKER_HOST = "host.docker.internal"
 """How a container on Docker Desktop reaches what listens on its host's loopback."""
 
@@ -28,7 +30,8 @@ DOCKER_HOST = "host.docker.internal"
 class HostGuard:
     """ASGI middleware; answers 403 with a sentence, of which ``server`` is the subject.
 
-    ``loopback_only``: a request must name a loopback host, or with ``short_names`` a container's.
+    ``loopback_only``: a request must name a loopback host, or with ``short_names`` ours in the
+    network of containers.
     ``origins``: other web pages that may ask.
     """
 
@@ -59,6 +62,8 @@ class HostGuard:
             name = urlsplit(f"//{host}").hostname or ""
             known = origin is None or origin in self.origins
             foreign = not known and urlsplit(origin).netloc != host
+            if origin is None:
+                foreign = _is_of_another_site(headers)
         except ValueError:
             return "the Host or Origin header is no address"
         if self.loopback_only and not self._is_ours(name):
@@ -68,11 +73,13 @@ class HostGuard:
         return None
 
     def _is_ours(self, name: str) -> bool:
-        short = self.short_names and is_short_name(name)
+        short = self.short_names and name in OWN_NAMES
         return short or is_loopback(name) or name == DOCKER_HOST
 
 
 OPEN = "/health"
+STRANGER = "trainyard.stranger"
+"""In a request's scope: whether it came without the key that others need."""
 
 _NO_KEY = (
     "the bridge's API key is missing or wrong: set BRIDGE_API_KEY to the bridge's own for "
@@ -88,15 +95,28 @@ class KeyGuard:
         self.expected = f"Bearer {key.get_secret_value()}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != OPEN and not self._is_given(scope):
+        stranger = scope["type"] == "http" and not self._is_given(scope)
+        if stranger and scope["path"] != OPEN:
             body = error_body(_NO_KEY)
             await JSONResponse(body, status_code=401)(scope, receive, send)
         else:
+            scope[STRANGER] = stranger
             await self.app(scope, receive, send)
 
     def _is_given(self, scope: Scope) -> bool:
-        given = Headers(scope=scope).get("authorization", "")
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        given = f"{scheme.capitalize()} {key}"  # of a scheme the case does not count (RFC 9110)
         return hmac.compare_digest(given.encode(), self.expected)
+
+
+def _is_of_another_site(headers: Headers) -> bool:
+    """Of a request without an Origin: a page made it, by what a browser says of it.
+
+    A link that somebody follows is let in: nothing is changed by one.
+    """
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
+    followed = mode == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return site in ("cross-site", "same-site") and not followed
 
 
 def is_loopback(host: str) -> bool:
@@ -107,8 +127,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def is_short_name(host: str) -> bool:
-    """Of a name without a dot, as containers call each other: no public name server knows it."""
-    return re.fullmatch("[a-z0-9_-]+", host) is not None

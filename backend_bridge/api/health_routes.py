@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
+from backend_bridge.api.guards import STRANGER
 from backend_bridge.api.metrics import exposition
 from backend_bridge.api.openapi import TEXT_CONTENT
 from backend_bridge.api.responses import HealthAnswer
@@ -17,19 +18,28 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health", responses=error_answers(key=False))
 def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
-    """Whether the bridge reaches Redis, which slots are alive, and how many jobs run."""
+    """Whether the bridge reaches Redis, which slots are alive, and how many jobs run.
+
+    Whoever sends no key where one is set hears of no version, no GPU and, of slots, a number each.
+    """
     bridge.check_redis()
     slots = bridge.slots.alive()
     gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
+    names = [slot.name for slot in slots]
+    idle = bridge.slots.idle()
+    stranger = request.scope.get(STRANGER, False)
+    if stranger:
+        names = [str(number) for number in range(len(names))]
+        idle = {str(number): "out of service" for number in range(len(idle))}
     return HealthAnswer(
         status="ok",
         gpu_available=bool(gpus),
-        gpu_info=gpus or None,
+        gpu_info=None if stranger else gpus or None,
         active_jobs=bridge.store.occupying_count(),
         queued_jobs=bridge.store.waiting_count(),
-        slots=[slot.name for slot in slots],
-        slots_out_of_service=bridge.slots.idle(),
-        version=request.app.version,
+        slots=names,
+        slots_out_of_service=idle,
+        version="" if stranger else request.app.version,
     )
 
 

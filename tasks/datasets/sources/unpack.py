@@ -34,6 +34,11 @@ _DAMAGED = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(NotImplementedError, struct.error, ValueError),  # zipfile's, for headers that are wrong
 )
+_OF_THE_ARCHIVE = (
+    *(None, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.EILSEQ, errno.ELOOP),
+)
+"""Errors that names or offsets in an archive lead to; others are the disk's own."""
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".zst", ".zstd", ".xz", ".zip")
 
 
@@ -78,10 +83,11 @@ class Unpacker:
             return self._inflate(_OPENERS[kind], path, name, folder)
         except _DAMAGED as error:
             # EINVAL: a wrong offset in the archive.
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
                 raise  # the disk's own error, not the archive's
+            reason = error.strerror if isinstance(error, OSError) and error.errno else error
             raise DatasetError(
-                f"The data set {name!r} is damaged {kind}: {error}", "Write or copy it again."
+                f"The data set {name!r} is damaged {kind}: {reason}", "Write or copy it again."
             ) from error
 
     def _inflate(self, opener: Callable[[Path], Any], path: Path, name: str, folder: Path) -> Path:

@@ -1,0 +1,122 @@
+"""Canaries: one secret of each kind, planted for a whole job, and looked for everywhere."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.file_server import FileServer, Handler
+from tests.support.models import make_tiny_model
+from tests.support.yard import Yard
+
+ENVIRONMENT = {
+    "HF_TOKEN": "hf_CanaryOfTheHub0123456789abc",
+    "AWS_SECRET_ACCESS_KEY": "CanaryOfTheStore/0123456789+abcdefg",
+    "WANDB_API_KEY": "0123456789abcdefcanaryofthetracker",
+}
+PASSWORD, SIGNATURE = "CanaryOfTheUrl-0123", "CanarySignature9876543210"
+CANARIES = {**ENVIRONMENT, "password": PASSWORD, "signature": SIGNATURE}
+ROWS = b'{"text": "a sentence about nothing"}\n{"text": "another one"}\n' * 20
+NO_PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "")
+READS_FOREIGN_DATA = ("ty-slot", "ty-keeper", "ty-training")
+
+
+def _only_with_the_password(to: Handler) -> None:
+    login = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    allowed = to.headers.get("Authorization") == f"Basic {login}" and SIGNATURE in to.path
+    to.send_response(200 if allowed else 401)
+    to.send_header("Content-Length", str(len(ROWS) if allowed else 0))
+    to.end_headers()
+    to.wfile.write(ROWS if allowed else b"")
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process may write to: its heap, its stacks, its environment."""
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            ends, mode, *rest = line.split()
+            start, end = (int(at, 16) for at in ends.split("-"))
+            if mode.startswith("rw") and not (len(rest) > 3 and rest[3].startswith("/dev")):
+                memory.seek(start)
+                found.append(memory.read(end - start) or b"")
+    return b"".join(found)
+
+
+def held_by(content: bytes) -> list[str]:
+    return [name for name, value in CANARIES.items() if value.encode() in content]
+
+
+@dataclass
+class Round:
+    """A job from its request to its end, as it was seen from outside."""
+
+    yard: Yard
+    memory: dict[str, list[str]] = field(default_factory=dict)
+    environments: dict[str, list[str]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
+    folder = tmp_path_factory.mktemp("canaries")
+    make_tiny_model(folder / "home" / "models" / "tiny")
+    with (
+        FileServer(answers={"/a.jsonl": _only_with_the_password}) as server,
+        Yard(
+            folder / "home", folder / "up.log", ALLOW_PRIVATE_URLS="1", **NO_PROXY, **ENVIRONMENT
+        ) as yard,
+    ):
+        url = server.url("/a.jsonl").replace("://", f"://me:{PASSWORD}@")
+        found = Round(yard)
+        config = {"model": {"name": "tiny"}, "training": {"max_steps": 100_000}}
+        yard.submit(
+            {
+                "execution_id": "canary",
+                "dataset_path": f"{url}?X-Amz-Signature={SIGNATURE}",
+                "config": config,
+            }
+        )
+        yard.wait_for_step("canary", 2)
+        for process in psutil.Process(yard.pid).children(recursive=True):
+            name = Path(f"/proc/{process.pid}/comm").read_text().strip()
+            if name in READS_FOREIGN_DATA:
+                found.memory[name] = held_by(memory_of(process.pid))
+            what = " ".join(process.cmdline())
+            found.environments[what] = held_by(Path(f"/proc/{process.pid}/environ").read_bytes())
+        yard.bridge.cancel("canary", force=False)
+        yard.wait("canary", "cancelled")
+        yield found
+
+
+def test_what_reads_foreign_data_never_held_a_secret(finished: Round) -> None:
+    assert finished.memory == {name: [] for name in READS_FOREIGN_DATA}
+
+
+def test_only_the_workers_have_them_in_their_environment(finished: Round) -> None:
+    """`trainyard up` has them too: it is the person's own command."""
+    with_them = [what for what, held in finished.environments.items() if held]
+    assert with_them
+    assert all("worker" in what and "slot_process" not in what for what in with_them), with_them
+
+
+def test_they_are_in_no_file_but_the_job_stores(finished: Round) -> None:
+    home = finished.yard.home
+    files = [file for file in home.rglob("*") if file.is_file() and not file.is_symlink()]
+    holding = {str(file.relative_to(home)) for file in files if held_by(file.read_bytes())}
+    assert all(name.startswith("redis/") for name in holding), holding
+    assert len(files) > 10
+
+
+def test_no_answer_of_the_bridge_has_them(finished: Round) -> None:
+    bridge = finished.yard.bridge
+    said = (
+        f"{bridge.status('canary')} {bridge.jobs()} {bridge.logs('canary', limit=1000, offset=0)}"
+    )
+    assert held_by(said.encode()) == []
+    assert re.search(r"http://127\.0\.0\.1:\d+/a\.jsonl", said)
