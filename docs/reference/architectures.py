@@ -76,6 +76,16 @@ TINY: dict[str, Any] = {
 }
 """What a configuration's fields of these names are set to."""
 
+SPECIAL: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "reformer": {"is_decoder": True},
+    "mamba2": {"head_dim": 16},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "olmo_hybrid": {"layer_types": ["linear_attention", "full_attention"]},
+}
+"""What some configurations need beside."""
+
 _HEAD = """# Architectures
 
 What becomes of each causal architecture of transformers {version}: a tiny model with random weights
@@ -137,8 +147,11 @@ def make(kind: str, folder: Path) -> Any:
         raise ValueError("it is made of several configurations")
     names = {*usual.to_dict(), *getattr(usual, "attribute_map", {})}
     values = {name: value for name, value in TINY.items() if name in names}
-    if getattr(usual, "layer_types", None):
+    if "kv_lora_rank" in names:
+        values["num_key_value_heads"] = values["num_attention_heads"]
+    if getattr(usual, "layer_types", None) and not _is_computed(config_class, "layer_types"):
         values["layer_types"] = list(usual.layer_types)[:2]
+    values = {**values, **SPECIAL.get(kind, {})}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config_class(**values)).float()
     if model.num_parameters() > PARAMETERS_MAX:
@@ -149,9 +162,16 @@ def make(kind: str, folder: Path) -> Any:
             weight.data = torch.randn_like(weight) * (0.3 if weight.dim() > 1 else 0.1) + (
                 weight.data if weight.dim() == 1 else 0
             )
+    # One whose sizes do not go together says nothing of the real one.
+    model(torch.arange(5, 25)[None], use_cache=False)
     model.generation_config = type(model.generation_config)()
     model.save_pretrained(folder)
     return model
+
+
+def _is_computed(config_class: Any, name: str) -> bool:
+    stored = getattr(config_class, "attribute_map", {}).get(name, name)
+    return isinstance(getattr(config_class, stored, None), property)
 
 
 def tokenizer() -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ConfigurationError
@@ -22,6 +23,7 @@ from trainyard.contract.config import LoraConfig
 ALL_LINEAR = "all-linear"
 _FUSED_DIMENSIONS = 3
 """Of a weight that holds one matrix for each expert."""
+_EXPERTS_OF_OLD = ("gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj")
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def lora_settings(lora: LoraConfig, model: Any) -> Any:
     parts = other_parts(model)
     left_out = [] if _asks_for(targets, parts) else parts
     if targets == ALL_LINEAR:
-        left_out = [*left_out, *read_by_kernels(model)]
+        left_out = [*left_out, *not_adaptable(model)]
         targets = linear_layers(model, left_out)
     if left_out:
         logger.info("LoRA leaves out: %s", ", ".join(_summed_up(left_out)))
@@ -74,13 +76,29 @@ def _asks_for(targets: Sequence[str] | str, parts: Sequence[str]) -> bool:
     return any(part.rpartition(".")[2] in target for part in parts for target in named)
 
 
-def read_by_kernels(model: Any) -> list[str]:
-    """Linear layers whose weight a Mamba block's kernels read, so that an adapter is passed by."""
-    return [
-        f"{name}.out_proj"
-        for name, module in model.named_modules()
-        if hasattr(module, "A_log") and hasattr(module, "D") and hasattr(module, "out_proj")
-    ]
+def not_adaptable(model: Any) -> list[str]:
+    """Linear layers that an adapter does not serve, or that PEFT takes for something else."""
+    renamed = _EXPERTS_OF_OLD if _has_converted_experts(model) else ()
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear):
+            continue
+        *path, last = name.split(".")
+        parent = model.get_submodule(".".join(path))
+        # A Mamba block's kernels read this weight, and pass an adapter by.
+        by_kernel = last == "out_proj" and hasattr(parent, "A_log") and hasattr(parent, "D")
+        # Routers that are linear layers and more, with outputs of their own.
+        is_router = type(module).__module__.startswith("transformers.models.")
+        if by_kernel or is_router or last in renamed:
+            found.append(name)
+    return found
+
+
+def _has_converted_experts(model: Any) -> bool:
+    """Whether PEFT reads names of linear layers in ``model`` as those of experts, which older
+    versions of transformers had as linear layers."""
+    converted = get_checkpoint_conversion_mapping(model.config.model_type) is not None
+    return converted and bool(_fused_experts(model))
 
 
 def _pattern(modules: Sequence[str]) -> str:
@@ -94,15 +112,9 @@ def _summed_up(names: Sequence[str]) -> list[str]:
 
 
 def say_experts(model: Any) -> None:
-    """Warn of experts that the adapter in ``model`` does not adapt: all of a layer's are one weight
-    with three dimensions, and PEFT takes linear layers."""
-    left: dict[str, int] = {}
-    for name, weight in model.named_parameters():
-        path = name.split(".")
-        fused = weight.dim() == _FUSED_DIMENSIONS and "expert" in path[-2]
-        if fused:
-            key = ".".join(path[-3:])
-            left[key] = left.get(key, 0) + weight.numel()
+    """Warn of experts that the adapter in ``model`` does not adapt: all of a layer's are one
+    weight with three dimensions, and PEFT takes linear layers."""
+    left = _fused_experts(model)
     if left:
         logger.warning(
             "LoRA does not adapt the experts, %s parameters in fused weights; "
@@ -110,3 +122,15 @@ def say_experts(model: Any) -> None:
             f"{sum(left.values()):,}",
             list(left),
         )
+
+
+def _fused_experts(model: Any) -> dict[str, int]:
+    """Weights that hold all experts of a layer and have no adapter: how many numbers, by the name
+    that ``config.lora.target_parameters`` takes."""
+    found: dict[str, int] = {}
+    for name, weight in model.named_parameters():
+        path = name.split(".")
+        if weight.dim() == _FUSED_DIMENSIONS and "expert" in path[-2]:
+            key = ".".join(path[-3:])
+            found[key] = found.get(key, 0) + weight.numel()
+    return found

@@ -32,6 +32,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": POSITIONS},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "mixtral": _EXPERTS,
+    "dots1": {
+        **{**_BERT, "moe_intermediate_size": 32, "n_routed_experts": 4, "first_k_dense_replace": 1},
+        **{"n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
+    },
+    "llama4_text": {**_EXPERTS, "intermediate_size_mlp": 64, "head_dim": 8},
     "modernbert-decoder": {**_BERT, "local_attention": 16},
     "qwen3_5": {},
     "qwen2_5_vl": {},

@@ -107,7 +107,7 @@ MUTATIONS = {
         test_lora.test_a_model_with_vision_is_adapted_in_its_language_part,
     ),
     "LoRA adapts what a Mamba's kernels pass by": Mutation(
-        "tasks.models.lora.read_by_kernels",
+        "tasks.models.lora.not_adaptable",
         lambda _: [],
         test_lora.test_all_linear_layers_of_a_mamba_but_those_its_kernels_read,
     ),

@@ -7,6 +7,7 @@ from typing import Any
 
 import peft
 import pytest
+import torch
 
 from tasks.models.lora import lora_settings, say_experts
 from tests.support.architectures import make_architecture
@@ -52,6 +53,25 @@ def test_all_linear_layers_of_a_mamba_but_those_its_kernels_read(
     found = adapted(load(make_architecture(tmp_path, "mamba")))
     assert {name.rpartition(".")[2] for name in found} == {"in_proj", "x_proj", "dt_proj"}
     assert "LoRA leaves out: backbone.layers.*.mixer.out_proj" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "left_out"),
+    [
+        # PEFT takes the shared experts and the dense layers for the experts, and refuses dropout.
+        ("dots1", "model.layers.*.mlp.shared_experts.gate_proj"),
+        # A linear layer that returns two tensors.
+        ("llama4_text", "model.layers.*.feed_forward.router"),
+    ],
+)
+def test_linear_layers_that_peft_cannot_adapt_are_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, left_out: str
+) -> None:
+    caplog.set_level("INFO")
+    model = load(make_architecture(tmp_path, kind))
+    assert {name.rpartition(".")[2] for name in adapted(model)} >= {"q_proj", "o_proj"}
+    assert left_out in caplog.text
+    model(torch.arange(5, 15)[None])
 
 
 def test_fused_experts_are_adapted_by_name_or_said_not_to_be(
