@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow
 
-LAYOUT = 7
+LAYOUT = 8
 """Raise when what is written to the cache changes its meaning."""
 
 CHARACTERS_PER_BATCH = 4 * 1024 * 1024

@@ -59,7 +59,9 @@ def wraps(outer: Mapping[str, Any], key: str, first: Any, *, surely: bool = Fals
     """
     beside = [name for name in outer if name != key]
     known = key.lower() in ROW_KEYS
-    if is_message(first) or makes_a_row(beside):
+    # Whatever its messages are made of, a list of them is a row's.
+    talks = key.lower() in _ENOUGH and not {"role", "from"}.isdisjoint(first or ())
+    if talks or is_message(first) or makes_a_row(beside):
         return False
     if makes_a_row(first or ()):
         return not known or not ROW_KEYS & {name.lower() for name in beside}

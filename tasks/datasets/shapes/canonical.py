@@ -63,7 +63,7 @@ def _message(item: Any, column: str) -> dict[str, Any] | None:
             "Call it system, user, assistant or tool.",
         )
     role = ROLES[name]
-    value = message.pop("value", None)
+    value = message.pop("value", message.get("text"))
     content = message.pop("content", value)
     calls = _calls(message, content if name in _CALLERS else None, column)
     if calls and role != "assistant":

@@ -1,11 +1,15 @@
-"""Habits of chat templates: the form in which one wants what it is given."""
+"""Habits of chat templates: the form in which one wants messages, and what it puts around them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+_CONTROL = re.compile(r"\s*(?:<[^<>\s]+>|\[/?\w+\])\s*")
+"""What looks like a token that a template writes."""
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,53 @@ def _with_json_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     text = json.dumps(function["arguments"], ensure_ascii=False)
     return {**call, "function": {**function, "arguments": text}}
+
+
+@dataclass(frozen=True)
+class TurnFrame:
+    """What a template puts around turns.
+
+    ``openings``: by the kind of what precedes, the text from there to an answer. ``headers``: what
+    an answer's turn begins with, the longest first. ``closing``: what ends an answer that is
+    followed by another message; ``call_closing`` one that ends with a call.
+    """
+
+    openings: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+    closing: str = ""
+    call_closing: str = ""
+
+
+def closing_of(end: str, inner: str) -> str:
+    """What ends a turn.
+
+    ``end`` follows its last word if the conversation ends with it, ``inner`` if it goes on.
+    """
+    if inner.startswith(end):
+        return end
+    same = common_prefix(end, inner)
+    whole = 0
+    while (found := _CONTROL.match(inner, whole)) and found.end() <= same:
+        whole = found.end()
+    first = _CONTROL.match(inner)
+    return inner[:whole] or (first[0] if first else "")
+
+
+def control_at(text: str, start: int) -> int:
+    """End of what looks like a token that a template writes, at ``start``; else ``start``."""
+    found = _CONTROL.match(text, start)
+    return found.end() if found else start
+
+
+def common_prefix(left: str, right: str) -> int:
+    """Characters that both begin with."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next(
+        (place for place, (one, other) in pairs if one != other), min(len(left), len(right))
+    )
+
+
+def common_end(left: str, right: str) -> str:
+    """What both end with."""
+    same = common_prefix(left[::-1], right[::-1])
+    return left[len(left) - same :]

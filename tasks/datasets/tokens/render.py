@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from tasks.datasets.shapes.canonical import says_something
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.patterns import Span
 from tasks.datasets.tokens.template import ChatTemplate, Messages
@@ -144,6 +145,11 @@ def _rendered_chat(
         return RowProblem(
             "none of the assistant's messages is to be trained on",
             "Give one the weight 1, or remove the row.",
+        )
+    if not all(says_something(how.chat_template.without_ends(chat[number])) for number in trained):
+        return RowProblem(
+            "an assistant's message is empty but for the token that ends it",
+            "Fill it in, give it the weight 0, or remove the row.",
         )
     return how.conversation(turns.text, turns.of(trained), turns.left_out)
 

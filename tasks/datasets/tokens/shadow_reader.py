@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.datasets.shapes.problems import RowProblem
+from tasks.datasets.tokens.habits import control_at
 from tasks.datasets.tokens.patterns import Span
 from tasks.datasets.tokens.shadow import Piece, Segment, Shadow
-from tasks.datasets.tokens.template import ChatTemplate, Messages, control_at
+from tasks.datasets.tokens.template import ChatTemplate, Messages
 
 
 @dataclass
@@ -61,10 +62,9 @@ class ShadowReader:
             words = piece.text.strip() if piece.kind == "content" and not piece.marks else ""
             if words not in self._text or seen.get(piece.mark, 0) < piece.marks:
                 said.append(self._dropped(piece))
-        for tool in self._tools or []:
-            name = tool["function"]["name"]
-            if name not in self._text:
-                raise _leaves_out(f"the function {name[:50]!r} of its tools")
+        unsaid = self._template.unsaid_function(self._tools) if self._tools else None
+        if unsaid is not None:
+            raise _leaves_out(f"the function {unsaid[:50]!r} of its tools")
         return said
 
     def _dropped(self, piece: Piece) -> str:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from tasks.datasets.shapes.problems import RowProblem
-from tasks.datasets.tokens.habits import Habits
+from tasks.datasets.tokens.habits import (
+    Habits,
+    TurnFrame,
+    closing_of,
+    common_end,
+    common_prefix,
+)
 from tasks.datasets.tokens.patterns import Patterns
 from tasks.datasets.tokens.refusals import (
     completed,
@@ -27,23 +32,6 @@ Messages: TypeAlias = list[dict[str, Any]]
 
 _USER, _ANSWER, _REASON = "Zquestion", "Zanswer", "Zreason"
 _NAME, _VALUE, _RESULT = "zfunction", "Zvalue", "Zresult"
-_CONTROL = re.compile(r"\s*(?:<[^<>\s]+>|\[/?\w+\])\s*")
-"""What looks like a token that a template writes."""
-
-
-@dataclass(frozen=True)
-class TurnFrame:
-    """What a template puts around turns.
-
-    ``openings``: by the kind of what precedes, the text from there to an answer. ``headers``: what
-    an answer's turn begins with, the longest first. ``closing``: what ends an answer that is
-    followed by another message; ``call_closing`` one that ends with a call.
-    """
-
-    openings: Mapping[str, str] = field(default_factory=dict)
-    headers: tuple[str, ...] = ()
-    closing: str = ""
-    call_closing: str = ""
 
 
 class ChatTemplate:
@@ -54,6 +42,7 @@ class ChatTemplate:
         self.named: dict[str, str] = named_templates(tokenizer)
         self.source: str = source or self.named.get("default", "")
         self.patterns = Patterns()
+        self._tools_tried: tuple[Sequence[Mapping[str, Any]], str | None] | None = None
         self._bos: str = tokenizer.bos_token or ""
 
     @cached_property
@@ -97,12 +86,12 @@ class ChatTemplate:
     def without_ends(self, message: dict[str, Any]) -> dict[str, Any]:
         """``message`` without what the template writes itself: BOS, and what ends an answer."""
         content, bos = message["content"], self._bos
-        if bos and content.startswith(bos) and content != bos:
+        if bos and content.startswith(bos):
             return self.without_ends({**message, "content": content[len(bos) :]})
         if message["role"] != "assistant" or not (end := self.frame.closing.strip()):
             return message
         said = content.rstrip()
-        if not said.endswith(end) or said == end:
+        if not said.endswith(end):
             return message
         return {**message, "content": said.removesuffix(end)}
 
@@ -179,6 +168,22 @@ class ChatTemplate:
             for calls, answer in ((False, _ANSWERED), (True, called()))
         }
 
+    def unsaid_function(self, tools: Sequence[Mapping[str, Any]]) -> str | None:
+        """The name of one of ``tools`` that the template leaves out; None if it says all."""
+        if self._tools_tried is None or self._tools_tried[0] != tools:
+            self._tools_tried = tools, self._unsaid(tools)
+        return self._tools_tried[1]
+
+    def _unsaid(self, tools: Sequence[Mapping[str, Any]]) -> str | None:
+        without = self._probe(self.habits, _ASKED)
+        chat = [self.habits.applied(_ASKED)]
+        try:
+            declared = self._apply([chat], False, tools)[0]
+        except Exception:
+            return None
+        names = [tool["function"]["name"] for tool in tools]
+        return next((name for name in names if declared.count(name) <= without.count(name)), None)
+
     @cached_property
     def keeps_content_beside_call(self) -> bool:
         """Whether a call that comes last keeps the words beside it."""
@@ -217,7 +222,7 @@ class ChatTemplate:
             openings={kind: opening for kind, opening in openings.items() if opening},
             headers=tuple(sorted(filter(None, headers), key=len, reverse=True)),
             closing=closing_of(answered.rpartition(_ANSWER)[2], inner),
-            call_closing=_common_end(*calls),
+            call_closing=common_end(*calls),
         )
 
     def _call_closing(self, probe: Any, call: dict[str, Any], last_word: str) -> str:
@@ -233,40 +238,6 @@ def named_templates(tokenizer: Any) -> dict[str, str]:
     """The chat templates of ``tokenizer`` by their names; a single one is called ``default``."""
     own = tokenizer.chat_template
     return dict(own) if isinstance(own, dict) else {"default": own or ""}
-
-
-def closing_of(end: str, inner: str) -> str:
-    """What ends a turn.
-
-    ``end`` follows its last word if the conversation ends with it, ``inner`` if it goes on.
-    """
-    if inner.startswith(end):
-        return end
-    same = common_prefix(end, inner)
-    whole = 0
-    while (found := _CONTROL.match(inner, whole)) and found.end() <= same:
-        whole = found.end()
-    first = _CONTROL.match(inner)
-    return inner[:whole] or (first[0] if first else "")
-
-
-def control_at(text: str, start: int) -> int:
-    """End of what looks like a token that a template writes, at ``start``; else ``start``."""
-    found = _CONTROL.match(text, start)
-    return found.end() if found else start
-
-
-def common_prefix(left: str, right: str) -> int:
-    """Characters that both begin with."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next(
-        (place for place, (one, other) in pairs if one != other), min(len(left), len(right))
-    )
-
-
-def _common_end(left: str, right: str) -> str:
-    same = common_prefix(left[::-1], right[::-1])
-    return left[len(left) - same :]
 
 
 def called(arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:

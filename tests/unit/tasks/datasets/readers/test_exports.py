@@ -156,6 +156,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
         {"tools": TOOLS, "conversations": SHAREGPT},
         {"prompt": CHAT[:1], "chosen": CHAT[1:], "rejected": CHAT[1:]},
         {"dialog": CHAT, "id": 1},
+        {"conversations": [{"from": "human", "text": "a"}, {"from": "gpt", "text": "b"}]},
         {"question": "a", "answer": "b", "sources": [{"url": "x"}]},
         {"sources": [{"url": "x"}], "question": "a", "answer": "b"},
         {"text": "a", "entities": [{"start": 1}]},

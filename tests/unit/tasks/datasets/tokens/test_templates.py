@@ -126,6 +126,15 @@ def test_a_function_without_a_description_is_named_if_the_template_wants_one() -
     assert "the function 'get' of its tools has no description and parameters" in str(found)
 
 
+def test_tools_that_a_template_leaves_out_are_missed_whatever_they_are_called() -> None:
+    tools = [{"type": "function", "function": {"name": "user", "description": "Gets."}}]
+    chat = canonical_messages(CONVERSATIONS["plain"], "messages")
+    [found] = turns_of(template_of("llama3"), [chat], [tools])
+    assert "leaves out the function 'user' of its tools" in str(found)
+    [found] = turns_of(template_of("qwen2_5"), [chat], [tools])
+    assert isinstance(found, Turns)
+
+
 def test_templates_without_a_default_are_named() -> None:
     tokenizer = plain_tokenizer()
     tokenizer.chat_template = {"rag": TEMPLATES["llama3"]}

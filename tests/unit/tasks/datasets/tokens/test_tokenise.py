@@ -77,8 +77,12 @@ def test_text_that_has_its_end_token_gets_no_second_one(
 ) -> None:
     text = run(tokenizer, tmp_path, {"text": f"The quick fox<eos>{blanks}"})
     assert trained_text(tokenizer, text) == f"The quick fox<eos>{blanks}"
-    chat = run(tokenizer, tmp_path, messages("one", f"two<eos>{blanks}", "<bos>three", "<eos>"))
-    assert trained_text(tokenizer, chat) == "two<eos>\n\n<eos><eos>\n\n"
+    chat = run(tokenizer, tmp_path, messages("one", f"two<eos>{blanks}", "<bos>three", "four"))
+    assert trained_text(tokenizer, chat) == "two<eos>\n\nfour<eos>\n\n"
+    empty = run(tokenizer, tmp_path, messages("one", f"<eos>{blanks}"))
+    assert [problem.sentence for _, problem in empty.problems] == [
+        "an assistant's message is empty but for the token that ends it"
+    ]
 
 
 def test_every_turn_of_the_assistant_is_trained_on(tokenizer: Any, tmp_path: Path) -> None:
