@@ -108,7 +108,7 @@ def test_a_waiting_job_is_cancelled_while_no_worker_lives(stack: Stack) -> None:
     stack.submit("waiting", steps=2)
     stack.bridge.cancel("waiting", force=False)
     assert stack.bridge.status("waiting")["status"] == "cancelled"
-    assert stack.redis.keys("gpu*") == []
+    assert stack.redis.keys("trainyard.gpu*") == []
     stack.redis_server.restart()
     stack.workers[0].start()
     stack.submit("next", steps=2)

@@ -109,7 +109,7 @@ def test_a_worker_told_to_stop_puts_its_job_back_with_a_checkpoint(stack: Stack)
 def test_a_message_that_the_broker_lost_is_sent_again(stack: Stack) -> None:
     stack.workers[0].stop(60)
     stack.submit("forgotten", steps=2)
-    assert stack.redis.delete(*stack.redis.keys("gpu*")) == 1
+    assert stack.redis.delete(*stack.redis.keys("trainyard.gpu*")) == 1
     stack.workers[0].start()
     stack.wait("forgotten", "completed")
 
@@ -118,12 +118,12 @@ def test_a_message_that_comes_twice_runs_once(stack: Stack) -> None:
     stack.submit("busy", steps=100_000)
     stack.wait("busy", "running")
     stack.submit("twice", steps=2)
-    (key,) = stack.redis.keys("gpu*")
+    (key,) = stack.redis.keys("trainyard.gpu*")
     message = stack.redis.lrange(key, 0, -1)[0]
     stack.redis.lpush(key, message)
     stack.bridge.cancel("busy", force=True)
     stack.wait("twice", "completed")
-    wait_for("the second message is taken", lambda: stack.redis.keys("gpu*") == [])
+    wait_for("the second message is taken", lambda: stack.redis.keys("trainyard.gpu*") == [])
     stack.submit("behind", steps=2)
     stack.wait("behind", "completed")
     stack.wait_delivered("twice")

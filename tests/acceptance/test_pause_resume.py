@@ -173,7 +173,7 @@ def test_a_waiting_job_is_paused_and_resumes_into_the_queue(stack: Stack) -> Non
     stack.submit("patient", steps=2)
     stack.bridge.pause("patient")
     assert stack.bridge.status("patient")["status"] == "paused"
-    assert stack.redis.keys("gpu*") == []
+    assert stack.redis.keys("trainyard.gpu*") == []
     stack.bridge.resume("patient")
     assert stack.bridge.status("patient")["queue_position"] == 1
     stack.bridge.cancel("busy", force=True)

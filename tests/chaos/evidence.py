@@ -203,7 +203,7 @@ class Evidence:
                 yield f"{key} still has {left}"
         if locks := redis.keys("trainyard:delivery-lock:*"):
             yield f"locks are left: {locks}"
-        if messages := {key: redis.lrange(key, 0, -1) for key in redis.keys("gpu*")}:
+        if messages := {key: redis.lrange(key, 0, -1) for key in redis.keys("trainyard.gpu*")}:
             yield f"messages are left in the broker: {messages}"
         if count := redis.hgetall("trainyard:set-aside-counts"):
             yield f"{count} entries were set aside: {redis.lrange('trainyard:set-aside', 0, 3)}"

@@ -131,7 +131,9 @@ class Soak:
 
     def _unsettled(self) -> str:
         jobs = [job for job in self.stack.store.jobs() if job.status not in TERMINAL]
-        queues = {key: self.stack.redis.llen(key) for key in self.stack.redis.keys("gpu*")}
+        queues = {
+            key: self.stack.redis.llen(key) for key in self.stack.redis.keys("trainyard.gpu*")
+        }
         undelivered = self.stack.redis.zrange("trainyard:undelivered", 0, -1, withscores=True)
         lines = [f"{j.job_id}:{j.attempt} {j.status} on {j.slot!r} {j.progress}" for j in jobs]
         return "\n".join([*lines, f"queues {queues}", f"undelivered {undelivered}"])
