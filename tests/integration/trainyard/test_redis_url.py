@@ -6,16 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from redis.exceptions import RedisError
 
 from tests.support.certificates import write_certificate
 from tests.support.paths import REPOSITORY
-from tests.support.redis_server import RedisServer
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_executable
 from tests.support.tls_proxy import tls_in_front
+from tests.support.waiting import wait_for
+from trainyard.store.connection import connect
 
 BOTH = """
 import json
@@ -72,6 +80,46 @@ def test_a_unix_socket(tmp_path: Path) -> None:
         assert both(f"unix://:pw@{path}?db=3", tmp_path) == ["ok", "ok"]
         with server.client() as client:
             assert client.info("keyspace").keys() == {"db3"}
+
+
+@contextmanager
+def sentinels(server: RedisServer, folder: Path) -> Iterator[list[int]]:
+    """Two that watch ``server`` as `yard`, each with a password of its own; gives their ports."""
+    ports, running = [free_port(), free_port()], []
+    for port in ports:
+        written = folder / f"sentinel-{port}.conf"
+        written.write_text(
+            f"port {port}\nbind 127.0.0.1\nrequirepass sentinel-pw\n"
+            f"sentinel monitor yard 127.0.0.1 {server.port} 1\nsentinel auth-pass yard pw\n"
+        )
+        command = [redis_executable(), str(written), "--sentinel"]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    try:
+        for port in ports:
+            with connect(f"redis://:sentinel-pw@127.0.0.1:{port}", retries=0) as client:
+                wait_for("it knows the yard", partial(knows_the_yard, client))
+        yield ports
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def knows_the_yard(client: Any) -> bool:
+    try:
+        return bool(client.sentinel_master("yard")["ip"])
+    except RedisError:
+        return False
+
+
+def test_sentinels_of_which_the_first_is_gone(tmp_path: Path) -> None:
+    with RedisServer(requirepass="pw") as server, sentinels(server, tmp_path) as (first, second):
+        for gone in (first, free_port()):
+            hosts = f"127.0.0.1:{gone},127.0.0.1:{second}"
+            url = f"sentinel://:pw@{hosts}/yard/2?sentinel_password=sentinel-pw"
+            assert both(url, tmp_path) == ["ok", "ok"]
+        with server.client() as client:
+            assert client.info("keyspace").keys() == {"db2"}
 
 
 @pytest.fixture(scope="module")
