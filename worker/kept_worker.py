@@ -17,8 +17,9 @@ WELL_AFTER_S = 60.0
 """A worker that takes jobs after so long has no failures behind it."""
 START_GRACE_S = 60.0
 """A worker says that it takes jobs within seconds; on a slow disk within a minute."""
-LOOKS_UNTIL_SILENT = 4
-"""Of looks 5 s apart: a loop that is late is shown at once, and ended only if it stays so."""
+LOOKS_UNTIL_SILENT = 10
+"""Of looks 5 s apart: after an outage of Redis Celery waits for up to 30 s before it connects, and a
+training that went on meanwhile must not be put back for that."""
 FAILURES_UNTIL_OUT = 5
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class KeptWorker:
     def _has_died(self, now: float) -> str | None:
         silent, self._kill_at = self._kill_at is not None, None
         self.failures += 1
-        wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (self.failures - 1))
+        wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(self.failures - 1, 10))
         self._start_at = now + wait_s
         how = "took no jobs" if silent else f"ended with exit code {self.child.returncode}"
         logger.warning(

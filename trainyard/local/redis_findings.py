@@ -61,5 +61,5 @@ def slot_findings(redis: Redis) -> Iterator[Finding]:
             mend = "`celery -A worker.app control add_consumer gpu` lets it, or a restart of it."
             yield Finding("slots", "warning", said, mend)
         elif slot.state is SlotState.SILENT:
-            mend = "Its launcher restarts it within a minute; without one, restart it."
+            mend = "Its launcher restarts it in a minute; without one, restart it."
             yield Finding("slots", "failure", said, mend)

@@ -220,14 +220,21 @@ class Trial:
         _until(f"it makes step {step}", reached)
 
     def _backend_has_all(self, job_id: str) -> None:
-        """Its end, and the very log lines and metric points that the bridge has."""
+        """Its end, and the very log lines and metric points that the bridge has.
+
+        Statuses, metrics and log lines arrive in lanes of their own, none before another.
+        """
         _until("the backend has its end", lambda: self._stored(job_id)["status"] in TERMINAL)
         lines = self.client.logs(job_id, limit=100_000, offset=0)["logs"]
-        stored = self._stored(job_id, "logs?limit=100000")["logs"]
-        _expect(stored == lines, f"the backend has {len(stored)} of {len(lines)} log lines")
         points = [point["step"] for point in self.client.metrics(job_id)]
-        stored = [point["step"] for point in self._stored(job_id, "metrics")["metrics"]]
-        _expect(stored == points, f"the backend has {len(stored)} of {len(points)} metric points")
+        _until(
+            f"the backend has {len(lines)} log lines",
+            lambda: self._stored(job_id, "logs?limit=100000")["logs"] == lines,
+        )
+        _until(
+            f"the backend has {len(points)} metric points",
+            lambda: [p["step"] for p in self._stored(job_id, "metrics")["metrics"]] == points,
+        )
 
     def _stored(self, job_id: str, what: str = "status") -> dict[str, Any]:
         try:
