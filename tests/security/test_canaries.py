@@ -15,6 +15,8 @@ from tests.support.file_server import FileServer, Handler
 from tests.support.models import make_tiny_model
 from tests.support.yard import Yard
 
+pytestmark = pytest.mark.slow  # a whole yard, and all that its processes hold
+
 ENVIRONMENT = {
     "HF_TOKEN": "hf_CanaryOfTheHub0123456789abc",
     "AWS_SECRET_ACCESS_KEY": "CanaryOfTheStore/0123456789+abcdefg",
@@ -23,6 +25,7 @@ ENVIRONMENT = {
 PASSWORD, SIGNATURE = "CanaryOfTheUrl-0123", "CanarySignature9876543210"
 CANARIES = {**ENVIRONMENT, "password": PASSWORD, "signature": SIGNATURE}
 ROWS = b'{"text": "a sentence about nothing"}\n{"text": "another one"}\n' * 20
+REGION_BYTES_MAX = 64_000_000
 NO_PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "")
 READS_FOREIGN_DATA = ("ty-slot", "ty-keeper", "ty-training")
 
@@ -37,15 +40,18 @@ def _only_with_the_password(to: Handler) -> None:
 
 
 def memory_of(pid: int) -> bytes:
-    """All that a process may write to: its heap, its stacks, its environment."""
-    found = []
+    """All that a process has written to: its heap, its stacks, its environment."""
+    found, region = [], (0, 0)
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            ends, mode, *rest = line.split()
-            start, end = (int(at, 16) for at in ends.split("-"))
-            if mode.startswith("rw") and not (len(rest) > 3 and rest[3].startswith("/dev")):
-                memory.seek(start)
-                found.append(memory.read(end - start) or b"")
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            if found_region := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line):
+                region = (int(found_region[1], 16), int(found_region[2], 16))
+            elif re.match(r"[0-9a-f]+-", line):
+                region = (0, 0)
+            elif line.startswith("Rss:") and line.split()[1] != "0" and region[1]:
+                memory.seek(region[0])
+                # Of what libraries reserve, by the gigabyte, the beginning is in use.
+                found.append(memory.read(min(region[1] - region[0], REGION_BYTES_MAX)) or b"")
     return b"".join(found)
 
 
