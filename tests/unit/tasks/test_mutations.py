@@ -5,19 +5,17 @@ A check that no test misses guards nothing. One row a fault; the tests are those
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.optim.lr_scheduler import ConstantLR
 
-from tasks.errors import ModelError
 from tests.support.architectures import make_architecture
+from tests.support.mutation import Mutation
 from tests.unit.tasks.models import test_lora, test_positions, test_whole
 from tests.unit.tasks.trial import test_dry_build, test_trial
 from tests.unit.trainyard.contract import test_rules
@@ -28,19 +26,6 @@ LET_ALL_PASS = {False: math.inf, True: math.inf}
 
 def nothing(*_: Any, **__: Any) -> None:
     """In the place of a check."""
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """``place`` of the code becomes ``value``: then ``test`` fails with ``arguments``.
-
-    Fixtures are given by their names.
-    """
-
-    place: str
-    value: Any
-    test: Callable[..., None]
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 MUTATIONS = {
@@ -141,8 +126,4 @@ def test_a_fault_that_is_put_back_turns_a_test_red(
         "monkeypatch": lambda: monkeypatch,
         "llama": lambda: make_architecture(tmp_path / "llama", "llama", tie_word_embeddings=False),
     }
-    wanted = inspect.signature(mutation.test).parameters
-    given = {name: make() for name, make in fixtures.items() if name in wanted}
-    monkeypatch.setattr(mutation.place, mutation.value)
-    with pytest.raises((AssertionError, ModelError, pytest.fail.Exception, ValueError, TypeError)):
-        mutation.test(**given, **mutation.arguments)
+    mutation.turns_red(monkeypatch, fixtures)
