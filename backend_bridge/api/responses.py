@@ -47,7 +47,7 @@ class StartAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """Everything that is known of a job, else null. Times in seconds; 1 GB is 10^9 bytes."""
+    """Everything known of a job, else null, or 0 of what counts up. Seconds; GB of 10^9 bytes."""
 
     job_id: str
     name: str | None
@@ -65,10 +65,10 @@ class JobAnswer(BaseModel):
     checkpoint: str | None
     parked: bool
     progress: Annotated[float, Field(ge=0, le=100)]
-    current_step: int | None
-    total_steps: int | None
-    current_epoch: float | None
-    total_epochs: float | None
+    current_step: int
+    total_steps: int
+    current_epoch: float
+    total_epochs: float
     loss: float | None
     best_eval_loss: float | None
     eval_loss: float | None
@@ -81,7 +81,7 @@ class JobAnswer(BaseModel):
     gpu_memory_allocated_gb: float | None
     gpu_memory_reserved_gb: float | None
     gpu_utilization_percent: float | None
-    elapsed_seconds: float | None
+    elapsed_seconds: float
     remaining_seconds: float | None
     created_at: datetime | None
     started_at: datetime | None
@@ -111,10 +111,10 @@ class JobAnswer(BaseModel):
             "estimated_start_seconds": starts_in_s,
             "parked": bool(job.parked),
             "progress": 100 if job.status is JobStatus.COMPLETED else _percent(step, total),
-            "current_step": step,
-            "total_steps": total,
-            "current_epoch": job.progress.get("epoch"),
-            "total_epochs": job.progress.get("total_epochs"),
+            "current_step": step or 0,
+            "total_steps": total or 0,
+            "current_epoch": job.progress.get("epoch") or 0.0,
+            "total_epochs": job.progress.get("total_epochs") or 0.0,
             "loss": job.point.get("train_loss"),
             "best_eval_loss": job.point.get("best_eval_loss"),
             "elapsed_seconds": _elapsed_s(job),
@@ -291,9 +291,7 @@ def _percent(step: int | None, total: int | None) -> float:
     return round(100 * step / total, 2) if step and total else 0.0
 
 
-def _elapsed_s(job: Job) -> float | None:
+def _elapsed_s(job: Job) -> float:
     """Seconds in a slot, over all attempts; waiting is none of it."""
-    if job.started_at is None:
-        return None
     now_s = 0.0 if job.running_since is None else max(0.0, time.time() - job.running_since)
     return round(job.ran_s + now_s, 3)

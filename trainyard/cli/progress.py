@@ -58,7 +58,7 @@ class ProgressView:
             self._bar,
             description=job["status"],
             completed=step or 0,
-            total=total,
+            total=total or None,
             loss=loss,
             eval=evaluated,
             left=left,

@@ -72,7 +72,7 @@ _JOB_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
     "step": _step,
     "loss": lambda job: number(job["loss"]),
     "eval": lambda job: number(job["eval_loss"]),
-    "time": lambda job: duration(job["elapsed_seconds"]),
+    "time": lambda job: duration(job["elapsed_seconds"] or None),
     "left": lambda job: duration(job["remaining_seconds"]),
     "made": lambda job: _age(job["created_at"]),
 }

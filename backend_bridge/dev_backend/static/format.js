@@ -76,7 +76,7 @@ export function moment(iso) {
 
 // What the bridge counts, as `trainyard ps` shows it; without it, from the first start to the end, or to now.
 export function elapsed(job, live) {
-  if (live?.elapsed_seconds != null) return duration(live.elapsed_seconds);
+  if (live?.elapsed_seconds) return duration(live.elapsed_seconds);
   if (!job.started_at) return NONE;
   const end = job.ended_at ? Date.parse(job.ended_at) : Date.now();
   return duration((end - Date.parse(job.started_at)) / 1000);
@@ -84,7 +84,7 @@ export function elapsed(job, live) {
 
 // The step that a job has reached: the backend hears of steps later than the bridge, or earlier.
 export function reached(job, live) {
-  const known = [live?.current_step, job.latest.step].filter((value) => value != null);
+  const known = [live?.current_step || null, job.latest.step].filter((value) => value != null);
   return known.length ? Math.max(...known) : null;
 }
 
@@ -97,7 +97,7 @@ export function progress(job, live) {
     return { text: start == null ? place : `${place}, starts in ${duration(start)}`, share: null };
   }
   if (step == null) return { text: NONE, share: null };
-  const total = live?.total_steps ?? job.planned_steps;
+  const total = live?.total_steps || job.planned_steps;
   const steps = total ? `${count(step)} / ${count(total)}` : count(step);
   const epochs = job.planned_epochs && !total ? `, epoch ${job.latest.epoch} of ${job.planned_epochs}` : "";
   const left = live?.remaining_seconds == null ? "" : `, ${duration(live.remaining_seconds)} left`;

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.support.store_calls import job_store
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings
 from trainyard.store import retention
+from trainyard.store.delivery_state import DeliveryProgress, Lane
 from trainyard.store.retention import CannotRemove, Retention
 
 
@@ -82,6 +83,21 @@ def test_a_token_stays_until_the_last_delivery_and_the_time_after_it(yard: Yard)
     yard.redis.hset("trainyard:delivery:job-1", "delivered_at", 5)
     yard.redis.zadd("trainyard:jobs", {"job-1": 5})
     assert yard.retention.prune(1).jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "heard", "jobs"), [("refused", False, 1), ("refused", True, 0), ("", False, 0)]
+)
+def test_a_job_that_the_backend_never_knew_goes_as_others_do(
+    yard: Yard, refusal: Literal["", "refused"], heard: bool, jobs: int
+) -> None:
+    yard.ended("job-1", delivered=False)
+    status = Lane(failing="1-1", failures=9, refusal=refusal)
+    progress = DeliveryProgress(status=status, heard=heard)
+    yard.redis.hset("trainyard:delivery:job-1", "state", progress.to_hash()["state"])
+    time.sleep(0.01)
+    assert yard.retention.prune(0).jobs == jobs
+    assert yard.redis.zcard("trainyard:undelivered") == 1 - jobs
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "paused"])

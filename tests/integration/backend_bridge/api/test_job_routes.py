@@ -163,6 +163,14 @@ def test_status_and_metrics_of_a_running_job(busy: Running) -> None:
     ]
 
 
+def test_what_is_counted_is_0_before_it_begins(bridge: Running) -> None:
+    bridge.start()
+    status = bridge.client.get("/api/training/status/job-1").json()
+    names = ("progress", "current_step", "total_steps", "current_epoch", "total_epochs")
+    assert [status[name] for name in (*names, "elapsed_seconds")] == [0] * 6
+    assert status["loss"] is None
+
+
 def test_a_failed_job_says_why(busy: Running) -> None:
     report = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
     busy.store.fail("job-1", 1, report)
