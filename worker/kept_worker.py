@@ -18,8 +18,8 @@ WELL_AFTER_S = 60.0
 START_GRACE_S = 60.0
 """A worker says that it takes jobs within seconds; on a slow disk within a minute."""
 LOOKS_UNTIL_SILENT = 10
-"""Of looks 5 s apart: after an outage of Redis Celery waits for up to 30 s before it connects, and a
-training that went on meanwhile must not be put back for that."""
+"""Of looks 5 s apart: after an outage of Redis Celery waits for up to 30 s before it connects, and
+a training that went on meanwhile must not be put back for that."""
 FAILURES_UNTIL_OUT = 5
 
 logger = logging.getLogger(__name__)

@@ -72,7 +72,7 @@ def test_a_broken_promise_is_told_and_is_exit_code_1(monkeypatch: pytest.MonkeyP
     ("status", "reason"),
     [
         ({"status": "failed", "error": "No rows."}, "it is failed, not completed: No rows."),
-        ({"status": "completed", "error": None}, "the backend has 1 of 2 log lines"),
+        ({"status": "completed", "error": None}, "in vain: the backend has 2 log lines"),
     ],
 )
 def test_what_is_found_wrong(
@@ -87,9 +87,13 @@ def test_what_is_found_wrong(
         def logs(self, _: str, **__: int) -> dict[str, Any]:
             return {"logs": ["one", "two"]}
 
+        def metrics(self, _: str) -> list[dict[str, Any]]:
+            return []
+
     trial = Broken()
     trial.client = Client()  # type: ignore[assignment]
     stored = {"status": "completed", "logs": ["one"]}
     monkeypatch.setattr(trial, "_stored", lambda *_: stored)
+    monkeypatch.setattr(selftest, "WAIT_S", 0.3)
     with pytest.raises(PromiseBroken, match=reason):
         trial._completes_unharmed("j")
