@@ -30,7 +30,7 @@ from trainyard.stop_signals import hangup_is_sigterm
 from worker.consuming import Consuming
 from worker.machine.gpu import list_gpus
 from worker.machine.unix_socket import listen
-from worker.slot import put_in_service, slot
+from worker.slot import put_in_service, slot, stops
 from worker.slot_names import check_names
 
 CHECK_CHILDREN_EVERY_S = 1.0
@@ -127,8 +127,12 @@ def _ensure_children() -> None:
 
 @signals.worker_shutting_down.connect
 def tell_supervisor(**_: Any) -> None:
-    """A warm shutdown: the running attempt puts itself back, and the pool can end."""
-    os.close(slot().stop_write)
+    """A warm shutdown: the running attempt puts itself back, and the pool can end.
+
+    Told once, however many signals come: the descriptor may be another's by then.
+    """
+    if not stops():
+        os.close(slot().stop_write)
 
 
 @signals.worker_shutdown.connect

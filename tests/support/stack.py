@@ -308,8 +308,12 @@ class Stack:
 
     def slot_sockets(self) -> list[str]:
         """Names of the sockets on which the slot processes listen."""
-        lines = map(_command_line, self.attempt_processes("slot process"))
-        return [line.split("--socket ")[1].split()[0] for line in lines]
+        names = {
+            connection.laddr.removeprefix("@")
+            for process in self.attempt_processes("slot process")
+            for connection in process.net_connections("unix")
+        }
+        return sorted(name for name in names if name.startswith("trainyard-"))
 
     def worker_child(self, number: int) -> int:
         """Pid of the pool child of one worker."""
