@@ -19,15 +19,18 @@ def open_found(
     found: Located, data: DataConfig, cache_dir: Path, report: Report, limits: DownloadLimits
 ) -> list[Part]:
     """The parts; which files they are of, and which are left out, goes into ``report``."""
-    source = open_source(
-        found.path,
-        cache_dir,
-        name=found.name,
-        choice=Choice(found.subset, data.split or None),
-        # Rows that cannot be read are counted with those that cannot be trained on.
-        skip_bad_rows=True,
-        max_bytes=limits.max_bytes,
-    )
+    try:
+        source = open_source(
+            found.path,
+            cache_dir,
+            name=found.name,
+            choice=Choice(found.subset, data.split or None),
+            # Rows that cannot be read are counted with those that cannot be trained on.
+            skip_bad_rows=True,
+            max_bytes=limits.max_bytes,
+        )
+    finally:
+        found.close()  # all rows are in the cache now
     report.used.files = [
         UsedFile(name, part.name, rows) for part in source.parts for name, rows in part.files
     ]

@@ -33,18 +33,16 @@ def content_of(path: Path, cache_dir: Path) -> str:
 
 
 def _of_file(path: Path, cache_dir: Path) -> str:
-    resolved = path.resolve()
-    stat = resolved.stat()
+    stat = path.stat()
     state = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns, stat.st_mtime_ns]
-    name = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:32]
-    memo = cache_dir / "content" / f"{name}.json"
+    memo = cache_dir / "content" / f"{stat.st_dev:x}-{stat.st_ino:x}.json"
     kept = _read_memo(memo)
     if kept is not None and kept["state"] == state:
         return str(kept["sha256"])
     tick = SETTLED_S if stat.st_ctime_ns % 10**9 else COARSELY_SETTLED_S
     settled = time.time() - stat.st_ctime > tick
     try:
-        with resolved.open("rb") as file:
+        with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except PermissionError as error:
         raise DatasetError(

@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tasks import sealed_secrets
 from tasks.datasets.cache import cached
+from tasks.datasets.sources.held_files import HeldFiles
 from tasks.datasets.sources.names import is_data_file
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
@@ -27,6 +28,12 @@ class Located:
     path: Path
     name: str
     subset: str | None = None
+    held: HeldFiles | None = field(default=None, compare=False)
+
+    def close(self) -> None:
+        """It has been read: ``path`` is good no longer if it leads to what is held open."""
+        if self.held is not None:
+            self.held.close()
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def locate_dataset(
     limits: DownloadLimits = DownloadLimits(),
     subset: str | None = None,
 ) -> Located:
-    """Return the file or folder to read, with symbolic links resolved, fetched where it is remote.
+    """Return the file or folder to read, held open, or fetched where it is remote.
 
     ``subset`` is ``config.data.subset``; ``?name=`` at the end of an ``hf://`` says the same.
 
@@ -70,7 +77,8 @@ def locate_dataset(
             raise DatasetError(
                 f"{error.sentence} At the hub: {at_the_hub.sentence}", at_the_hub.mend
             ) from at_the_hub
-    return Located(path, path.name, subset)
+    held = HeldFiles(path, [Path(root).resolve() for root in roots], cache_dir / "held")
+    return Located(held.path, path.name, subset, held)
 
 
 def _fetched(
