@@ -49,8 +49,9 @@ class BridgeClient:
     def status(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/api/training/status/{quote(job_id, safe='')}")
 
-    def jobs(self) -> list[dict[str, Any]]:
-        jobs: list[dict[str, Any]] = self._call("GET", "/api/training/jobs")["jobs"]
+    def jobs(self, **query: Any) -> list[dict[str, Any]]:
+        """``query``: ``status`` (one or several), ``user_id``, ``since``, ``limit``."""
+        jobs: list[dict[str, Any]] = self._call("GET", "/api/training/jobs", params=query)["jobs"]
         return jobs
 
     def logs(self, job_id: str, *, limit: int, offset: int) -> dict[str, Any]:

@@ -11,13 +11,30 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from backend_bridge.api.context import ThisBridge
-from backend_bridge.api.error_responses import error_answers, error_body
+from backend_bridge.api.error_responses import ErrorAnswer, error_answers, error_body
 from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.api.request_body import CancelBody, ResumeBody, optional_body
-from backend_bridge.api.responses import ControlAnswer, ControlRefusal
 from backend_bridge.intake.job_control import ControlResult
+from trainyard.contract.statuses import JobStatus
+
+
+class ControlAnswer(BaseModel):
+    """``previous_status``: what the job was before; null if there is no such job."""
+
+    success: bool
+    message: str
+    job_id: str
+    previous_status: JobStatus | None
+    checkpoint: str | None
+    queue_position: int | None
+
+
+class ControlRefusal(ErrorAnswer, ControlAnswer):
+    """A job that is not there, or is not in a state for what was asked."""
+
 
 router = APIRouter(tags=["control"])
 _ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
+from pydantic import AwareDatetime
 from pydantic_core import to_json
 
 from backend_bridge.api.context import ThisBridge
@@ -22,9 +23,12 @@ from backend_bridge.api.responses import (
     QueueAnswer,
     StartAnswer,
 )
+from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.estimate import estimate_now
+from trainyard.store.job import Job
 
 LOG_LINES_MAX = 100_000
+CURSOR_PATTERN = r"^\d{1,15}:[A-Za-z0-9._-]{1,128}$"
 
 
 router = APIRouter(tags=["jobs"])
@@ -79,12 +83,30 @@ def errors(bridge: ThisBridge, job_id: str) -> ErrorsAnswer:
     return ErrorsAnswer.of(bridge.job(job_id))
 
 
-@router.get("/api/training/jobs", responses=error_answers())
-def jobs(bridge: ThisBridge) -> JobsAnswer:
-    """All jobs, newest first."""
-    positions = {job_id: i for i, job_id in enumerate(bridge.store.waiting(), start=1)}
-    found = reversed(bridge.store.jobs())
-    return JobsAnswer(jobs=[JobAnswer.of(job, positions.get(job.job_id)) for job in found])
+@router.get("/api/training/jobs", responses=error_answers(422))
+def jobs(
+    bridge: ThisBridge,
+    status: Annotated[list[JobStatus] | None, Query()] = None,
+    user_id: str | None = None,
+    since: AwareDatetime | None = None,
+    limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
+    cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN)] = None,
+) -> JobsAnswer:
+    """Jobs, newest first: all, or those of some statuses, of a user, made since a time.
+
+    With ``limit`` so many; ``next_cursor`` of the answer then asks for the ones after them.
+    """
+
+    def wanted(job: Job) -> bool:
+        return (
+            (not status or job.status in status)
+            and (user_id is None or job.user_id == user_id)
+            and (since is None or job.created_at >= since.timestamp())
+        )
+
+    found, after = bridge.store.newest(wanted, limit, cursor)
+    positions = bridge.store.queue_positions([job.job_id for job in found])
+    return JobsAnswer(jobs=list(map(JobAnswer.of, found, positions)), next_cursor=after)
 
 
 @router.get(

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from backend_bridge.api.error_responses import ErrorAnswer
 from trainyard.contract.errors import AttemptError, ErrorKind, ErrorReport, Frame
 from trainyard.contract.events import Metric
 from trainyard.contract.statuses import OCCUPYING, JobStatus
@@ -134,6 +133,7 @@ _METRICS = JobAnswer.model_fields.keys() & Metric.model_fields.keys()
 
 class JobsAnswer(BaseModel):
     jobs: list[JobAnswer]
+    next_cursor: str | None
 
 
 class LogsAnswer(BaseModel):
@@ -228,21 +228,6 @@ class QueueAnswer(BaseModel):
     running: list[RunningJob]
     queued: list[QueuedJob]
     slots: list[str]
-
-
-class ControlAnswer(BaseModel):
-    """``previous_status``: what the job was before; null if there is no such job."""
-
-    success: bool
-    message: str
-    job_id: str
-    previous_status: JobStatus | None
-    checkpoint: str | None
-    queue_position: int | None
-
-
-class ControlRefusal(ErrorAnswer, ControlAnswer):
-    """A job that is not there, or is not in a state for what was asked."""
 
 
 class CheckpointAnswer(BaseModel):

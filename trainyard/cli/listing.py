@@ -17,10 +17,18 @@ from trainyard.contract.statuses import STATUSES
     help="Only these.",
 )
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="The newest so many.")
+@click.option("--user", help="Only this user's.")
+@click.option("--since", help="Only those made since then (2026-01-31T00:00:00Z).")
 @as_json_option
-def ps(statuses: tuple[str, ...], limit: int | None, as_json: bool) -> None:
+def ps(
+    statuses: tuple[str, ...],
+    limit: int | None,
+    user: str | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
     """List jobs, newest first. A narrow terminal shows fewer columns, and every id whole."""
-    jobs = [job for job in client().jobs() if not statuses or job["status"] in statuses][:limit]
+    jobs = client().jobs(status=statuses, user_id=user, since=since, limit=limit)
     if as_json:
         echo_json(jobs)
         return
@@ -29,4 +37,8 @@ def ps(statuses: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     if jobs:
         show_jobs(jobs)
     else:
-        show("No such job." if statuses else "No jobs yet: `trainyard submit` starts one.")
+        show(
+            "No such job."
+            if statuses or user or since
+            else "No jobs yet: `trainyard submit` starts one."
+        )

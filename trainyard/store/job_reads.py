@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import SecretStr
@@ -11,6 +11,8 @@ from redis import Redis
 
 from trainyard.store.job import Job
 from trainyard.store.keys import JobKey, Key
+
+_PAGE = 200
 
 
 class JobReads:
@@ -31,6 +33,42 @@ class JobReads:
         for job_id in job_ids:
             pipe.hgetall(JobKey.JOB.of(job_id))
         return [Job.from_hash(raw) for raw in pipe.execute() if raw]
+
+    def newest(
+        self, wanted: Callable[[Job], bool], limit: int | None, after: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """So many jobs that are ``wanted``, newest first, and where the next ones begin.
+
+        ``after`` is what an earlier call gave; None begins with the newest. The second is None if
+        there are no more. It stays right if jobs come or go meanwhile.
+        """
+        found: list[Job] = []
+        place = self._place_after(after)
+        while page := self.redis.zrevrange(Key.JOBS, place, place + _PAGE - 1, withscores=True):
+            made_ms = dict(page)
+            for job in self.jobs(made_ms):
+                if wanted(job):
+                    found.append(job)
+                if len(found) == limit:
+                    return found, f"{made_ms[job.job_id]:.0f}:{job.job_id}"
+            place += _PAGE
+        return found, None
+
+    def _place_after(self, after: str | None) -> int:
+        if after is None:
+            return 0
+        made_ms, _, job_id = after.partition(":")
+        rank = self.redis.zrevrank(Key.JOBS, job_id)
+        if rank is not None:
+            return int(rank) + 1
+        return int(self.redis.zcount(Key.JOBS, f"({int(made_ms)}", "+inf"))  # it was pruned
+
+    def queue_positions(self, job_ids: Sequence[str]) -> list[int | None]:
+        """As :meth:`queue_position`, of several."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.zrank(Key.WAITING, job_id)
+        return [None if rank is None else rank + 1 for rank in pipe.execute()]
 
     def statuses(self) -> list[str]:
         """The state of every job."""
