@@ -63,7 +63,8 @@ def _message(item: Any, column: str) -> dict[str, Any] | None:
             "Call it system, user, assistant or tool.",
         )
     role = ROLES[name]
-    value = message.pop("value", message.get("text"))
+    named = "text" if {"value", "content"}.isdisjoint(message) else "value"
+    value = message.pop(named, None)
     content = message.pop("content", value)
     calls = _calls(message, content if name in _CALLERS else None, column)
     if calls and role != "assistant":

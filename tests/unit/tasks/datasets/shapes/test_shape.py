@@ -56,6 +56,9 @@ SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "conversations": lambda q, a: {
         "conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]
     },
+    "conversations of text": lambda q, a: {
+        "conversations": [{"from": "human", "text": q}, {"from": "gpt", "text": a}]
+    },
     "prompt/completion of messages": lambda q, a: {
         "prompt": turns(q, a)[:1],
         "completion": turns(q, a)[1:],
