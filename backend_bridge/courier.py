@@ -26,6 +26,7 @@ from backend_bridge.wiring import Wiring
 from trainyard.home import home_id, keep_private
 from trainyard.scheduling.pull import pull_client, pull_folder
 from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
+from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.stop_signals import stop_event
 from trainyard.store.job import Job
@@ -119,7 +120,7 @@ def _end_on_a_defect(stop: threading.Event) -> None:
 
 def main() -> int:
     keep_private()
-    logging.basicConfig(level=logging.INFO, format="courier %(levelname)s %(message)s")
+    log_to_stderr("courier")
     stop = stop_event()
     gpus = json.loads(os.environ.get("TRAINYARD_GPUS", "[]"))
     try:

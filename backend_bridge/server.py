@@ -33,6 +33,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
 from trainyard.old_names import unread_names
 from trainyard.redis_check.suitability import check
+from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
 
 COURIER_STOP_TIMEOUT_S = 15.0
@@ -119,7 +120,7 @@ def _refuse_to_stand_open(settings: Settings) -> None:
 def main() -> int:
     """Serve on BRIDGE_HOST and BRIDGE_PORT until SIGTERM, with a courier beside it."""
     keep_private()
-    logging.basicConfig(level=logging.INFO, format="bridge %(levelname)s %(message)s")
+    log_to_stderr("bridge")
     try:
         current = settings()
         app = make_app(current)
@@ -137,6 +138,7 @@ def main() -> int:
         http=RequestDeadline,
         ws="none",
         log_level="warning",
+        log_config=None,  # ours, which says what repeats once a minute
         workers=1,
     )
     return 0

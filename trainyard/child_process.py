@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainyard import prctl
+from trainyard.service_logs import rotate
 
 RESTART_AFTER_S = 1.0
 """A child that dies at once is not started again at once."""
@@ -96,12 +97,15 @@ class ChildProcess:
         if self.log_file is None or not self.log_file.exists():
             return "(no log)"
         with self.log_file.open("rb") as log_file:
-            log_file.seek(self._log_began_at or 0)
+            began_at = self._log_began_at or 0
+            log_file.seek(began_at if began_at <= self.log_file.stat().st_size else 0)
             text = log_file.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def ensure_running(self) -> bool:
         """Start it again if it has died; returns whether that was so."""
+        if self.log_file is not None:
+            rotate(self.log_file)
         if self.pid is not None or time.monotonic() - self._started_at < RESTART_AFTER_S:
             return False
         logger.warning(

@@ -21,6 +21,7 @@ from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 from trainyard.redis_url import parse_redis_url
 from trainyard.secret_environment import SECRET_NAME
 from trainyard.secret_pieces import SecretPieces
+from trainyard.service_logs import printable
 from trainyard.settings import Settings
 
 MASK = "[redacted]"
@@ -151,7 +152,7 @@ class Redactor:
 
 
 class RedactedFormatter(logging.Formatter):
-    """Makes of a log record what ``inner`` makes of it, without secrets."""
+    """Makes of a log record what ``inner`` makes of it, without secrets, nor what forges lines."""
 
     def __init__(self, inner: logging.Formatter | None, redactor: Redactor) -> None:
         super().__init__()
@@ -159,7 +160,9 @@ class RedactedFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.text(self._inner.format(record))
+        shown = logging.makeLogRecord({**record.__dict__, "args": ()})
+        shown.msg = printable(record.getMessage())
+        return self._redactor.text(self._inner.format(shown))
 
 
 def redactor_of(

@@ -25,6 +25,7 @@ from trainyard.home import keep_private
 from trainyard.redaction import RedactedFormatter, redactor_of
 from trainyard.redis_check.suitability import troubles
 from trainyard.secret_environment import without_others_secrets, without_secrets
+from trainyard.service_logs import Repeated
 from trainyard.settings import settings
 from trainyard.stop_signals import hangup_is_sigterm
 from worker.consuming import Consuming
@@ -81,6 +82,8 @@ def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
     redactor = redactor_of(settings(), os.environ)
     for handler in logger.handlers:
         handler.setFormatter(RedactedFormatter(handler.formatter, redactor))
+        if not any(isinstance(known, Repeated) for known in handler.filters):
+            handler.addFilter(Repeated())
 
 
 @signals.worker_init.connect

@@ -20,6 +20,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import keep_private
 from trainyard.scheduling.slots import SlotRegistry
+from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings, slot_name
 from trainyard.stop_signals import stop_event
 from trainyard.store.connection import connect
@@ -135,7 +136,7 @@ class Keeping:
 def main() -> int:
     """Run until SIGTERM, SIGINT or SIGHUP."""
     keep_private()
-    logging.basicConfig(level=logging.INFO, format="launcher %(levelname)s %(message)s")
+    log_to_stderr("launcher")
     stop = stop_event()
     try:
         current = settings()

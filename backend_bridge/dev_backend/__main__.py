@@ -24,6 +24,7 @@ from backend_bridge.dev_backend.bridge_link import BridgeLink
 from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.feed import Feed
 from trainyard.home import keep_private
+from trainyard.service_logs import log_to_stderr
 
 GRACE_S = 3
 """How long requests may go on after the signal to stop."""
@@ -124,6 +125,7 @@ def configuration(app: ASGIApp, options: argparse.Namespace, **more: Any) -> uvi
         ws="none",
         lifespan="off",
         log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
@@ -134,6 +136,7 @@ def configuration(app: ASGIApp, options: argparse.Namespace, **more: Any) -> uvi
 def main(arguments: list[str] | None = None) -> int:
     """Serve; returns 0 after a signal, and exits with 1 if the port is taken."""
     keep_private()
+    log_to_stderr("backend")
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     reached_at = options.published_on or options.host
     if not is_loopback(reached_at):

@@ -92,7 +92,7 @@ ROOMS_BELOW = {
             "durable_files",
             "stop_signals",
         ],
-        ["setting_values"],
+        ["setting_values", "service_logs"],
         ["settings", "child_process", "client"],
         ["home", "secret_environment", "secret_pieces"],
         ["redaction"],

@@ -29,6 +29,7 @@ from trainyard.local.append_only_file import repair_zeros
 from trainyard.local.redis_binaries import binaries, chosen, shown
 from trainyard.local.socket_place import leave_place, socket_place
 from trainyard.redis_url import RedisUrl
+from trainyard.service_logs import log_to_stderr
 from trainyard.settings import settings
 from trainyard.stop_signals import stop_event
 from trainyard.store.connection import connect, ping
@@ -183,7 +184,7 @@ def main() -> int:
     Exit code 1 if the server died, 2 if it may not run.
     """
     keep_private()
-    logging.basicConfig(level=logging.INFO, format="embedded redis %(levelname)s %(message)s")
+    log_to_stderr("embedded redis")
     stop = stop_event()
     try:
         current = settings()
