@@ -162,8 +162,10 @@ def make(kind: str, folder: Path) -> Any:
             weight.data = torch.randn_like(weight) * (0.3 if weight.dim() > 1 else 0.1) + (
                 weight.data if weight.dim() == 1 else 0
             )
-    # One whose sizes do not go together says nothing of the real one.
-    model(torch.arange(5, 25)[None], use_cache=False)
+    # One whose sizes do not go together says nothing of the real one, nor does one without experts
+    # whose trainers ask for its router.
+    asked = {"output_router_logits": True} if "output_router_logits" in names else {}
+    model(torch.arange(5, 25)[None], use_cache=False, **asked)
     model.generation_config = type(model.generation_config)()
     model.save_pretrained(folder)
     return model
@@ -248,6 +250,13 @@ def as_markdown(rows: list[Row]) -> str:
     counts = f"{len(rows)} architectures; {len(made)} were made and tried: {said}."
     lines = [f"| {row.kind} | {row.name} | {row.whole} | {row.lora} |\n" for row in rows]
     return _HEAD.format(version=version("transformers"), counts=counts) + "".join(lines)
+
+
+def read_page() -> dict[str, Row]:
+    """The rows that the page has, by kind."""
+    cells = [line.strip("| \n").split(" | ") for line in PAGE.read_text().splitlines()]
+    rows = [Row(*(cell.rstrip(" |") for cell in [*row, ""][:4])) for row in cells if len(row) > 2]
+    return {row.kind: row for row in rows if row.kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
 
 
 def main() -> None:

@@ -87,8 +87,8 @@ def not_adaptable(model: Any) -> list[str]:
         parent = model.get_submodule(".".join(path))
         # A Mamba block's kernels read this weight, and pass an adapter by.
         by_kernel = last == "out_proj" and hasattr(parent, "A_log") and hasattr(parent, "D")
-        # Routers that are linear layers and more, with outputs of their own.
-        is_router = type(module).__module__.startswith("transformers.models.")
+        # Routers that are linear layers and more, with several outputs (Llama4Router).
+        is_router = type(module).__name__.endswith("Router")
         if by_kernel or is_router or last in renamed:
             found.append(name)
     return found
