@@ -33,6 +33,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
 from trainyard.old_names import unread_names
 from trainyard.redis_check.suitability import check
+from trainyard.secret_environment import without_others_secrets
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
 
@@ -88,7 +89,11 @@ def _add_guards(app: FastAPI, settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _with_courier(_: FastAPI) -> AsyncIterator[None]:
-    courier = ChildProcess("courier", python_module("backend_bridge.courier"))
+    courier = ChildProcess(
+        "courier",
+        python_module("backend_bridge.courier"),
+        environ=without_others_secrets(os.environ),
+    )
     courier.start()
 
     async def watch() -> None:
