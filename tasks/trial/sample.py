@@ -46,7 +46,8 @@ def _tokens(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
     else:
         prompt = row["prompt"]
         text = prompt if isinstance(prompt, str) else "\n".join(str(m["content"]) for m in prompt)
-        found = tokenizer(text)["input_ids"]
+        # A prompt may be empty.
+        found = tokenizer(text)["input_ids"] or [tokenizer.eos_token_id]
     times = -(-TOKENS_MIN // len(found))
     return list(found)[:TOKENS_MAX] * times
 
