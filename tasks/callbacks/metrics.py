@@ -241,12 +241,14 @@ _SAID = {
     "reward_std": "its deviation",
     "kl": "KL",
     "completions/mean_length": "tokens an answer",
+    "aux_loss": "router's auxiliary loss",
 }
 """TRL's name of a figure → ours."""
 
 
 class MethodFigures(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked here
-    """Says how often the chosen answer of a pair is preferred, or what sampled answers earn."""
+    """Says how often the chosen answer of a pair is preferred, what sampled answers earn, and the
+    auxiliary loss of a mixture of experts."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any

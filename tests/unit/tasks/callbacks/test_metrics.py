@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.callbacks.metrics import MetricReporter, perplexity
+from tasks.callbacks.metrics import MethodFigures, MetricReporter, perplexity
 from tests.support.callbacks import RecordingChannel, control, state
 from trainyard.contract.events import Metric
 
@@ -81,3 +81,10 @@ def test_gpu_figures_are_part_of_a_metric() -> None:
     [metric] = channel.sent
     assert isinstance(metric, Metric)
     assert metric.gpu_utilization_percent == 97.0
+
+
+def test_a_routers_loss_is_logged_beside_the_loss(caplog: pytest.LogCaptureFixture) -> None:
+    logs = {"eval_loss": 5.5, "eval_aux_loss": 2.03}
+    with caplog.at_level("INFO"):
+        MethodFigures().on_log(None, state(3), control(), logs)
+    assert caplog.messages == ["step 3, eval router's auxiliary loss 2.03"]
