@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import base64
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +18,7 @@ from tests.support.file_server import FileServer, Handler
 from tests.support.models import make_tiny_model
 from tests.support.yard import Yard
 
-pytestmark = pytest.mark.slow  # a whole yard, and all that its processes hold
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a yard, and all that it holds
 
 ENVIRONMENT = {
     "HF_TOKEN": "hf_CanaryOfTheHub0123456789abc",
@@ -25,7 +28,7 @@ ENVIRONMENT = {
 PASSWORD, SIGNATURE = "CanaryOfTheUrl-0123", "CanarySignature9876543210"
 CANARIES = {**ENVIRONMENT, "password": PASSWORD, "signature": SIGNATURE}
 ROWS = b'{"text": "a sentence about nothing"}\n{"text": "another one"}\n' * 20
-REGION_BYTES_MAX = 64_000_000
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 NO_PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "")
 READS_FOREIGN_DATA = ("ty-slot", "ty-keeper", "ty-training")
 
@@ -41,18 +44,31 @@ def _only_with_the_password(to: Handler) -> None:
 
 def memory_of(pid: int) -> bytes:
     """All that a process has written to: its heap, its stacks, its environment."""
-    found, region = [], (0, 0)
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-            if found_region := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line):
-                region = (int(found_region[1], 16), int(found_region[2], 16))
-            elif re.match(r"[0-9a-f]+-", line):
-                region = (0, 0)
-            elif line.startswith("Rss:") and line.split()[1] != "0" and region[1]:
-                memory.seek(region[0])
-                # Of what libraries reserve, by the gigabyte, the beginning is in use.
-                found.append(memory.read(min(region[1] - region[0], REGION_BYTES_MAX)) or b"")
+    found = list[bytes]()
+    with (
+        Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory,
+        Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pages,
+    ):
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if region := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line):
+                start, end = (int(at, 16) // PAGE_BYTES for at in region.groups())
+                for first, count in in_memory(pages, start, end):
+                    memory.seek(first * PAGE_BYTES)
+                    found.append(memory.read(count * PAGE_BYTES) or b"")
     return b"".join(found)
+
+
+def in_memory(pages: Any, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Stretches of a region that are there: libraries reserve gigabytes."""
+    pages.seek(start * 8)
+    flags = array.array("Q", pages.read((end - start) * 8))
+    first = None
+    for number, flag in enumerate([*flags, 0], start):
+        if flag >> 63 and first is None:
+            first = number
+        elif not flag >> 63 and first is not None:
+            yield first, number - first
+            first = None
 
 
 def held_by(content: bytes) -> list[str]:

@@ -20,7 +20,13 @@ from tests.support.paths import REPOSITORY
 from trainyard.settings import Settings
 
 MAIN = "docker-compose.yml"
-FIXED_BY_THE_IMAGE = {"TRAINYARD_HOME", "DATASET_ROOTS", "MODEL_ROOTS", "BRIDGE_PORT"}
+FIXED_BY_THE_IMAGE = {
+    "EMBEDDED_REDIS_PORT",
+    "TRAINYARD_HOME",
+    "DATASET_ROOTS",
+    "MODEL_ROOTS",
+    "BRIDGE_PORT",
+}
 FIXED_BY_THE_IMAGE |= {"FLOWER_PORT", "DEV_BACKEND_PORT"}
 
 
