@@ -23,7 +23,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.readers import arrow_writer, csv_quotes, csv_rows, json_lines, json_window
+from tasks.datasets.readers import arrow_writer, csv_quotes, csv_rows
+from tasks.datasets.readers.json import lines as json_lines
+from tasks.datasets.readers.json import window as json_window
 from tasks.errors import DatasetError
 
 EXAMPLES = settings(
