@@ -111,6 +111,11 @@ class CountingTrainer(ExactTrainer):
         processes: int = self.accelerator.num_processes
         return self.objective(totals, counts) * processes
 
+    def train(self, *arguments: Any, **more: Any) -> Any:
+        """As the Trainer's, which begins its own sums again too."""
+        self.sums["train"].clear()
+        return super().train(*arguments, **more)
+
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, None, None]:
