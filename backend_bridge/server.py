@@ -31,7 +31,7 @@ from trainyard import __version__
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
-from trainyard.old_names import unread_names
+from trainyard.local.old_names import unread_names
 from trainyard.redis_check.suitability import check
 from trainyard.secret_environment import without_others_secrets
 from trainyard.service_logs import log_to_stderr

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sample:
+class PredictionSample:
     """Token ids of a prompt, and of the answer that its row has; None if it has none."""
 
     prompt: list[int]
@@ -53,7 +53,7 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
         self,
         trainer: Any,
         channel: Channel,
-        samples: list[Sample],
+        samples: list[PredictionSample],
         asked: PredictionsConfig,
         job_dir: Path,
     ) -> None:
@@ -97,7 +97,9 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
             model.config.use_cache = cached
             model.train(training)
 
-    def _point(self, model: Any, state: Any, index: int, sample: Sample) -> dict[str, Any]:
+    def _point(
+        self, model: Any, state: Any, index: int, sample: PredictionSample
+    ) -> dict[str, Any]:
         since = time.perf_counter()
         said = self._answer(model, sample.prompt)
         latency_ms = round(1000 * (time.perf_counter() - since), 1)
@@ -153,11 +155,13 @@ def add_predictions(run: Run, trainer: Any, data: TrainingData) -> None:
         trainer.add_callback(Predictions(trainer, run.channel, samples, asked, run.job_dir))
 
 
-def samples_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[Sample]:
+def samples_of(
+    asked: PredictionsConfig, data: TrainingData, tokenizer: Any
+) -> list[PredictionSample]:
     """The prompts: those asked for, else of the first eval (or training) rows."""
     if asked.prompts:
         chats = [[{"role": "user", "content": prompt}] for prompt in asked.prompts]
-        return [Sample(_chat_ids(chat, tokenizer)) for chat in chats]
+        return [PredictionSample(_chat_ids(chat, tokenizer)) for chat in chats]
     rows = (data.eval or data.train).dataset
     chosen = [rows[index] for index in range(min(asked.count, len(rows)))]
     return [_sample_of(row, tokenizer) for row in chosen]
@@ -170,17 +174,17 @@ def _chat_ids(chat: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _sample_of(row: dict[str, Any], tokenizer: Any) -> Sample:
+def _sample_of(row: dict[str, Any], tokenizer: Any) -> PredictionSample:
     if "prompt_ids" in row:
-        return Sample(list(row["prompt_ids"]))
+        return PredictionSample(list(row["prompt_ids"]))
     if "prompt" in row:
         prompt = row["prompt"]
         if isinstance(prompt, str):
-            return Sample(list(tokenizer(prompt)["input_ids"]))
-        return Sample(_chat_ids(prompt, tokenizer))
+            return PredictionSample(list(tokenizer(prompt)["input_ids"]))
+        return PredictionSample(_chat_ids(prompt, tokenizer))
     ids, labels = list(row["input_ids"]), list(row["labels"])
     asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
     if asked <= 1:
-        return Sample(ids[:_TEXT_TOKENS])
+        return PredictionSample(ids[:_TEXT_TOKENS])
     end = next((n for n in range(asked, len(ids)) if labels[n] == _LABEL_IGNORED), len(ids))
-    return Sample(ids[:asked], ids[asked:end])
+    return PredictionSample(ids[:asked], ids[asked:end])

@@ -62,16 +62,28 @@ def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: boo
 
 
 @click.command()
+@click.option("--backend", metavar="URL", help="Instead: check this backend with --job, --token.")
+@click.option("--job", metavar="JOB_ID", help="A row that was made there for it.")
+@click.option("--token", envvar="JOB_TOKEN", help="That row's job_token; or set JOB_TOKEN.")
 @as_json_option
-def doctor(as_json: bool) -> None:
+def doctor(backend: str | None, job: str | None, token: str | None, as_json: bool) -> None:
     """Look for what is wrong with this yard, and say what to do.
 
     Redis, slots, versions, disk, GPU and driver, backend, bridge, clocks, and what the backend has
     not got. Exit code 1 if something fails; a warning is no failure.
+
+    With --backend one of each message is sent to a row that was made for it, and what the backend
+    answers is judged as a courier would; the row ends as completed.
     """
+    from trainyard.cli.backend_checklist import checklist
     from trainyard.local.doctor import examine
 
-    findings = examine(settings())
+    if backend is None:
+        findings = examine(settings())
+    elif job and token:
+        findings = checklist(backend, job, token)
+    else:
+        raise click.UsageError("--backend needs --job and --token")
     failed = any(finding.level == "failure" for finding in findings)
     if as_json:
         echo_json({"ok": not failed, "findings": [finding.as_dict() for finding in findings]})

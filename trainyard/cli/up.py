@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trainyard.cli.output import PatientOutput
+from trainyard.local.old_names import unread_names
 from trainyard.local.services import Ports, PortTaken, Services, check_free
-from trainyard.old_names import unread_names
 from trainyard.settings import Settings, settings
 from trainyard.stop_signals import interrupt_on_stop_signals, stop_event
 

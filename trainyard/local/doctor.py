@@ -29,9 +29,9 @@ from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
 from trainyard.direct_http import call
 from trainyard.local.finding import Finding, clock_finding
+from trainyard.local.old_names import unread_names
 from trainyard.local.pull_findings import pull_findings
 from trainyard.local.redis_findings import redis_findings, slot_findings, troubles_of
-from trainyard.old_names import unread_names
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import connect
 from trainyard.store.counters import read_totals

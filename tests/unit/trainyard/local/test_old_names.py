@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.old_names import unread_names
+from trainyard.local.old_names import unread_names
 
 
 @pytest.mark.parametrize(
