@@ -6,16 +6,12 @@ serves loopback addresses only, or refuses to start.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 
 from backend_bridge.api import (
@@ -27,17 +23,15 @@ from backend_bridge.api.error_responses import ERROR_HANDLERS
 from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
 from backend_bridge.api.routers import ROUTERS
 from backend_bridge.api.slow_clients import RequestDeadline
+from backend_bridge.courier_child import with_courier
 from trainyard import __version__
-from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
 from trainyard.local.old_names import unread_names
 from trainyard.redis_check.suitability import check
-from trainyard.secret_environment import without_others_secrets
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
 
-COURIER_STOP_TIMEOUT_S = 15.0
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +44,7 @@ def make_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        lifespan=_with_courier,
+        lifespan=with_courier,
         exception_handlers=ERROR_HANDLERS,
         generate_unique_id_function=openapi.operation_id,
     )
@@ -85,28 +79,6 @@ def _add_guards(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Content-Disposition"],
         )
-
-
-@contextlib.asynccontextmanager
-async def _with_courier(_: FastAPI) -> AsyncIterator[None]:
-    courier = ChildProcess(
-        "courier",
-        python_module("backend_bridge.courier"),
-        environ=without_others_secrets(os.environ),
-    )
-    courier.start()
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(1)
-            courier.ensure_running()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await run_in_threadpool(courier.stop, COURIER_STOP_TIMEOUT_S)
 
 
 def _refuse_to_stand_open(settings: Settings) -> None:

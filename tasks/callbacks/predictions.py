@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PredictionSample:
+class Asked:
     """Token ids of a prompt, and of the answer that its row has; None if it has none."""
 
     prompt: list[int]
@@ -53,7 +53,7 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
         self,
         trainer: Any,
         channel: Channel,
-        samples: list[PredictionSample],
+        samples: list[Asked],
         asked: PredictionsConfig,
         job_dir: Path,
     ) -> None:
@@ -97,9 +97,7 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
             model.config.use_cache = cached
             model.train(training)
 
-    def _point(
-        self, model: Any, state: Any, index: int, sample: PredictionSample
-    ) -> dict[str, Any]:
+    def _point(self, model: Any, state: Any, index: int, sample: Asked) -> dict[str, Any]:
         since = time.perf_counter()
         said = self._answer(model, sample.prompt)
         latency_ms = round(1000 * (time.perf_counter() - since), 1)
@@ -155,13 +153,11 @@ def add_predictions(run: Run, trainer: Any, data: TrainingData) -> None:
         trainer.add_callback(Predictions(trainer, run.channel, samples, asked, run.job_dir))
 
 
-def samples_of(
-    asked: PredictionsConfig, data: TrainingData, tokenizer: Any
-) -> list[PredictionSample]:
+def samples_of(asked: PredictionsConfig, data: TrainingData, tokenizer: Any) -> list[Asked]:
     """The prompts: those asked for, else of the first eval (or training) rows."""
     if asked.prompts:
         chats = [[{"role": "user", "content": prompt}] for prompt in asked.prompts]
-        return [PredictionSample(_chat_ids(chat, tokenizer)) for chat in chats]
+        return [Asked(_chat_ids(chat, tokenizer)) for chat in chats]
     rows = (data.eval or data.train).dataset
     chosen = [rows[index] for index in range(min(asked.count, len(rows)))]
     return [_sample_of(row, tokenizer) for row in chosen]
@@ -174,17 +170,17 @@ def _chat_ids(chat: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _sample_of(row: dict[str, Any], tokenizer: Any) -> PredictionSample:
+def _sample_of(row: dict[str, Any], tokenizer: Any) -> Asked:
     if "prompt_ids" in row:
-        return PredictionSample(list(row["prompt_ids"]))
+        return Asked(list(row["prompt_ids"]))
     if "prompt" in row:
         prompt = row["prompt"]
         if isinstance(prompt, str):
-            return PredictionSample(list(tokenizer(prompt)["input_ids"]))
-        return PredictionSample(_chat_ids(prompt, tokenizer))
+            return Asked(list(tokenizer(prompt)["input_ids"]))
+        return Asked(_chat_ids(prompt, tokenizer))
     ids, labels = list(row["input_ids"]), list(row["labels"])
     asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
     if asked <= 1:
-        return PredictionSample(ids[:_TEXT_TOKENS])
+        return Asked(ids[:_TEXT_TOKENS])
     end = next((n for n in range(asked, len(ids)) if labels[n] == _LABEL_IGNORED), len(ids))
-    return PredictionSample(ids[:asked], ids[asked:end])
+    return Asked(ids[:asked], ids[asked:end])

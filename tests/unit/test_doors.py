@@ -107,7 +107,7 @@ ROOMS_BELOW = {
     "backend_bridge": [
         ["intake", "delivery", "reaper"],
         ["wiring"],
-        ["api"],
+        ["api", "courier_child"],
         ["server", "courier", "dev_backend"],
     ],
     "worker": [

@@ -75,7 +75,7 @@ def doctor(backend: str | None, job: str | None, token: str | None, as_json: boo
     With --backend one of each message is sent to a row that was made for it, and what the backend
     answers is judged as a courier would; the row ends as completed.
     """
-    from trainyard.cli.backend_checklist import checklist
+    from trainyard.local.backend_findings import checklist
     from trainyard.local.doctor import examine
 
     if backend is None:

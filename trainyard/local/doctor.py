@@ -28,9 +28,9 @@ from trainyard.contract.backend_routes import WITHOUT
 from trainyard.contract.names import REJECTED
 from trainyard.contract.units import GB
 from trainyard.direct_http import call
+from trainyard.local.backend_findings import pull_findings
 from trainyard.local.finding import Finding, clock_finding
 from trainyard.local.old_names import unread_names
-from trainyard.local.pull_findings import pull_findings
 from trainyard.local.redis_findings import redis_findings, slot_findings, troubles_of
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import connect

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.callbacks import predictions
-from tasks.callbacks.predictions import Predictions, PredictionSample
+from tasks.callbacks.predictions import Asked, Predictions
 from trainyard.contract.config import PredictionsConfig
 from trainyard.contract.events import Event, Prediction
 from trainyard.contract.job_folder import PREDICTIONS
@@ -42,7 +42,7 @@ def sampler(
         accelerator=SimpleNamespace(unwrap_model=lambda model: model),
         model=model,
     )
-    samples = [PredictionSample(prompt, [0]) for prompt in prompts]
+    samples = [Asked(prompt, [0]) for prompt in prompts]
     made = Predictions(trainer, channel, samples, PredictionsConfig(**asked), folder)
     made._answer = lambda *_: [0]  # type: ignore[method-assign]  # there is no model
     return made
