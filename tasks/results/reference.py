@@ -39,7 +39,7 @@ def logits_of(model: Any, ids: Sequence[int]) -> Any:
     model.eval()
     try:
         with torch.no_grad():
-            given = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+            given = model(input_ids=torch.tensor([ids], device=model.device))
     finally:
         model.train(training)
     return given.logits[0].float().cpu()

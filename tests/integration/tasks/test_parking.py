@@ -60,7 +60,9 @@ def test_a_parked_training_goes_on_under_the_next_attempt(start: Start) -> None:
         second = start(parking=parking, attempt=2, resume_from="checkpoints/checkpoint-3")
     assert (second.outcome.outcome, second.exit_code) == ("completed", 0), second.log
     assert [metric.step for metric in second.of(Metric)] == [4, 5, 6]
-    assert [phase.name for phase in second.of(Phase)] == ["unpark", "train", "save_model"]
+    assert [phase.name for phase in second.of(Phase)] == [
+        "unpark", "train", "save_model", "verify"
+    ]  # fmt: skip
     assert second.of(Phase)[1].seconds == second.outcome.result["train_runtime"]
     assert "goes on warm from step 3" in second.log
     assert "step 3/6" in first.log

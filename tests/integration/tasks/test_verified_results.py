@@ -223,7 +223,17 @@ REFUSED = {
 """By the fault, what the job says, and what it trains."""
 
 
-@pytest.mark.parametrize("fault", REFUSED)
+_OF_A_KIND = ("lost_weights_file", "another_scale", "another_dtype_said", "another_template")
+"""Found by the same look as another one of the table."""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[pytest.mark.slow] if fault in _OF_A_KIND else [])
+        for fault in REFUSED
+    ],
+)
 def test_a_result_that_is_not_what_was_trained_is_refused(
     fault: str, train: Train, preloaded: Preloaded
 ) -> None:
