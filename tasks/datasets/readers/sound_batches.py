@@ -19,15 +19,18 @@ def sound(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
 
     Text that is no UTF-8 is a problem of its row, and stays.
     """
-    if len(batch) > ROWS_PER_BYTE_MAX * max(1, batch.nbytes):
-        raise pyarrow.ArrowInvalid(f"{len(batch):,} rows in {batch.nbytes:,} bytes")
+    size = batch.get_total_buffer_size()  # not nbytes, which follows the offsets
+    if len(batch) > ROWS_PER_BYTE_MAX * max(1, size):
+        raise pyarrow.ArrowInvalid(f"{len(batch):,} rows in {size:,} bytes")
     try:
         batch.validate(full=True)
     except pyarrow.ArrowInvalid as error:
         if "UTF8" not in str(error):
             raise
         # It looks no further than the first text that is wrong: what comes after it, and what is
-        # around it, is looked at as bytes.
+        # around it, is looked at as bytes. These do not know how large their buffers are, but take
+        # it from the last offsets: so those are looked at first.
+        batch.validate()
         _as_bytes(batch).validate(full=True)
     return batch
 
