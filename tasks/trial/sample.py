@@ -14,7 +14,7 @@ TOKENS_MAX = 64
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrialRows:
     """Two rows, and a third: the first with other tokens from ``kept`` on.
 
     ``batch``: ``input_ids`` and ``attention_mask`` (3 x longest), padded on the right; ``labels``
@@ -26,7 +26,7 @@ class Sample:
     kept: int
 
 
-def sample_of(trainer: Any) -> Sample:
+def sample_of(trainer: Any) -> TrialRows:
     """The first rows that ``trainer`` trains on, on its device."""
     dataset, tokenizer = trainer.train_dataset, trainer.processing_class
     rows = [_tokens(dataset[number], tokenizer) for number in range(min(2, len(dataset)))]
@@ -61,7 +61,7 @@ def changed(tokens: list[int], kept: int, among: list[int]) -> list[int]:
     return [*tokens[:kept], *(other[token] for token in tokens[kept:])]
 
 
-def _padded(rows: list[list[int]], kept: int, tokenizer: Any, trainer: Any) -> Sample:
+def _padded(rows: list[list[int]], kept: int, tokenizer: Any, trainer: Any) -> TrialRows:
     longest = max(len(row) for row in rows)
     pad = tokenizer.pad_token_id
 
@@ -73,4 +73,4 @@ def _padded(rows: list[list[int]], kept: int, tokenizer: Any, trainer: Any) -> S
         "attention_mask": tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
     }
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    return Sample(batch, labels, kept)
+    return TrialRows(batch, labels, kept)

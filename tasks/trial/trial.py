@@ -18,7 +18,7 @@ from tasks.methods.counting.token_scores import IGNORED_LABEL
 from tasks.trial.causal import leak
 from tasks.trial.own_loss import log_probs_of_logits, log_probs_of_training, use_plain_forward
 from tasks.trial.reference import drift
-from tasks.trial.sample import Sample, sample_of
+from tasks.trial.sample import TrialRows, sample_of
 from tasks.trial.untouched import untouched
 
 _LEAK_MAX = {False: 1e-4, True: 1e-2}
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialRecord:
     """What was found; every figure is of two rows.
 
     ``leak``: relative change of a token's logits with the tokens after it. ``own_loss``: by the
@@ -52,7 +52,7 @@ class Trial:
         return {n: float(f"{v:.4g}") if isinstance(v, float) else v for n, v in found.items()}
 
 
-def hold(trainer: Any, name: str, *, compares: bool) -> Trial:
+def hold(trainer: Any, name: str, *, compares: bool) -> TrialRecord:
     """Try the training of the model ``name`` as ``trainer`` has it. Raises ModelError.
 
     ``compares``: whether the loss compares with the base model.
@@ -72,11 +72,11 @@ def hold(trainer: Any, name: str, *, compares: bool) -> Trial:
             if moved > _DRIFT_MAX:
                 raise _drifts(name, moved)
     _say(head, found, own, loss, moved)
-    return Trial(found, own, loss, head, moved)
+    return TrialRecord(found, own, loss, head, moved)
 
 
 def _own_loss(
-    trainer: Any, sample: Sample, logits: torch.Tensor, name: str, *, half: bool
+    trainer: Any, sample: TrialRows, logits: torch.Tensor, name: str, *, half: bool
 ) -> tuple[float, float, str]:
     """The own loss, the training's, and the head that computes it. Raises ModelError."""
     temperature, labels = float(getattr(trainer, "temperature", 1.0)), sample.labels

@@ -21,7 +21,7 @@ from tasks.methods.registry import make_arguments, make_trainer
 from tasks.methods.rewards import BUILT_IN
 from tasks.models.load import load_model, load_tokenizer
 from tasks.trial.sample import changed
-from tasks.trial.trial import Trial, hold
+from tasks.trial.trial import TrialRecord, hold
 from tasks.trial.untouched import untouched
 from tests.support.architectures import make_architecture
 from trainyard.contract.config import JobConfig
@@ -87,7 +87,7 @@ def trainer_of(folder: Path, tmp_path: Path, method: str = "sft", **training: An
     return make_trainer(parts, tokenizer, data, args, config)
 
 
-def tried(folder: Path, tmp_path: Path, method: str = "sft", **training: Any) -> Trial:
+def tried(folder: Path, tmp_path: Path, method: str = "sft", **training: Any) -> TrialRecord:
     return hold(trainer_of(folder, tmp_path, method, **training), "it", compares=method == "dpo")
 
 
