@@ -42,13 +42,13 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
                 with pyarrow.ipc.open_file(file) as batches:
                     check_columns(len(batches.schema))
                     for index in range(batches.num_record_batches):
-                        yield from _cut(sound(batches.get_batch(index)))
+                        yield from _cut(_named(sound(batches.get_batch(index))))
             else:
                 file.seek(0)
                 with pyarrow.ipc.open_stream(file) as stream:
                     check_columns(len(stream.schema))
                     for batch in stream:
-                        yield from _cut(sound(batch))
+                        yield from _cut(_named(sound(batch)))
     except _DAMAGED as error:
         raise _damaged("Arrow", name, error) from error
 
