@@ -13,11 +13,11 @@ from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.jobs import Jobs
 from backend_bridge.dev_backend.training_api import (
-    STATUSES,
     AnyCall,
     Call,
     check_token,
     make_job,
+    new_job,
     point_of,
 )
 from backend_bridge.dev_backend.wire import ApiError, parse_object
@@ -65,16 +65,15 @@ class OptionalRoutes:
 
     def set_row(self, job_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Set the fields that are given; those that are absent stay as they are."""
-        if not isinstance(body.get("user_id"), str) or not body["user_id"]:
-            raise ApiError(400, "user_id is required")
+        given = new_job(dict(body))  # as strict as if it made a row
+        status = given.status if "status" in body else None
+        if not body.get("user_id"):
+            raise ApiError(422, "user_id is required")
         fields = {name: body[name] for name in (*_ROW_NUMBERS, *_ROW_TEXTS) if name in body}
         for name, value in fields.items():
             right = str if name in _ROW_TEXTS else int | float
             if value is not None and (isinstance(value, bool) or not isinstance(value, right)):
                 raise ApiError(400, "Invalid row", f"{name} is of another type")
-        status = body.get("status")
-        if status is not None and status not in STATUSES:
-            raise ApiError(400, "Invalid status")
         with self._database.transaction() as connection:
             connection.execute(_UPSERT_ROW, (job_id, json.dumps(fields)))
             if status is not None:

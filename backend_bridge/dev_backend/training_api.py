@@ -120,7 +120,7 @@ def training_routes(jobs: Jobs, feed: Feed) -> APIRouter:
 
 def make_job(jobs: Jobs, feed: Feed, call: Call) -> JSONResponse:
     """``POST /jobs`` of the backend's own users: a new row."""
-    job = jobs.create(_new_job(parse_object(call.body)))
+    job = jobs.create(new_job(parse_object(call.body)))
     feed.changed(job["job_id"])
     return JSONResponse({"success": True, "job": job}, 201)
 
@@ -139,7 +139,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _new_job(body: dict[str, Any]) -> NewJob:
+def new_job(body: dict[str, Any]) -> NewJob:
     problems = []
     job_id, token, config = body.get("job_id"), body.get("job_token"), body.get("config", {})
     is_fetched = "job_token" not in body

@@ -93,7 +93,7 @@ class TestOptionalRoutes:
         row = job.backend.call("GET", f"/api/training/local/{job.id}/row")
         assert row == {"job_id": job.id, "total_steps": 8, "progress": 50}
         assert job.backend.status(job.id)["status"] == "running"
-        assert self.call(job, "jobs", {"progress": 60}).status_code == 400
+        assert self.call(job, "jobs", {"progress": 60}).status_code == 422
 
     @pytest.mark.parametrize("what", ["metrics", "predictions", "jobs"])
     def test_they_ask_for_the_jobs_own_token(self, job: Job, what: str) -> None:
@@ -104,7 +104,7 @@ class TestOptionalRoutes:
             job = Job(lacking)
             assert self.call(job, "metrics", {"metrics": [POINT]}).status_code in (404, 405)
             assert self.call(job, "predictions", {}).status_code in (404, 405)
-            assert self.call(job, "jobs", {"user_id": "user-1"}).status_code == 400
+            assert self.call(job, "jobs", {"user_id": "user-1"}).status_code == 409
 
 
 class TestChecksInOrder:
