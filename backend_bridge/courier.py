@@ -26,9 +26,9 @@ from backend_bridge.wiring import Wiring
 from trainyard.home import home_id, keep_private
 from trainyard.scheduling.pull import pull_client, pull_folder
 from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
+from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
-from trainyard.stop_signals import stop_event
 from trainyard.store.job import Job
 from trainyard.store.retention import Retention
 from trainyard.store.unsent_records import send_unsent, was_put_back

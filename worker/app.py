@@ -20,19 +20,17 @@ from celery.exceptions import CPendingDeprecationWarning
 import worker.remote_control
 import worker.signals  # noqa: F401 - its handlers and those commands connect themselves
 from trainyard.child_process import ChildProcess, python_module
-from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
 from trainyard.redaction import RedactedFormatter, redactor_of
-from trainyard.redis_check.suitability import troubles
 from trainyard.secret_environment import without_others_secrets, without_secrets
+from trainyard.service.stop_signals import hangup_is_sigterm
 from trainyard.service_logs import Repeated
 from trainyard.settings import settings
-from trainyard.stop_signals import hangup_is_sigterm
 from worker.consuming import Consuming
 from worker.machine.gpu import list_gpus
 from worker.machine.unix_socket import listen
 from worker.slot import put_in_service, slot, stops
-from worker.slot_names import check_names
+from worker.start_checks import exit_if_unfit
 
 CHECK_CHILDREN_EVERY_S = 1.0
 
@@ -88,19 +86,9 @@ def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
 
 @signals.worker_init.connect
 def start_children(sender: Any, **_: Any) -> None:
-    """Before the pool child is forked; Redis may be away, but not be one that lets jobs wait.
-
-    Exits if it cannot be one slot."""
+    """Before the pool child is forked."""
     keep_private()
-    if sender.concurrency != 1:
-        raise SystemExit("worker: a slot runs one job at a time: -c 1, and one worker per slot")
-    for trouble in troubles(settings().redis_location):
-        if trouble.kind == "lasting":
-            raise SystemExit(f"worker: {trouble.sentence}: {trouble.mend}")
-    try:
-        check_names([slot().name], settings())
-    except TrainyardError as error:
-        raise SystemExit(f"worker: {error}") from None
+    exit_if_unfit(slot().name, sender.concurrency, settings())
     _slot_process().start()
     _courier().start()
 

@@ -20,9 +20,9 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import keep_private
 from trainyard.scheduling.slots import SlotRegistry
+from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings, slot_name
-from trainyard.stop_signals import stop_event
 from trainyard.store.connection import connect
 from worker.kept_worker import KeptWorker
 from worker.machine.gpu import Gpu, list_gpus

@@ -90,7 +90,7 @@ ROOMS_BELOW = {
             "prctl",
             "old_names",
             "durable_files",
-            "stop_signals",
+            "service",
         ],
         ["setting_values", "service_logs"],
         ["settings", "child_process", "client"],
@@ -112,7 +112,7 @@ ROOMS_BELOW = {
     ],
     "worker": [
         ["machine", "slot", "slot_names"],
-        ["slot_process"],
+        ["slot_process", "start_checks"],
         ["supervisor"],
         ["signals", "consuming", "kept_worker"],
         ["launcher"],

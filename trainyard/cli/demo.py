@@ -34,8 +34,8 @@ from trainyard.local.throwaway import (
     private_environment,
     run_script,
 )
+from trainyard.service.stop_signals import interrupt_on_stop_signals
 from trainyard.settings import settings
-from trainyard.stop_signals import interrupt_on_stop_signals
 
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0

@@ -15,8 +15,8 @@ from rich.table import Table
 from trainyard.cli.output import PatientOutput
 from trainyard.local.old_names import unread_names
 from trainyard.local.services import Ports, PortTaken, Services, check_free
+from trainyard.service.stop_signals import interrupt_on_stop_signals, stop_event
 from trainyard.settings import Settings, settings
-from trainyard.stop_signals import interrupt_on_stop_signals, stop_event
 
 logger = logging.getLogger(__name__)
 CHECK_EVERY_S = 0.5

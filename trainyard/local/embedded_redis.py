@@ -29,9 +29,9 @@ from trainyard.local.append_only_file import repair_zeros
 from trainyard.local.redis_binaries import binaries, chosen, shown
 from trainyard.local.socket_place import leave_place, socket_place
 from trainyard.redis_url import RedisUrl
+from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import settings
-from trainyard.stop_signals import stop_event
 from trainyard.store.connection import connect, ping
 from trainyard.store.keys import Key
 

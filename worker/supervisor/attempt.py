@@ -20,13 +20,12 @@ from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import WorkerSlot, take_out_of_service, until_redis_answers
 from worker.supervisor import job_folder
 from worker.supervisor.attempt_end import AttemptEnd, AttemptPutBack, Conclusion
-from worker.supervisor.event_buffer import EventBuffer
+from worker.supervisor.event_buffer import EventBuffer, take_over_records
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.time_limits import TimeLimits
 from worker.supervisor.training_link import ToldToEnd, WorkerStops, start_training
-from worker.supervisor.unsent import take_over_records
 
 
 class Attempt:

@@ -19,7 +19,7 @@ from trainyard.contract.events import EVENT_KINDS, Event, Metric, Phase
 from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
-from trainyard.store.unsent_records import Unsent, cut_note
+from trainyard.store.unsent_records import Unsent, cut_note, find_unsent, sizes_of_records
 from worker.supervisor.job_folder import Record
 
 EVENTS_PER_APPEND = 50
@@ -179,3 +179,17 @@ class EventBuffer:
         self._pending_lines -= oldest[0].lines
         self._pending_characters -= len(oldest[0].data)
         self._lines_cut += oldest[0].lines
+
+
+def take_over_records(
+    events: EventBuffer, log_file: Record, job: Job, home: str, store: JobStore
+) -> None:
+    """Send it before anything of this attempt; ``home``: the id of this host's TRAINYARD_HOME."""
+    folder = log_file.path.parent
+    if job.home not in ("", home):
+        events.set_fields(**sizes_of_records(folder))
+        return
+    unsent = find_unsent(folder, job, store.log_lines_kept)
+    events.take_over(unsent)
+    log_file.append("".join(f"{line}\n" for line in unsent.owed))
+    events.set_fields(owed_lines="[]")

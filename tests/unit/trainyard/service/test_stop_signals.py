@@ -9,7 +9,7 @@ import sys
 import pytest
 
 _WAITS = """
-from trainyard import stop_signals
+from trainyard.service import stop_signals
 stop = stop_signals.stop_event()
 print("ready", flush=True)
 assert stop.wait(30)
@@ -17,7 +17,7 @@ print("stopped", flush=True)
 """
 _IS_INTERRUPTED = """
 import time
-from trainyard import stop_signals
+from trainyard.service import stop_signals
 stop_signals.interrupt_on_stop_signals()
 try:
     print("ready", flush=True)
