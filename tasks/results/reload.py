@@ -17,13 +17,14 @@ from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, Generati
 from transformers.utils import logging as transformers_logging
 
 from tasks.datasets.example import Conversation
-from tasks.errors import ModelError
+from tasks.errors import ModelError, report
 from tasks.fresh_process import Failed
 from tasks.models.end_tokens import as_list
 from tasks.models.kind import class_of
 from tasks.models.whole import check_whole
 from tasks.results.dtype import dtype_of_files
 from tasks.results.reference import RowReference, difference, logits_of
+from trainyard.contract.errors import ErrorKind
 
 CHECK = "tasks.results.reload:check"
 _TOKENS_BEYOND = 8
@@ -66,7 +67,9 @@ def check(questions: Sequence[Question]) -> list[list[str] | Failed]:
 def _check(question: Question) -> list[str] | Failed:
     try:
         return [*_tokenizer(question), *_files(question), *_model(question)]
-    except Exception as error:  # whatever it is: the folder is not one that can be loaded
+    except Exception as error:
+        if report(error).kind is ErrorKind.OUT_OF_MEMORY:
+            raise  # which says nothing of the folder
         return Failed.of(error)
 
 

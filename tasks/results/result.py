@@ -28,7 +28,7 @@ from tasks.results.reference import EXACT, ROUGH, RowReference, reference
 from tasks.results.reload import Question
 from tasks.results.sample import sample_rows
 from tasks.results.saved import SavedModel, choose_saved
-from tasks.results.verify import ToVerify, not_verified, verify
+from tasks.results.verify import SMALL_PARAMETERS, ToVerify, not_verified, verify
 from tasks.run import Run
 from trainyard.contract.job_folder import MODEL
 
@@ -88,6 +88,7 @@ def _question(
     texts = [tokenizer.decode(one.row.ids) for one in says]
     computed = str(next(model.parameters()).dtype).removeprefix("torch.")
     on_gpu = trainer.args.device.type == "cuda"
+    large = sum(weight.numel() for weight in model.parameters()) >= SMALL_PARAMETERS
     return Question(
         folder=str(partial),
         base=str(prepared.folders.model) if hasattr(model, "peft_config") else None,
@@ -98,7 +99,7 @@ def _question(
         saved_dtype=dtype,
         dtype=computed,
         limit=EXACT if computed == "float32" and not on_gpu else ROUGH,
-        on_gpu=on_gpu,
+        on_gpu=on_gpu and (large or bool(prepared.arguments.quantization)),
         quantization=prepared.arguments.quantization,
         remote_code=prepared.folders.remote_code,
     )

@@ -20,7 +20,8 @@ from trainyard.contract.verdicts import VerdictKind
 
 UNVERIFIED_DIR_NAME = "model.refused"
 """Where a result is kept that is not what was trained."""
-_SMALL_PARAMETERS = 100 * 1000 * 1000
+SMALL_PARAMETERS = 100 * 1000 * 1000
+"""A model of fewer is loaded on the CPU, sooner than a GPU is taken."""
 _SMALL_MAY_TAKE_S = 60.0
 """It takes 2 s at most, on a machine that has nothing else to do."""
 _LARGE_MAY_TAKE_S = (2.0, 60.0)
@@ -60,6 +61,9 @@ def verify(run: Run, partial: Path, asked: ToVerify) -> None:
     except FreshProcessDied:
         not_verified(run, "the process that loads it again ended: there may be too little memory")
         return
+    if isinstance(answers, Failed):
+        not_verified(run, f"there is too little memory to load it again ({answers.error})")
+        return
     for question, found in zip(questions, answers, strict=True):
         wrong = _sentences(found)
         if wrong and question is asked.merged:
@@ -98,7 +102,7 @@ def leave_out_merged(run: Run, partial: Path, why: str) -> None:
 
 def time_limit_s(parameters: int, job_s: float) -> float:
     """Seconds that the verification of a model may take at the end of a job of ``job_s``."""
-    if parameters < _SMALL_PARAMETERS:
+    if parameters < SMALL_PARAMETERS:
         return _SMALL_MAY_TAKE_S
     least, most = _LARGE_MAY_TAKE_S
     return min(max(least, _SHARE_OF_THE_JOB * job_s), most)

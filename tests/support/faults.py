@@ -181,6 +181,23 @@ def not_verified() -> None:
     result.verify = lambda *_: None
 
 
+def no_memory() -> None:
+    """There is none to load the result again."""
+    from tasks.results import reload
+
+    def load(_: Any) -> Any:
+        raise MemoryError
+
+    reload.load = load
+
+
+def no_time() -> None:
+    """A model that is large, at the end of a job that was short."""
+    from tasks.results import verify
+
+    verify.time_limit_s = lambda *_: 0.0
+
+
 def kept_beside() -> None:
     """A result that was there is not replaced in one step."""
     from tasks.results import files
@@ -193,17 +210,8 @@ def kept_beside() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    fault.__name__: fault
-    for fault in (
-        *(stops_elsewhere, stops_nowhere, lost_weight, lost_weights_file, stale_weights),
-        *(idle_adapter, another_scale, another_dtype, another_dtype_said, lost_template),
-        *(another_template, merged_without_adapter, merged_written_wrong, private_files),
-        *(
-            merged_without_check,
-            strict_generation_config,
-            base_by_path,
-            not_verified,
-            kept_beside,
-        ),
-    )
+    name: value
+    for name, value in list(globals().items())
+    if callable(value) and getattr(value, "__module__", "") == __name__ and not name.startswith("_")
 }
+"""By their names: every function of this file that has no underscore before it."""

@@ -196,6 +196,20 @@ def test_a_result_is_not_verified_if_the_request_says_so(train: Train) -> None:
     assert "verify_result is false" in warnings_of(run)["not_verified"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("no_memory", "too little memory to load it again"), ("no_time", "took longer than 0 s")],
+)
+def test_what_cannot_be_verified_is_kept_and_said(
+    fault: str, said: str, train: Train, preloaded: Preloaded
+) -> None:
+    preloaded.faults += (fault,)
+    run = train()
+    assert run.outcome.outcome == "completed", run.log
+    assert said in warnings_of(run)["not_verified"]
+    assert (run.job_dir / "model" / "model.safetensors").is_file()
+
+
 def test_an_attempt_that_was_not_heard_leaves_its_result_to_the_next(train: Train) -> None:
     """Killed between the result and `completed`, an attempt is made again from its checkpoint."""
     first = completed(train(job_id="unheard"))
