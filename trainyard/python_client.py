@@ -62,7 +62,7 @@ class Client:
         job_id: str | None = None,
         token: str | None = None,
         config: Mapping[str, Any] | None = None,
-    ) -> Job:
+    ) -> TrainingJob:
         """Start a job.
 
         ``dataset``: a path, what else the worker reaches, or rows, which travel in the request
@@ -83,19 +83,19 @@ class Client:
         }
         body = with_flags({"config": dict(config or {}), **_data(dataset)}, flags, ())
         answer = start(self.bridge, self._settings, prepare(body, self._settings)).answer
-        return Job(self.bridge, answer["job_id"])
+        return TrainingJob(self.bridge, answer["job_id"])
 
-    def job(self, job_id: str) -> Job:
+    def job(self, job_id: str) -> TrainingJob:
         """A job that is there. Raises BridgeError."""
         self.bridge.status(job_id)
-        return Job(self.bridge, job_id)
+        return TrainingJob(self.bridge, job_id)
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[TrainingJob]:
         """All jobs, newest first."""
-        return [Job(self.bridge, job["job_id"]) for job in self.bridge.jobs()]
+        return [TrainingJob(self.bridge, job["job_id"]) for job in self.bridge.jobs()]
 
 
-class Job:
+class TrainingJob:
     """One job of a yard."""
 
     def __init__(self, bridge: BridgeClient, job_id: str) -> None:
@@ -103,7 +103,7 @@ class Job:
         self.id = job_id
 
     def __repr__(self) -> str:
-        return f"Job({self.id!r})"
+        return f"TrainingJob({self.id!r})"
 
     @property
     def details(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Job:
         """``queued``, ``running``, ``pausing``, ``paused``, ``completed`` and so on."""
         return str(self.details["status"])
 
-    def wait(self, timeout_s: float | None = None) -> Job:
+    def wait(self, timeout_s: float | None = None) -> TrainingJob:
         """Wait until it has ended, with a bar of its progress.
 
         Raises JobFailed unless it completed, TimeoutError after ``timeout_s``.

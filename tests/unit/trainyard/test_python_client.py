@@ -15,7 +15,7 @@ import pytest
 import trainyard
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import FakeBridge
-from trainyard import Client, Job, JobFailed, python_client
+from trainyard import Client, JobFailed, TrainingJob, python_client
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
@@ -73,7 +73,7 @@ def test_a_configuration_of_the_caller_is_not_changed(client: Client) -> None:
 
 
 def test_waiting_ends_with_the_job_or_with_its_reason(client: Client, bridge: FakeBridge) -> None:
-    job = Job(client.bridge, "j")
+    job = TrainingJob(client.bridge, "j")
     answers = iter([status(JobStatus.RUNNING), status(JobStatus.COMPLETED)])
     bridge.answers["GET", "/api/training/status/j"] = lambda _: next(answers)
     assert job.wait() is job
@@ -91,7 +91,7 @@ def test_a_download_that_is_refused_leaves_nothing(
 ) -> None:
     bridge.answers["GET", "/api/training/j/download/model"] = 409, {"error": "it has not ended"}
     with pytest.raises(TrainyardError, match="it has not ended"):
-        Job(client.bridge, "j").download(tmp_path / "model")
+        TrainingJob(client.bridge, "j").download(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
