@@ -219,3 +219,16 @@ def test_no_address_holds_a_password(url: str, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SettingsError, match="BACKEND_URL: should hold no user or pass") as caught:
         read_settings()
     assert "s3cret" not in str(caught.value)
+
+
+def test_who_fetches_jobs_needs_a_key_and_reports_there() -> None:
+    with pytest.raises(SettingsError, match="PULL_URL: needs PULL_API_KEY"):
+        read_settings(pull_url="https://app.example")
+    with pytest.raises(SettingsError, match="PULL_AGENT_ID"):
+        read_settings(pull_agent_id="short")
+    found = read_settings(pull_url="https://app.example/", pull_api_key="key-of-this-yard")
+    assert found.backend_url == "https://app.example"
+    assert not found.has_development_backend
+    assert "key-of-this-yard" not in repr(found)
+    own = read_settings(pull_url="http://127.0.0.1:3000", pull_api_key="key-of-this-yard")
+    assert own.has_development_backend
