@@ -20,7 +20,7 @@ if asked then
   redis.call('HDEL', delivery, 'asked', 'status_due', 'metric_due', 'log_due', 'prediction_due')
   if asked ~= 'try' then redis.call('HSET', delivery, 'state', '{"next_line":' .. asked .. '}') end
 end
-for _, lane in ipairs({'status', 'metric', 'log'}) do
+for _, lane in pairs(LANE_OF) do
   local due_field = lane .. '_due'
   local written = redis.call('HGET', delivery, due_field)
   if written and due_at(written, now) ~= tonumber(written) then redis.call('HDEL', delivery, due_field) end

@@ -297,7 +297,7 @@ def test_a_job_whose_due_time_a_clock_set_back_moved_away_is_due(
     outbox.release(hold, due_in_ms=AN_HOUR_MS, seen="")
     assert outbox.due(10)[0] == [JOB]
     hold = claimed(outbox)
-    assert [lane.due_ms for lane in hold.progress.lanes] == [0, 0, 0]
+    assert {lane.due_ms for lane in hold.progress.lanes} == {0}
     redis.hset(f"trainyard:delivery:{JOB}", "log_due", str(far_ms))
     redis.zrem("trainyard:undelivered", JOB)
     redis.delete(f"trainyard:delivery-lock:{JOB}")
