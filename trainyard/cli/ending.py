@@ -30,7 +30,17 @@ def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
         yield f"  download    {current.bridge_url}/api/training/{job['job_id']}/download/model"
         return
     yield f"  model       {folder} ({_bytes(folder) / MB:,.1f} MB)"
-    yield f"  try it      python -m tasks.demo.generate --model {folder} --prompt '...'"
+    models = (
+        [folder] if not (folder / "adapter_config.json").exists() else [_base(job, current), folder]
+    )
+    named = " ".join(f"--model {model}" for model in models)
+    yield f"  try it      python -m tasks.demo.generate {named} --prompt '...'"
+
+
+def _base(job: Mapping[str, Any], current: Settings) -> str | Path:
+    """What an adapter is loaded upon: a folder of this machine, or the name at the hub."""
+    folders = (root / job["model_name"] for root in current.model_roots)
+    return next((folder for folder in folders if folder.is_dir()), str(job["model_name"]))
 
 
 def _bytes(folder: Path) -> int:

@@ -304,7 +304,9 @@ def test_the_end_is_what_one_waited_for(
     (folder / "weights").write_bytes(b"0" * 2_500_000)
     here = trainyard("status", "j").stdout
     assert f"model       {folder} (2.5 MB)" in here
-    assert f"--model {folder}" in here
+    assert f"generate --model {folder}" in here
+    (folder / "adapter_config.json").touch()
+    assert f"generate --model tiny --model {folder}" in trainyard("status", "j").stdout
 
 
 def test_a_narrow_terminal_shows_fewer_columns_and_every_id_whole(
