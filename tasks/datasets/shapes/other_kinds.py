@@ -78,9 +78,8 @@ def _refuse_labels(column: str, rows: Sequence[Row], _: Shape) -> None:
         raise DatasetError(
             f"The data set is one of labelled answers (KTO): {column!r} marks some of them as bad, "
             "and they would be trained on like the good ones.",
-            "There is no method kto: keep the rows whose label is true and leave the column out, "
-            "or make pairs of chosen and rejected answers and send config.training.method dpo. "
-            + _BY_HAND,
+            "Keep the rows whose label is true and leave the column out, or make pairs of chosen "
+            "and rejected answers and send config.training.method dpo. " + _BY_HAND,
         )
 
 
