@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from trainyard.cli.request_file import with_flags
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.methods import DEFAULT_METHOD
 from trainyard.contract.statuses import TERMINAL
 from trainyard.local.submission import prepare, start
 from trainyard.settings import read_settings
@@ -52,7 +53,7 @@ class Client:
         model: str | Path,
         dataset: str | Path | Sequence[Mapping[str, Any]] | pandas.DataFrame,
         *,
-        method: str = "sft",
+        method: str = DEFAULT_METHOD,
         lora: bool = False,
         name: str | None = None,
         epochs: float | None = None,

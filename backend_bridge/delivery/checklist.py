@@ -28,6 +28,7 @@ from backend_bridge.delivery.backend_client import (
 )
 from trainyard.contract.backend_routes import ROUTES, WITHOUT, Endpoint
 from trainyard.contract.names import LOG_LINES_PER_BATCH
+from trainyard.contract.statuses import JobStatus
 from trainyard.local.finding import Finding
 from trainyard.store.delivery_state import BODY_BYTES_MAX
 
@@ -69,7 +70,7 @@ def check_backend(client: BackendClient, job_id: str, token: SecretStr) -> Itera
     many = [_STAMP + "x" * size] * LOG_LINES_PER_BATCH
     yield _required("logs", "100 lines, 64 KiB", client.post_logs(job_id, token, key("many"), many))
     yield from _optional(client, job_id, token, key)
-    for name in ("paused", "running", "completed"):
+    for name in (JobStatus.PAUSED, JobStatus.RUNNING, JobStatus.COMPLETED):
         yield _required("status", name, client.patch_status(job_id, token, key(f"{name}-2"), name))
 
 

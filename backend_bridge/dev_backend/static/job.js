@@ -98,10 +98,10 @@ function showJob() {
   setText(byId("title"), format.title(job));
   setText(byId("job-id"), job.job_id);
   showState();
-  const { method = "sft", learning_rate: rate } = job.config.training ?? {};
+  const { method, learning_rate: rate } = job.config.training ?? {};
   definitions(byId("facts"), [
     ["Model", job.model_name || format.NONE],
-    ["Method", method],
+    ["Method", method ?? format.NONE],
     ["Learning rate", rate ?? format.NONE],
     ["Data set", job.dataset_path || format.NONE],
     ["User", job.user_id || format.NONE],

@@ -228,7 +228,7 @@ def test_prune_says_what_went(yard: SlotRegistry, real_redis: Any) -> None:
     real_redis.xadd("training:replies", {"message": "old"}, id="5-0")
     done = trainyard("prune", "--json")
     assert (done.exit_code, json.loads(done.stdout)["stream_entries"]) == (0, 1)
-    assert trainyard("prune").stdout.startswith("0 jobs forgotten")
+    assert trainyard("prune").stdout.startswith("Removed 0 jobs")
 
 
 def test_prune_without_redis_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_a_metric_point_has_the_fields_that_the_backend_gets(document: dict[str,
     ("name", "statuses"),
     [
         ("health", "200 403 405 500 503"),
-        ("jobs", "200 401 403 405 500 503"),
+        ("jobs", "200 401 403 405 422 500 503"),
         ("status", "200 401 403 404 405 500 503"),
         ("logs", "200 401 403 404 405 422 500 503"),
         ("pause", "200 401 403 404 405 409 500 503"),
