@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -184,6 +185,7 @@ def test_any_short_number_of_sequences(machine: type[StoreAgainstModel]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LONG_FORMS" not in os.environ, reason="takes an hour: LONG_FORMS=1 runs it")
 @pytest.mark.timeout(7200)
 def test_many_sequences(machine: type[StoreAgainstModel]) -> None:
     run(machine, LONG)
