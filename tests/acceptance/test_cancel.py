@@ -12,6 +12,7 @@ from celery import Celery
 from tests.support.stack import TERMINAL, Stack
 from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
+from trainyard.contract.names import BROKER_PREFIX
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,7 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture
 def celery_app(stack: Stack) -> Iterator[Celery]:
     app = Celery("operator", broker=stack.redis_server.url)
+    app.conf.broker_transport_options = {"global_keyprefix": BROKER_PREFIX}
     yield app
     app.close()
 
@@ -87,19 +89,6 @@ def test_a_revoke_from_outside_is_a_cancel(stack: Stack, celery_app: Celery, num
     assert gone(stack)
     stack.wait_delivered(job_id)
     assert stack.backend.statuses(job_id) == ["running", "cancelled"]
-
-
-def test_a_revoked_job_that_waits_is_cancelled_when_its_turn_comes(
-    stack: Stack, celery_app: Celery
-) -> None:
-    stack.submit("before", steps=100_000)
-    stack.wait("before", "running")
-    stack.submit("revoked-waiting", steps=2)
-    celery_app.control.revoke("revoked-waiting:1", reply=True, timeout=2)
-    stack.bridge.cancel("before", force=True)
-    stack.wait("revoked-waiting", "cancelled")
-    stack.wait_delivered("revoked-waiting")
-    assert stack.backend.statuses("revoked-waiting") == ["cancelled"]
 
 
 @pytest.mark.slow

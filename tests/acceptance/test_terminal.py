@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hangup import children_hear_hangups
 from tests.support.models import make_tiny_model
 from tests.support.ports import free_port
 from tests.support.stack import write_rows
@@ -48,14 +49,15 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 def up(yard: Yard, output: int, *, terminal: bool) -> subprocess.Popen[bytes]:
     """`trainyard up` with its output on a descriptor, which is closed here."""
     program = Path(sys.executable).with_name("trainyard")
-    process = subprocess.Popen(
-        [sys.executable, str(program), "up"],
-        env={**os.environ, **yard.environment},
-        stdin=output if terminal else subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    with children_hear_hangups():
+        process = subprocess.Popen(
+            [sys.executable, str(program), "up"],
+            env={**os.environ, **yard.environment},
+            stdin=output if terminal else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     os.close(output)
     wait_for("the slot is alive", lambda: process.poll() is not None or has_slots(yard))
     assert process.poll() is None

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
+from tests.support.hangup import children_hear_hangups
 from tests.support.paths import REPOSITORY
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
@@ -42,14 +43,15 @@ class Embedded:
         self._seen: set[psutil.Process] = set()
 
     def launch(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trainyard.local.embedded_redis"],
-            env={**os.environ, "TRAINYARD_HOME": str(self.home)},
-            cwd=self.home,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with children_hear_hangups():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trainyard.local.embedded_redis"],
+                env={**os.environ, "TRAINYARD_HOME": str(self.home)},
+                cwd=self.home,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         self.started.append(process)
         return process
 
@@ -101,9 +103,16 @@ class Embedded:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
+def short_path() -> Iterator[Path]:
+    """A folder that leaves room for a socket's path; pytest's own may be too long for one."""
+    with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def embedded(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    embedded = Embedded(tmp_path / 'home with "a space')
+    embedded = Embedded(short_path / 'home with "a space')
     embedded.home.mkdir()
     yield embedded
     assert embedded.close() == [], "a server is left behind"
@@ -153,14 +162,14 @@ def test_on_loopback_too_if_it_is_told_so(
 
 
 def test_a_long_path_has_its_socket_in_a_short_private_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    folder = tmp_path / ("long" * 30)
+    monkeypatch.setattr(tempfile, "tempdir", str(short_path))
+    folder = short_path / ("long" * 30)
     folder.mkdir()
     place = socket_place(folder, "redis.sock")
     assert place == socket_place(folder, "redis.sock"), "clients find a server that came back"
-    assert place.parent.parent == tmp_path
+    assert place.parent.parent == short_path
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
     leave_place(place, folder)
     assert not place.parent.exists()

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.support.hangup import children_hear_hangups
+
 _WAITS = """
 from trainyard.service import stop_signals
 stop = stop_signals.stop_event()
@@ -29,14 +31,10 @@ except KeyboardInterrupt:
 
 def ended(program: str, *numbers: signal.Signals, ignored: bool = False) -> str:
     """What a program that got the signals has printed."""
-    before = signal.getsignal(signal.SIGHUP)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
-    try:
+    with children_hear_hangups(ignored=ignored):
         process = subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
         )
-    finally:
-        signal.signal(signal.SIGHUP, before)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
