@@ -221,6 +221,7 @@ class Preloaded:
                     *(str(theirs.fileno()), str(os.getpid())),
                 ],
                 pass_fds=[theirs.fileno()],
+                umask=0o022,  # entry points that ran in this process have changed its own
                 cwd=REPOSITORY,
                 env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
             )

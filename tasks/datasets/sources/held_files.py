@@ -35,6 +35,7 @@ class HeldFiles:
         scratch.mkdir(parents=True, exist_ok=True)
         self._name = found.name
         self._roots = roots
+        self._scratch = scratch.resolve()
         self._descriptors: list[int] = []
         self._folder = Path(tempfile.mkdtemp(prefix="held-", dir=scratch))
         self.path = self._folder / (found.name or "data")
@@ -69,6 +70,8 @@ class HeldFiles:
         for entry in sorted(os.listdir(descriptor)):
             inner, target = name / entry, real / entry
             resolved = target.resolve() if target.is_symlink() else target
+            if resolved.is_relative_to(self._scratch):
+                continue  # what is held, of this data set too: it would hold itself
             if not self._is_allowed(resolved):
                 raise DatasetError(
                     f"The data set folder {self._name!r} refers to a file outside of the folders "
