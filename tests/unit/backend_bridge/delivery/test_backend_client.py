@@ -111,20 +111,20 @@ def test_requests_share_one_connection_also_after_errors(
         (Reply(401, b'{"error": "no bearer"}'), AccessRefused("HTTP 401: no bearer", 401)),
         (Reply(404, b'{"error": "unknown job"}'), AccessRefused("HTTP 404: unknown job", 404)),
         (Reply(405, b""), RouteMissing("POST /api/training/local/{jobId}/logs")),
-        (Reply(408, b""), TryAgain("HTTP 408")),
-        (Reply(425, b""), TryAgain("HTTP 425")),
-        (Reply(429, b"{}", {"Retry-After": "7"}), TryAgain("HTTP 429", 7.0)),
-        (Reply(503, b"{}", {"Retry-After": "soon"}), TryAgain("HTTP 503")),
+        (Reply(408, b""), TryAgain("HTTP 408", not_done=True)),
+        (Reply(425, b""), TryAgain("HTTP 425", not_done=True)),
+        (Reply(429, b"{}", {"Retry-After": "7"}), TryAgain("HTTP 429", 7.0, not_done=True)),
+        (Reply(503, b"{}", {"Retry-After": "soon"}), TryAgain("HTTP 503", not_done=True)),
         (
             Reply(503, b"{}", {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}),
-            TryAgain("HTTP 503"),
+            TryAgain("HTTP 503", not_done=True),
         ),
         (
             Reply(429, b"{}", {"Retry-After": "Mon, 01 Jan 2024 00:00:00 +9999999999999"}),
-            TryAgain("HTTP 429"),
+            TryAgain("HTTP 429", not_done=True),
         ),
         (Reply(400, b'{"error": "bad \\ud800"}'), Refused("HTTP 400: bad \\ud800", 400)),
-        (Reply(500, b'{"error": "boom"}'), TryAgain("HTTP 500: boom")),
+        (Reply(500, b'{"error": "boom"}'), TryAgain("HTTP 500: boom", not_done=True)),
         (Reply(502, b"<html>bad gateway</html>"), TryAgain("HTTP 502")),
     ],
 )
@@ -183,7 +183,7 @@ def test_retry_after_as_a_date(backend: ScriptedBackend, client: BackendClient) 
     assert isinstance(answer, TryAgain)
     assert answer.retry_after_s is not None
     assert 30 < answer.retry_after_s <= 60
-    assert send(client) == TryAgain("HTTP 429", 0.0)
+    assert send(client) == TryAgain("HTTP 429", 0.0, not_done=True)
 
 
 def test_redirects_are_not_followed(backend: ScriptedBackend, client: BackendClient) -> None:
