@@ -180,5 +180,10 @@ class CountingTrainer(ExactTrainer):
         return self.sums["train"].read()
 
     def put_back_sums(self, sums: Mapping[str, float]) -> None:
-        """Go on from what ``open_sums`` gave."""
+        """Go on from what ``open_sums`` gave.
+
+        A checkpoint of a version that did not count has TRL's means of its micro-batches instead:
+        its log would put those in the place of the figures.
+        """
+        self._metrics["train"].clear()
         self.sums["train"].put_back(sums, self.args.device)

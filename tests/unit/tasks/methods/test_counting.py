@@ -188,6 +188,17 @@ def test_a_logged_loss_is_that_of_the_tokens_since_the_last_one(
     assert logged["num_tokens"] == sum(len(row["input_ids"]) for row in ROWS)
 
 
+def test_means_in_an_older_checkpoint_take_no_figures_place(
+    tokenizer: Path, tmp_path: Path
+) -> None:
+    made = trainer("sft", tiny("llama"), ROWS, tokenizer, output_dir=str(tmp_path))
+    made._metrics["train"].update(num_tokens=[6491.0], entropy=[99.0])
+    made.put_back_sums({})
+    logged = first_log(made)
+    assert 0 < logged["num_tokens"] < 6491
+    assert 0 < logged["entropy"] < 99
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_routers_loss_is_a_figure_of_its_own(
     method: str, tokenizer: Path, tmp_path: Path
