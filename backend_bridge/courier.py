@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from redis.exceptions import RedisError
 
 from backend_bridge.delivery.forwarder import Forwarder
-from backend_bridge.intake.pull_notes import PullNotes
-from backend_bridge.intake.puller import Puller
+from backend_bridge.intake.plain_revokes import PlainRevokes
+from backend_bridge.intake.puller import open_puller
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
 from backend_bridge.wiring import Wiring
 from trainyard.home import home_id, keep_private
-from trainyard.scheduling.pull import pull_client, pull_folder
 from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
 from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
@@ -87,10 +86,9 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         threading.Thread(target=reaper.run, args=(stop,)),
         threading.Thread(target=consumer.run, args=(stop,)),
         threading.Thread(target=Retention(redis, current).run, args=(stop,)),
+        threading.Thread(target=PlainRevokes(redis, store).run, args=(stop,)),
     ]
-    if (client := pull_client(current)) is not None:
-        notes = PullNotes(pull_folder(current))
-        puller = Puller(redis, client, notes, wiring.admission, wiring.control)
+    if (puller := open_puller(current, redis, wiring.admission, wiring.control)) is not None:
         threads.append(threading.Thread(target=puller.run, args=(stop,)))
     if slot:
         info = {"gpus": gpus, "home": home}

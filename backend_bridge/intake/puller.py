@@ -23,8 +23,9 @@ from backend_bridge.intake.pull_notes import PullNotes
 from backend_bridge.intake.refusals import Refusals, refusal_of, without_token
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.pull import PullClient, PullTrouble
+from trainyard.scheduling.pull import PullClient, PullTrouble, pull_client, pull_folder
 from trainyard.scheduling.slots import SlotRegistry
+from trainyard.settings import Settings
 from trainyard.store.keys import JobKey, Key
 
 LOOK_EVERY_S = 1.0
@@ -194,3 +195,13 @@ def body_of(job: Mapping[str, Any], token: str) -> dict[str, Any]:
     names = ("dataset_path", "dataset_content", "name", "user_id", "priority")
     given = {name: job[name] for name in names if job.get(name) is not None}
     return {"execution_id": job["id"], "config": config, "job_token": token, **given}
+
+
+def open_puller(
+    current: Settings, redis: Redis, admission: Admission, control: JobControl
+) -> Puller | None:
+    """The puller that the settings ask for; None without ``PULL_URL``."""
+    client = pull_client(current)
+    if client is None:
+        return None
+    return Puller(redis, client, PullNotes(pull_folder(current)), admission, control)

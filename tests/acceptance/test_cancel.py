@@ -12,7 +12,6 @@ from celery import Celery
 from tests.support.stack import TERMINAL, Stack
 from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
-from trainyard.contract.names import BROKER_PREFIX
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +22,8 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def celery_app(stack: Stack) -> Iterator[Celery]:
+    """It names only the broker, as a backend's own application does."""
     app = Celery("operator", broker=stack.redis_server.url)
-    app.conf.broker_transport_options = {"global_keyprefix": BROKER_PREFIX}
     yield app
     app.close()
 
