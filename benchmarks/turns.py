@@ -57,7 +57,8 @@ def main() -> int:
         order = [(ROOT, ours), (options.other.resolve(), theirs)]
         for checkout, kept in order[:: -1 if number % 2 else 1]:
             for name, row in run(checkout, options.only).items():
-                kept[name].append(speed(row))
+                if row["value"]:  # a phase that takes no time has no speed
+                    kept[name].append(speed(row))
     table = Table("name", "speed: this / other", "95%", "rounds")
     for name in ours.keys() & theirs.keys():
         measure = Measure(name, "", ours[name], theirs[name])
