@@ -35,3 +35,10 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(inner.lstat().st_size for inner in path.rglob("*") if not inner.is_dir())
+    return path.lstat().st_size

@@ -81,7 +81,7 @@ class CeleryMessage:
         """The one argument of the task, which is not looked at yet. Raises NotUnderstood."""
         if self._headers.get("compression"):
             raise NotUnderstood("it is compressed: send it without compression")
-        payload = self._payload()
+        payload = self.payload()
         try:
             if "task" in self._headers:
                 call, (args, kwargs, *_) = self._headers, payload
@@ -102,7 +102,8 @@ class CeleryMessage:
         needs = f"{TASK_SUBMIT} needs one argument, the request: kwargs={{'request': {{...}}}}"
         raise NotUnderstood(needs, named)
 
-    def _payload(self) -> Any:
+    def payload(self) -> Any:
+        """What is in it, decoded. Raises NotUnderstood."""
         try:
             body = self._parts["body"]
             if self._properties.get("body_encoding") == "base64":

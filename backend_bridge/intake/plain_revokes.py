@@ -7,8 +7,6 @@ id means our job all the same, whatever its application is called.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import threading
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from backend_bridge.intake.celery_requests import CeleryMessage, NotUnderstood
 from trainyard.contract.names import BROKER_PREFIX, ContractError, parse_attempt_id
 from trainyard.store.job_store import JobStore
 
@@ -65,15 +64,9 @@ class PlainRevokes:
 def _revoked(message: str) -> list[str]:
     """Task ids that a remote command revokes; none of another command or of what is no command."""
     try:
-        parts = json.loads(message)
-        body = parts["body"]
-        if parts["properties"].get("body_encoding") == "base64":
-            body = base64.b64decode(body, validate=True)
-        command = json.loads(body)
-        if command["method"] not in _METHODS:
-            return []
-        named = command["arguments"]["task_id"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        command = CeleryMessage(message).payload()
+        named = command["arguments"]["task_id"] if command["method"] in _METHODS else []
+    except (NotUnderstood, LookupError, TypeError):
         return []
     ids = named if isinstance(named, list) else [named]
     return [task_id for task_id in ids if isinstance(task_id, str)]

@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from tasks.channel import Channel
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.render import chat_texts
+from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError
 from tasks.run import Run
@@ -26,7 +27,6 @@ from trainyard.contract.events import Prediction
 from trainyard.contract.job_folder import PREDICTIONS
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
 
-_LABEL_IGNORED = -100
 _TEXT_TOKENS = 32
 """Of a row of plain text so many tokens are the prompt."""
 EVENTS_MAX = 1000
@@ -179,8 +179,8 @@ def _sample_of(row: dict[str, Any], tokenizer: Any) -> Asked:
             return Asked(list(tokenizer(prompt)["input_ids"]))
         return Asked(_chat_ids(prompt, tokenizer))
     ids, labels = list(row["input_ids"]), list(row["labels"])
-    asked = next((n for n, label in enumerate(labels) if label != _LABEL_IGNORED), len(ids))
+    asked = next((n for n, label in enumerate(labels) if label != IGNORED_LABEL), len(ids))
     if asked <= 1:
         return Asked(ids[:_TEXT_TOKENS])
-    end = next((n for n in range(asked, len(ids)) if labels[n] == _LABEL_IGNORED), len(ids))
+    end = next((n for n in range(asked, len(ids)) if labels[n] == IGNORED_LABEL), len(ids))
     return Asked(ids[:asked], ids[asked:end])

@@ -38,6 +38,16 @@ class ChosenRows:
     max_length: int
     cache_dir: Path
 
+    def arguments(self) -> dict[str, Any]:
+        """For what tokenises them."""
+        return {
+            "rows": self.stored.dataset,
+            "indices": self.indices,
+            "max_length": self.max_length,
+            "cache_dir": self.cache_dir,
+            "source_key": self.stored.key,
+        }
+
 
 @dataclass(frozen=True)
 class RowKind:
@@ -56,36 +66,23 @@ class RowKind:
 
 
 def _tokenise_answers(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    return tokenise(chosen.stored.dataset, chosen.indices, how, **_common(chosen))
+    return tokenise(how=how, **chosen.arguments())
 
 
 def _tokenise_documents(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    rows, indices = chosen.stored.dataset, chosen.indices
     if chosen.part.continuous:
-        how = replace(how, documents=documents_of(chosen.part.files, rows, indices))
-    return tokenise(rows, indices, how, **_common(chosen))
+        rows = chosen.stored.dataset
+        how = replace(how, documents=documents_of(chosen.part.files, rows, chosen.indices))
+    return tokenise(how=how, **chosen.arguments())
 
 
 def _tokenise_pairs(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
-    return tokenise_preferences(
-        chosen.stored.dataset,
-        chosen.indices,
-        how,
-        max_prompt_length=training.max_prompt_length,
-        **_common(chosen),
-    )
+    longest = training.max_prompt_length
+    return tokenise_preferences(how=how, max_prompt_length=longest, **chosen.arguments())
 
 
 def _collect_prompts(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    return collect_prompts(chosen.stored.dataset, chosen.indices, how, **_common(chosen))
-
-
-def _common(chosen: ChosenRows) -> dict[str, Any]:
-    return {
-        "max_length": chosen.max_length,
-        "cache_dir": chosen.cache_dir,
-        "source_key": chosen.stored.key,
-    }
+    return collect_prompts(how=how, **chosen.arguments())
 
 
 _ANSWERS = RowKind(

@@ -20,7 +20,8 @@ from torch.nn import functional
 from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from tasks.methods.counting.token_scores import IGNORED_LABEL, TokenScores
+from tasks.datasets.tokens.spans import IGNORED_LABEL
+from tasks.methods.counting.token_scores import TokenScores
 from tasks.methods.counting.trainer import CountingTrainer, Totals
 
 

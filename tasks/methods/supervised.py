@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from tasks.methods.counting.token_scores import IGNORED_LABEL
+from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.methods.counting.trainer import CountingTrainer, Totals
 
 

@@ -16,7 +16,7 @@ import torch
 from peft import PeftModel
 from trl.trainer.utils import FusedCausalLMOutput, entropy_from_logits
 
-from tasks.methods.counting.token_scores import IGNORED_LABEL
+from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.methods.counting.trainer import CountingTrainer
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.errors import ModelError
-from tasks.methods.counting.token_scores import IGNORED_LABEL
 from tasks.trial.causal import leak
 from tasks.trial.own_loss import log_probs_of_logits, log_probs_of_training, use_plain_forward
 from tasks.trial.reference import drift

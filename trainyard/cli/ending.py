@@ -8,6 +8,7 @@ from typing import Any
 
 from trainyard.cli.tables import number
 from trainyard.contract.units import MB
+from trainyard.durable_files import size_of
 from trainyard.log_lines import clean
 from trainyard.settings import Settings
 
@@ -29,7 +30,7 @@ def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
     if not folder.is_dir():  # trained on another host
         yield f"  download    {current.bridge_url}/api/training/{job['job_id']}/download/model"
         return
-    yield f"  model       {folder} ({_bytes(folder) / MB:,.1f} MB)"
+    yield f"  model       {folder} ({size_of(folder) / MB:,.1f} MB)"
     models = (
         [folder] if not (folder / "adapter_config.json").exists() else [_base(job, current), folder]
     )
@@ -41,7 +42,3 @@ def _base(job: Mapping[str, Any], current: Settings) -> str | Path:
     """What an adapter is loaded upon: a folder of this machine, or the name at the hub."""
     folders = (root / job["model_name"] for root in current.model_roots)
     return next((folder for folder in folders if folder.is_dir()), str(job["model_name"]))
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

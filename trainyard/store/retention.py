@@ -28,6 +28,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.names import REJECTED, REPLIES
 from trainyard.contract.statuses import TERMINAL
+from trainyard.durable_files import size_of
 from trainyard.settings import Settings
 from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
@@ -214,10 +215,3 @@ def last_used(path: Path) -> float:
     inside = [p.lstat() for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else []
     times = [max(status.st_mtime, status.st_atime) for status in inside]
     return max([path.lstat().st_mtime, *times])
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    if path.is_dir() and not path.is_symlink():
-        return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
-    return path.lstat().st_size

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-IGNORED_LABEL = -100
+from tasks.datasets.tokens.spans import IGNORED_LABEL
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from backend_bridge.api import slow_clients
-from backend_bridge.api.slow_clients import RequestDeadline
-from tests.support.ports import free_port
+from tests.support.served_app import served
 
 MOST = 20
 HALF = b"GET /health HTTP/1.1\r\nHost: x\r\nX-a: "
@@ -30,16 +26,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         return "ok"
 
     monkeypatch.setattr(slow_clients, "connections_max", lambda: MOST)
-    port = free_port()
-    config = uvicorn.Config(app, port=port, http=RequestDeadline, ws="none", log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield port
-    server.should_exit = True
-    thread.join()
+    with served(app) as port:
+        yield port
 
 
 def connect(port: int, first: bytes) -> socket.socket:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 
 from backend_bridge.api import slow_clients
 from backend_bridge.api.request_body import json_body
-from backend_bridge.api.slow_clients import RequestDeadline
-from tests.support.ports import free_port
+from tests.support.served_app import served
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 WHOLE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -34,16 +31,8 @@ def port() -> Iterator[int]:
     patch.setattr(slow_clients, "HEADERS_S", 0.3)
     patch.setattr(slow_clients, "BODY_PAUSE_S", 0.3)
     patch.setattr(slow_clients, "REQUEST_S", 0.8)
-    port = free_port()
-    config = uvicorn.Config(app, port=port, http=RequestDeadline, ws="none", log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield port
-    server.should_exit = True
-    thread.join()
+    with served(app) as port:
+        yield port
     patch.undo()
 
 
