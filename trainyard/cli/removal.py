@@ -57,7 +57,7 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
             removed.append({"job_id": job_id, "bytes": gone.bytes})
             if not as_json:
                 click.echo(f"{job_id} is removed ({gone.bytes / MB:,.1f} MB)")
-            if "backend_url" not in current.model_fields_set:
+            if current.has_development_backend:
                 try:
                     delete_row(current.backend_url, job_id)
                 except BackendError as error:

@@ -52,8 +52,8 @@ def wait(job_id: str, as_json: bool) -> None:
 def open_page(job_id: str) -> None:
     """Open a job's page of the development backend in the browser."""
     current = settings()
-    if "backend_url" in current.model_fields_set:
-        raise click.UsageError("BACKEND_URL is set: the pages are your own backend's")
+    if not current.has_development_backend:
+        raise click.UsageError("another backend is named (BACKEND_URL, PULL_URL): it has the pages")
     url = f"{current.backend_url}/jobs/{job_id}"
     click.echo(url)
     webbrowser.open(url)

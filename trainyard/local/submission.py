@@ -45,7 +45,7 @@ def prepare(
     Raises RequestInvalid with every wrong field, UnknownFields, PathRefused.
     """
     made = dict(body)
-    if made.get("job_token") is None and _has_development_backend(current):
+    if made.get("job_token") is None and current.has_development_backend:
         made["job_token"] = secrets.token_urlsafe(32)
     if _is_yard_of_this_machine(current):
         _name_paths(made, current)
@@ -63,7 +63,7 @@ def prepare(
 def start(bridge: BridgeClient, current: Settings, body: Mapping[str, Any]) -> Submitted:
     """Start a prepared request. Raises BridgeError; no row is left then."""
     unknown_there, made = None, False
-    if _has_development_backend(current):
+    if current.has_development_backend:
         try:
             made = create_row(current.backend_url, dict(body))
         except BackendError as error:
@@ -74,10 +74,6 @@ def start(bridge: BridgeClient, current: Settings, body: Mapping[str, Any]) -> S
         if made:
             delete_row(current.backend_url, body["execution_id"])
         raise
-
-
-def _has_development_backend(current: Settings) -> bool:
-    return "backend_url" not in current.model_fields_set
 
 
 def _is_yard_of_this_machine(current: Settings) -> bool:
