@@ -1,7 +1,9 @@
 """Manifest of a checkpoint: sizes and hashes, written last, which make a folder one.
 
 Part of the contract, as a file: the training writes it and reads it back, and the bridge looks at
-it before it lets a person resume from a checkpoint. Imports only pydantic.
+it before it lets a person resume from a checkpoint. Its own hash stands in it: a flipped bit in an
+attempt's number would make a checkpoint of a branch that was left the newest. Imports only
+pydantic.
 
 Exceptions:
 
@@ -11,14 +13,18 @@ Exceptions:
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import checkpoint_name
 
 MANIFEST_NAME = "manifest.json"
+_OWN_HASH = "sha256"
+Record = TypeVar("Record", bound=BaseModel)
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -60,13 +66,40 @@ class CheckpointDamaged(TrainyardError):
     """A checkpoint is incomplete or does not match its manifest; the text says why."""
 
 
+def sealed_json(record: BaseModel) -> bytes:
+    """The fields of ``record`` as JSON, and the hash of them all."""
+    fields = json.loads(record.model_dump_json())
+    return json.dumps({**fields, _OWN_HASH: _hash_of(fields)}, indent=1).encode()
+
+
+def read_sealed(kind: type[Record], content: bytes) -> Record:
+    """What :func:`sealed_json` made. Raises ValueError.
+
+    An older version wrote no hash; then it may have no other field either, since one that is
+    unknown may be the hash, its name damaged.
+    """
+    fields = json.loads(content)
+    if not isinstance(fields, dict):
+        raise ValueError("it is no object")
+    own = fields.pop(_OWN_HASH, None)
+    if own is None and not fields.keys() <= kind.model_fields.keys():
+        raise ValueError(f"it has neither a hash nor only fields of {kind.__name__}")
+    if own is not None and own != _hash_of(fields):
+        raise ValueError("its contents are other than were written")
+    return kind.model_validate(fields)
+
+
+def _hash_of(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a checkpoint, its files not yet looked at. Raises CheckpointDamaged."""
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        manifest = read_sealed(Manifest, (folder / MANIFEST_NAME).read_bytes())
     except FileNotFoundError:
         raise CheckpointDamaged(f"{folder.name} has no manifest: it was never finished") from None
-    except (ValidationError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise CheckpointDamaged(f"{folder.name} has an unreadable manifest: {error}") from error
     if folder.name != checkpoint_name(manifest.step):
         raise CheckpointDamaged(f"{folder.name} holds the manifest of step {manifest.step}")

@@ -12,7 +12,8 @@ from pydantic import (
     field_validator,
 )
 
-from trainyard.contract.methods import DEFAULT_METHOD, METHODS, Method, MethodName
+from trainyard.contract.fields.job_reference import job_reference
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, Algorithm, Method, MethodName
 
 
 def _refuse_bool(value: Any) -> Any:
@@ -47,7 +48,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """``config.model``."""
+    """``config.model``; ``name`` may refer to another job (``fields.job_reference``)."""
 
     name: Annotated[str, Field(min_length=1, max_length=1000)]
     trust_remote_code: bool = False
@@ -55,6 +56,12 @@ class ModelConfig(Section):
     device_map: Any = None
     attn_implementation: str | None = None
     revision: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _refers_well(cls, value: str) -> str:
+        job_reference(value)
+        return value
 
 
 class TokenizerConfig(Section):
@@ -67,15 +74,34 @@ class TokenizerConfig(Section):
 
 
 class LoraConfig(Section):
-    """``config.lora``; the user interface's ``training.lora_*`` ends here too."""
+    """``config.lora``; the user interface's ``training.lora_*`` ends here too.
 
+    ``adapter``: what becomes of the adapter that ``model.name`` stands for: it is trained on, or
+    merged with its base model, and a new one is put on top. ``lora: "continue"`` says the first.
+    """
+
+    adapter: Literal["continue", "new"] | None = None
     r: Count = 16
     alpha: Annotated[float, Field(gt=0), NOT_BOOL] = 32
     dropout: Fraction = 0.05
     target_modules: list[str] | str | None = None
     target_parameters: list[str] | None = None
     bias: Literal["none", "all", "lora_only"] = "none"
+    modules_to_save: Annotated[list[str], Field(max_length=100)] | None = None
+    use_rslora: bool = False
+    use_dora: bool = False
+    init: Literal["default", "gaussian", "orthogonal"] = "default"
     task_type: str = "CAUSAL_LM"
+
+    @field_validator("init", mode="before")
+    @classmethod
+    def _leaves_the_base(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(("pissa", "olora", "corda", "loftq")):
+            raise ValueError(
+                f"{value!r} changes the base model's weights too, and the result would not fit "
+                "them: send 'default', 'gaussian' or 'orthogonal'"
+            )
+        return "default" if value is True else value
 
 
 class DistributedConfig(Section):
@@ -101,7 +127,7 @@ class RlhfConfig(Section):
     number), by built-in functions, or by both, which are added up.
     """
 
-    algorithm: Literal["rloo", "grpo"] = "rloo"
+    algorithm: Algorithm | None = None
     reward_model: Annotated[str, Field(min_length=1)] | None = None
     reward_functions: list[Reward] = []
     num_generations: Annotated[int, Field(ge=2, le=1024), NOT_BOOL] = 4
@@ -147,8 +173,14 @@ class TrainingConfig(Section):
     packing: bool | None = None
     completion_only_loss: bool | None = None
     label_smoothing_factor: Beta | None = None
+    loss_type: str | None = None
+    neftune_noise_alpha: NonNegativeFloat | None = None
+    freeze: Annotated[list[str], Field(max_length=100)] = []
     group_by_length: bool = False
     beta: Annotated[float, Field(gt=0), NOT_BOOL] | None = None
+    simpo_gamma: NonNegativeFloat | None = None
+    desirable_weight: NonNegativeFloat | None = None
+    undesirable_weight: NonNegativeFloat | None = None
     use_lora: bool = False
     quantization: dict[str, Any] | None = None
     logging_steps: Count = 10
@@ -255,4 +287,5 @@ class JobConfig(Section):
     tools: Any = None
     seed: Annotated[int, Field(ge=0, lt=2**32), NOT_BOOL] = 42
     dataset_path: str | None = None
+    eval_dataset_path: str | None = None
     output_dir: str | None = None

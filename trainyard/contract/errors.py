@@ -18,6 +18,7 @@ class ErrorKind(StrEnum):
     MODEL = "model"
     DISK_FULL = "disk_full"
     WORKER_LOST = "worker_lost"
+    DEVICE = "device"
     HANG = "hang"
     TIME_LIMIT = "time_limit"
     DIVERGED = "diverged"
@@ -41,6 +42,8 @@ ERROR_HINTS = {
     "earlier checkpoints are intact.",
     ErrorKind.WORKER_LOST: "Look at the end of the job's log, and at the worker's memory. "
     "MAX_RESTARTS sets how often a lost job is started again.",
+    ErrorKind.DEVICE: "Nothing is wrong with the job: it waits for a slot whose GPU can be used. "
+    "`trainyard doctor` names the slot's trouble.",
     ErrorKind.HANG: "The job's log shows where its threads stood. HANG_SECONDS sets how long a "
     "step may take.",
     ErrorKind.TIME_LIMIT: "Train on less, or raise START_TIMEOUT or MAX_JOB_HOURS where the worker "

@@ -246,7 +246,8 @@ class TrainingSpec(BaseModel):
     """First line that a supervisor sends to its training process. Holds no secret.
 
     The request itself lies in ``{job_dir}/request.json``. ``resume_from`` names the checkpoint
-    to go on from (relative to the job folder); the last good one, or the start, if None.
+    to go on from (relative to the job folder); the last good one, or the start, if None. Below
+    ``uploads_root`` lie the data sets that ``names.is_upload`` is true of, and no other is read.
     """
 
     job_id: str
@@ -257,11 +258,25 @@ class TrainingSpec(BaseModel):
     from_start: bool = False
     cache_dir: str
     dataset_roots: list[str]
+    uploads_root: str = ""
     model_roots: list[str]
     allow_remote_code: bool = False
     max_download_gb: float = 50
     allow_private_urls: bool = False
     s3_buckets: list[str] = []
+    result_mode: str = "0640"
+    gpu_expected: str = ""
+
+
+class ProbeSpec(BaseModel):
+    """First line to a slot's probe, which tries what every training needs.
+
+    ``home``: TRAINYARD_HOME, to write to. ``gpu_expected``, of a training too: why its slot must
+    have a GPU, in words; "" if it may be without.
+    """
+
+    home: str
+    gpu_expected: str = ""
 
 
 class Command(BaseModel):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 REQUEST, LOG, METRICS = "request.json", "train.log", "metrics.jsonl"
+LOG_BEFORE = "train.log.1"
+"""The log before, of a job that printed so much that its log began anew."""
 PUT_BACK = "put-back"
 """The attempt that gave its job back, in case that it could not say so."""
 CHECKPOINTS, MODEL, PREDICTIONS = "checkpoints", "model", "predictions.jsonl"

@@ -8,14 +8,19 @@ recognises and stores them in ``shapes/`` and what tokenises them in ``tokens/``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-MethodName = Literal["sft", "cpt", "dpo", "orpo", "rlhf"]
+MethodName = Literal["sft", "cpt", "dpo", "orpo", "simpo", "kto", "reward_model", "rlhf", "grpo"]
+Algorithm = Literal["rloo", "grpo"]
+"""Trainers of answers that the model itself gives."""
 DEFAULT_METHOD: Final[MethodName] = "sft"
-ShapeName = Literal["text", "prompt_completion", "dialogue", "messages", "preference", "prompt"]
+ShapeName = Literal[
+    "text", "prompt_completion", "dialogue", "messages", "preference", "labelled", "prompt"
+]
 """What the columns of a data set mean; see ``tasks/datasets/shapes``."""
-RowsName = Literal["answers", "documents", "pairs", "prompts"]
+OpenAiName = Literal["supervised", "dpo", "reinforcement"]
+RowsName = Literal["answers", "documents", "pairs", "labelled", "prompts"]
 """Kinds of rows; see ``tasks/datasets/row_kinds.py``."""
 
 
@@ -27,14 +32,16 @@ class Method:
     ``needs``: the same for whoever sent others.
     ``trainers``: keys of ``tasks.methods.registry.TRAINERS``, several if a setting chooses.
     ``settings``: fields of ``config.training`` that not every method takes, with the default that
-    this one gives them (None: none of its own). ``eval_metrics``: what an eval gives to choose the
+    this one gives them (None: none of its own). ``losses``: values of ``loss_type``, if a request
+    may choose one, its default first. ``eval_metrics``: what an eval gives to choose the
     best checkpoint by, the default first. ``arguments``: of its trainer, which no request changes.
 
     ``next_token``: a row is one sequence of tokens, each learnt from those before it, so that rows
     can be laid end to end and exp(loss) is a perplexity. ``whole_documents``: no row is cut to
     ``max_length``; packing cuts what it joined. ``reference_model``: the loss compares with a
     frozen copy (with LoRA: with the base model itself). ``samples_answers``: the model's own
-    answers are rewarded, as ``config.training.rlhf`` says.
+    answers are rewarded, as ``config.training.rlhf`` says. ``scores_texts``: the result gives a
+    text one number, and no text. ``openai``: its name in OpenAI's fine-tuning API, if it has one.
     """
 
     name: MethodName
@@ -47,10 +54,13 @@ class Method:
     settings: Mapping[str, Any]
     eval_metrics: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    losses: tuple[str, ...] = ()
     next_token: bool = False
     whole_documents: bool = False
     reference_model: bool = False
     samples_answers: bool = False
+    scores_texts: bool = False
+    openai: OpenAiName | None = None
 
 
 _ANSWERED: tuple[ShapeName, ...] = ("prompt_completion", "dialogue", "messages")
@@ -63,6 +73,7 @@ _TOKEN_METRICS = ("eval_loss", "eval_mean_token_accuracy")
 
 _SFT = Method(
     "sft",
+    openai="supervised",
     title="supervised fine-tuning; answers alone are trained on",
     data="conversations, prompts with answers, or text",
     rows="answers",
@@ -75,6 +86,7 @@ _SFT = Method(
         "packing": False,
         "completion_only_loss": None,
         "label_smoothing_factor": None,
+        "neftune_noise_alpha": None,
         "group_by_length": None,
     },
     eval_metrics=_TOKEN_METRICS,
@@ -99,6 +111,7 @@ _CPT = Method(
         "max_length": None,
         "packing": True,
         "label_smoothing_factor": None,
+        "neftune_noise_alpha": None,
         "group_by_length": None,
     },
     eval_metrics=_TOKEN_METRICS,
@@ -108,15 +121,27 @@ _CPT = Method(
 )
 _DPO = Method(
     "dpo",
+    openai="dpo",
     title="direct preference optimisation",
     data="chosen and rejected answers",
     rows="pairs",
     shapes=("preference",),
     needs=_PAIRS,
     trainers=("dpo",),
-    settings={"max_length": None, "max_prompt_length": None, "group_by_length": None, "beta": 0.1},
+    settings={
+        "max_length": None,
+        "max_prompt_length": None,
+        "group_by_length": None,
+        "beta": 0.1,
+        "loss_type": "sigmoid",
+        "label_smoothing_factor": None,
+    },
     eval_metrics=_PAIR_METRICS,
     arguments={"truncation_mode": "keep_start"},
+    losses=(
+        *("sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "nca_pair", "sppo_hard"),
+        *("apo_zero", "apo_down", "discopop"),
+    ),
     reference_model=True,
 )
 _ORPO = Method(
@@ -132,6 +157,49 @@ _ORPO = Method(
     # Columns that the model does not take are the rows themselves.
     arguments={"remove_unused_columns": False},
 )
+_SIMPO = replace(
+    _ORPO,
+    name="simpo",
+    title="simple preference optimisation, without a reference model",
+    trainers=("simpo",),
+    settings={**_ORPO.settings, "beta": 2.0, "simpo_gamma": 0.5},
+    arguments={"remove_unused_columns": False, "loss_type": "simpo", "cpo_alpha": 0.0},
+)
+_KTO = Method(
+    "kto",
+    title="Kahneman-Tversky optimisation: answers that are marked as good or bad",
+    data="answers with a label",
+    rows="labelled",
+    shapes=("labelled",),
+    needs="a prompt with an answer, or messages, and label (true or false: whether the answer is "
+    "good)",
+    trainers=("kto",),
+    settings={
+        "max_length": None,
+        "max_prompt_length": None,
+        "group_by_length": None,
+        "beta": 0.1,
+        "desirable_weight": None,
+        "undesirable_weight": None,
+    },
+    eval_metrics=("eval_loss", "eval_rewards/margins"),
+    # By this name TRL estimates nothing over a micro-batch: our trainer does, over the whole step.
+    arguments={"remove_unused_columns": False, "loss_type": "apo_zero_unpaired"},
+    reference_model=True,
+)
+_REWARD_MODEL = Method(
+    "reward_model",
+    title="a model that gives a text one number, as `rlhf.reward_model` takes it",
+    data="chosen and rejected answers",
+    rows="pairs",
+    shapes=("preference",),
+    needs=_PAIRS,
+    trainers=("reward_model",),
+    settings={"max_length": None, "max_prompt_length": None, "group_by_length": None},
+    eval_metrics=_PAIR_METRICS,
+    arguments={"remove_unused_columns": False},
+    scores_texts=True,
+)
 _RLHF = Method(
     "rlhf",
     title="the model's own answers are rewarded",
@@ -146,14 +214,34 @@ _RLHF = Method(
     arguments={"remove_unused_columns": False},
     samples_answers=True,
 )
+_GRPO = replace(
+    _RLHF,
+    name="grpo",
+    title="group relative policy optimisation: `rlhf` by that algorithm",
+    openai="reinforcement",
+    trainers=("grpo",),
+)
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (_SFT, _CPT, _DPO, _ORPO, _RLHF)}
+REWARDS: Final = "rlhf"
+"""The field of ``config.training`` that says how answers are rewarded."""
+SMOOTHED_LOSSES: Final = ("sigmoid", "robust")
+"""Of pairs: those that take pairs that are the wrong way round into account."""
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (_SFT, _CPT, _DPO, _ORPO, _SIMPO, _KTO, _REWARD_MODEL, _RLHF, _GRPO)
+}
 """By ``config.training.method``."""
 
 
 def names(chosen: Callable[[Method], bool] = lambda _: True) -> tuple[str, ...]:
     """Names of the methods that ``chosen`` is true of, in the order of the records."""
     return tuple(name for name, method in METHODS.items() if chosen(method))
+
+
+def method_of_openai(name: OpenAiName) -> str:
+    """Our name of a method of OpenAI's fine-tuning API."""
+    (ours,) = names(lambda method: method.openai == name)
+    return ours
 
 
 def methods_with(setting: str) -> tuple[str, ...]:

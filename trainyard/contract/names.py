@@ -17,6 +17,12 @@ LOG_LINES_PER_BATCH = 100
 PREDICTION_CHARACTERS_MAX = 2000
 """Of a prompt, and of what the model says to it, no more goes into the event stream."""
 
+UPLOADS, UPLOAD_PATTERN = "files", r"file-[0-9a-f]{24}"
+"""Folder below TRAINYARD_HOME, and the names of the folders in it: one a file that was uploaded to
+the bridge, with its rows in UPLOADED_ROWS."""
+UPLOADED_ROWS = "rows.jsonl"
+_UPLOADED_DATA = re.compile(f"{UPLOAD_PATTERN}/{re.escape(UPLOADED_ROWS)}")
+
 PRIORITY_DEFAULT, PRIORITY_LAST = 5, 9
 """Priorities of a request: 0 runs first."""
 
@@ -25,6 +31,7 @@ BROKER_PREFIX = "trainyard."
 Requests from outside come without it."""
 
 TASK_TRAIN = "tasks.train"
+TASK_GENERATE = "tasks.generate"
 QUEUE_GPU = "gpu"
 TASK_SUBMIT = "tasks.submit"
 QUEUE_REQUESTS = "requests"
@@ -33,6 +40,11 @@ QUEUE_REQUESTS = "requests"
 
 class ContractError(TrainyardError):
     """Base of the errors that the contract raises."""
+
+
+def is_upload(dataset_path: str) -> bool:
+    """Whether a data set is one that was uploaded: its name, which none can guess, opens it."""
+    return _UPLOADED_DATA.fullmatch(dataset_path) is not None
 
 
 def attempt_id(job_id: str, attempt: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -62,6 +62,33 @@ def _with_its_secret(body: Mapping[Any, Any]) -> str | None:
     return path if isinstance(path, str) and clean_url(path) != path else None
 
 
+def _secret_of_eval(body: Mapping[Any, Any]) -> Iterator[FieldProblem]:
+    """One URL's secret goes to the training beside the request, and that is the data set's."""
+    config = body.get("config")
+    for path, holder in (("", body), ("config.", config)):
+        given = holder.get("eval_dataset_path") if isinstance(holder, Mapping) else None
+        if isinstance(given, str) and clean_url(given) != given:
+            yield FieldProblem(
+                path=f"{path}eval_dataset_path",
+                message="should be a URL without user, password or signature: the worker's own "
+                "tokens fetch it, or put the file below DATASET_ROOTS",
+            )
+
+
+def _own_of_the_adapter(lora: LoraConfig | None, spelled: Any) -> Iterator[FieldProblem]:
+    """What was sent beside ``adapter: continue``. Later nobody can tell it from defaults."""
+    if lora is None or lora.adapter != "continue":
+        return
+    for name in type(lora).model_fields:
+        if name in lora.model_fields_set - {"adapter", "task_type"}:
+            path = spelled.get(("lora", name), ("lora", name))
+            yield FieldProblem(
+                path=dotted(("config", *path)),
+                message="the adapter that is trained on has its own: leave it out, or send "
+                "config.lora.adapter 'new'",
+            )
+
+
 def parse_request(body: Any) -> StartRequest:
     """Read a start request in any of its spellings.
 
@@ -82,15 +109,18 @@ def parse_request(body: Any) -> StartRequest:
     raw["whole_dataset_path"] = _with_its_secret(body)
     if raw.get("execution_id") is None:
         raw["execution_id"] = f"job-{secrets.token_hex(8)}"
-    if raw.get("dataset_path") is None:
-        raw["dataset_path"] = ""
+    for name in ("dataset_path", "eval_dataset_path"):
+        if raw.get(name) is None:
+            raw[name] = ""
 
-    problems = [*copier.problems, *normaliser.problems]
+    problems = [*copier.problems, *normaliser.problems, *_secret_of_eval(body)]
     request = None
     try:
         request = StartRequest.model_validate(raw)
     except ValidationError as error:
         problems.extend(_problems(error, normaliser.spelled))
+    else:
+        problems.extend(_own_of_the_adapter(request.config.lora, normaliser.spelled))
     token = raw.get("job_token")
     if isinstance(token, str) and not re.fullmatch(VISIBLE_ASCII, token):
         message = "should be visible ASCII, without spaces" if token else "should not be empty"
@@ -107,6 +137,7 @@ def parse_request(body: Any) -> StartRequest:
     request.notes = normaliser.notes
     if not request.dataset_path and not request.dataset_content:
         request.dataset_path = inner_path or ""
+    request.eval_dataset_path = request.eval_dataset_path or request.config.eval_dataset_path or ""
     if request.config.lora is None and request.config.training.use_lora:
         request.config.lora = LoraConfig()
     return request

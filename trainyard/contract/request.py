@@ -37,6 +37,7 @@ ShortText = Annotated[str, Field(max_length=1000)]
 class TrainingRequest(Section):
     """What a job is to do: a start request, normalised and without its secrets.
 
+    ``eval_dataset_path``: a data set of its own, all of which evaluates.
     ``ignored`` names the fields that mean nothing to us, ``notes`` says if two spellings of
     one setting differed and which won.
     """
@@ -44,6 +45,7 @@ class TrainingRequest(Section):
     config: JobConfig
     dataset_path: Annotated[str, Field(max_length=8192)] = ""
     dataset_content: str | None = None
+    eval_dataset_path: Annotated[str, Field(max_length=8192)] = ""
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     name: ShortText | None = None
     user_id: ShortText | None = None

@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.contract.config import JobConfig
+from trainyard.contract.fields.job_reference import PREFIX
 from trainyard.contract.fields.refused import refused_fields
-from trainyard.contract.methods import listed, names
+from trainyard.contract.methods import METHODS, SMOOTHED_LOSSES, listed, names
 from trainyard.contract.request import FieldProblem
+
+_SMOOTHING_MAX = 0.5
 
 
 def problems(
@@ -23,8 +26,11 @@ def problems(
     return [
         *refused_fields(config),
         *_best(config),
+        *_loss(config),
         *_quantization(config, gpu, bitsandbytes),
+        *_origin(config),
         *_adapter(config),
+        *_frozen(config),
         *_sharding(config),
         *_rewards(config),
     ]
@@ -44,6 +50,34 @@ def _best(config: JobConfig) -> Iterator[FieldProblem]:
             )
 
 
+def _loss(config: JobConfig) -> Iterator[FieldProblem]:
+    """A loss that the method has; smoothed labels only if that loss knows of them."""
+    training, losses = config.training, config.training.how.losses
+    asked, path = training.loss_type, "config.training.loss_type"
+    if asked is not None and asked not in losses:
+        message = (
+            f"the loss of {training.method} is its own (docs/methods.md), and no other can be "
+        )
+        message += "chosen"
+        if losses:
+            message = f"{training.method} has no loss {asked!r}: send {listed(losses, 'or')}"
+        if asked in METHODS:
+            message = f"{asked} is a method: send it as config.training.method"
+        yield FieldProblem(path=path, message=message)
+    elif losses and training.label_smoothing_factor:
+        loss, path = asked or losses[0], "config.training.label_smoothing_factor"
+        if loss not in SMOOTHED_LOSSES:
+            yield FieldProblem(
+                path=path,
+                message=f"the loss {loss} has none: send 0, or the loss_type "
+                f"{listed(SMOOTHED_LOSSES, 'or')}",
+            )
+        elif training.label_smoothing_factor >= _SMOOTHING_MAX:
+            yield FieldProblem(
+                path=path, message="should be below 0.5: with more, pairs are the wrong way round"
+            )
+
+
 def _quantized(config: JobConfig) -> str | None:
     asked = config.training.quantization or {}
     return next((name for name in ("load_in_4bit", "load_in_8bit") if asked.get(name)), None)
@@ -56,6 +90,8 @@ def _quantization(
     if named is None:
         return
     path = f"config.training.quantization.{named}"
+    if config.training.how.scores_texts:
+        yield FieldProblem(path=path, message="the new head of a reward model is not quantised")
     if not config.training.use_lora:
         yield FieldProblem(
             path=path,
@@ -76,6 +112,40 @@ def _quantization(
         )
 
 
+def _origin(config: JobConfig) -> Iterator[FieldProblem]:
+    """What a result that is gone on from does not go together with."""
+    training, lora = config.training, config.lora
+    if config.model.revision and config.model.name.startswith(PREFIX):
+        yield FieldProblem(
+            path="config.model.revision",
+            message="is of models of the hub: a job has one result; leave it out",
+        )
+    if lora is None or lora.adapter is None:
+        return
+    path = "config.lora.adapter"
+    if not training.use_lora:
+        message = "needs config.training.use_lora; without it an adapter is merged with its base "
+        message += "model, and all weights are trained"
+        yield FieldProblem(path=path, message=message)
+    if training.sharded:
+        yield FieldProblem(path=path, message="fsdp goes on from no adapter: send strategy 'ddp'")
+    if training.how.scores_texts:
+        yield FieldProblem(path=path, message="a reward model goes on from whole models only")
+    if lora.adapter == "new" and _quantized(config):
+        yield FieldProblem(
+            path=path,
+            message="'new' merges an adapter with weights that are whole: leave "
+            "config.training.quantization out, or send 'continue'",
+        )
+    more = (lora.bias != "none", lora.target_parameters, lora.use_dora, lora.modules_to_save)
+    if lora.adapter == "new" and any(more):
+        yield FieldProblem(
+            path=path,
+            message="'new' saves both adapters as one, which has no biases, target_parameters, "
+            "modules_to_save or DoRA: leave those out",
+        )
+
+
 def _adapter(config: JobConfig) -> Iterator[FieldProblem]:
     training, lora = config.training, config.lora
     if not training.use_lora or lora is None:
@@ -86,11 +156,37 @@ def _adapter(config: JobConfig) -> Iterator[FieldProblem]:
             message=f"{lora.bias!r} trains biases of the base model itself, with which "
             f"{training.method} compares: that would drift; leave lora.bias out",
         )
+    if lora.use_dora and lora.target_parameters:
+        yield FieldProblem(
+            path="config.lora.use_dora", message="is of layers: leave target_parameters out"
+        )
+    for name in ("use_dora", "modules_to_save"):
+        if getattr(lora, name) and training.sharded:
+            yield FieldProblem(
+                path=f"config.lora.{name}", message="is not shared out: send strategy 'ddp'"
+            )
+    if lora.modules_to_save and training.how.scores_texts:
+        yield FieldProblem(
+            path="config.lora.modules_to_save",
+            message="a reward model's head is trained whole anyway: leave it out",
+        )
     if lora.target_parameters and lora.dropout:
         yield FieldProblem(
             path="config.lora.target_parameters",
             message="an adapter of fused weights has no dropout: send lora.dropout 0",
         )
+
+
+def _frozen(config: JobConfig) -> Iterator[FieldProblem]:
+    training, path = config.training, "config.training.freeze"
+    if training.freeze and training.use_lora:
+        yield FieldProblem(
+            path=path,
+            message="with use_lora the base model is frozen: name what is trained in "
+            "config.lora.target_modules",
+        )
+    if training.freeze and training.sharded:
+        yield FieldProblem(path=path, message="is not for fsdp: send strategy 'ddp'")
 
 
 def _sharding(config: JobConfig) -> Iterator[FieldProblem]:
@@ -107,6 +203,10 @@ def _sharding(config: JobConfig) -> Iterator[FieldProblem]:
         yield FieldProblem(
             path=path,
             message=f"{training.method} samples answers, which fsdp does not: send strategy 'ddp'",
+        )
+    if training.how.scores_texts:
+        yield FieldProblem(
+            path=path, message="fsdp shares no model that scores texts: send strategy 'ddp'"
         )
     if _quantized(config):
         yield FieldProblem(path=path, message="fsdp shares no quantised model: send strategy 'ddp'")
@@ -131,6 +231,12 @@ def _rewards(config: JobConfig) -> Iterator[FieldProblem]:
             f"method {listed(names(lambda how: 'preference' in how.shapes), 'or')}",
         )
         return
+    if rlhf.algorithm not in (None, *training.how.trainers):
+        yield FieldProblem(
+            path=f"{path}.algorithm",
+            message=f"{training.method} is an algorithm itself: leave it out, or send another "
+            "config.training.method",
+        )
     rows = training.batch_size * training.processes * training.gradient_accumulation_steps
     if rows % rlhf.num_generations:
         yield FieldProblem(

@@ -26,7 +26,10 @@ class JobStatus(StrEnum):
 
 BackendStatus = Literal["running", "completed", "failed", "cancelled", "paused"]
 """What the backend takes in ``PATCH /status``: the statuses that are ``reported``."""
-Button = Literal["pause", "resume", "cancel", "kill", "force-start", "head"]
+Button = Literal["pause", "resume", "cancel", "kill", "force-start", "head", "delete"]
+WITHOUT_BRIDGE: tuple[Button, ...] = ("delete",)
+"""What the page offers while the bridge is away or does not know the job."""
+OpenAiStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 Tone = Literal["calm", "running", "doubtful", "good", "bad"]
 
 
@@ -36,8 +39,10 @@ class Status:
     ``terminal``: the job does not leave it by itself.
 
     ``colour`` is the command line's, ``tone`` the page's; ``buttons``: what the page offers then.
+    ``openai``: its name in OpenAI's API, where what is asked of a job has not happened yet.
     """
 
+    openai: OpenAiStatus
     colour: str
     tone: Tone
     buttons: tuple[Button, ...]
@@ -47,16 +52,22 @@ class Status:
 
 
 STATUSES: Mapping[JobStatus, Status] = {
-    JobStatus.QUEUED: Status("blue", "calm", ("pause", "cancel", "head")),
+    JobStatus.QUEUED: Status("queued", "blue", "calm", ("pause", "cancel", "head")),
     JobStatus.RUNNING: Status(
-        "cyan", "running", ("pause", "cancel"), reported=True, occupying=True
+        "running", "cyan", "running", ("pause", "cancel"), reported=True, occupying=True
     ),
-    JobStatus.PAUSING: Status("magenta", "doubtful", ("cancel",), occupying=True),
-    JobStatus.PAUSED: Status("magenta", "doubtful", ("resume", "cancel"), reported=True),
-    JobStatus.CANCELLING: Status("magenta", "calm", ("kill",), occupying=True),
-    JobStatus.CANCELLED: Status("yellow", "calm", ("force-start",), reported=True, terminal=True),
-    JobStatus.COMPLETED: Status("green", "good", (), reported=True, terminal=True),
-    JobStatus.FAILED: Status("red", "bad", ("force-start",), reported=True, terminal=True),
+    JobStatus.PAUSING: Status("running", "magenta", "doubtful", ("cancel",), occupying=True),
+    JobStatus.PAUSED: Status("paused", "magenta", "doubtful", ("resume", "cancel"), reported=True),
+    JobStatus.CANCELLING: Status("running", "magenta", "calm", ("kill",), occupying=True),
+    JobStatus.CANCELLED: Status(
+        "cancelled", "yellow", "calm", ("force-start", "delete"), reported=True, terminal=True
+    ),
+    JobStatus.COMPLETED: Status(
+        "succeeded", "green", "good", ("delete",), reported=True, terminal=True
+    ),
+    JobStatus.FAILED: Status(
+        "failed", "red", "bad", ("force-start", "delete"), reported=True, terminal=True
+    ),
 }
 
 
@@ -67,4 +78,6 @@ def _those(chosen: Callable[[Status], bool]) -> frozenset[JobStatus]:
 REPORTED = _those(lambda status: status.reported)
 OCCUPYING = _those(lambda status: status.occupying)
 TERMINAL = _those(lambda status: status.terminal)
+RESUMABLE = _those(lambda status: "resume" in status.buttons)
+RESTARTABLE = _those(lambda status: "force-start" in status.buttons)
 ACTIVE = frozenset(STATUSES) - TERMINAL

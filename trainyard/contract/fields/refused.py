@@ -12,15 +12,15 @@ from typing import Any
 from trainyard.contract.config import JobConfig
 from trainyard.contract.request import FieldProblem
 
-_LOSS = "the loss is the method's own (docs/methods.md), and no other can be chosen"
+_LOSS = "a training has one loss (config.training.loss_type), and losses are not mixed"
 _RESUME = (
     "a new job begins with its base model: to go on from a checkpoint, resume the job that has it "
-    "(POST /api/training/resume/JOB, with the checkpoint's path)"
+    "(POST /api/training/resume/JOB, with the checkpoint's path), or send its weights as "
+    "config.model.name: job:JOB@checkpoint-N"
 )
 _QUANTIZATION = "send it as config.training.quantization, such as {'load_in_4bit': true}"
-_LORA = "adapters are plain LoRA, on target_modules and target_parameters"
+_LORA = "send it as config.lora.{}"
 REFUSED: Mapping[str, str] = {
-    "loss_type": _LOSS,
     "loss_weights": _LOSS,
     "checkpoint_resume": _RESUME,
     "resume_from_checkpoint": _RESUME,
@@ -28,10 +28,11 @@ REFUSED: Mapping[str, str] = {
     "load_in_8bit": _QUANTIZATION,
     "quantization_config": _QUANTIZATION,
     "label_smoothing": "send it as config.training.label_smoothing_factor",
-    "use_dora": _LORA,
-    "use_rslora": _LORA,
-    "modules_to_save": _LORA,
-    "neftune_noise_alpha": "no noise is added to embeddings",
+    "use_dora": _LORA.format("use_dora"),
+    "use_rslora": _LORA.format("use_rslora"),
+    "modules_to_save": _LORA.format("modules_to_save"),
+    "init_lora_weights": _LORA.format("init"),
+    "neftune_noise_alpha": "send it as config.training.neftune_noise_alpha",
     "additional_special_tokens": "a tokenizer is taken as it is: add the tokens to it, and their "
     "embeddings to the model, before",
 }

@@ -15,7 +15,12 @@ _TRAINER_NAMES = {
     "evaluation_strategy": "eval_strategy",
     "max_seq_length": "max_length",
 }
-_LORA_NAMES = {"lora_r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+_LORA_NAMES = {
+    "lora_r": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "init_lora_weights": "init",
+}
 SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     *((("training", old), ("training", new)) for old, new in _TRAINER_NAMES.items()),
     (("data", "max_seq_length"), ("training", "max_length")),
@@ -55,6 +60,8 @@ class Normaliser:
         self.problems: list[FieldProblem] = []
 
     def run(self) -> None:
+        if isinstance(self.config.get("lora"), str):
+            self.config["lora"] = {"adapter": self.config["lora"]}
         for section in self.config.values():
             if isinstance(section, dict):  # null means: not set
                 for key in [key for key, value in section.items() if value is None]:
