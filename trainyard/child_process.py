@@ -108,10 +108,10 @@ class ChildProcess:
             rotate(self.log_file)
         if self.pid is not None or time.monotonic() - self._started_at < RESTART_AFTER_S:
             return False
+        said = f"; the end of its log: {self.recent_output(1)}" if self.log_file else ""
         logger.warning(
-            "%s died (exit code %s): starting another",
-            self.name,
-            self.returncode,
+            "%s died (exit code %s): starting another%s",
+            *(self.name, self.returncode, said),
             extra={"action": "child_died"},
         )
         self.start()

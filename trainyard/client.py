@@ -4,10 +4,13 @@ Exceptions:
 
     BridgeError              the bridge refused; the text is its sentence
      └ BridgeUnreachable     nobody answers at its address
+    GenerationFailed         a model gave no whole answer
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +20,12 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import open_session
 
 TIMEOUT_S = 30.0
+_DATA = b"data: "
+_CUT = {
+    "length": "(cut after {} tokens: max_tokens, or the model has no more places)",
+    "deadline": "(cut after {} tokens: it took too long)",
+    "cancelled": "(cancelled after {} tokens)",
+}
 
 
 class BridgeError(TrainyardError):
@@ -29,6 +38,10 @@ class BridgeError(TrainyardError):
 
 class BridgeUnreachable(BridgeError):
     """Nobody answers at the bridge's address."""
+
+
+class GenerationFailed(TrainyardError):
+    """A model gave no answer, or not all of it."""
 
 
 class BridgeClient:
@@ -63,6 +76,9 @@ class BridgeClient:
         points: list[dict[str, Any]] = self._call("GET", path)["metrics"]
         return points
 
+    def errors(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/api/training/{quote(job_id, safe='')}/errors")
+
     def checkpoints(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/api/training/checkpoints/{quote(job_id, safe='')}")
 
@@ -87,6 +103,41 @@ class BridgeClient:
         """The tar archive of what was trained, to be read from ``raw`` and closed."""
         path = f"/api/training/{quote(job_id, safe='')}/download/model"
         return self._answer("GET", path, stream=True)
+
+    def generate(self, job_id: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What is said of a generation, as it comes; leaving the iterator ends it."""
+        path = f"/api/training/{quote(job_id, safe='')}/generate"
+        with self._answer("POST", path, json=body, stream=True) as answer:
+            try:
+                for line in answer.iter_lines(chunk_size=1):
+                    if line.startswith(_DATA):
+                        yield json.loads(line.removeprefix(_DATA))
+            except requests.RequestException as error:
+                raise BridgeUnreachable(
+                    f"the bridge at {self.url} went away ({type(error).__name__})"
+                ) from error
+
+    def answer(
+        self, job_id: str, body: dict[str, Any], note: Callable[[str], None] = lambda _: None
+    ) -> Iterator[str]:
+        """The pieces of a model's answer; ``note`` is told why there is none yet, or no more.
+
+        Raises GenerationFailed, BridgeError.
+        """
+        for said in self.generate(job_id, body):
+            match said["kind"]:
+                case "text":
+                    yield said["text"]
+                case "waiting":
+                    if place := _place(said):
+                        note(place)
+                case "failed":
+                    raise GenerationFailed(said["error"], said["hint"])
+                case "done":
+                    if said["reason"] != "stop":
+                        note(_CUT[said["reason"]].format(said["completion_tokens"]))
+                    return
+        raise GenerationFailed("The bridge ended the answer in its middle.", "Ask again.")
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         answer = self._answer(method, path, **arguments)
@@ -122,6 +173,15 @@ class BridgeClient:
                 answer.status_code,
             )
         return answer
+
+
+def _place(waiting: dict[str, Any]) -> str:
+    if not waiting["slots"]:
+        return "no worker is there: it waits for one"
+    behind = [*waiting["behind"], *(["other questions"] if waiting["position"] > 1 else [])]
+    if not behind:
+        return ""  # it is taken in a moment
+    return f"it waits for a slot, as number {waiting['position']}, behind {', '.join(behind)}"
 
 
 def _object(answer: requests.Response) -> dict[str, Any] | None:

@@ -1,9 +1,25 @@
-"""Files that are either there whole or not at all."""
+"""Files that are either there whole or not at all, and the disk that they share."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
+
+from trainyard.contract.units import GB
+
+RESERVED = "what is left is kept for checkpoints and Redis"
+
+
+def keep_reserve(folder: Path) -> None:
+    """For what fills a disk with what others send: raise OSError (ENOSPC) if only 1 GB is left.
+
+    Of a small disk a fiftieth. Checkpoints and Redis, which lose work without room, use it.
+    """
+    disk = shutil.disk_usage(folder)
+    if disk.free < min(GB, disk.total // 50):
+        raise OSError(errno.ENOSPC, RESERVED, str(folder))
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:

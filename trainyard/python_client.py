@@ -14,7 +14,7 @@ import json
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class Client:
         model: str | Path,
         dataset: str | Path | Sequence[Mapping[str, Any]] | pandas.DataFrame,
         *,
+        eval_dataset: str | Path | None = None,
         method: str = DEFAULT_METHOD,
         lora: bool = False,
         name: str | None = None,
@@ -67,11 +68,13 @@ class Client:
         """Start a job.
 
         ``dataset``: a path, what else the worker reaches, or rows, which travel in the request
-        (MAX_REQUEST_MB). ``config``: everything else, as in ``config`` of a request. Raises
-        TrainyardError; a request that is refused leaves nothing behind.
+        (MAX_REQUEST_MB). ``eval_dataset``: a path of one that evaluates. ``config``: everything
+        else, as in ``config`` of a request. Raises TrainyardError; a request that is refused leaves
+        nothing behind.
         """
         flags = {
             "config.model.name": str(model),
+            "eval_dataset_path": None if eval_dataset is None else str(eval_dataset),
             "config.training.method": method,
             "config.training.use_lora": lora or None,
             "config.training.num_epochs": epochs,
@@ -160,6 +163,38 @@ class TrainingJob:
     def cancel(self, *, force: bool = False) -> None:
         """Cancel it; ``force`` kills its processes at once."""
         self.bridge.cancel(self.id, force=force)
+
+    def generate(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        *,
+        base: bool = False,
+        checkpoint: str = "",
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        seed: int = 0,
+        on_text: Callable[[str], object] | None = None,
+    ) -> str:
+        """The model's answer to ``prompt``: one question, or the messages of a conversation.
+
+        ``base``: of the model before the training; ``checkpoint``: of that one. ``on_text`` is
+        given each piece as it comes. It waits while all slots train. Raises GenerationFailed,
+        BridgeError.
+        """
+        question = {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+        how = {
+            "base": base,
+            "checkpoint": checkpoint,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        said = ""
+        for piece in self.bridge.answer(self.id, {**question, **how}):
+            said += piece
+            if on_text is not None:
+                on_text(piece)
+        return said
 
     def download(self, to: str | Path) -> Path:
         """Write what was trained into the new folder ``to``.

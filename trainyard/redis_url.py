@@ -5,16 +5,18 @@
     unix://[[user]:password@]/path[?db=N]
     sentinel://[[user]:password@]host[:port][,host[:port]]/service[/database]
 
-Behind a ``?`` ``rediss://`` takes ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths),
-``ssl_check_hostname`` and ``ssl_cert_reqs``, and ``sentinel://`` takes ``sentinel_password``. Two
-libraries use what is made here, redis-py and kombu, whose own readings of one URL differ: kombu
-takes a ``rediss://`` without words for one that verifies nothing.
+Behind a ``?`` each takes ``password_file``, the path of a file that has the password in its place:
+no environment shows it then. ``rediss://`` takes ``ssl_ca_certs``, ``ssl_certfile``,
+``ssl_keyfile`` (paths), ``ssl_check_hostname`` and ``ssl_cert_reqs``, and ``sentinel://`` takes
+``sentinel_password``. Two libraries use what is made here, redis-py and kombu, whose own readings
+of one URL differ: kombu takes a ``rediss://`` without words for one that verifies nothing.
 """
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -33,10 +35,10 @@ _CERT_REQS = {
 """In redis-py's spelling (``required``) and in Celery's (``CERT_REQUIRED``), in small letters."""
 _TLS_FIELDS = {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
 _FIELDS = {
-    "redis": {"db"},
-    "rediss": {"db", *_TLS_FIELDS},
-    "unix": {"db"},
-    "sentinel": {"sentinel_password"},
+    "redis": {"db", "password_file"},
+    "rediss": {"db", "password_file", *_TLS_FIELDS},
+    "unix": {"db", "password_file"},
+    "sentinel": {"sentinel_password", "password_file"},
 }
 
 
@@ -125,9 +127,13 @@ def _address(
 ) -> RedisUrl:
     username, colon, password = login.partition(":")
     path = unquote(parts.path)
+    named = query.get("password_file")
+    if named is not None and (password or (username and not colon)):
+        raise ValueError("has a password and a password_file: one of them")
+    given = unquote(password if colon else username) or None
     common: dict[str, Any] = {
         "username": unquote(username) or None if colon else None,
-        "password": unquote(password if colon else username) or None,
+        "password": given if named is None else _in_file(named),
     }
     if scheme == "unix":
         if hosts or len(path) < 2:
@@ -152,6 +158,16 @@ def _address(
         tls=_tls(query) if scheme == "rediss" else None,
         **common,
     )
+
+
+def _in_file(path: str) -> str:
+    try:
+        password = Path(path).read_text().strip()
+    except OSError as error:
+        raise ValueError(f"names a password_file that cannot be read ({error.strerror})") from None
+    if not password:
+        raise ValueError("names a password_file that is empty")
+    return password
 
 
 def _host(text: str, port: int) -> tuple[str, int]:

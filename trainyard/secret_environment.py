@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from trainyard.settings import without_our_secrets
+from trainyard.settings import Settings
 
 SECRET_NAME = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|BASIC_AUTH|CONNECTION_STRING"
@@ -28,7 +28,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of what reads foreign data, and of what it is forked from."""
-    ours = without_our_secrets(environment)
+    ours = _without_our_secrets(environment)
     return {name: value for name, value in ours.items() if not _is_secret(name, value)}
 
 
@@ -40,7 +40,7 @@ def without_others_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 def others_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The secrets that are not Trainyard's own: for what fetches, and for trackers."""
-    ours = without_our_secrets(environment)
+    ours = _without_our_secrets(environment)
     return {name: value for name, value in ours.items() if _is_secret(name, value)}
 
 
@@ -54,6 +54,16 @@ def seal(environment: Mapping[str, str], dataset_url: str = "") -> int:
     os.write(descriptor, json.dumps(content).encode())
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor
+
+
+def _without_our_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that needs no secret of ours: what trains, above all."""
+    secret = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "Secret" in str(field.annotation)
+    }
+    return {name: value for name, value in environment.items() if name.upper() not in secret}
 
 
 def _is_secret(name: str, value: str) -> bool:

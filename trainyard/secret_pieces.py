@@ -28,6 +28,8 @@ class SecretPieces:
             if not any(piece in text for text in public)
         )
         encoded = [piece.encode(errors="surrogatepass") for piece in self._pieces]
+        self._encoded = frozenset(encoded)
+        self._is_ascii = all(len(data) == PIECE_CHARACTERS_MIN for data in encoded)
         self._grams = frozenset(
             int.from_bytes(data[at : at + _GRAM_BYTES], "little")
             for data in encoded
@@ -40,7 +42,17 @@ class SecretPieces:
             return False
         data = text.encode(errors="surrogatepass")
         words = memoryview(data[: len(data) // _GRAM_BYTES * _GRAM_BYTES]).cast("I")
-        return not self._grams.isdisjoint(words)
+        if self._grams.isdisjoint(words):
+            return False
+        if not self._is_ascii:
+            return True
+        # Words of four bytes are shared easily (`tokens` and `job-token`): now the whole pieces.
+        return any(
+            data[start : start + PIECE_CHARACTERS_MIN] in self._encoded
+            for number, word in enumerate(words)
+            if word in self._grams
+            for start in range(max(0, _GRAM_BYTES * (number - 1) + 1), _GRAM_BYTES * number + 1)
+        )
 
     def masked(self, text: str, mask: str) -> str:
         """``text`` with ``mask`` for each stretch that pieces make up."""

@@ -19,6 +19,7 @@ OF_A_KIND_MAX = 100
 """Of different errors from one line of code, a minute."""
 KEPT_MAX = 1000
 """Errors that are remembered at a time."""
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 LOG_BYTES_MAX = 64 * MB
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _INDENT = "\n    "
@@ -74,10 +75,17 @@ def printable(text: str) -> str:
     return shown.replace("\n", _INDENT)
 
 
+def service_formatter(name: str) -> OneLineFormatter:
+    """Of the lines of the service ``name``: time (UTC), level, message."""
+    formatter = OneLineFormatter(f"%(asctime)s {name} %(levelname)s %(message)s", TIME)
+    formatter.converter = time.gmtime
+    return formatter
+
+
 def log_to_stderr(name: str) -> None:
     """Set up the log of the service ``name``: to stderr, where its keeper puts it into a file."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLineFormatter(f"{name} %(levelname)s %(message)s"))
+    handler.setFormatter(service_formatter(name))
     handler.addFilter(Repeated())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 

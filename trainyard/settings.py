@@ -5,11 +5,9 @@ Every side reads them (docs/decisions/0002-settings.md).
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,7 +49,8 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl | None = Field(
         None,
-        description="The Redis of broker and job store, a database of its own; unset: embedded.",
+        description="The Redis of broker and job store, a database of its own; unset: embedded. "
+        "`?password_file=FILE` takes the password from a file.",
     )
     embedded_redis_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         0,
@@ -75,6 +74,10 @@ class Settings(BaseSettings):
         description="Who hears of the jobs; unset: `PULL_URL`, or a development backend that "
         "`trainyard up` starts.",
     )
+    webhook_secret: HeaderSecret | None = Field(
+        None, description="The key that the webhook's bodies are signed with."
+    )
+    webhook_url: HttpUrl | None = Field(None, description="Who is told when a job has ended.")
     bridge_host: Host = Field("127.0.0.1", description="Address that the bridge listens on.")
     bridge_port: Port = Field(8000, description="Its port.")
     bridge_api_key: HeaderSecret | None = Field(
@@ -108,7 +111,8 @@ class Settings(BaseSettings):
     )
     trainyard_host: MachineName | None = Field(
         None,
-        description="This machine's name, in its slots' names; unset: its host name.",
+        description="This machine's name, in its slots' names; unset: its host name, in Docker "
+        "its container's.",
     )
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None,
@@ -117,6 +121,11 @@ class Settings(BaseSettings):
     gpus_per_slot: Annotated[int, Field(ge=1, le=64)] = Field(
         1,
         description="GPUs of one slot, for jobs that ask for several (`training.distributed`).",
+    )
+    require_gpu: bool = Field(
+        False,
+        description="Whether a slot that finds no usable GPU takes no jobs, even if the driver "
+        "shows none; a GPU that the driver shows is always required.",
     )
     max_queued_jobs: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Jobs that may wait; one more is refused with 409. Unset: no limit."
@@ -148,6 +157,11 @@ class Settings(BaseSettings):
         description="Hours that a job may spend in slots, all its attempts together; a request may "
         "ask for less (`config.training.max_hours`). Unset: no limit.",
     )
+    home_wait_hours: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        None,
+        description="Hours that a job waits for the host with its checkpoints before it fails; "
+        "unset: no limit.",
+    )
     park_seconds: Annotated[float, Field(ge=0, le=SECONDS_MAX)] = Field(
         3600, description="How long a paused training waits in its process; 0: not at all."
     )
@@ -155,7 +169,7 @@ class Settings(BaseSettings):
         1, description="A log line waits for at most so long for others to travel with."
     )
     log_lines_kept: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
-        10_000, description="Newest log lines kept per job; the job's folder has them all."
+        10_000, description="Newest log lines kept per job; the job's folder has the last 256 MB."
     )
     max_request_mb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         64,
@@ -164,12 +178,17 @@ class Settings(BaseSettings):
     )
     retention_days: Annotated[float, Field(gt=0, le=RETENTION_DAYS_MAX)] = Field(
         30,
-        description="Ended jobs, tokens, streams and caches go after so long; trained models stay.",
+        description="Ended jobs, tokens, streams, caches and uploads go after so long; trained "
+        "models stay.",
     )
     max_download_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         50,
         description="Largest data set that a job may download, or unpack from an archive; "
         "1 GB is 10^9 bytes.",
+    )
+    max_uploads_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        20,
+        description="All files together that are kept for OpenAI's clients (`/v1/files`); 0: none.",
     )
     allow_private_urls: bool = Field(
         False,
@@ -183,15 +202,21 @@ class Settings(BaseSettings):
     allow_remote_code: bool = Field(
         False, description="Whether a model's own code may run if a request asks for it."
     )
+    result_mode: Literal["0600", "0640"] = Field(
+        "0640",
+        description="Rights of a trained model's files: `0640` lets the worker's group read them, "
+        "`0600` its user only.",
+    )
     preload: bool = Field(
         True, description="Fork trainings from a process that has torch imported already."
     )
 
-    @field_validator("pull_url")
+    @field_validator("pull_url", "webhook_url")
     @classmethod
     def _with_a_key(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("pull_api_key") is None:
-            raise ValueError("needs PULL_API_KEY, the key that the backend gave")
+        key = {"pull_url": "pull_api_key", "webhook_url": "webhook_secret"}[str(info.field_name)]
+        if value is not None and info.data.get(key) is None:
+            raise ValueError(f"needs {key.upper()}, the key that the other side knows")
         return value
 
     @property
@@ -231,13 +256,8 @@ class Settings(BaseSettings):
     def bridge_url(self) -> str:
         """Where the bridge is reached from this machine."""
         host = self.bridge_host
-        if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
-            host = "127.0.0.1"
-        return (
-            f"http://[{host}]:{self.bridge_port}"
-            if ":" in host
-            else (f"http://{host}:{self.bridge_port}")
-        )
+        host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  (compared, not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.bridge_port}"
 
     def job_dir(self, job_id: str) -> Path:
         return self.trainyard_home / "jobs" / job_id
@@ -268,22 +288,7 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
 
 
-def without_our_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that needs no secret of ours: what trains, above all."""
-    secret = {
-        name.upper()
-        for name, field in Settings.model_fields.items()
-        if "Secret" in str(field.annotation)
-    }
-    return {name: value for name, value in environment.items() if name.upper() not in secret}
-
-
 @cache
 def settings() -> Settings:
     """Settings of this process, read at the first call."""
     return read_settings()
-
-
-def slot_name(number: int) -> str:
-    """Name of a slot of this host: ``<host>-<n>``. Raises SettingsError."""
-    return f"{settings().trainyard_host or socket.gethostname()}-{number}"

@@ -1,7 +1,8 @@
 """Dispatch of attempts from the job store to the broker: the queue that each goes to.
 
-Any slot may run a job, except that a job with files (checkpoints) belongs where they lie, and a
-parked one resumes fastest in its own process.
+Any slot may run a job, except that a job with checkpoints goes on where they lie, and one that
+began with another's result where that lies, or waits for that host; a parked one resumes fastest in
+its own process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from celery import Celery
 from redis import Redis
 
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.queue import JobQueue
+from trainyard.scheduling.host_waits import HostWaits
+from trainyard.scheduling.queue import JobQueue, shown_as
 from trainyard.scheduling.slots import Slot, SlotRegistry, SlotState
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -25,13 +27,22 @@ class Dispatcher:
         self.store = store
         self.queue = queue
         self.slots = slots
+        self.host_waits = HostWaits(store.redis)
 
     def send(self, job_id: str, *, at_head: bool = False) -> None:
-        """Enqueue the job's current attempt, if it is queued."""
+        """Enqueue the job's current attempt, if it is queued and its host is there."""
         job = self.store.get(job_id)
-        if job is not None and job.status is JobStatus.QUEUED:
-            slot = self.slot_for(job)
-            self.queue.enqueue(job.attempt_id, priority=job.priority, slot=slot, at_head=at_head)
+        if job is None or job.status is not JobStatus.QUEUED:
+            return
+        if self.is_away(job):
+            self.host_waits.note(job_id)
+            return
+        self.host_waits.forget(job_id)
+        slot = self.slot_for(job)
+        shown = shown_as(job.name, job.model, job.user_id)
+        self.queue.enqueue(
+            job.attempt_id, priority=job.priority, slot=slot, at_head=at_head, shown=shown
+        )
 
     def slot_for(self, job: Job) -> str | None:
         """The only slot that should take the job; None if any may."""
@@ -40,20 +51,29 @@ class Dispatcher:
         alive = {slot.name for slot in present if slot.state is SlotState.CONSUMING}
         if job.parked_on in alive and not busy[job.parked_on]:
             return job.parked_on
-        if not job.home or len({_home(slot) for slot in present}) < 2:
+        afresh = job.from_start and not job.origin
+        if not job.home or afresh or len({_home(slot) for slot in present}) < 2:
             return None
         # A slot that takes no jobs now is waited for: elsewhere the job would start from nothing.
         near = [slot.name for slot in present if _home(slot) == job.home]
         near = [name for name in near if name in alive] or near
         return min(near, key=lambda name: busy[name]) if near else None
 
+    def homes(self) -> set[str]:
+        """Homes whose slots are there, whether or not they take jobs now."""
+        return {_home(slot) for slot in self.slots.present()}
+
     def files_are_reachable(self, job: Job) -> bool:
         """Whether a slot sees the job's folder; True for a job without one.
 
         If no slot is there at all, nothing is known against it: they may be starting.
         """
-        homes = {_home(slot) for slot in self.slots.present()}
+        homes = self.homes()
         return not job.home or not homes or job.home in homes
+
+    def is_away(self, job: Job) -> bool:
+        """Whether no slot sees the checkpoints, or the result, that the job is to go on from."""
+        return job.is_bound and job.home not in self.homes()
 
 
 def open_dispatcher(store: JobStore, celery: Celery, redis: Redis) -> Dispatcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trainyard.store.job_store import JobStore
 
@@ -62,10 +62,10 @@ def _seconds(ms: int) -> float:
     return round(ms / 1000, 1)
 
 
-def estimate_now(store: JobStore, slots: int) -> StartEstimate:
-    """The estimate for the queue as it is."""
-    running = store.jobs(store.occupying())
+def estimate_now(store: JobStore, slots: Collection[str]) -> StartEstimate:
+    """The estimate for the queue as it is, over the ``slots`` that take jobs: none without one."""
+    running = [job for job in store.jobs(store.occupying()) if job.slot in slots]
     remaining = [job.progress.get("remaining_seconds") for job in running]
     durations = store.recent_durations_s()
     typical_s = statistics.median(durations) if durations else None
-    return StartEstimate(remaining, slots, typical_s)
+    return StartEstimate(remaining, len(slots), typical_s)

@@ -24,16 +24,24 @@ from trainyard.contract.names import (
     PRIORITY_DEFAULT,
     PRIORITY_LAST,
     QUEUE_GPU,
+    TASK_GENERATE,
     TASK_TRAIN,
 )
 from trainyard.store.keys import Key
 
+SHOWN_MAX = 100
 _SEPARATOR = "\x06\x16"  # kombu's default, see celeryconfig.py
 
 
 def slot_queue(slot: str) -> str:
     """The queue that only one slot takes from."""
     return f"{QUEUE_GPU}.{slot}"
+
+
+def shown_as(name: str | None, model: str, user_id: str | None) -> str:
+    """Which job it is, for whoever looks at its task; nothing secret, and bounded."""
+    known = {"name": name, "model": model, "user": user_id}
+    return repr({key: value[:SHOWN_MAX] for key, value in known.items() if value})
 
 
 class JobQueue:
@@ -53,34 +61,29 @@ class JobQueue:
         priority: int = PRIORITY_DEFAULT,
         slot: str | None = None,
         at_head: bool = False,
+        shown: str = "{}",
     ) -> None:
         """Send one attempt, to any slot or to ``slot``; sent twice it runs once.
 
-        ``at_head``: before the others of its priority.
+        ``at_head``: before the others of its priority. ``shown``: what Flower and Celery's events
+        show as its named arguments (:func:`shown_as`); it has none.
         """
-        queue = slot_queue(slot) if slot else QUEUE_GPU
-        if slot:
-            self.redis.sadd(Key.PINNED_QUEUES, queue)
-        with _errors_of_redis():
-            self.app.send_task(
-                TASK_TRAIN,
-                args=[attempt_id],
-                task_id=attempt_id,
-                queue=queue,
-                priority=priority,
-                ignore_result=True,
-            )
+        queue = self._send(TASK_TRAIN, attempt_id, priority, slot, shown)
         if at_head:
             self._move(attempt_id, to=_key(queue, priority))
+
+    def enqueue_generation(self, generation_id: str, slot: str | None) -> None:
+        """Send a generation: it takes seconds, and a person waits, so it goes before the jobs."""
+        self._send(TASK_GENERATE, generation_id, 0, slot)
 
     def remove(self, attempt_id: str) -> bool:
         """Take a waiting attempt out of the broker; False if it was not there."""
         found = [(key, raw) for key, raw in self._messages() if _is_of(raw, attempt_id)]
         return sum(int(self.redis.lrem(key, 1, raw)) for key, raw in found) > 0
 
-    def to_head(self, attempt_id: str) -> None:
-        """Let a waiting attempt be taken next by any slot."""
-        self._move(attempt_id, to=_key(QUEUE_GPU, 0))
+    def to_head(self, attempt_id: str, slot: str | None = None) -> None:
+        """Let a waiting attempt be taken next, by any slot or by ``slot``."""
+        self._move(attempt_id, to=_key(slot_queue(slot) if slot else QUEUE_GPU, 0))
 
     def attempts(self, slots: Iterable[str]) -> set[str]:
         """Ids of the attempts that wait where any slot, or one of ``slots``, will take them."""
@@ -88,12 +91,14 @@ class JobQueue:
         return {_task_id(raw) for key, raw in self._messages() if key in served}
 
     def count(self, slots: Iterable[str]) -> int:
-        """How many attempts wait there."""
+        """How many attempts wait there; no more than that if generations wait too."""
         pipe = self.redis.pipeline(transaction=False)
+        pipe.zcard(Key.GENERATIONS)
         for queue in _served(slots):
             for key in keys_of(queue):
                 pipe.llen(key)
-        return sum(pipe.execute())
+        generations, *lengths = map(int, pipe.execute())
+        return max(0, sum(lengths) - generations)
 
     def revoke(self, attempt_id: str, worker: str) -> bool:
         """Revoke with terminate=True: the supervisor in ``worker`` kills the training.
@@ -118,6 +123,25 @@ class JobQueue:
             self.app.control.broadcast(
                 "release_parked", destination=[worker], arguments={"attempt_id": attempt_id}
             )
+
+    def _send(
+        self, task: str, task_id: str, priority: int, slot: str | None, shown: str = "{}"
+    ) -> str:
+        """Send to any slot or to ``slot``; returns the queue."""
+        queue = slot_queue(slot) if slot else QUEUE_GPU
+        if slot:
+            self.redis.sadd(Key.PINNED_QUEUES, queue)
+        with _errors_of_redis():
+            self.app.send_task(
+                task,
+                args=[task_id],
+                task_id=task_id,
+                queue=queue,
+                priority=priority,
+                ignore_result=True,
+                kwargsrepr=shown,
+            )
+        return queue
 
     def _move(self, attempt_id: str, to: str) -> None:
         for key, raw in self._messages():

@@ -14,19 +14,23 @@ from typing import Any
 
 from redis import Redis
 
-from trainyard.contract.error_tree import TrainyardError
+from trainyard.scheduling.drains import Drains
+from trainyard.scheduling.slot_names import host_of
 from trainyard.settings import Settings
 from trainyard.store.keys import Key
 
 ALIVE_FOR_S = 15
 BEAT_EVERY_S = 5
+KNOWN_FOR_S = 7 * 86_400
 STAMP_EVERY_S = 3.0
 STAMP_GOOD_FOR_S = 15
 
 
 class SlotState(StrEnum):
-    """What a slot's worker does: take jobs, take none because it was told so, or not say."""
+    """What a slot's worker does: prove that it can train, take jobs, take none because it was told
+    so, or not say."""
 
+    PROVING = "proving"
     CONSUMING = "consuming"
     DRAINED = "drained"
     SILENT = "silent"
@@ -49,14 +53,12 @@ class Slot:
             case SlotState.CONSUMING:
                 return None
             case SlotState.DRAINED:
-                return "its worker was told to take no more (cancel_consumer)"
+                return "its worker was told to take no more jobs (trainyard drain, cancel_consumer)"
+            case SlotState.PROVING:
+                return "its worker tries whether it can train"
         if self.silent_s is None:
             return "its worker has not begun to take jobs"
         return f"its worker has not taken jobs for {self.silent_s} s, though its host is there"
-
-
-class NameTaken(TrainyardError):
-    """Two hosts go by one name: a pause, a resume or a kill could reach the wrong one."""
 
 
 class SlotRegistry:
@@ -83,24 +85,12 @@ class SlotRegistry:
         pipe.hdel(Key.SLOT_STAMPS, name)
         pipe.execute()
 
-    def check_name(self, name: str, home: str) -> None:
-        """Raises NameTaken if a living slot of another TRAINYARD_HOME has this name."""
-        ends_s, known = self.redis.zscore(Key.SLOTS, name), self.redis.hget(Key.SLOT_INFO, name)
-        now_s = self._now()
-        if ends_s is None or known is None or not now_s <= ends_s <= now_s + ALIVE_FOR_S:
-            return
-        if json.loads(known).get("home", home) != home:
-            raise NameTaken(
-                f"a worker over another TRAINYARD_HOME runs as the slot {name} on this Redis",
-                f"set TRAINYARD_HOST to a name of its own; killed, it is gone in {ALIVE_FOR_S} s",
-            )
-
     def take_out(self, name: str, reason: str) -> None:
-        """Remember why a slot takes no more jobs until its worker is started again."""
+        """Remember why a slot takes no jobs until it has proven itself."""
         self.redis.hset(Key.SLOTS_OUT_OF_SERVICE, name, reason)
 
     def put_in(self, name: str) -> None:
-        """The slot's worker was started (again)."""
+        """The slot has proven itself."""
         self.redis.hdel(Key.SLOTS_OUT_OF_SERVICE, name)
 
     def out_of_service(self) -> dict[str, str]:
@@ -113,9 +103,23 @@ class SlotRegistry:
         reasons = {slot.name: slot.idle_reason for slot in self.present()}
         return {name: reason for name, reason in reasons.items() if reason} | self.out_of_service()
 
+    def known(self) -> set[str]:
+        """Slots that were there within a week, and have not left in order since."""
+        oldest_s = self._now() - KNOWN_FOR_S
+        return set(self.redis.zrangebyscore(Key.SLOTS, oldest_s, "+inf"))
+
+    def expected(self) -> set[str]:
+        """Those of them that should take jobs: nobody has drained them."""
+        drained = Drains(self.redis).all()
+        return {name for name in self.known() if drained.isdisjoint((name, host_of(name)))}
+
     def alive(self) -> list[Slot]:
         """Slots that take jobs."""
         return [slot for slot in self.present() if slot.state is SlotState.CONSUMING]
+
+    def names_alive(self) -> list[str]:
+        """Names of the slots that take jobs."""
+        return [slot.name for slot in self.alive()]
 
     def served(self) -> set[str]:
         """Slots in whose own queue a job may wait: they take jobs, or no other sees their files."""

@@ -22,16 +22,15 @@ from trainyard.store.job_reads import JobReads
 from trainyard.store.keys import JobKey
 from trainyard.store.scripts import script
 
-ATTEMPT_ERRORS_KEPT = 20
+ATTEMPT_ERRORS_KEPT, SLOT_LOSSES_MAX = 20, 10
+"""A job that so many slots failed under may be why."""
 _NOT_CANCELLING = OCCUPYING - {JobStatus.CANCELLING}
 
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One event to append: its kind (one of EVENT_KINDS), its data as JSON, its log lines' count.
-
-    ``lines_cut``: for how many lines that were cut its line stands.
-    """
+    """One event to append: its kind (one of EVENT_KINDS), its data as JSON, its log lines' count,
+    and for how many lines that were cut its line stands (``lines_cut``)."""
 
     kind: str
     data: str
@@ -41,11 +40,12 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class Renewal:
-    """Answer of :meth:`AttemptWrites.renew`; ``held`` is False if another attempt has the job."""
+    """What an attempt is to do: end if it is not ``held`` any more, or give the job back."""
 
     held: bool
     status: str
     cancel: str
+    put_back: bool = False
 
 
 class AttemptWrites(JobReads):
@@ -80,19 +80,19 @@ class AttemptWrites(JobReads):
 
         One ``slot_process`` ("": unknown) runs one job at a time. ``worker`` is the Celery node
         name, where a revoke reaches it; ``home`` the id of the TRAINYARD_HOME that the job's files
-        lie in from now on.
+        lie in from now on. A job with checkpoints is for slots of their home.
         """
         claim = secrets.token_hex(8)
         where = {"slot": slot, "slot_process": slot_process, "worker": worker, "home": home}
-        fields = {**where, "claim": claim}
+        fields = {**where, "home_host": slot.rpartition("-")[0], "claim": claim}
         if self._change(job_id, attempt, {JobStatus.QUEUED}, JobStatus.RUNNING, fields=fields):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.
         return bool(self.redis.hget(JobKey.JOB.of(job_id), "claim") == claim)
 
     def renew(self, job_id: str, attempt: int) -> Renewal:
-        held, status, cancel = self._renew(args=[job_id, attempt, self.lease_ms])
-        return Renewal(bool(held), status, cancel)
+        held, status, cancel, put_back = self._renew(args=[job_id, attempt, self.lease_ms])
+        return Renewal(bool(held), status, cancel, bool(put_back))
 
     def expired(self) -> tuple[float, list[Job]]:
         """Redis's time, and the jobs that hold a slot by their state while their lease has run out.
@@ -201,12 +201,14 @@ class AttemptWrites(JobReads):
         kind: ErrorKind = ErrorKind.WORKER_LOST,
         *,
         judged_until_s: float | None = None,
+        excused: bool = False,
     ) -> JobStatus | None:
         """An attempt crashed: queue the job again, or fail it after ``max_restarts``.
 
         A job that was to be paused is paused: it goes on from its last good checkpoint.
         ``judged_until_s``: who says so has only seen that the lease ran out; nothing is changed if
-        it has been renewed, or if Redis's clock is past that time.
+        it has been renewed, or if Redis's clock is past that time. ``excused``: the slot failed,
+        the job is queued again whatever it has behind it (SLOT_LOSSES_MAX times).
         Returns the new state, or None if the attempt no longer held the job.
         """
         job = self.get(job_id)
@@ -214,8 +216,10 @@ class AttemptWrites(JobReads):
             return None
         if self._paused_after_all(job_id, attempt, reason, judged_until_s):
             return JobStatus.PAUSED
-        if job.restarts < self.max_restarts:
-            again = f"restart {job.restarts + 1} of {self.max_restarts}"
+        excused = excused and job.slot_losses < SLOT_LOSSES_MAX
+        if excused or job.restarts < self.max_restarts:
+            counted = f"restart {job.restarts + 1} of {self.max_restarts}"
+            again = "the slot's fault: no restart is counted" if excused else counted
             error = ErrorReport(kind=kind, message=reason, hint=ERROR_HINTS[kind])
             if self._change(
                 job_id,
@@ -223,7 +227,7 @@ class AttemptWrites(JobReads):
                 {JobStatus.RUNNING},
                 JobStatus.QUEUED,
                 fields=self._attempt_errors(job_id, error),
-                counter="restarts",
+                counter="slot_losses" if excused else "restarts",
                 line=f"Attempt {attempt} was lost: {reason} Queued again ({again}).",
                 judged_until_s=judged_until_s,
             ):

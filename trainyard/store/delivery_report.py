@@ -7,6 +7,9 @@ stream is.
 from __future__ import annotations
 
 import json
+import math
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +19,10 @@ from trainyard.store.delivery_state import read_progress
 from trainyard.store.event_log import entry_position
 from trainyard.store.keys import JobKey, Key
 
+LATE_S = 60.0
+"""Reports that are older, and that the backend should have, are stuck."""
 JOBS_LOOKED_AT = 1000
-"""Of more waiting jobs than this the longest due are counted."""
+"""Of more waiting jobs than this (``jobs``) the longest due are counted."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,44 @@ class WaitingJob:
     last_error: str
     heard: bool
 
+    @property
+    def is_stuck(self) -> bool:
+        """A job that the backend knows, and of which it takes nothing more."""
+        return self.heard and self.age_s > LATE_S
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Messages (a log line is one) that have not arrived, and how old the oldest of them is."""
+
+    messages: int
+    oldest_s: float
+
 
 @dataclass(frozen=True)
 class DeliveryReport:
     """``set_aside``: the newest first, at most ``outbox.SET_ASIDE_KEPT``; ``set_aside_counts``:
     how many ever were, by kind. ``waiting``: the longest waiting first. ``missing_routes``: routes
     that the backend lacks, and when that was last seen (UNIX time in seconds).
+    ``accepted_s``: how long ago the backend took anything of any job; None if it never did.
     """
 
     set_aside: list[SetAside]
     set_aside_counts: dict[str, int]
     waiting: list[WaitingJob]
     missing_routes: dict[str, float]
+    accepted_s: float | None
+
+    @property
+    def stuck(self) -> list[WaitingJob]:
+        """Jobs whose reports do not get through: of those that the backend never accepted anything
+        of only if it took nothing of any other since."""
+        nothing_s = math.inf if self.accepted_s is None else self.accepted_s
+        return [
+            job
+            for job in self.waiting
+            if job.is_stuck or (not job.heard and job.last_error and LATE_S < job.age_s < nothing_s)
+        ]
 
     @property
     def undelivered(self) -> dict[str, int]:
@@ -76,18 +107,35 @@ class DeliveryReport:
         }
 
     @property
+    def backlog(self) -> dict[str, Backlog]:
+        """What has not arrived, by its state: ``waiting`` of jobs that the backend knows,
+        ``unheard`` of those of which it has accepted nothing yet, and ``set_aside``."""
+        now_s = time.time()
+        set_aside_s = max((now_s - one.at for one in self.set_aside), default=0.0)
+        return {
+            "waiting": _backlog(job for job in self.waiting if job.heard),
+            "unheard": _backlog(job for job in self.waiting if not job.heard),
+            "set_aside": Backlog(len(self.set_aside), max(0.0, set_aside_s)),
+        }
+
+    @property
     def oldest_age_s(self) -> float:
         """How long ago the oldest undelivered message was written; 0 where there is none."""
         return max((job.age_s for job in self.waiting), default=0.0)
 
 
-def delivery_report(redis: Redis) -> DeliveryReport:
+def _backlog(jobs: Iterable[WaitingJob]) -> Backlog:
+    known = [(job.statuses + job.metrics + job.lines + job.again, job.age_s) for job in jobs]
+    return Backlog(sum(n for n, _ in known), max((age_s for _, age_s in known), default=0.0))
+
+
+def delivery_report(redis: Redis, jobs: int = JOBS_LOOKED_AT) -> DeliveryReport:
     """What was set aside and why, what waits and for how long, which routes the backend lacks.
 
     ``redis`` must decode responses to str. Raises redis.RedisError where it does not answer.
     """
     client: Any = redis  # redis-py types every answer as bytes or str, sync or async
-    waiting = (_waiting(client, job_id) for job_id in _undelivered(client))
+    waiting = (_waiting(client, job_id) for job_id in _undelivered(client, jobs))
     return DeliveryReport(
         set_aside=[_set_aside(raw) for raw in client.lrange(Key.SET_ASIDE, 0, -1)],
         set_aside_counts={
@@ -97,11 +145,19 @@ def delivery_report(redis: Redis) -> DeliveryReport:
         missing_routes={
             route: float(at) for route, at in client.hgetall(Key.MISSING_ROUTES).items()
         },
+        accepted_s=_accepted_s(client),
     )
 
 
-def _undelivered(client: Any) -> list[str]:
-    job_ids: list[str] = client.zrange(Key.UNDELIVERED, 0, JOBS_LOOKED_AT - 1)
+def _accepted_s(client: Any) -> float | None:
+    accepted_ms, (seconds, micros) = client.get(Key.ACCEPTED), client.time()
+    if accepted_ms is None:
+        return None
+    return max(0.0, float(seconds + micros / 1e6 - int(accepted_ms) / 1000))
+
+
+def _undelivered(client: Any, jobs: int) -> list[str]:
+    job_ids: list[str] = client.zrange(Key.UNDELIVERED, 0, jobs - 1)
     return job_ids
 
 

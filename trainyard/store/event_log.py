@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from redis import Redis
 
 from trainyard.contract.events import Checkpoint, Metric
 from trainyard.store.keys import JobKey
+
+_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ class EventLog:
             for _, fields in self._range(job_id)
             if fields["kind"] == "metric"
         ]
+
+    def newest(
+        self, job_id: str, kinds: Collection[str], limit: int, before: str = ""
+    ) -> list[Entry]:
+        """So many entries of ``kinds``, the newest first; ``before``: those older than that one."""
+        found: list[Entry] = []
+        last = f"({before}" if before else "+"
+        while page := self.redis.xrevrange(JobKey.EVENTS.of(job_id), last, "-", count=_PAGE):
+            found += [Entry(entry, fields) for entry, fields in page if fields["kind"] in kinds]
+            if len(found) >= limit:
+                break
+            last = f"({page[-1][0]}"
+        return found[:limit]
 
     def checkpoints(self, job_id: str) -> list[StoredCheckpoint]:
         """Every checkpoint ever written, oldest first; of the same path only the last one."""

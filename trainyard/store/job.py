@@ -22,11 +22,13 @@ class Job:
 
     ``cancel`` is ``""``, ``"asked"`` or ``"forced"``. ``progress`` is the latest
     ``contract.Progress``, ``point`` the latest known value of every metric field. ``checkpoint``
-    is the latest good one, relative to the job folder on ``home`` (see ``worker.home``);
-    ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``. ``ran_s`` is how
-    long the attempts before this one held a slot. ``log_bytes`` and ``metric_bytes`` say how much
-    of the job folder's records the stream holds, ``owed_lines`` which of its lines train.log still
-    lacks; ``batch`` counts the appends of this attempt. ``divergence`` is the last
+    is the latest good one, relative to the job folder on ``home`` (see ``trainyard.home``), that of
+    the host ``home_host``; ``origin`` the job there from whose model it goes on; ``parked`` the
+    attempt whose process waits, parked, on the slot ``parked_on``. ``ran_s`` is how long the
+    attempts before this one held a slot. ``log_bytes`` and ``metric_bytes`` say how much of the job
+    folder's records the stream holds, ``owed_lines`` which of its lines train.log still lacks;
+    ``batch`` counts the appends of this attempt. ``step_at`` is when its newest step was heard of,
+    ``checkpoint_at`` when its newest checkpoint was. ``divergence`` is the last
     ``contract.Divergence``, ``warnings`` what the newest attempt says of the training.
     """
 
@@ -48,6 +50,8 @@ class Job:
     parked_on: str = ""
     parked_worker: str = ""
     home: str = ""
+    home_host: str = ""
+    origin: str = ""
     resume_from: str = ""
     from_start: str = ""
     priority: int = 5
@@ -55,11 +59,14 @@ class Job:
     metric_bytes: int = 0
     batch: int = 0
     restarts: int = 0
+    slot_losses: int = 0
     put_backs: int = 0
     pauses: int = 0
     started_at: float | None = None
     attempt_started_at: float | None = None
     running_since: float | None = None
+    step_at: float | None = None
+    checkpoint_at: float | None = None
     ran_s: float = 0.0
     batch_size: int = 0
     completed_at: float | None = None
@@ -76,6 +83,12 @@ class Job:
     @property
     def attempt_id(self) -> str:
         return attempt_id(self.job_id, self.attempt)
+
+    @property
+    def is_bound(self) -> bool:
+        """Only a slot of its home goes on with it: its checkpoints, or its origin, lie there."""
+        kept = (self.checkpoint or self.resume_from) and not self.from_start
+        return bool(self.home and (self.origin or kept))
 
     def parked_at(self, slot: str) -> str | None:
         """The attempt whose parked process goes on if ``slot`` takes the job; None: cold start.
@@ -104,6 +117,8 @@ class Job:
             started_at=seconds("started_at"),
             attempt_started_at=seconds("attempt_started_at"),
             running_since=seconds("running_since"),
+            step_at=seconds("step_at"),
+            checkpoint_at=seconds("checkpoint_at"),
             ran_s=seconds("ran_ms") or 0.0,
             completed_at=seconds("completed_at"),
             error=ErrorReport.model_validate_json(raw["error"]) if "error" in raw else None,
@@ -115,10 +130,11 @@ class Job:
 
 _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
-    *("checkpoint", "parked", "parked_on", "parked_worker", "home", "resume_from", "from_start"),
+    *("checkpoint", "parked", "parked_on", "parked_worker", "home", "home_host"),
+    *("resume_from", "from_start", "origin"),
 )
 _NUMBERS = (
-    *("priority", "restarts", "put_backs", "pauses"),
+    *("priority", "restarts", "slot_losses", "put_backs", "pauses"),
     *("log_bytes", "metric_bytes", "batch", "batch_size"),
 )
 _DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence")

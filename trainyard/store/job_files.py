@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME
-from trainyard.contract.job_folder import LOG, MODEL
+from trainyard.contract.job_folder import LOG, LOG_BEFORE, MODEL
 from trainyard.home import home_id
 from trainyard.settings import Settings
 from trainyard.store.job import Job
@@ -27,9 +27,9 @@ class JobFiles:
         folder = self._settings.job_dir(job.job_id)
         return folder if folder.is_dir() else None
 
-    def log(self, job: Job) -> Path | None:
-        """The complete log."""
-        return self._file(job, LOG)
+    def logs(self, job: Job) -> list[Path]:
+        """The complete log; of one that began anew the one before it, too, first."""
+        return [path for name in (LOG_BEFORE, LOG) if (path := self._file(job, name))]
 
     def checkpoint(self, job: Job, path: str) -> Path | None:
         """The folder of a finished checkpoint, by :func:`checkpoint_path`."""

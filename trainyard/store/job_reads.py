@@ -25,6 +25,14 @@ class JobReads:
         raw = self.redis.hgetall(JobKey.JOB.of(job_id))
         return Job.from_hash(raw) if raw else None
 
+    def get_in_queue(self, job_id: str) -> tuple[Job | None, int | None]:
+        """The job and its place in the queue, by one round trip."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(JobKey.JOB.of(job_id))
+        pipe.zrank(Key.WAITING, job_id)
+        raw, rank = pipe.execute()
+        return (Job.from_hash(raw) if raw else None), (None if rank is None else rank + 1)
+
     def jobs(self, job_ids: Iterable[str] | None = None) -> list[Job]:
         """The named jobs, or all of them, oldest first."""
         if job_ids is None:

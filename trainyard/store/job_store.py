@@ -5,6 +5,7 @@
     queued, running, pausing, paused → cancelling → cancelled
     running, pausing, cancelling → completed | failed
     running, pausing → paused          (a checkpoint that a person chose was refused)
+    queued → failed                    (its host did not come back in time)
 
 Every run of a job is an attempt with a number; whatever an attempt writes carries the number
 as a fencing token, and an attempt that is no longer the job's own is refused. Times and leases
@@ -15,17 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from redis import Redis
 
+from trainyard.contract.errors import ErrorReport
 from trainyard.contract.request import StartRequest
-from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
+from trainyard.contract.statuses import OCCUPYING, RESTARTABLE, RESUMABLE, TERMINAL, JobStatus
 from trainyard.settings import Settings
 from trainyard.store.attempt_writes import AttemptWrites
 from trainyard.store.job import Job
+from trainyard.store.keys import JobKey
 from trainyard.store.scripts import script
 
 
@@ -53,9 +56,17 @@ class JobStore(AttemptWrites):
         self._admit, self._to_head = script(redis, "admit"), script(redis, "to_head")
 
     def admit(
-        self, request: StartRequest, *, slots: int, max_queued: int | None = None
+        self,
+        request: StartRequest,
+        *,
+        slots: int,
+        max_queued: int | None = None,
+        origin: Job | None = None,
+        reported: bool = True,
     ) -> AdmitResult:
-        """Admit a job in one atomic step that also counts.
+        """Admit a job in one atomic step that also counts; it runs where its ``origin`` lies.
+
+        ``reported``: False if no backend knows of it, and none is told.
 
         Refused as ``full`` if running + queued jobs are ``slots + max_queued`` or more.
         """
@@ -68,12 +79,18 @@ class JobStore(AttemptWrites):
             "method": request.config.training.method,
             "batch_size": str(request.config.training.batch_size),
         }
+        if origin is not None:
+            fields |= {
+                "origin": origin.job_id,
+                "home": origin.home,
+                "home_host": origin.home_host,
+            }
         verdict, attempt = self._admit(
             args=[
                 request.execution_id,
                 hashlib.sha256(document.encode()).hexdigest(),
                 document,
-                request.job_token.get_secret_value(),
+                request.job_token.get_secret_value() if reported else "",
                 json.dumps(fields),
                 slots,
                 "" if max_queued is None else max_queued,
@@ -123,18 +140,38 @@ class JobStore(AttemptWrites):
         Returns the job as it is then, or None if it is not paused.
         """
         fields = {"resume_from": resume_from or ""}
-        return self._requeue(job_id, {JobStatus.PAUSED}, fields)
+        return self._requeue(job_id, RESUMABLE, fields)
 
-    def restart(self, job_id: str, *, from_start: bool) -> Job | None:
-        """Queue a failed or cancelled job again, from its last good checkpoint or the start.
+    def restart(self, job_id: str) -> Job | None:
+        """Queue a failed or cancelled job again, from its last good checkpoint.
 
         Returns the job as it is then, or None if it has not failed and is not cancelled.
         """
-        fields = {"resume_from": "", "from_start": "1" if from_start else ""}
-        return self._requeue(job_id, {JobStatus.FAILED, JobStatus.CANCELLED}, fields)
+        fields = {"resume_from": "", "from_start": ""}
+        return self._requeue(job_id, RESTARTABLE, fields)
+
+    def start_afresh(self, job_id: str) -> Job | None:
+        """Queue a job from the start, on any host, whatever checkpoints it has.
+
+        Returns the job as it is then, or None if it runs or has completed.
+        """
+        allowed = {JobStatus.QUEUED, *RESUMABLE, *RESTARTABLE}
+        fields = {"resume_from": "", "from_start": "1", "progress": "{}"}
+        return self._requeue(job_id, allowed, fields)
+
+    def give_up_waiting(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
+        """End a queued job as failed: what it waits for did not come."""
+        return self._change(
+            job_id,
+            attempt,
+            {JobStatus.QUEUED},
+            JobStatus.FAILED,
+            fields={"error": error.model_dump_json(), **self._attempt_errors(job_id, error)},
+            status_data={"status": JobStatus.FAILED, "error": error.message},
+        )
 
     def _requeue(
-        self, job_id: str, allowed: set[JobStatus], fields: Mapping[str, str]
+        self, job_id: str, allowed: Collection[JobStatus], fields: Mapping[str, str]
     ) -> Job | None:
         job = self.get(job_id)
         if job is None or job.status not in allowed:
@@ -142,6 +179,20 @@ class JobStore(AttemptWrites):
         if not self._change(job_id, job.attempt, allowed, JobStatus.QUEUED, fields=fields):
             return None
         return self.get(job_id)
+
+    def ask_put_back(self, name: str) -> list[str]:
+        """Ask the attempts on a slot, or on every slot of a host, to give their jobs back.
+
+        Each writes a checkpoint, if it can in time. Returns the ids of their jobs.
+        """
+        there = [
+            job
+            for job in self.jobs(self.occupying())
+            if job.status is JobStatus.RUNNING and name in (job.slot, job.home_host)
+        ]
+        for job in there:
+            self.redis.hset(JobKey.JOB.of(job.job_id), "put_back", job.attempt)
+        return [job.job_id for job in there]
 
     def to_head(self, job_id: str) -> bool:
         """Let a waiting job run next; False if it does not wait."""

@@ -18,17 +18,25 @@ class Key(StrEnum):
     DURATIONS = "trainyard:durations"
     TOTALS = "trainyard:totals"
     UNDELIVERED = "trainyard:undelivered"
+    ACCEPTED = "trainyard:accepted"
     WAKE = "trainyard:wake"
     SET_ASIDE = "trainyard:set-aside"
     SET_ASIDE_COUNTS = "trainyard:set-aside-counts"
     PULL = "trainyard:pull"
     MISSING_ROUTES = "trainyard:missing-routes"
+    HOST_WAITS = "trainyard:host-waits"
+    COURIERS = "trainyard:couriers"
     SLOTS = "trainyard:slots"
     SLOT_INFO = "trainyard:slot-info"
     SLOT_STAMPS = "trainyard:slot-stamps"
     SLOTS_OUT_OF_SERVICE = "trainyard:slots-out-of-service"
+    SLOT_LEASES = "trainyard:slot-leases"
+    DRAINS = "trainyard:drained"
     PROBE = "trainyard:probe"
     PINNED_QUEUES = "trainyard:pinned-queues"
+    GENERATIONS = "trainyard:generations"
+    ENDS = "trainyard:ends"
+    WEBHOOK_WANTED = "trainyard:webhook-wanted"
 
 
 class JobKey(StrEnum):
@@ -45,7 +53,20 @@ class JobKey(StrEnum):
     DELIVERY = "delivery"
     DELIVERY_LOCK = "delivery-lock"
     AGAIN = "again"
+    FINE_TUNING = "fine-tuning"
 
     def of(self, job_id: str) -> str:
         """The key of one job."""
         return f"trainyard:{self}:{job_id}"
+
+
+class GenerationKey(StrEnum):
+    """A kind of key that each generation has, for as long as somebody waits for its answer."""
+
+    ASKED = "generation"
+    SAID = "generation-said"
+    SERVED = "generation-served"
+
+    def of(self, generation_id: str) -> str:
+        """The key of one generation."""
+        return f"trainyard:{self}:{generation_id}"

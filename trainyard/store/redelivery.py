@@ -15,7 +15,7 @@ from typing import Any
 from redis import Redis
 
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.contract.job_folder import LOG
+from trainyard.contract.job_folder import LOG, LOG_BEFORE
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.store.event_log import entry_position
 from trainyard.store.keys import JobKey, Key
@@ -83,7 +83,9 @@ class Redelivery:
             ((_, fields),) = self.redis.xrange(
                 JobKey.EVENTS.of(job_id), head.split(" ")[0], count=1
             )
-            lines = _lines_before(folder / LOG, json.loads(fields["data"])[0], first_line)
+            first = json.loads(fields["data"])[0]
+            logs = (_lines_before(folder / name, first, first_line) for name in (LOG, LOG_BEFORE))
+            lines = next(filter(None, logs), ())
         records = self._records(job_id)
         self._ask(job_id, str(first_line if lines else 0), records, list(_log_entries(lines)))
         return Redelivered(job_id, messages=len(records), older_lines=len(lines))

@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.job_folder import MODEL
-from trainyard.contract.names import REJECTED, REPLIES
+from trainyard.contract.names import REJECTED, REPLIES, UPLOADS
 from trainyard.contract.statuses import TERMINAL
 from trainyard.durable_files import size_of
 from trainyard.settings import Settings
@@ -47,13 +47,15 @@ class CannotRemove(TrainyardError):
 class Pruned:
     """How much went. ``jobs``: forgotten in Redis; ``stream_entries``: replies and rejections;
     ``folders`` of jobs, ``models_kept`` of them with their model left; ``caches``: entries of
-    caches; ``bytes``: of folders and caches below TRAINYARD_HOME on this host."""
+    caches; ``uploads``: files of OpenAI's clients; ``bytes``: of all these below TRAINYARD_HOME on
+    this host."""
 
     jobs: int = 0
     stream_entries: int = 0
     folders: int = 0
     models_kept: int = 0
     caches: int = 0
+    uploads: int = 0
     bytes: int = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -128,6 +130,9 @@ class Retention:
         self._prune_home(time.time() - days * DAY_S, models, pruned, forgotten)
         unused_for_s = (now_ms - self._oldest_unfinished(cutoff_ms)) / 1000
         self._prune_caches(time.time() - unused_for_s, pruned)
+        for folder in _old(self.home / UPLOADS, time.time() - unused_for_s):
+            pruned.bytes += self._take(folder)
+            pruned.uploads += 1
         return pruned
 
     def _oldest_unfinished(self, cutoff_ms: int) -> float:

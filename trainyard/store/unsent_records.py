@@ -11,12 +11,13 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from trainyard.contract.events import Metric
-from trainyard.contract.job_folder import LOG, METRICS, PUT_BACK
+from trainyard.contract.job_folder import LOG, LOG_BEFORE, METRICS, PUT_BACK
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.statuses import OCCUPYING
 from trainyard.log_lines import stamp
@@ -46,8 +47,8 @@ def find_unsent(folder: Path, job: Job, lines_kept: int) -> Unsent:
     """What the records in ``folder`` hold beyond the job's stream, at most ``lines_kept`` lines."""
     lines, characters, cut = deque[str](), 0, 0
     owed = list(job.owed_lines)
-    log = _Tail(folder / LOG, job.log_bytes)
-    for line in log:
+    logs = _logs_beyond(folder, job.log_bytes)
+    for line in chain.from_iterable(logs):
         if line in owed:  # written by an attempt that could say so no more
             owed.remove(line)
             continue
@@ -64,7 +65,7 @@ def find_unsent(folder: Path, job: Job, lines_kept: int) -> Unsent:
         except ValidationError:  # the last one, half written
             continue
         metrics.append(StoredEvent("metric", line))
-    fields = {"log_bytes": str(log.end), "metric_bytes": str(points.end)}
+    fields = {"log_bytes": str(logs[-1].end), "metric_bytes": str(points.end)}
     return Unsent([*_log_events(list(lines)), *metrics], fields, cut, owed)
 
 
@@ -99,7 +100,7 @@ def was_put_back(folder: Path, attempt: int) -> bool:
 def cut_note(lines: int) -> StoredEvent:
     """The line at the place of a cut."""
     were = "1 log line was" if lines == 1 else f"{lines} log lines were"
-    text = f"... {were} cut here, which came too fast; train.log has all"
+    text = f"... {were} cut here, which came too fast; train.log has them"
     return StoredEvent("log", json.dumps([stamp(text)]), 1, lines)
 
 
@@ -124,6 +125,13 @@ class _Tail:
             for line in file:
                 self.end += len(line)
                 yield line.decode(errors="replace").removesuffix("\n")
+
+
+def _logs_beyond(folder: Path, end: int) -> list[_Tail]:
+    """The job's log from ``end`` on; if it began anew since, first the one before."""
+    if end > _size(folder / LOG) and (folder / LOG_BEFORE).exists():
+        return [_Tail(folder / LOG_BEFORE, end), _Tail(folder / LOG, 0)]
+    return [_Tail(folder / LOG, end)]
 
 
 def _size(path: Path) -> int:

@@ -1,10 +1,10 @@
 -- Admit a job once, counting first: one step, so that no two requests take the last place or the
--- same id. ARGV: id, digest, request, token, fields (JSON), slots,
+-- same id. ARGV: id, digest, request, token ('' if no backend is told), fields (JSON), slots,
 -- max queued ('' = no limit), priority, the data set's URL if it holds a secret. Returns {'created'|'same'|'taken'|'full', attempt}.
 local id, digest = ARGV[1], ARGV[2]
 local job = key('job', id)
 local function keep_secrets()
-  redis.call('SET', key('token', id), ARGV[4])
+  if ARGV[4] ~= '' then redis.call('SET', key('token', id), ARGV[4]) end
   if ARGV[9] ~= '' then redis.call('SET', key('dataset-url', id), ARGV[9]) end
 end
 local known = redis.call('HGET', job, 'digest')

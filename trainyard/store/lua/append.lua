@@ -10,7 +10,13 @@ if current ~= attempt then return 0 end
 if not OCCUPIES[status] then return 0 end
 if last and tonumber(last) >= tonumber(batch) then return 1 end
 local now = now_ms()
-for field, value in pairs(cjson.decode(ARGV[5])) do redis.call('HSET', job, field, value) end
+local fields = cjson.decode(ARGV[5])
+for field, value in pairs(fields) do redis.call('HSET', job, field, value) end
+if fields.checkpoint then redis.call('HSET', job, 'checkpoint_at', now) end
+if fields.progress then
+  local step = tostring(cjson.decode(fields.progress).step)
+  if step ~= redis.call('HGET', job, 'step') then redis.call('HSET', job, 'step', step, 'step_at', now) end
+end
 redis.call('HSET', job, 'updated_at', now, 'batch', batch)
 local kinds = {}
 for i = 6, #ARGV, 4 do

@@ -72,6 +72,7 @@ end
 -- Events of these kinds (a table of kind = true) came. Their job is due at once, or when the lane of
 -- one is that waits for the backend: an event in a lane that waits must not wake its sender. A job
 -- that is held has its due time from the sender, which looks for new events when it gives it back.
+-- Without a token the job is known to no backend: nobody is told.
 local function wake_sender(id, now, kinds)
   local due
   for kind in pairs(kinds) do
@@ -81,11 +82,10 @@ local function wake_sender(id, now, kinds)
       due = math.min(due or math.huge, math.max(now, lane_due))
     end
   end
-  if not due then return end
+  if not due or redis.call('EXISTS', key('delivery-lock', id)) == 1 then return end
+  if redis.call('EXISTS', key('token', id)) == 0 then return end
   local known = tonumber(redis.call('ZSCORE', UNDELIVERED, id) or math.huge)
-  if due < known and redis.call('EXISTS', key('delivery-lock', id)) == 0 then
-    redis.call('ZADD', UNDELIVERED, due, id)
-  end
+  if due < known then redis.call('ZADD', UNDELIVERED, due, id) end
   if due == now then redis.call('PUBLISH', WAKE, id) end
 end
 

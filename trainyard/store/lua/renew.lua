@@ -1,10 +1,12 @@
 -- Renew the lease of an attempt. ARGV: id, attempt, lease in ms.
--- Returns {1, status, 'cancel' field or ''}, or {0, status, ''} if the attempt lost the job.
+-- Returns {1, status, 'cancel' field or '', 1 if this attempt is to be put back, else 0}, or
+-- {0, status, '', 0} if the attempt lost the job.
 -- One step, so that a lease is not renewed that was given to another attempt in between.
 local id = ARGV[1]
-local status, attempt, cancel = unpack(redis.call('HMGET', key('job', id), 'status', 'attempt', 'cancel'))
+local status, attempt, cancel, put_back =
+  unpack(redis.call('HMGET', key('job', id), 'status', 'attempt', 'cancel', 'put_back'))
 if attempt ~= ARGV[2] or not redis.call('ZSCORE', OCCUPYING, id) then
-  return {0, status or '', ''}
+  return {0, status or '', '', 0}
 end
 redis.call('ZADD', OCCUPYING, now_ms() + tonumber(ARGV[3]), id)
-return {1, status, cancel or ''}
+return {1, status, cancel or '', put_back == attempt and 1 or 0}

@@ -17,13 +17,25 @@ if ARGV[11] ~= '' then
 end
 
 local fields = cjson.decode(ARGV[5])
-if target == 'running' and fields.slot_process ~= '' then
+if target == 'running' and fields.slot_process ~= '' then  -- one worker a slot, one job a worker
+  local lease = redis.call('HGET', SLOT_LEASES, fields.slot)
+  if lease and cjson.decode(lease).worker ~= fields.slot_process then return {0, status, attempt} end
+  for _, name in ipairs({fields.slot, fields.home_host}) do
+    if redis.call('SISMEMBER', DRAINS, name) == 1 then return {0, status, attempt} end
+  end
   for _, other in ipairs(redis.call('ZRANGE', OCCUPYING, 0, -1)) do
     local there, claimed = unpack(redis.call('HMGET', key('job', other), 'slot_process', 'claim'))
     if claimed and there == fields.slot_process then return {0, status, attempt} end
   end
 end
+if target == 'running' then  -- elsewhere it would start from nothing, and nobody has asked for that
+  local home, origin, kept, chosen, afresh =
+    unpack(redis.call('HMGET', job, 'home', 'origin', 'checkpoint', 'resume_from', 'from_start'))
+  local bound = (origin or '') ~= '' or (kept or '') .. (chosen or '') ~= '' and (afresh or '') == ''
+  if bound and (home or '') ~= '' and home ~= fields.home then return {0, status, attempt} end
+end
 for field, value in pairs(fields) do redis.call('HSET', job, field, value) end
+redis.call('ZREM', HOST_WAITS, id)
 local kinds = {}
 for _, event in ipairs(cjson.decode(ARGV[6])) do
   kinds[event[1]] = true
@@ -74,14 +86,30 @@ elseif target == 'queued' then
   attempt = redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HDEL', job, 'slot', 'worker', 'claim', 'cancel')
   -- After a pause or a stop it goes on from where it stood; after a crash from earlier.
-  if ARGV[8] == 'restarts' or ENDED[status] then redis.call('HDEL', job, 'progress') end
+  local crashed = ARGV[8] == 'restarts' or ARGV[8] == 'slot_losses'
+  if crashed or ENDED[status] then
+    local kept, known = unpack(redis.call('HMGET', job, 'checkpoint', 'progress'))
+    local step, progress = tonumber(string.match(kept or '', '%d+$')), cjson.decode(known or '{}')
+    if step and step > 0 and step <= (progress.step or 0) then
+      progress.epoch = (progress.epoch or 0) * step / progress.step
+      progress.step, progress.remaining_seconds = step, nil
+      redis.call('HSET', job, 'progress', cjson.encode(progress))
+    else
+      redis.call('HDEL', job, 'progress')
+    end
+  end
 elseif target == 'cancelling' and not OCCUPIES[status] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)  -- its parked process has so long to end
 elseif not OCCUPIES[target] then
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', OCCUPYING, id)
-  if ENDED[target] then redis.call('HSET', job, 'completed_at', now) end
+  if ENDED[target] then
+    redis.call('HSET', job, 'completed_at', now)
+    if redis.call('EXISTS', WEBHOOK_WANTED) == 1 then
+      redis.call('ZADD', ENDS, now / 1000, attempt .. ' ' .. id)
+    end
+  end
   if target == 'completed' then
     redis.call('LPUSH', DURATIONS, redis.call('HGET', job, 'ran_ms'))
     redis.call('LTRIM', DURATIONS, 0, 19)

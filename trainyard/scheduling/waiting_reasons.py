@@ -1,0 +1,24 @@
+"""Reasons for which a job waits though it may be its turn: nobody who may run it takes jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainyard.contract.statuses import JobStatus
+from trainyard.scheduling.host_waits import waits_for
+from trainyard.scheduling.slots import Slot, SlotState
+from trainyard.store.job import Job
+
+
+def waiting_reason(job: Job, present: Sequence[Slot]) -> str | None:
+    """In words; None if the job only waits for its turn. ``present``: slots whose host is there."""
+    if job.status is not JobStatus.QUEUED:
+        return None
+    able = [slot for slot in present if not job.is_bound or slot.info.get("home") == job.home]
+    if job.is_bound and not able:
+        return waits_for(job)
+    if able and all(slot.state is SlotState.DRAINED for slot in able):
+        names = ", ".join(slot.name for slot in able)
+        near = " that has its checkpoints" if job.is_bound else ""
+        return f"waits for `trainyard undrain`: every slot{near} is drained ({names})"
+    return None
