@@ -1,9 +1,12 @@
-"""Commands that look after the yard itself: redeliver, doctor, selftest, completion."""
+"""Commands that look after the yard itself: nodes, drain, redeliver, doctor, and so on."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +18,91 @@ from trainyard.cli.common import (
 )
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@click.command(short_help="List the slots of every host.")
+@as_json_option
+def nodes(as_json: bool) -> None:
+    """List the slots whose host is there: what each does, its GPUs, the job that it runs."""
+    from trainyard.scheduling.nodes import nodes_of
+
+    with _redis("the slots are not known") as redis:
+        found = nodes_of(redis)
+    if as_json:
+        echo_json([node.as_dict() for node in found])
+        return
+    from trainyard.cli.tables import node_table, show
+
+    show(node_table(found))
+
+
+@click.command(short_help="Let a slot or a host take no more jobs.")
+@click.argument("name", metavar="SLOT|HOST")
+@click.option("--checkpoint", is_flag=True, help="Put back what runs there, with a checkpoint.")
+@as_json_option
+def drain(name: str, checkpoint: bool, as_json: bool) -> None:
+    """Let a slot, or all slots of a host, take no more jobs. What runs there goes on.
+
+    With --checkpoint it is put back into the queue instead, and goes on from its checkpoint on
+    another slot of its host, or after `trainyard undrain`. A drain holds over restarts, until then.
+    """
+    from trainyard.scheduling.drains import Drains
+    from trainyard.scheduling.slot_names import host_of
+    from trainyard.scheduling.slots import SlotRegistry
+    from trainyard.store.job_store import open_job_store
+
+    put_back: list[str] = []
+    with _redis("nothing was changed") as redis:
+        slots = SlotRegistry(redis).known()
+        known = slots | {host_of(slot) for slot in slots}
+        if name not in known:
+            raise TrainyardError(
+                f"there is no slot or host {name!r}", f"known: {', '.join(sorted(known))}"
+            )
+        Drains(redis).order(name)  # first: what is claimed before is found, nothing is after
+        if checkpoint:
+            put_back = open_job_store(redis, settings()).ask_put_back(name)
+    if as_json:
+        echo_json({"name": name, "drained": True, "put_back": put_back})
+        return
+    click.echo(f"{name} takes no more jobs; `trainyard undrain {name}` undoes it")
+    for job_id in put_back:
+        click.echo(f"{job_id} is put back into the queue when it has written a checkpoint")
+
+
+@click.command(short_help="Let a slot or a host take jobs again.")
+@click.argument("name", metavar="SLOT|HOST")
+@as_json_option
+def undrain(name: str, as_json: bool) -> None:
+    """Let a slot, or the slots of a host, take jobs again, within seconds and if they are fit."""
+    from trainyard.scheduling.drains import Drains
+
+    with _redis("nothing was changed") as redis:
+        drains = Drains(redis)
+        if not drains.lift(name):
+            drained = ", ".join(sorted(drains.all())) or "nothing"
+            raise TrainyardError(f"{name} is not drained", f"{drained} is")
+    if as_json:
+        echo_json({"name": name, "drained": False})
+    else:
+        click.echo(f"{name} takes jobs within seconds")
+
+
+@contextlib.contextmanager
+def _redis(failed: str) -> Iterator[Redis]:
+    """The Redis of the yard. Raises TrainyardError, which says what ``failed``, if it is away."""
+    from redis.exceptions import RedisError
+
+    from trainyard.store.connection import connect
+
+    try:
+        with connect(settings().redis_location) as redis:
+            yield redis
+    except RedisError as error:
+        raise TrainyardError(f"{failed}: {error}") from error
 
 
 @click.command(short_help="Send reports to the backend again.")
@@ -28,27 +116,21 @@ def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: boo
     With --from-start all that the job's stream and its folder hold is sent again: every status,
     every metric, the whole log. Each message has the Idempotency-Key that it had before.
     """
-    from redis.exceptions import RedisError
-
-    from trainyard.store.connection import connect
     from trainyard.store.redelivery import NotKept, Redelivered, Redelivery
 
     if bool(job_id) == all_jobs:
         raise click.UsageError("name a JOB_ID, or give --all")
     current, done = settings(), list[Redelivered]()
-    try:
-        with connect(current.redis_location) as redis:
-            redelivery = Redelivery(redis)
-            for one in [job_id] if job_id else redelivery.jobs(all_known=from_start):
-                try:
-                    folder = current.job_dir(one) if from_start else None
-                    done.append(redelivery.ask(one, from_start=from_start, folder=folder))
-                except NotKept as error:
-                    if job_id:
-                        raise
-                    click.echo(f"trainyard: {error}", err=True)
-    except RedisError as error:
-        raise TrainyardError(f"nothing is sent again: {error}") from error
+    with _redis("nothing is sent again") as redis:
+        redelivery = Redelivery(redis)
+        for one in [job_id] if job_id else redelivery.jobs(all_known=from_start):
+            try:
+                folder = current.job_dir(one) if from_start else None
+                done.append(redelivery.ask(one, from_start=from_start, folder=folder))
+            except NotKept as error:
+                if job_id:
+                    raise
+                click.echo(f"trainyard: {error}", err=True)
     if as_json:
         echo_json([one.as_dict() for one in done])
         return
@@ -75,8 +157,8 @@ def doctor(backend: str | None, job: str | None, token: str | None, as_json: boo
     With --backend one of each message is sent to a row that was made for it, and what the backend
     answers is judged as a courier would; the row ends as completed.
     """
-    from trainyard.local.backend_findings import checklist
-    from trainyard.local.doctor import examine
+    from trainyard.local.diagnosis.backend_findings import checklist
+    from trainyard.local.diagnosis.doctor import examine
 
     if backend is None:
         findings = examine(settings())

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
@@ -33,6 +34,11 @@ def _known_jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[
         return [j["job_id"] for j in client().jobs() if j["job_id"].startswith(incomplete)]
     except TrainyardError:
         return []  # a shell that completes shows no error
+
+
+def complete_path(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A file or folder, as the shell itself completes one."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def _job_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:

@@ -20,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from trainyard.cli.check_dataset import first_question
 from trainyard.cli.progress import ProgressView
 from trainyard.cli.tables import coloured_status, number
 from trainyard.client import BridgeClient
@@ -40,6 +41,8 @@ from trainyard.settings import settings
 POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 60.0
 NEW_TOKENS = 60
+_ANY_BEGINNING = "Once upon a time"
+"""For a data set of which no row asks anything."""
 
 
 class DemoFailed(TrainyardError):
@@ -55,23 +58,33 @@ class Materials:
     prompt: str
 
 
-def run(*, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> int:
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks of the demo; None: what it chooses itself."""
+
+    model: str | None
+    dataset: Path | None
+    columns: Mapping[str, str]
+    steps: int | None
+    prompt: str | None
+
+
+def run(wanted: Wanted) -> int:
     """Exit code 0 if the job completed, 130 after Ctrl-C. Raises TrainyardError."""
     interrupt_on_stop_signals()
     logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s")
     console = Console()
     started = time.monotonic()
     try:
-        return _run(console, model, dataset, steps, prompt)
+        return _run(console, wanted)
     except KeyboardInterrupt:
         return 130
     finally:
         console.print(f"{time.monotonic() - started:.1f} s in all")
 
 
-def _run(
-    console: Console, model: str | None, dataset: Path | None, steps: int | None, prompt: str | None
-) -> int:
+def _run(console: Console, wanted: Wanted) -> int:
+    model, dataset = wanted.model, wanted.dataset
     home = settings().trainyard_home / "demo"
     make_folder(home)
     dataset_path = dataset.resolve() if dataset else home / "stdlib_functions.jsonl"
@@ -85,14 +98,14 @@ def _run(
         # The services start while the data set and the model are made.
         with console.status("Making the data set and the base model, starting the services ..."):
             started = time.monotonic()
-            materials = _make_materials(dataset_path, model_path, prompt, own=dataset is not None)
+            materials = _make_materials(dataset_path, model_path, wanted)
             seconds["materials"] = time.monotonic() - started
             services.wait()
             seconds["services"] = time.monotonic() - started - seconds["materials"]
         console.print(f"Services are up: {services.bridge_url} (bridge), ", end="")
         console.print(f"{services.backend_url} (backend's page), {services.flower_url} (Flower)")
         job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        body = _request(job_id, materials, steps, built_in=dataset is None and model is None)
+        body = _request(job_id, materials, wanted)
         client = BridgeClient(services.bridge_url, api_key())
         try:
             _end_left_over(client)
@@ -100,15 +113,16 @@ def _run(
             client.start(body)
             job = _follow(console, client, job_id)
             heard = _heard_status(services.backend_url, job_id)
+            if job["status"] != "completed":
+                why = f"the job is {job['status']}: {job['error']}"
+                raise DemoFailed(why, job["error_hint"] or "")
+            started = time.monotonic()
+            with console.status("Asking the base model and the trained one ..."):
+                texts = _answers(client, job_id, materials.prompt)
+            seconds["generate"] = time.monotonic() - started
         finally:
             client.close()
-        if job["status"] != "completed":
-            raise DemoFailed(f"the job is {job['status']}: {job['error']}", job["error_hint"] or "")
         trained = home / "jobs" / job_id / job["result"]["model_dir"]
-        started = time.monotonic()
-        with console.status("Generating with the base and with the trained model ..."):
-            texts = _generate([materials.model, str(trained)], materials.prompt)
-        seconds["generate"] = time.monotonic() - started
         with console.status("Stopping the services ..."):
             services.stop()
     console.print(summary(job, heard, seconds, materials.prompt, texts))
@@ -116,45 +130,40 @@ def _run(
     return 0 if heard == "completed" else 1
 
 
-def _make_materials(dataset: Path, model: str, prompt: str | None, *, own: bool) -> Materials:
-    if not own and not dataset.exists():
+def _make_materials(dataset: Path, model: str, wanted: Wanted) -> Materials:
+    if wanted.dataset is None and not dataset.exists():
         run_script("stdlib_dataset", "--out", str(dataset))
     if Path(model) == dataset.parent / "tiny_model" and not Path(model).exists():
         run_script("tiny_model", "--dataset", str(dataset), "--out", model)
-    return Materials(dataset, model, prompt or _first_instruction(dataset))
+    return Materials(dataset, model, wanted.prompt or _question(dataset, wanted))
 
 
-def _first_instruction(dataset: Path) -> str:
-    """The prompt of the first row of a JSONL file, else a general one."""
-    if dataset.suffix == ".jsonl":
-        try:
-            with dataset.open(encoding="utf-8") as lines:
-                row = json.loads(lines.readline() or "{}")
-        except ValueError:  # what is wrong with the data set the job itself will say best
-            row = None
-        for column in ("instruction", "prompt", "question"):
-            if isinstance(row, dict) and isinstance(row.get(column), str):
-                return str(row[column])
-    return "Once upon a time"
+def _question(dataset: Path, wanted: Wanted) -> str:
+    """The first row's, so that the answers can be held against the data."""
+    if wanted.dataset is None:
+        with dataset.open(encoding="utf-8") as lines:
+            return str(json.loads(lines.readline())["instruction"])
+    cache = settings().trainyard_home / "demo" / "cache"
+    make_folder(cache)
+    return first_question(dataset, dict(wanted.columns), cache) or _ANY_BEGINNING
 
 
-def _generate(models: list[str], prompt: str) -> list[str]:
-    arguments = [argument for model in models for argument in ("--model", model)]
-    printed = run_script(
-        "generate", *arguments, "--prompt", prompt, "--max-new-tokens", str(NEW_TOKENS), "--json"
-    )
-    return [row["text"] for row in json.loads(printed)]
+def _answers(client: BridgeClient, job_id: str, prompt: str) -> list[str]:
+    """Of the base model and of the trained one."""
+    question = {"prompt": prompt, "max_tokens": NEW_TOKENS}
+    return ["".join(client.answer(job_id, {**question, "base": base})) for base in (True, False)]
 
 
-def _request(
-    job_id: str, materials: Materials, steps: int | None, *, built_in: bool
-) -> dict[str, Any]:
+def _request(job_id: str, materials: Materials, wanted: Wanted) -> dict[str, Any]:
     """The body of ``execute``, as the backend builds it."""
+    built_in = wanted.dataset is None and wanted.model is None
     name = "demo_config.json" if built_in else "demo_config_own.json"
     config = json.loads(Path(__file__).with_name(name).read_text())
     config["model"] = {"name": materials.model}
-    if steps is not None:
-        config["training"]["max_steps"] = steps
+    if wanted.columns:
+        config["data"]["columns"] = dict(wanted.columns)
+    if wanted.steps is not None:
+        config["training"]["max_steps"] = wanted.steps
     return {
         "config": config,
         "dataset_path": str(materials.dataset),
@@ -229,7 +238,7 @@ def summary(
 
 def _printable(text: str) -> str:
     """Half a character at the end of what was generated is nothing to look at."""
-    return text.replace("\ufffd", "")
+    return text.replace("\ufffd", "").strip() or "(it answers nothing)"
 
 
 def _fall(result: Mapping[str, Any]) -> str:

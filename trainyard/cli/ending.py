@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from trainyard.cli.tables import number
@@ -18,27 +17,33 @@ def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
     result = job["result"]
     if job["status"] != "completed" or not result:
         return
+    yield from _losses(job, result)
+    for warning in job.get("warnings") or ():
+        yield f"  note        {clean(warning['sentence'])}"
+    job_id = job["job_id"]
+    folder = current.job_dir(job_id) / str(result.get("model_dir", "model"))
+    if folder.is_dir():
+        yield f"  model       {folder.absolute()} ({size_of(folder) / MB:,.1f} MB)"
+        yield f"  take it     trainyard export {job_id} --to DIR  (or: trainyard push {job_id})"
+    else:  # trained on another host
+        yield f"  download    {current.bridge_url}/api/training/{job_id}/download/model"
+    yield f"  try it      trainyard generate {job_id} --prompt '...'  (or: trainyard chat {job_id})"
+
+
+def _losses(job: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    """Before and after, the best, and which step of all was saved."""
     first, last = result.get("first_eval_loss"), result.get("last_eval_loss")
     if last is not None:
         before = f"{number(first)} before, " if first is not None else ""
         yield f"  eval loss   {before}{number(last)} after"
     elif result.get("train_loss") is not None:
         yield f"  train loss  {number(result['train_loss'])} at the end"
-    for warning in job.get("warnings") or ():
-        yield f"  note        {clean(warning['sentence'])}"
-    folder = current.job_dir(job["job_id"]) / str(result.get("model_dir", "model"))
-    if not folder.is_dir():  # trained on another host
-        yield f"  download    {current.bridge_url}/api/training/{job['job_id']}/download/model"
+    saved, steps = result.get("saved_step"), result.get("steps")
+    if saved is None or steps is None:
         return
-    yield f"  model       {folder} ({size_of(folder) / MB:,.1f} MB)"
-    models = (
-        [folder] if not (folder / "adapter_config.json").exists() else [_base(job, current), folder]
-    )
-    named = " ".join(f"--model {model}" for model in models)
-    yield f"  try it      python -m tasks.demo.generate {named} --prompt '...'"
-
-
-def _base(job: Mapping[str, Any], current: Settings) -> str | Path:
-    """What an adapter is loaded upon: a folder of this machine, or the name at the hub."""
-    folders = (root / job["model_name"] for root in current.model_roots)
-    return next((folder for folder in folders if folder.is_dir()), str(job["model_name"]))
+    best, best_step = job.get("best_eval_loss"), job.get("best_step")
+    what = "the last" if saved == steps else "an earlier one"
+    if best_step is not None:
+        better = f"the best eval was {number(best)} at step {best_step}"
+        what = "the best" if saved == best_step else f"{what}; {better}"
+    yield f"  saved       step {saved} of {steps}, {what}"

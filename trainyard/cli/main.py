@@ -6,16 +6,14 @@ What only one command needs it imports itself, so that ``--help`` comes at once.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trainyard import __version__
-from trainyard.cli.admin import completion, doctor, redeliver, selftest
-from trainyard.cli.check_dataset import check_dataset
+from trainyard.cli.admin import completion, doctor, drain, nodes, redeliver, selftest, undrain
+from trainyard.cli.check_dataset import check_dataset, columns_of
 from trainyard.cli.common import (
     EXIT_CODES,
     EXIT_REFUSED,
@@ -26,18 +24,13 @@ from trainyard.cli.common import (
     job_id_argument,
 )
 from trainyard.cli.listing import ps
+from trainyard.cli.models.asking import chat, generate
+from trainyard.cli.models.exporting import export, merge, push
 from trainyard.cli.removal import prune, remove
 from trainyard.cli.submit import submit
-from trainyard.cli.watching import open_page, status, wait
-from trainyard.client import BridgeClient
+from trainyard.cli.watching import errors, logs, open_page, status, wait
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import SettingsError
-
-FOLLOW_EVERY_S = 0.5
-FOLLOW_OVERLAP = 1000
-"""Lines asked for again while old ones are being cut, since offsets move meanwhile."""
-
 
 _OTHER_NAMES = {"list": "ps", "ls": "ps", "delete": "rm", "remove": "rm", "follow": "wait"}
 """What people of other tools type."""
@@ -91,40 +84,22 @@ def up() -> None:
     type=click.Path(exists=True, path_type=Path),
     help="A data set file or folder; by default the functions of Python's standard library.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps at most.")
-@click.option("--prompt", help="What the base and the trained model continue at the end.")
-def demo(model: str | None, dataset: Path | None, steps: int | None, prompt: str | None) -> None:
-    """Run one whole job on this machine, on free ports, and stop everything again."""
-    from trainyard.cli.demo import run
-
-    sys.exit(run(model=model, dataset=dataset, steps=steps, prompt=prompt))
-
-
-@main.command()
-@job_id_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; Ctrl-C detaches.")
 @click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0, 100_000),
-    default=100,
-    show_default=True,
-    help="How many of the last lines.",
+    "--column",
+    "--columns",
+    "columns",
+    multiple=True,
+    metavar="ROLE=COLUMN",
+    callback=columns_of,
+    help="What a column of the data set means, as in prompt=my_column; can be repeated.",
 )
-@as_json_option
-def logs(job_id: str, follow: bool, lines: int, as_json: bool) -> None:
-    """Print a job's log."""
-    if as_json and follow:
-        raise click.UsageError("--follow prints lines: leave out --json")
-    bridge = client()
-    page = bridge.logs(job_id, limit=lines, offset=-lines)
-    if as_json:
-        echo_json(page)
-        return
-    _echo_lines(page["logs"])
-    if follow:
-        seen = page["lines_cut"] + page["offset"] + len(page["logs"])
-        _interruptibly(job_id, lambda: _follow(bridge, job_id, seen))
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps at most.")
+@click.option("--prompt", help="What both models are asked at the end; else the first row's own.")
+def demo(**wanted: Any) -> None:
+    """Run one whole job on this machine, on free ports, and stop everything again."""
+    from trainyard.cli.demo import Wanted, run
+
+    sys.exit(run(Wanted(**wanted)))
 
 
 @main.command()
@@ -200,43 +175,6 @@ def cancel(job_id: str, force: bool, as_json: bool) -> None:
     _print_answer(client().cancel(job_id, force=force), as_json)
 
 
-def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
-    """Print new lines until the job has ended and nothing is left to print.
-
-    ``seen`` lines of all were printed before. The bridge keeps only the newest lines, so that
-    offsets move under us.
-    """
-    cut = 0
-    while True:
-        ended = bridge.status(job_id)["status"] in TERMINAL
-        overlap = min(cut, FOLLOW_OVERLAP)
-        page = bridge.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
-        cut = page["lines_cut"]
-        if page["offset"] > max(seen - cut, 0):
-            continue  # older lines were cut since the last answer: what we want moved down
-        if cut > seen:
-            click.echo(f"... {cut - seen} lines were cut", err=True)
-        first = cut + page["offset"]
-        new = page["logs"][max(seen - first, 0) :]
-        _echo_lines(new)
-        seen = max(seen, first + len(page["logs"]))
-        if ended and not new:
-            return
-        time.sleep(FOLLOW_EVERY_S)
-
-
-def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
-    try:
-        follow()
-    except KeyboardInterrupt:
-        click.echo(f"\nDetached; the job goes on. Back to it: trainyard logs -f {job_id}", err=True)
-
-
-def _echo_lines(lines: list[str]) -> None:
-    for line in lines:
-        click.echo(line)
-
-
 def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         echo_json(answer)
@@ -257,8 +195,9 @@ def show_help(ctx: click.Context, command: str | None) -> None:
 
 
 for _command in (
-    *(submit, ps, status, wait, open_page, remove, prune),
-    *(check_dataset, completion, doctor, redeliver, selftest),
+    *(submit, ps, status, errors, logs, wait, open_page, remove, prune),
+    *(generate, chat, merge, export, push),
+    *(check_dataset, completion, doctor, drain, nodes, redeliver, selftest, undrain),
 ):
     main.add_command(_command)
 

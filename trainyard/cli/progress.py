@@ -10,7 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from trainyard.cli.tables import duration, number
+from trainyard.cli.tables import duration, first_words, number
 
 LINE_EVERY_S = 5.0
 """Where there is no terminal, a line in this time stands for the bar."""
@@ -54,9 +54,10 @@ class ProgressView:
         step, total = job["current_step"], job["total_steps"]
         loss, evaluated = number(job["loss"]), number(job["eval_loss"])
         left, speed, gpu = duration(job["remaining_seconds"]), _speed(job), _gpu(job)
+        why = job.get("waiting_reason")
         self._progress.update(
             self._bar,
-            description=job["status"],
+            description=f"{job['status']} ({first_words(why)})" if why else job["status"],
             completed=step or 0,
             total=total or None,
             loss=loss,
@@ -67,8 +68,8 @@ class ProgressView:
         )
         if not self._console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            position = job["queue_position"]
-            parts = [f"position {position}"] if position else []
+            parts = [f"position {job['queue_position']}"] if job["queue_position"] else []
+            parts += [why] if why else []
             parts += [f"step {step or 0}/{total}"] if total else []
             parts += [f"loss {loss}"] if job["loss"] is not None else []
             parts += [f"eval loss {evaluated}"] if job["eval_loss"] is not None else []

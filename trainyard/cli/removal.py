@@ -78,7 +78,7 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
 @_yes_option
 @as_json_option
 def prune(days: float | None, models: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches.
+    """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches, uploads.
 
     Couriers do this by themselves once an hour. Trained models stay, unless --models is given. On
     a terminal it says what would go and asks.
@@ -112,6 +112,6 @@ def _said(pruned: Pruned) -> str:
     kept = f", of which {pruned.models_kept} keep their model" if pruned.models_kept else ""
     return (
         f"{pruned.jobs} jobs from the job store, {pruned.folders} job folders{kept}, "
-        f"{pruned.caches} caches and {pruned.stream_entries} old replies: "
-        f"{pruned.bytes / MB:,.1f} MB"
+        f"{pruned.caches} caches, {pruned.uploads} uploads and "
+        f"{pruned.stream_entries} old replies: {pruned.bytes / MB:,.1f} MB"
     )

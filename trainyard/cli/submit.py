@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from trainyard.cli.common import as_json_option, client, echo_json
-from trainyard.cli.watching import watch
+from trainyard.cli.common import as_json_option, client, complete_path, echo_json
+from trainyard.cli.watching import notify_option, watch
+from trainyard.client import BridgeClient
 from trainyard.contract.methods import listed, names
-from trainyard.settings import settings
+from trainyard.settings import Settings, settings
 
 _FLAGS = {
     "model": "config.model.name",
     "dataset": "dataset_path",
+    "eval_dataset": "eval_dataset_path",
     "method": "config.training.method",
     "epochs": "config.training.num_epochs",
     "steps": "config.training.max_steps",
@@ -28,11 +30,24 @@ _FLAGS = {
 }
 
 
+def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 @click.command(short_help="Submit a job: a YAML or JSON file, flags, or both.")
 @click.argument("request_file", type=click.File("r"), required=False)
-@click.option("--model", help="Hub name or folder of the base model.")
-@click.option("--dataset", help="Path below DATASET_ROOTS, or what else the worker can reach.")
-@click.option("--method", help=f"{listed(names(), 'or')}.")
+@click.option("--model", help="Hub name or folder of the base model.", shell_complete=complete_path)
+@click.option(
+    "--dataset",
+    help="Path below DATASET_ROOTS, or what else the worker can reach.",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--eval-dataset",
+    help="The same, of a data set of its own that evaluates.",
+    shell_complete=complete_path,
+)
+@click.option("--method", help=f"{listed(names(), 'or')}.", shell_complete=_methods)
 @click.option("--epochs", type=float, help="Times that the data set is gone through.")
 @click.option("--steps", type=int, help="Optimizer steps at most.")
 @click.option("--batch-size", type=int, help="Rows of one micro-batch.")
@@ -46,13 +61,21 @@ _FLAGS = {
 @click.option(
     "--allow-unknown", is_flag=True, help="Send fields that mean nothing; they are ignored."
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing: say the steps, the rows, the memory and the time.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Stay with the job; Ctrl-C detaches.")
+@notify_option
 @as_json_option
 def submit(
     request_file: Any,
     assignments: tuple[str, ...],
     allow_unknown: bool,
+    dry_run: bool,
     follow: bool,
+    notify: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -80,7 +103,11 @@ def submit(
             f"{request_file.name} is no JSON and no YAML: byte {error.start} is no UTF-8 text"
         ) from None
     current, bridge = settings(), client()
-    submitted = start(bridge, current, prepare(body, current, allow_unknown=allow_unknown))
+    prepared = prepare(body, current, allow_unknown=allow_unknown)
+    if dry_run:
+        _say_what_would_be(prepared, current, bridge, as_json=as_json)
+        return
+    submitted = start(bridge, current, prepared)
     answer = submitted.answer
     if submitted.unknown_there:
         click.echo(
@@ -99,5 +126,19 @@ def submit(
             "another --job-id.",
             err=True,
         )
-    if follow:
-        sys.exit(watch(bridge, answer["job_id"], as_json=as_json))
+    if follow or notify:
+        sys.exit(watch(bridge, answer["job_id"], as_json=as_json, notify=notify))
+
+
+def _say_what_would_be(
+    body: dict[str, Any], current: Settings, bridge: BridgeClient, *, as_json: bool
+) -> None:
+    from trainyard.cli.forecasts.dry_run import forecast, lines
+
+    made = forecast({"job_token": "none", **body}, current, bridge)
+    if as_json:
+        echo_json(made)
+        return
+    for line in lines(made):
+        click.echo(line)
+    click.echo("Nothing was sent.", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from rich.text import Text
 from trainyard.contract.statuses import STATUSES
 from trainyard.contract.units import MB
 from trainyard.log_lines import clean
+from trainyard.scheduling.nodes import Node
 
 PIPE_COLUMNS = 400
 _COLOURS: Mapping[str, str] = {name: status.colour for name, status in STATUSES.items()}
@@ -56,7 +58,14 @@ def duration(seconds: float | None) -> str:
 
 def _status_cell(job: Mapping[str, Any]) -> Text:
     position, status = job["queue_position"], coloured_status(job["status"])
+    if reason := job.get("waiting_reason"):  # a bridge before 0.2 has none
+        return status.append(f" ({first_words(reason)})")
     return status.append(f" (position {position})") if position else status
+
+
+def first_words(reason: str) -> str:
+    """What a job waits for, without what to do about it."""
+    return clean(re.split("[,:;]", reason)[0])
 
 
 def _step(job: Mapping[str, Any]) -> str:
@@ -75,8 +84,22 @@ _JOB_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
     "time": lambda job: duration(job["elapsed_seconds"] or None),
     "left": lambda job: duration(job["remaining_seconds"]),
     "made": lambda job: _age(job["created_at"]),
+    "slot": lambda job: plain(job["slot"] or "–"),
+    "user": lambda job: plain(job["user_id"] or "–"),
 }
-_DISPENSABLE = ("model", "made", "eval", "left", "step", "name", "loss", "time", "progress")
+_DISPENSABLE = (
+    "user",
+    "model",
+    "made",
+    "slot",
+    "eval",
+    "left",
+    "step",
+    "name",
+    "loss",
+    "time",
+    "progress",
+)
 """Columns that a narrow terminal goes without, the first first."""
 
 
@@ -138,6 +161,18 @@ def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
             item["created_at"][:19].replace("T", " "),
             ", ".join(marks),
         )
+    return table
+
+
+def node_table(nodes: Iterable[Node]) -> Table:
+    """One row a slot."""
+    table = Table(box=None, header_style="bold")
+    for column in ("slot", "state", "gpu", "job", "since", "reason"):
+        table.add_column(column, overflow="fold")
+    for node in nodes:
+        since = (node.since or "")[:19].replace("T", " ")
+        gpus, job = ", ".join(node.gpus) or "CPU", node.job_id or ""
+        table.add_row(*map(plain, (node.slot, node.state, gpus, job, since, node.reason)))
     return table
 
 

@@ -14,8 +14,10 @@ from rich.table import Table
 
 from trainyard.cli.output import PatientOutput
 from trainyard.local.old_names import unread_names
-from trainyard.local.services import Ports, PortTaken, Services, check_free
+from trainyard.local.ports import PortTaken, check_free
+from trainyard.local.services import Ports, Services
 from trainyard.service.stop_signals import interrupt_on_stop_signals, stop_event
+from trainyard.service_logs import Repeated
 from trainyard.settings import Settings, settings
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ def run() -> int:
     interrupt_on_stop_signals()
     output, errors = PatientOutput(sys.stdout), PatientOutput(sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="trainyard: %(message)s", stream=errors)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Repeated())
     console = Console(file=cast(IO[str], output))
     try:
         return _run(console)
@@ -84,8 +88,7 @@ def _keep_running(services: Services, console: Console) -> None:
     console.print(_addresses(services))
     console.print("Ctrl-C stops them all.")
     while not stop.wait(CHECK_EVERY_S):
-        for name in services.ensure_running():
-            console.print(f"{name} had died and was started again")
+        services.ensure_running()
 
 
 def _addresses(services: Services) -> Table:

@@ -1,10 +1,13 @@
-"""One job: its status, staying with it to its end, its page."""
+"""One job: its status, its log, staying with it to its end, its page."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Callable
 
 import click
 
@@ -13,7 +16,12 @@ from trainyard.client import BridgeClient
 from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import settings
 
+notify_option = click.option(
+    "--notify", is_flag=True, help="When it has ended ring the bell, and tell the desktop."
+)
 FOLLOW_EVERY_S = 0.5
+FOLLOW_OVERLAP = 1000
+"""Lines asked for again while old ones are being cut, since offsets move meanwhile."""
 
 
 @click.command()
@@ -41,10 +49,66 @@ def status(job_id: str, follow: bool, as_json: bool) -> None:
 
 @click.command()
 @job_id_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends; Ctrl-C detaches.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0, 100_000),
+    default=100,
+    show_default=True,
+    help="How many of the last lines.",
+)
 @as_json_option
-def wait(job_id: str, as_json: bool) -> None:
+def logs(job_id: str, follow: bool, lines: int, as_json: bool) -> None:
+    """Print a job's log."""
+    if as_json and follow:
+        raise click.UsageError("--follow prints lines: leave out --json")
+    bridge = client()
+    page = bridge.logs(job_id, limit=lines, offset=-lines)
+    if as_json:
+        echo_json(page)
+        return
+    _echo_lines(page["logs"])
+    if follow:
+        seen = page["lines_cut"] + page["offset"] + len(page["logs"])
+        _interruptibly(job_id, lambda: _follow(bridge, job_id, seen))
+
+
+@click.command()
+@job_id_argument
+@notify_option
+@as_json_option
+def wait(job_id: str, notify: bool, as_json: bool) -> None:
     """Wait until a job has ended; the exit code tells how."""
-    sys.exit(watch(client(), job_id, as_json=as_json))
+    sys.exit(watch(client(), job_id, as_json=as_json, notify=notify))
+
+
+@click.command()
+@job_id_argument
+@as_json_option
+def errors(job_id: str, as_json: bool) -> None:
+    """Show why a job failed, with its traceback, and how its earlier attempts ended."""
+    answer = client().errors(job_id)
+    if as_json:
+        echo_json(answer)
+        return
+    from trainyard.cli.tables import plain
+
+    ended = [f"attempt {one['attempt']}, {one['at']}:" for one in answer["attempts"]]
+    told = list(zip(ended, answer["attempts"], strict=True))
+    if answer["kind"] and not told:
+        told = [(f"{job_id}:", answer)]
+    if not told:
+        click.echo(f"{job_id} is {answer['status']}: no attempt of it has failed")
+    for title, error in told:
+        click.echo(plain(f"{title} {error['kind']}: {error['message']}").plain)
+        for frame in error["traceback"]:
+            where = f"  {frame['file']}:{frame['line']} in {frame['function']}"
+            click.echo(plain(f"{where}\n    {frame['code']}").plain)
+        if error["exception"]:
+            click.echo(plain(f"  {error['exception']}").plain)
+        if error["hint"]:
+            click.echo(plain(f"  hint: {error['hint']}").plain)
 
 
 @click.command("open")
@@ -59,8 +123,11 @@ def open_page(job_id: str) -> None:
     webbrowser.open(url)
 
 
-def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
-    """Show a job until it has ended. 0 if it completed or a person detached, else 1."""
+def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: bool = False) -> int:
+    """Show a job until it has ended. 0 if it completed or a person detached, else 1.
+
+    ``notify``: ring the terminal's bell then, and show a note on the desktop if there is one.
+    """
     from rich.console import Console
 
     from trainyard.cli.ending import ending
@@ -76,9 +143,10 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
                     break
                 time.sleep(FOLLOW_EVERY_S)
     except KeyboardInterrupt:
-        goes_on = "" if job["status"] == "paused" else " the job goes on."
-        click.echo(f"\nDetached;{goes_on} Back to it: trainyard status -f {job_id}", err=True)
+        _detached(job_id, "status")
         return 0
+    if notify:
+        _notify(f"{job_id} is {job['status']}")
     if as_json:
         echo_json(job)
     elif job["status"] == "failed":
@@ -90,3 +158,52 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False) -> int:
         for line in ending(job, settings()):
             click.echo(line)
     return 0 if job["status"] == "completed" else 1
+
+
+def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
+    """Print new lines until the job has ended and nothing is left to print.
+
+    ``seen`` lines of all were printed before. The bridge keeps only the newest lines, so that
+    offsets move under us.
+    """
+    cut = 0
+    while True:
+        ended = bridge.status(job_id)["status"] in TERMINAL
+        overlap = min(cut, FOLLOW_OVERLAP)
+        page = bridge.logs(job_id, limit=100_000, offset=max(seen - cut - overlap, 0))
+        cut = page["lines_cut"]
+        if page["offset"] > max(seen - cut, 0):
+            continue  # older lines were cut since the last answer: what we want moved down
+        if cut > seen:
+            click.echo(f"... {cut - seen} lines were cut", err=True)
+        first = cut + page["offset"]
+        new = page["logs"][max(seen - first, 0) :]
+        _echo_lines(new)
+        seen = max(seen, first + len(page["logs"]))
+        if ended and not new:
+            return
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
+    try:
+        follow()
+    except KeyboardInterrupt:
+        _detached(job_id, "logs")
+
+
+def _detached(job_id: str, command: str) -> None:
+    """Nobody's Ctrl-C ends a job here."""
+    click.echo(f"\nDetached from {job_id}. Back to it: trainyard {command} -f {job_id}", err=True)
+
+
+def _echo_lines(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _notify(sentence: str) -> None:
+    """A desktop that does not take the note (none is there, over ssh) is no error."""
+    click.echo("\a", nl=False, err=True)
+    if program := shutil.which("notify-send"):
+        subprocess.run([program, "Trainyard", sentence], check=False, capture_output=True)

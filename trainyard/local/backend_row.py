@@ -16,24 +16,25 @@ class BackendError(TrainyardError):
     """The backend refused a call, or did not answer; the text says why."""
 
 
-def create_row(backend_url: str, body: dict[str, Any]) -> bool:
-    """``POST /api/training/local/jobs``; False if it knows the job already. Raises BackendError."""
+def row_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The row of a job that ``body``, a start request, asks for."""
     config = body.get("config")
     model = config.get("model") if isinstance(config, dict) else None
-    answer = _called(
-        "POST",
-        f"{backend_url}/api/training/local/jobs",
-        json={
-            "job_id": body.get("execution_id"),
-            "name": body.get("name"),
-            "user_id": body.get("user_id") or "local",
-            "model_name": (model.get("name") if isinstance(model, dict) else None) or "unknown",
-            "dataset_path": body.get("dataset_path") or "",
-            "status": "pending",
-            "config": config,
-            "job_token": body.get("job_token"),
-        },
-    )
+    return {
+        "job_id": body.get("execution_id"),
+        "name": body.get("name"),
+        "user_id": body.get("user_id") or "local",
+        "model_name": (model.get("name") if isinstance(model, dict) else None) or "unknown",
+        "dataset_path": body.get("dataset_path") or "",
+        "status": "pending",
+        "config": config,
+        "job_token": body.get("job_token"),
+    }
+
+
+def create_row(backend_url: str, body: dict[str, Any]) -> bool:
+    """``POST /api/training/local/jobs``; False if it knows the job already. Raises BackendError."""
+    answer = _called("POST", f"{backend_url}/api/training/local/jobs", json=row_of(body))
     if answer.status_code == requests.codes.conflict:
         return False
     if not answer.ok:

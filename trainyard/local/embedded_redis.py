@@ -26,7 +26,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.durable_files import write_atomically
 from trainyard.home import keep_private
 from trainyard.local.append_only_file import repair_zeros
-from trainyard.local.redis_binaries import binaries, chosen, shown
+from trainyard.local.redis_binaries import HOLE, binaries, chosen, has_known_hole, shown
 from trainyard.local.socket_place import leave_place, socket_place
 from trainyard.redis_url import RedisUrl
 from trainyard.service.stop_signals import stop_event
@@ -59,6 +59,13 @@ class EmbeddedRedis:
         self.folder.chmod(0o700)
         self._lock_folder()
         server = chosen(binaries(), self.folder)
+        if self.port and has_known_hole(server.version):
+            logger.warning(
+                "who logs in at EMBEDDED_REDIS_PORT may take Redis %s over by a script (%s), and "
+                "with it this user: install your distribution's redis-server",
+                *(shown(server.version), HOLE),
+                extra={"action": "known_hole"},
+            )
         self._repair()
         self._socket, password = socket_place(self.folder, "redis.sock"), self._password()
         write_atomically(self.folder / "redis.conf", self._configuration(password), mode=0o600)

@@ -8,36 +8,37 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from socket import gethostname
 from types import TracebackType
 from typing import Self
 
 import psutil
 import requests
+from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import call
 from trainyard.home import keep_private, make_folder
+from trainyard.local.ports import LOOPBACK
 from trainyard.redis_check.suitability import check
+from trainyard.scheduling.slot_leases import SlotLeases
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.secret_environment import without_others_secrets
+from trainyard.service.process_limits import check_limits
 from trainyard.settings import read_settings
+from trainyard.store.connection import connect
 
 START_TIMEOUT_S = 90.0
-LOOPBACK = "127.0.0.1"
 _FETCHING = ("workers",)
 """Services that get the tokens and keys which data sets and models are fetched with."""
 logger = logging.getLogger(__name__)
-
-
-class PortTaken(TrainyardError):
-    """A port that a service needs is held; the text says by whom."""
 
 
 class ServiceDied(TrainyardError):
@@ -51,49 +52,6 @@ class Ports:
     bridge: int
     flower: int
     backend: int | None
-
-
-def free_ports(count: int) -> list[int]:
-    """Different TCP ports that nobody holds now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def check_free(port: int, service: str, setting: str) -> None:
-    """Raises PortTaken, naming who holds the port; ``setting`` is what to set instead."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except PermissionError as error:
-            raise PortTaken(
-                f"port {port}, which {service} needs, is below those that this user may take",
-                f"set {setting}",
-            ) from error
-        except OSError as error:
-            raise PortTaken(
-                f"port {port}, which {service} needs, is taken by {_holder(port)}",
-                f"end that, or set {setting}",
-            ) from error
-
-
-def _holder(port: int) -> str:
-    try:
-        for connection in psutil.net_connections("inet"):
-            held = getattr(connection.laddr, "port", None)  # an unbound socket has no address
-            listens = connection.status == psutil.CONN_LISTEN and held == port
-            if listens and connection.pid is not None:
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
-    except psutil.Error as error:
-        logger.debug("who holds port %d: %s", port, error)
-    return "a process that this user may not see"
 
 
 class Services:
@@ -167,6 +125,7 @@ class Services:
 
     def _start(self) -> None:
         keep_private()
+        check_limits()
         make_folder(self.log_dir)
         if self.settings.redis_url is None:
             url_file = self.settings.embedded_redis_url_file
@@ -174,7 +133,7 @@ class Services:
             redis = self._launch("redis", python_module("trainyard.local.embedded_redis"))
             self._wait(redis, lambda: _written_at(url_file) not in (None, before))
             for line in redis.recent_output().splitlines():
-                if line.startswith("embedded redis WARNING"):
+                if "embedded redis WARNING" in line:
                     logger.warning(line)
         for warning in check(self.settings.redis_location):
             logger.warning(warning)
@@ -186,15 +145,30 @@ class Services:
 
     def wait(self) -> None:
         """Wait until every service answers. Raises ServiceDied."""
+        launched = {child.name: child for child in self._children}
         ready = {
             "backend": lambda: _answers(f"{self.backend_url}/health"),
-            "bridge": lambda: _answers(f"{self.bridge_url}/health"),
-            "workers": lambda: _has_slots(f"{self.bridge_url}/health"),
+            "bridge": lambda: _answers(f"{self.bridge_url}/health/ready"),
+            "workers": lambda: self._have_slots(launched["workers"]),
             "flower": lambda: _answers(f"{self.flower_url}/healthcheck"),
         }
-        for child in self._children:
-            if child.name in ready:
-                self._wait(child, ready[child.name])
+        for name, child in launched.items():
+            if name in ready:
+                self._wait(child, ready[name])
+
+    def _have_slots(self, launcher: ChildProcess) -> bool:
+        """Whether a worker of ours takes jobs. One of another yard over the same Redis may have the
+        slot's name."""
+        if launcher.pid is None:
+            return False
+        ours = {process.pid for process in psutil.Process(launcher.pid).children()}
+        try:
+            with connect(self.settings.redis_location, retries=0) as redis:
+                alive, holders = SlotRegistry(redis).names_alive(), SlotLeases(redis).holders()
+        except RedisError:
+            return False
+        here = {n for n, one in holders.items() if one.host == gethostname() and one.pid in ours}
+        return not here.isdisjoint(alive)
 
     def _launch(self, name: str, command: list[str]) -> ChildProcess:
         log_file = self.log_dir / f"{name}.log"
@@ -248,11 +222,3 @@ def _answers(url: str) -> bool:
         return call("GET", url, timeout_s=2).ok
     except requests.RequestException:
         return False
-
-
-def _has_slots(url: str) -> bool:
-    try:
-        answer = call("GET", url, timeout_s=2)
-    except requests.RequestException:
-        return False
-    return answer.ok and bool(answer.json()["slots"])  # 503: Redis does not answer yet

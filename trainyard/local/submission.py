@@ -83,10 +83,11 @@ def _is_yard_of_this_machine(current: Settings) -> bool:
 
 def _name_paths(body: dict[str, Any], current: Settings) -> None:
     datasets = Place("data set", "DATASET_ROOTS", current.dataset_roots)
-    dataset = body.get("dataset_path")
-    if isinstance(dataset, str) and dataset and not body.get("dataset_content"):
-        body["dataset_path"] = named_for_worker(dataset, datasets)
-        refuse_missing(body["dataset_path"], datasets)
+    for field in ("dataset_path", "eval_dataset_path"):
+        dataset, sent = body.get(field), field == "dataset_path" and body.get("dataset_content")
+        if isinstance(dataset, str) and dataset and not sent:
+            body[field] = named_for_worker(dataset, datasets)
+            refuse_missing(body[field], datasets)
     config = body.get("config")
     model = config.get("model") if isinstance(config, Mapping) else None
     name = model.get("name") if isinstance(model, Mapping) else None

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from trainyard.child_process import python_module
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.local.services import Ports, free_ports
+from trainyard.local.ports import free_ports
+from trainyard.local.services import Ports
 from trainyard.settings import settings
 
 

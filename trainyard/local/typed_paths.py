@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.job_reference import PREFIX
 
 _SIMILAR = 0.75
 """Of difflib's ratio: names that share less are no slip of the hand."""
@@ -61,15 +62,19 @@ def named_for_worker(typed: str, place: Place) -> str:
 def refuse_missing(name: str, place: Place) -> None:
     """Raise PathRefused for a name that no root has, and that is none at the hub.
 
-    Names with an owner (``owner/name``) are the hub's, and a bare one may be, unless it is almost
-    that of something here.
+    Names with an owner (``owner/name``) are the hub's unless a folder here is called as the owner,
+    and a bare one may be, unless it is almost that of something here.
     """
     if "://" in name or any((root / name).exists() for root in place.roots):
         return
-    if "/" in name and not name.startswith(("/", ".", "~")):
+    if name.startswith(PREFIX):  # the bridge knows the jobs
+        return
+    owner, has_owner, _ = name.partition("/")
+    here = any((folder / owner).is_dir() for folder in (Path(), *place.roots))
+    if has_owner and owner[:1] not in ("", ".", "~") and not here:
         return
     known = [path.name for root in place.roots if root.is_dir() for path in root.iterdir()]
-    meant = get_close_matches(name, known, n=1, cutoff=_SIMILAR)
+    meant = get_close_matches(Path(name).name, known, n=1, cutoff=_SIMILAR)
     if not meant and place.bare_at_hub and "/" not in name:
         return
     listed = ", ".join(map(str, place.roots)) or "no folder"

@@ -18,12 +18,17 @@ class Trouble:
 
 
 _AWAY = "start it, or set REDIS_URL to one that runs (unset: an embedded one)"
+NO_DISK = Trouble(
+    "this Redis takes no writes, because it could not write to its disk",
+    "make room there, or mend the folder's rights; its log names the file",
+    kind="passing",
+)
 _ANSWERS: tuple[tuple[str, Trouble], ...] = (
     (
         r"\bNOAUTH\b|already authenticated|Authentication required",
         Trouble(
             "this Redis asks for a password, and REDIS_URL has none",
-            "put it there: redis://:PASSWORD@host:6379/0, percent-encoded",
+            "put it there: redis://:PASSWORD@host:6379/0, percent-encoded, or ?password_file=FILE",
         ),
     ),
     (
@@ -37,7 +42,8 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
         r"WRONGPASS|invalid username-password|invalid password",
         Trouble(
             "this Redis does not take the user and password of REDIS_URL",
-            "correct them there; '/', '#', '?', '@' and ':' within are percent-encoded",
+            "correct them there ('/', '#', '?', '@' and ':' within are percent-encoded), or in its "
+            "password_file",
         ),
     ),
     (
@@ -56,14 +62,7 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
             kind="passing",
         ),
     ),
-    (
-        r"\bMISCONF\b",
-        Trouble(
-            "this Redis takes no writes, because it could not write to its disk",
-            "make room there, or mend the folder's rights; its log names the file",
-            kind="passing",
-        ),
-    ),
+    (r"\bMISCONF\b", NO_DISK),
     (
         r"\bNOREPLICAS\b",
         Trouble(
@@ -78,6 +77,14 @@ _ANSWERS: tuple[tuple[str, Trouble], ...] = (
             "this Redis is still reading its data from the disk",
             "wait until it has; its log shows how far it is",
             kind="passing",
+        ),
+    ),
+    (
+        r"Name or service not known|name resolution|nodename nor servname|No address associated",
+        Trouble(
+            "no name server knows the host of REDIS_URL",
+            "correct it there, or make it known (DNS, /etc/hosts)",
+            kind="away",
         ),
     ),
     (

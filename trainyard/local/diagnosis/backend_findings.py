@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from trainyard.child_process import python_module
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.local.finding import Finding
+from trainyard.local.diagnosis.finding import Finding
 from trainyard.scheduling.pull import LOST_SUFFIX, PullTrouble, pull_client, pull_folder
 from trainyard.settings import Settings
 

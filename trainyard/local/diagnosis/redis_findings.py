@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from redis import Redis
 
-from trainyard.local.finding import Finding, Level, clock_finding
+from trainyard.local.diagnosis.finding import Finding, Level, clock_finding
 from trainyard.local.redis_binaries import HOLE, has_known_hole, version_of
-from trainyard.redis_check.suitability import troubles
+from trainyard.redis_check.troubles import Trouble
+from trainyard.scheduling.host_waits import HostWaits, waits_for
 from trainyard.scheduling.slots import SlotRegistry, SlotState
+from trainyard.store.job_reads import JobReads
 
 
-def troubles_of(url: str) -> Iterator[Finding]:
-    for trouble in troubles(url):
+def findings_of(troubles: Iterable[Trouble]) -> Iterator[Finding]:
+    for trouble in troubles:
         level: Level = "warning" if trouble.kind == "risk" else "failure"
         yield Finding("redis", level, _sentence(trouble.sentence), _sentence(trouble.mend))
 
@@ -41,25 +43,43 @@ def redis_findings(redis: Redis) -> Iterator[Finding]:
 
 
 def slot_findings(redis: Redis) -> Iterator[Finding]:
+    """Slots that take jobs, and each other one with its reason."""
     registry = SlotRegistry(redis)
-    alive = registry.alive()
+    alive, present, out = registry.alive(), registry.present(), registry.out_of_service()
     if alive:
         names = ", ".join(slot.name for slot in alive)
         are = "slot is" if len(alive) == 1 else "slots are"
         yield Finding("slots", "ok", f"{len(alive)} {are} alive: {names}.")
-    else:
-        mend = "Start them with `trainyard up`, or `celery -A worker.app worker -Q gpu -c 1`."
+    elif not present and not out:
+        mend = "Start them with `trainyard up`, or `python -m worker.launcher` on each host."
         yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
-    for name, reason in registry.out_of_service().items():
+    for name, reason in out.items():
         mend = (
-            "End what holds its GPU, or mend what the workers' log names, then restart its worker."
+            "Mend what that names; it tries again by itself within a minute, or restart its worker."
         )
         yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
-    for slot in registry.present():
+    for slot in present:
+        if slot.name in out:
+            continue
         said = f"{slot.name} takes no jobs: {slot.idle_reason}"
         if slot.state is SlotState.DRAINED:
-            mend = "`celery -A worker.app control add_consumer gpu` lets it, or a restart of it."
+            mend = f"`trainyard undrain {slot.name}` lets it, or that of its host."
             yield Finding("slots", "warning", said, mend)
+        elif slot.state is SlotState.PROVING:
+            yield Finding("slots", "warning", said, "It takes seconds at its worker's start.")
         elif slot.state is SlotState.SILENT:
             mend = "Its launcher restarts it in a minute; without one, restart it."
             yield Finding("slots", "failure", said, mend)
+    lost = registry.expected() - {slot.name for slot in present} if present else ()
+    for name in sorted(lost):
+        mend = f"Start its worker again, or `trainyard drain {name}` if it is not to come back."
+        yield Finding("slots", "warning", f"{name} is gone, and did not leave in order.", mend)
+
+
+def host_findings(redis: Redis) -> Iterator[Finding]:
+    """Jobs that wait for a host that is not there."""
+    jobs = JobReads(redis).jobs(HostWaits(redis).waited_s())
+    if jobs:
+        sentence = f"{len(jobs)} jobs wait, the longest, {jobs[0].job_id}, {waits_for(jobs[0])}."
+        mend = "Start the workers of that host; its name is theirs (TRAINYARD_HOST)."
+        yield Finding("hosts", "warning", sentence, mend)

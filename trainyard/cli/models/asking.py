@@ -1,0 +1,151 @@
+"""Questions to a trained model: ``trainyard generate`` and ``trainyard chat``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+import click
+
+from trainyard.cli.common import as_json_option, client, echo_json, job_id_argument
+from trainyard.client import BridgeClient
+from trainyard.contract.error_tree import TrainyardError
+
+_PROMPT_COLUMNS = ("prompt", "instruction", "question", "input", "text")
+
+
+def _checkpoint(_: click.Context, __: click.Parameter, value: str | None) -> str:
+    """A number of steps is enough."""
+    return f"checkpoints/checkpoint-{value}" if value and value.isdecimal() else value or ""
+
+
+def _how_it_answers(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of both commands."""
+    for option in (
+        click.option("--seed", type=int, default=0, help="Of the random choice."),
+        click.option(
+            "--temperature",
+            type=click.FloatRange(0, 2),
+            default=0.0,
+            show_default=True,
+            help="0: always the likeliest token.",
+        ),
+        click.option("--max-tokens", type=click.IntRange(1, 4096), default=256, show_default=True),
+        click.option(
+            "--checkpoint", callback=_checkpoint, help="Ask this one: its step, or its path."
+        ),
+        click.option("--base", is_flag=True, help="Ask the model as it was before the training."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Ask a trained model.")
+@job_id_argument
+@click.option("--prompt", help="The question; without it standard input is read.")
+@click.option(
+    "--file", "rows", type=click.File("r", encoding="utf-8"), help="JSON lines, a question each."
+)
+@_how_it_answers
+@as_json_option
+def generate(
+    job_id: str, prompt: str | None, rows: TextIO | None, as_json: bool, **how: Any
+) -> None:
+    """Ask the trained model of a job; its answer is printed as it comes.
+
+    \b
+    trainyard generate job-1 --prompt "What is the capital of France?"
+    trainyard generate job-1 --file questions.jsonl > answers.jsonl
+
+    It runs on a slot while no training does, and waits for that. Rows of a file have `messages`, or
+    a question in `prompt`, `instruction`, `question`, `input` or `text`; each comes back with an
+    `answer`.
+    """
+    if prompt is not None and rows is not None:
+        raise click.UsageError("give --prompt or --file, one of the two")
+    bridge = client()
+    if rows is None:
+        text = sys.stdin.read() if prompt is None else prompt
+        if not text.strip():
+            raise click.UsageError("the prompt is empty")
+        if as_json:
+            answer = "".join(bridge.answer(job_id, {"prompt": text, **how}, _tell))
+            echo_json({"prompt": text, "answer": answer})
+        else:
+            _say(bridge, job_id, {"prompt": text, **how})
+        return
+    for number, row in enumerate(_rows(rows), 1):
+        question = _question(row, number)
+        answer = "".join(bridge.answer(job_id, {**question, **how}, _tell))
+        click.echo(json.dumps({**row, "answer": answer}, ensure_ascii=False))
+
+
+@click.command(short_help="Talk with a trained model.")
+@job_id_argument
+@click.option("--system", help="What it is told before the conversation.")
+@_how_it_answers
+def chat(job_id: str, system: str | None, **how: Any) -> None:
+    """Talk with the trained model of a job; an empty line or Ctrl-D ends it."""
+    bridge = client()
+    messages = [{"role": "system", "content": system}] if system else []
+    while asked := _typed():
+        messages.append({"role": "user", "content": asked})
+        answer = _say(bridge, job_id, {"messages": messages, **how})
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _typed() -> str:
+    try:
+        return str(click.prompt("you", default="", show_default=False, prompt_suffix="> ")).strip()
+    except click.Abort:
+        click.echo()
+        return ""
+
+
+def _say(bridge: BridgeClient, job_id: str, body: dict[str, Any]) -> str:
+    """Print the answer as it comes; returns it."""
+    said = ""
+    for piece in bridge.answer(job_id, body, _tell):
+        click.echo(piece, nl=False)
+        said += piece
+    click.echo()
+    if not said.strip():
+        click.echo("(it answers nothing)", err=True)
+    return said
+
+
+def _tell(note: str) -> None:
+    click.echo(note, err=True)
+
+
+def _rows(file: TextIO) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TrainyardError(f"line {number} is no JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise TrainyardError(f"line {number} is no JSON object")
+        yield row
+
+
+def _question(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """``messages`` without the answer that may follow, or a ``prompt``. Raises TrainyardError."""
+    messages = row.get("messages")
+    if isinstance(messages, list):
+        turns = messages[:-1] if messages[-1:] and _is_answer(messages[-1]) else messages
+        return {"messages": turns}
+    for column in _PROMPT_COLUMNS:
+        if isinstance(row.get(column), str) and row[column]:
+            return {"prompt": row[column]}
+    raise TrainyardError(
+        f"row {number} has no question.", f"Name it {', '.join(_PROMPT_COLUMNS)} or messages."
+    )
+
+
+def _is_answer(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
