@@ -1,4 +1,4 @@
-"""Arrow files in the cache, written whole or not at all, and read memory-mapped."""
+"""Cache of Arrow files, written whole or not at all, and read memory-mapped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow
 
-LAYOUT = 8
+from trainyard.durable_files import keep_reserve
+
+LAYOUT = 10
 """Raise when what is written to the cache changes its meaning."""
 
 CHARACTERS_PER_BATCH = 4 * 1024 * 1024
@@ -71,6 +73,7 @@ def _written_whole(path: Path) -> Iterator[Path]:
 def _write(path: Path, schema: pyarrow.Schema, batches: Iterable[Columns]) -> None:
     with path.open("wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
         for columns in batches:
+            keep_reserve(path.parent)
             writer.write_batch(pyarrow.RecordBatch.from_pydict(columns, schema=schema))
 
 

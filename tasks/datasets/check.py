@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from pydantic import BaseModel, ValidationError
 
 from tasks import sealed_secrets
 from tasks.datasets.example import untokenised_example
-from tasks.datasets.read_data import read_data
 from tasks.datasets.report import NOT_USABLE, Report
-from tasks.datasets.sources.locate import DownloadLimits, NoSuchPath, locate_dataset
-from tasks.datasets.training_data import ReadData, tokenise_data
+from tasks.datasets.sets import ReadSets, read_sets, tokenise_sets
+from tasks.datasets.sources.locate import DownloadLimits, Located, NoSuchPath, locate_dataset
+from tasks.datasets.training_data import ReadData
 from tasks.errors import DatasetError
 from tasks.errors import report as explain
 from trainyard.contract.config import JobConfig
@@ -34,14 +35,30 @@ WITHOUT_MODEL = (
 )
 
 
+_OPTIONS = {
+    'config.data.columns, as in {"question": "your column", "answer": "your other column"}': (
+        "--column question=YOURS --column answer=YOURS"
+    ),
+    "config.data.columns": "--column",
+    "config.data.skip_bad_rows": "--skip-bad-rows",
+    "config.data.text_field": "--text-field",
+    "config.data.subset": "--subset",
+    "config.training.method": "--method",
+    "config.training.max_length": "--max-length",
+}
+"""Options of the command by the fields of a request, of which a report speaks."""
+
+
 class CheckSpec(BaseModel):
     """What to check. ``config`` is a job's; its model counts where ``with_model``."""
 
     path: str
+    eval_path: str = ""
     config: JobConfig
     with_model: bool
     model_roots: list[str]
     cache_dir: str
+    jobs_dir: str = ""
     max_download_gb: float = 50
     allow_private_urls: bool = False
     as_json: bool = False
@@ -67,8 +84,15 @@ def main() -> int:
     else:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's own
         for line in report.lines():
-            print(line)
+            print(as_typed(line))
     return report.exit_code
+
+
+def as_typed(line: str) -> str:
+    """``line`` with the options of ``trainyard check-dataset`` for the fields of a request."""
+    for field, option in _OPTIONS.items():
+        line = line.replace(field, option)
+    return line
 
 
 def check(spec: CheckSpec) -> Report:
@@ -90,51 +114,54 @@ def check(spec: CheckSpec) -> Report:
 
 def _check(spec: CheckSpec, report: Report) -> None:
     cache_dir = Path(spec.cache_dir) / "datasets"
-    here = Path(spec.path).expanduser()
-    # A person reads what they may read; the roots are for jobs that others send.
     limits = DownloadLimits(int(spec.max_download_gb * GB), spec.allow_private_urls)
-    subset = spec.config.data.subset or None
-    path = str(here.absolute()) if here.exists() else spec.path
-    try:
-        found = locate_dataset(path, None, ["/"], cache_dir, limits, subset)
-    except NoSuchPath:
-        raise DatasetError(f"No such file or folder: {spec.path!r}.", "Check the path.") from None
-    read = read_data(found, spec.config, cache_dir, report, limits)
+
+    def located(path: str, subset: str | None = None) -> Located:
+        here = Path(path).expanduser()
+        named = str(here.absolute()) if here.exists() else path
+        try:
+            # A person reads what they may read; the roots are for jobs that others send.
+            return locate_dataset(named, None, ["/"], cache_dir, limits, subset)
+        except NoSuchPath:
+            raise DatasetError(f"No such file or folder: {path!r}.", "Check the path.") from None
+
+    found = located(spec.path, spec.config.data.subset or None)
+    locate_eval = partial(located, spec.eval_path) if spec.eval_path else None
+    sets = read_sets(found, locate_eval, spec.config, cache_dir, report, limits)
     if spec.with_model:
-        _tokenise(spec, read, report, cache_dir)
-    else:
-        _measure(read, report)
+        _tokenise(spec, sets, report, cache_dir)
+        return
+    _measure(sets.train, report)
+    if sets.eval is not None and report.eval_set is not None:
+        _measure(sets.eval, report.eval_set)
+        report.eval_set.notes.clear()
 
 
-def _tokenise(spec: CheckSpec, read: ReadData, report: Report, cache_dir: Path) -> None:
+def _tokenise(spec: CheckSpec, sets: ReadSets, report: Report, cache_dir: Path) -> None:
     # Late: torch takes seconds to import, and a check without a model does without.
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
     from tasks.arguments.build import choose_max_length  # noqa: PLC0415
     from tasks.models.end_tokens import end_tokens  # noqa: PLC0415
-    from tasks.models.load import (  # noqa: PLC0415
-        load_config,
-        load_tokenizer,
-        locate_model,
-    )
+    from tasks.models.load import load_config, load_tokenizer  # noqa: PLC0415
+    from tasks.models.origin import Places, find_origin  # noqa: PLC0415
     from tasks.models.positions import positions  # noqa: PLC0415
 
     transformers_logging.disable_progress_bar()
     config = spec.config
     here = Path(config.model.name).expanduser()
-    folder = locate_model(
-        str(here.absolute()) if here.is_dir() else config.model.name,
-        ["/"] if here.is_dir() else spec.model_roots,
-        revision=config.model.revision,
-        allow_remote_code=False,
-    )
-    model = load_config(folder, config.model.name, False)
-    tokenizer: Any = load_tokenizer(folder, config, False)
+    named = config.model.model_copy(update={"name": str(here.absolute())} if here.is_dir() else {})
+    roots = ["/", *spec.model_roots] if here.is_dir() else spec.model_roots
+    origin = find_origin(named, Places(roots, Path(spec.jobs_dir)))
+    folder = origin.model
+    scores = config.training.how.scores_texts
+    model = load_config(folder, config.model.name, False, scores=scores)
+    tokenizer: Any = load_tokenizer(origin.tokenizer, config, False)
     max_length, note = choose_max_length(config, positions(model))
     if note is not None:
         report.notes.append(str(note))
-    tokenise_data(
-        read,
+    tokenise_sets(
+        sets,
         config,
         tokenizer,
         report,

@@ -70,6 +70,11 @@ class Part:
                 number += 1
                 yield number, row
 
+    def values(self, column: str) -> Iterator[Any]:
+        """The values of one column, in order."""
+        for batch in self.table.select([column]).to_batches():
+            yield from (row[column] for row in rows_of(batch))
+
     def place(self, number: int) -> tuple[str, int | None, int]:
         """File, line (None where lines were not counted) and row in that file of row ``number``."""
         line = self.table.column(LINE_COLUMN)[number - 1].as_py()

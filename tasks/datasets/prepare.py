@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
+from tasks.datasets.sets import read_sets, tokenise_sets
 from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
-from tasks.datasets.training_data import TrainingData, tokenise_data
+from tasks.datasets.training_data import TrainingData
 from tasks.errors import DatasetError
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.job_folder import DATA_REPORT
+from trainyard.contract.names import is_upload
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.units import GB
 from trainyard.durable_files import write_atomically
@@ -42,16 +44,19 @@ def prepare_data(
     found = locate_dataset(
         request.dataset_path,
         request.dataset_content,
-        spec.dataset_roots,
+        _roots(spec, request.dataset_path),
         cache_dir,
         limits,
         config.data.subset or None,
     )
+    locate_eval = None
+    if path := request.eval_dataset_path:
+        locate_eval = partial(locate_dataset, path, None, _roots(spec, path), cache_dir, limits)
     report = Report(found.name, config.training.method)
-    read = read_data(found, config, cache_dir, report, limits)
+    sets = read_sets(found, locate_eval, config, cache_dir, report, limits)
     if report.error is None:
-        data = tokenise_data(
-            read,
+        data = tokenise_sets(
+            sets,
             config,
             tokenizer,
             report,
@@ -67,3 +72,8 @@ def prepare_data(
     if report.error is not None:
         raise DatasetError(report.error, report.hint)
     return data
+
+
+def _roots(spec: TrainingSpec, path: str) -> list[str]:
+    """Folders that a data set is looked up in: uploads are in none that others are read from."""
+    return [spec.uploads_root] if spec.uploads_root and is_upload(path) else spec.dataset_roots

@@ -53,16 +53,20 @@ class Example:
 class Report:
     """What was found; it is filled in as far as the check comes.
 
+    ``chat_template``: whether rows go through it; None if that is not known yet.
     ``lengths`` counts rows by their length in ``unit``s, uncut. ``longer`` rows have more tokens
     than ``max_length``; ``dropped`` ones are left without a token to train on. ``problem_count``
     counts the rows that cannot be used, of which ``problems`` names the first. ``leaked`` rows
-    evaluate what is trained on. ``error`` and ``hint`` say why the whole of it cannot be used.
+    evaluate what is trained on. ``labels``: training rows that are good, and bad. ``error`` and
+    ``hint`` say why the whole of it cannot be used. ``eval_set``: of a data set that only
+    evaluates.
     """
 
     path: str
     method: str
     rows: int = 0
     shape: str | None = None
+    chat_template: bool | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
     empty: int = 0
@@ -81,10 +85,12 @@ class Report:
     used: Used = field(default_factory=Used)
     left_out: dict[str, int] = field(default_factory=dict)
     turn_end: tuple[VerdictKind, str] | None = None
+    labels: tuple[int, int] | None = None
     example: Example | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     hint: str = ""
+    eval_set: Report | None = None
 
     def add_problems(self, count: int, *problems: Iterable[ReadProblem]) -> None:
         """Count rows that cannot be used, and name the first of them."""
@@ -124,11 +130,16 @@ class Report:
         if self.leaked:
             data.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
         data += self.used.warnings
+        if self.labels is not None and 0 in self.labels:
+            one, other = ("good", "bad") if self.labels[0] else ("bad", "good")
+            data.append(f"every row is {one}: nothing says what is {other}")
         for what, rows in sorted(self.left_out.items()):
             data.append(f"the chat template leaves out {what} in {_rows(rows)}")
         said += [(VerdictKind.DATA, sentence) for sentence in data]
         if self.turn_end is not None:
             said.append(self.turn_end)
+        if self.eval_set is not None:
+            said += [(one.kind, f"eval set: {one.sentence}") for one in self.eval_set.verdicts]
         return [Verdict(kind=kind, sentence=sentence[:1000]) for kind, sentence in said]
 
     @property
@@ -152,6 +163,7 @@ class Report:
             "usable": self.error is None,
             "rows": self.rows,
             "shape": self.shape,
+            "chat_template": self.chat_template,
             "columns": dict(self.columns),
             "splits": self.splits,
             **self.used.as_json(),
@@ -174,9 +186,11 @@ class Report:
             "dropped": self.dropped,
             "tokens": self.tokens,
             "trained_tokens": self.trained_tokens,
+            "labels": dict(zip(("good", "bad"), self.labels, strict=True)) if self.labels else None,
             "example": self.example.as_json() if self.example else None,
             "warnings": self.warnings,
             "notes": self.notes,
+            "eval_set": self.eval_set.as_json() if self.eval_set else None,
             "error": self.error,
             "hint": self.hint,
         }
@@ -194,9 +208,14 @@ class Report:
         yield from self._length_lines()
         if self.trained_tokens is not None and self.tokens is not None:
             yield f"Tokens     {self.tokens:,}, of which {self.trained_tokens:,} are trained on"
+        if self.labels is not None:
+            good, bad = self.labels
+            yield f"Labels     {_rows(good)} are good, {bad:,} bad"
         yield from self._example_lines()
         for note in self.notes:
             yield f"Note: {note}"
+        if self.eval_set is not None:
+            yield from self._eval_lines(self.eval_set)
         if self.problem_count:
             yield f"{_rows(self.problem_count)} with problems" + (
                 f", the first {len(self.problems)}:"
@@ -216,6 +235,14 @@ class Report:
             return _printable(f"Not usable for {self.method}: {self.error} {self.hint}".rstrip())
         with_warnings = " with warnings" if self.warnings else ""
         return f"Usable for {self.method}{with_warnings}"
+
+    @staticmethod
+    def _eval_lines(report: Report) -> Iterator[str]:
+        """Its warnings and its verdict are among those of the whole."""
+        yield f"Eval set   {_printable(report.path)}"
+        for line in report.lines():
+            if not line.startswith("Warning: ") and line != report.verdict:
+                yield f"  {line}"
 
     def _length_lines(self) -> Iterator[str]:
         rows = sum(self.lengths.values())

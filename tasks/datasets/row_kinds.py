@@ -14,7 +14,12 @@ from typing import Any
 from tasks.datasets.parts import Part
 from tasks.datasets.shapes.format import format_paragraph, format_row
 from tasks.datasets.shapes.part_shape import Recogniser, recognise_part, recognise_text
-from tasks.datasets.shapes.preference import format_preference, recognise_preference
+from tasks.datasets.shapes.preference import (
+    format_labelled,
+    format_preference,
+    recognise_labelled,
+    recognise_preference,
+)
 from tasks.datasets.shapes.prompts import format_prompt, recognise_prompts
 from tasks.datasets.shapes.shape import Shape, recognise_shape
 from tasks.datasets.shapes.training_rows import Formatter, StoredRows, store_rows
@@ -81,8 +86,20 @@ def _tokenise_pairs(chosen: ChosenRows, how: Rendering, training: TrainingConfig
     return tokenise_preferences(how=how, max_prompt_length=longest, **chosen.arguments())
 
 
-def _collect_prompts(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    return collect_prompts(how=how, **chosen.arguments())
+def _tokenise_labelled(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
+    longest = training.max_prompt_length
+    return tokenise_preferences(
+        how=how,
+        max_prompt_length=longest,
+        answers=("completion",),
+        labelled=True,
+        **chosen.arguments(),
+    )
+
+
+def _collect_prompts(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
+    compared = training.rlhf is not None and "answer" in training.rlhf.reward_functions
+    return collect_prompts(how=how, compared=compared, **chosen.arguments())
 
 
 _ANSWERS = RowKind(
@@ -104,6 +121,12 @@ ROW_KINDS: Mapping[RowsName, RowKind] = {
         ("prompt", "chosen", "rejected", "tools"),
         lambda _: format_preference,
         _tokenise_pairs,
+    ),
+    "labelled": RowKind(
+        recognise_labelled,
+        ("prompt", "completion", "label", "tools"),
+        lambda _: format_labelled,
+        _tokenise_labelled,
     ),
     "prompts": RowKind(
         recognise_prompts, ("prompt", "completion"), lambda _: format_prompt, _collect_prompts

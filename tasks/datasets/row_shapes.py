@@ -7,13 +7,14 @@ from typing import Any
 
 ROW_KEYS = frozenset(
     (
-        *("text", "messages", "conversations", "conversation", "prompt", "completion"),
+        *("text", "messages", "conversations", "conversation", "contents"),
+        *("prompt", "completion"),
         *("question", "answer", "instruction", "input", "output", "response"),
         *("chosen", "rejected"),
     )
 )
-"""Names of columns that make a row, two of them or one of the first four."""
-_ENOUGH = frozenset(("text", "messages", "conversations", "conversation"))
+"""Names of columns that make a row, two of them or one of the first five."""
+_ENOUGH = frozenset(("text", "messages", "conversations", "conversation", "contents"))
 _WRAPPINGS = frozenset(
     (
         *("data", "rows", "train", "examples", "items", "records", "instances", "samples"),
@@ -29,7 +30,7 @@ def is_message(value: Any) -> bool:
     """Whether ``value`` is one message of a conversation."""
     if not isinstance(value, dict) or not isinstance(value.get("role", value.get("from")), str):
         return False
-    return not {"content", "value", "tool_calls", "function_call"}.isdisjoint(value)
+    return not {"content", "value", "parts", "tool_calls", "function_call"}.isdisjoint(value)
 
 
 def is_conversation(value: Any) -> bool:

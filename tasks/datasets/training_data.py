@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+
 from tasks.datasets.example import Conversation, conversation_of, example_of
 from tasks.datasets.opened import message_keys
 from tasks.datasets.parts import Part
@@ -97,12 +99,31 @@ def tokenise_data(
     report.refuse_bad_rows(read.shape.describe())
     if len(train.dataset) == 0 and report.error is None:
         raise nothing_left(limit, len(read.train[1]))
+    if "label" in train.dataset.column_names:
+        good = sum(train.dataset["label"])
+        report.labels = (good, len(train.dataset) - good)
     report.example = example_of(train, tokenizer)
+    report.chat_template = _is_chat(train)
+    plain = len(train.dataset) and not report.chat_template and not training.how.whole_documents
+    if tokenizer.chat_template and plain:
+        report.notes.append(
+            "The rows are trained on as they stand, without the model's chat template, and so is "
+            "the model to be asked. A question and its answer go through it "
+            '(config.data.columns, as in {"question": "your column", "answer": "your other '
+            'column"}), and so do messages.'
+        )
     if evaluation is not None and len(evaluation.dataset) == 0:
         evaluation = None
     part, indices = read.train
     conversation = conversation_of(read.stored[part].dataset, indices, train, how)
     return TrainingData(train, evaluation, read.shape, report, turn_end, conversation)
+
+
+def _is_chat(data: Tokenised) -> bool:
+    """Whether rows went through the chat template, or will."""
+    prompt = data.dataset.features.get("prompt")
+    asks = prompt is not None and not isinstance(prompt, datasets.Value)
+    return asks or data.turn_end is not None
 
 
 def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,20 +28,23 @@ class UsedFile:
 class Used:
     """What was used and what not; filled in as far as the check comes.
 
-    ``columns`` and ``message_keys`` are those that are not used.
+    ``columns`` and ``message_keys`` are those that are not used; ``missed`` says which of the
+    columns a person may miss.
     """
 
     files: list[UsedFile] = field(default_factory=list)
     left_out: Sequence[LeftOut] = ()
     columns: list[str] = field(default_factory=list)
     message_keys: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
 
     @property
     def warnings(self) -> Iterator[str]:
-        """Files that a person may miss."""
+        """Files and columns that a person may miss."""
         missed = [f"{file.name!r} ({file.why})" for file in self.left_out if not file.expected]
         if missed:
             yield f"{_count(missed, 'file')} left out: {_listed(missed)}"
+        yield from self.missed
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -78,7 +82,13 @@ class Used:
 def unused_keys(found: Iterable[str], template: str | None) -> list[str]:
     """The keys of messages that nobody reads; ``template`` is the chat template, if it is known."""
     known = _EVERY_TEMPLATE_KNOWS | (_MOST_TEMPLATES_KNOW if template is None else frozenset())
-    return sorted(key for key in found if key not in known and key not in (template or ""))
+    return sorted(key for key in found if key not in known and not _reads(template or "", key))
+
+
+def _reads(template: str, key: str) -> bool:
+    """Whether a chat template asks for ``key``: by a dot, or in quotes."""
+    word = re.escape(key)
+    return re.search(rf"\.{word}\b|(['\"]){word}\1", template) is not None
 
 
 def _listed(names: Sequence[str]) -> str:

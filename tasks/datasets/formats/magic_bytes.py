@@ -48,6 +48,10 @@ _PATTERNS: tuple[tuple[str, Kind], ...] = (
         r"/annex/objects/|\.\./.{0,200}\.git/annex/objects/",
         Kind("a git-annex pointer, not the data itself", "Run 'git annex get' in its repository."),
     ),
+    (
+        r"(?:wdir: .{1,200}\n)?(?:md5: \w+\n)?outs:\n *- (?:md5|hash|etag|size)",
+        Kind("a DVC pointer, not the data itself", "Run 'dvc pull' in its repository."),
+    ),
     (r"# xet version ", Kind("a Xet pointer, not the data itself", "Download the file itself.")),
     (r"%PDF-", Kind("a PDF document", _SAVE_TEXT)),
     (r"%!PS", Kind("a PostScript document", _SAVE_TEXT)),
@@ -207,6 +211,8 @@ def refuse(kind: Kind, name: str) -> DatasetError:
 def refuse_what_is_no_data(head: bytes, path: PurePath, name: str) -> None:
     """Raise DatasetError for a file that is none, or that its suffix calls what it is not."""
     kind = kind_of(head)
+    if kind is None and path.suffix.lower() in (".yaml", ".yml"):
+        kind = Kind("a YAML document", _SAVE)
     if kind is not None:
         raise refuse(kind, name)
     what, magics = _PROMISES.get(path.suffix.lower(), ("", ()))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from tasks.datasets.readers.class_names import with_class_names
 from tasks.datasets.readers.columns import check_columns
 from tasks.datasets.readers.problems import Problems
 from tasks.datasets.readers.rows import Batch
@@ -25,7 +26,7 @@ def read_parquet(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterat
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             check_columns(file.metadata.num_columns)
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                yield Batch(_named(batch))
+                yield Batch(with_class_names(_named(batch)))
     except _DAMAGED as error:
         raise _damaged("Parquet", name, error) from error
 
@@ -42,13 +43,13 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
                 with pyarrow.ipc.open_file(file) as batches:
                     check_columns(len(batches.schema))
                     for index in range(batches.num_record_batches):
-                        yield from _cut(_named(sound(batches.get_batch(index))))
+                        yield from _cut(with_class_names(_named(sound(batches.get_batch(index)))))
             else:
                 file.seek(0)
                 with pyarrow.ipc.open_stream(file) as stream:
                     check_columns(len(stream.schema))
                     for batch in stream:
-                        yield from _cut(_named(sound(batch)))
+                        yield from _cut(with_class_names(_named(sound(batch))))
     except _DAMAGED as error:
         raise _damaged("Arrow", name, error) from error
 

@@ -29,6 +29,7 @@ from tasks.datasets.readers.columns import (
 from tasks.datasets.readers.json.numbers import JSON
 from tasks.datasets.readers.rows import Batch, Chunk, Lines, Row
 from tasks.errors import DatasetError
+from trainyard.durable_files import keep_reserve
 
 LINE_COLUMN = "__line__"
 """Where each row starts in its file; null where that was not counted."""
@@ -99,6 +100,7 @@ class ColumnsWriter:
                 columns.append(_converted(arrays[name][1], arrays[name][0], field))
             else:
                 columns.append(pyarrow.nulls(count, field.type))
+        keep_reserve(self.path.parent)
         self._writer.write_batch(pyarrow.record_batch(columns, schema=self._schema()))
         self.rows += count
 

@@ -1,4 +1,4 @@
-"""Messages as every data set writes them → messages of one form, before any chat template.
+"""Canonical messages: of one form, from those that every data set writes, before any template.
 
 A canonical message has a ``role`` (system, developer, user, assistant, tool) and a ``content``,
 which is text. An answer may have ``reasoning_content`` and ``tool_calls``, each call with a
@@ -9,37 +9,38 @@ not to be trained on. Keys that are not known stay for the templates that know t
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.datasets.shapes.calls import calls_of
+from tasks.datasets.shapes.flags import is_trained
 from tasks.datasets.shapes.problems import FILL_IN, EmptyRow, RowProblem, kind_of
+from tasks.datasets.shapes.values import is_blank, without_nulls
 
 ROLES = {
     **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "ai", "bing", "bard"), "assistant"),
+    **dict.fromkeys(("chatbot",), "assistant"),
     **dict.fromkeys(("function_call", "tool_call"), "assistant"),
-    **dict.fromkeys(("function", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("function", "function_response", "tool_response", "tool_result"), "tool"),
     **dict.fromkeys(("observation", "ipython"), "tool"),
 }
 """Roles of messages, and what ShareGPT and others call them."""
 _CALLERS = ("function_call", "tool_call")
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-_TRAINED_IF_TRUE = (
-    *("weight", "train", "training", "trainable"),
-    *("loss", "loss_mask", "loss_weight"),
-)
-_TRAINED_IF_FALSE = ("mask", "masked", "ignore")
-_TRAINED_IN_PARTS = ("train_detail", "training_detail")
+_REASONING = ("reasoning_content", "reasoning", "thinking", "thought")
+_CONTENTS = ("content", "value", "text", "parts")
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_DEPTH = 40
-"""Of what is nested in a message: with more a template would run out of stack."""
 
 _REPR = re.compile(r"\s*(?:array\(\s*)?\[?\s*\{\s*'(?:role|from|content|value|type)'\s*:")
 """How Python's print of a list of messages begins, of one, or of a content's parts."""
-_MEDIA = re.compile(r"\s*<(image|audio|video)>|<(image|audio|video)>\s*\Z")
+_MEDIA = re.compile(
+    r"(?:^|\n)[^\S\n]*<(?:image|audio|video)>|<(?:image|audio|video)>.{0,12}(?:\n|\Z)"
+    r"|<\|(?:image|audio|video)(?:_pad|_\d+)?\|>|<\|vision_start\|>|<start_of_image>|<img>.+</img>",
+    re.IGNORECASE,
+)
+"""Signs that stand for a picture, a sound or a film, at an end of a line or as a token."""
 
 
 def canonical_messages(items: Sequence[Any], column: str) -> list[dict[str, Any]]:
@@ -52,21 +53,10 @@ def _message(item: Any, column: str) -> dict[str, Any] | None:
     if not isinstance(item, Mapping):
         raise RowProblem(f"{column!r} holds an item that is no message")
     message: dict[str, Any] = without_nulls(item)
-    said = message.pop("role", message.pop("from", None))
-    message.pop("from", None)
-    if not isinstance(said, str):
-        raise RowProblem(f"a message in {column!r} has no role")
-    name = said.strip().lower().replace("-", "_")
-    if name not in ROLES:
-        raise RowProblem(
-            f"a message in {column!r} has the role {said[:50]!r}, which is not known",
-            "Call it system, user, assistant or tool.",
-        )
-    role = ROLES[name]
-    named = "text" if {"value", "content"}.isdisjoint(message) else "value"
-    value = message.pop(named, None)
-    content = message.pop("content", value)
-    calls = _calls(message, content if name in _CALLERS else None, column)
+    name, role = _role(message, column)
+    named = next((key for key in _CONTENTS if key in message), None)
+    content = message.pop(named) if named is not None else None
+    calls = calls_of(message, content if name in _CALLERS else None, column)
     if calls and role != "assistant":
         raise RowProblem(f"a message of the {role} in {column!r} calls a function")
     text = "" if name in _CALLERS else _text(content, role, column)
@@ -81,32 +71,39 @@ def _message(item: Any, column: str) -> dict[str, Any] | None:
     }
     if calls:
         made["tool_calls"] = calls
-    if not _is_trained(message, column) and role == "assistant":
+    if message.get("tools") or message.get("functions"):
+        raise RowProblem(
+            f"a message of the {role} in {column!r} holds tools",
+            "Give the row a column 'tools' beside its messages.",
+        )
+    if not is_trained(message, role, column) and role == "assistant":
         made["train"] = False
     return made | message
 
 
-def without_nulls(value: Any, depth: int = 0) -> Any:
-    """``value`` without keys that hold null or NaN: Arrow gives every object the keys of all.
+def _role(message: dict[str, Any], column: str) -> tuple[str, str]:
+    """What a message calls its role, and the role, taken out of it."""
+    said = [message.pop(key) for key in ("role", "from") if key in message]
+    if not said or not all(isinstance(name, str) for name in said):
+        raise RowProblem(f"a message in {column!r} has no role")
+    names = [name.strip().lower().replace("-", "_") for name in said]
+    for name, spelled in zip(names, said, strict=True):
+        if name not in ROLES:
+            raise RowProblem(
+                f"a message in {column!r} has the role {spelled[:50]!r}, which is not known",
+                "Call it system, user, assistant or tool.",
+            )
+    if len({ROLES[name] for name in names}) > 1:
+        raise RowProblem(f"a message in {column!r} is of two roles, {said[0]!r} and {said[1]!r}")
+    return names[0], ROLES[names[0]]
 
-    Raises RowProblem if it is nested too deep.
-    """
-    if depth > _DEPTH:
-        raise RowProblem(f"it is nested more than {_DEPTH} levels deep")
+
+def text_of_parts(value: Any, column: str) -> str | None:
+    """The text of a cell in which a system prompt stands as a message would have it."""
     if isinstance(value, Mapping):
-        return {
-            str(key): without_nulls(inner, depth + 1)
-            for key, inner in value.items()
-            if not is_missing(inner)
-        }
-    if isinstance(value, list | tuple):
-        return [without_nulls(inner, depth + 1) for inner in value]
-    return value
-
-
-def is_missing(value: Any) -> bool:
-    """Whether ``value`` is null or NaN, which a table has where nothing stands."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+        found = [value[key] for key in _CONTENTS if key in value]
+        value = found[0] if found else value
+    return _text([value] if isinstance(value, Mapping) else value, "system", column)
 
 
 def _text(content: Any, role: str, column: str) -> str | None:
@@ -127,7 +124,7 @@ def _text(content: Any, role: str, column: str) -> str | None:
 def _part(part: Any, column: str) -> str:
     if isinstance(part, str):
         return part
-    kind = part.get("type", "text") if isinstance(part, Mapping) else kind_of(part)
+    kind = part.get("type", next(iter(part), "")) if isinstance(part, Mapping) else kind_of(part)
     if kind in _TEXT_PARTS and isinstance(part.get("text"), str):
         return str(part["text"])
     what = f"a message in {column!r} has a part that is no text: {str(kind)[:50]!r}"
@@ -149,132 +146,25 @@ def refuse_foreign(text: str, column: str, *, asked: bool) -> None:
             f"{column!r} holds a Python list or dict as text",
             "Write it as JSON (json.dumps in Python), or use JSON lines or Parquet.",
         )
-    media = (_MEDIA.match(text) or _MEDIA.search(text[-20:])) if asked else None
+    media = _MEDIA.search(text) if asked and "<" in text else None
     if media:
-        kind = media[1] or media[2]
         raise RowProblem(
-            f"{column!r} holds <{kind}>, which stands for what is no text",
+            f"{column!r} holds {media[0].strip()[:30]}, which stands for what is no text",
             "This trains text; vision rows are not supported yet.",
         )
-
-
-def _calls(message: dict[str, Any], content: Any, column: str) -> list[dict[str, Any]]:
-    """The calls of a message, taken out of it."""
-    calls = message.pop("tool_calls", None)
-    legacy = message.pop("function_call", None)
-    if content is not None:
-        calls = content
-    elif legacy and not calls:
-        calls = legacy
-    if isinstance(calls, str) and calls.strip():
-        calls = from_json(calls, f"a tool call in {column!r}")
-    if isinstance(calls, Mapping):
-        calls = [calls]
-    if not calls:
-        if content is not None:
-            raise RowProblem(f"a message of a function call in {column!r} calls nothing")
-        return []
-    if not isinstance(calls, list):
-        raise RowProblem(f"the tool calls of a message in {column!r} are {kind_of(calls)}")
-    return [_call(call, column) for call in calls]
-
-
-def _call(call: Any, column: str) -> dict[str, Any]:
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    if isinstance(function, str):
-        function = {**call, "name": function}
-    name = function.get("name") if isinstance(function, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(name, str) or not name.strip():
-        raise RowProblem(f"a tool call in {column!r} names no function")
-    arguments = function.get("arguments", function.get("parameters", {}))
-    if isinstance(arguments, str):
-        arguments = from_json(arguments or "{}", f"the arguments of a tool call in {column!r}")
-    if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, Mapping):
-        raise RowProblem(f"the arguments of a tool call in {column!r} are {kind_of(arguments)}")
-    if re.search(r"\s", name):
-        raise RowProblem(f"a tool call in {column!r} names a function with blanks in its name")
-    number = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
-    return {"type": "function", **number, "function": {"name": name, "arguments": arguments}}
-
-
-def from_json(text: str, what: str) -> Any:
-    """The value that ``text`` holds as JSON. Raises RowProblem."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise RowProblem(f"{what} holds text that is no JSON") from None
-    _refuse_depth(found)
-    return found
-
-
-def _refuse_depth(value: Any, depth: int = 0) -> None:
-    if depth > _DEPTH:
-        raise RowProblem(f"it is nested more than {_DEPTH} levels deep")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in inner:
-        _refuse_depth(part, depth + 1)
 
 
 def _reasoning(message: dict[str, Any], role: str, column: str) -> dict[str, str]:
     found = [value for key in _REASONING if (value := message.pop(key, None))]
     if not found:
         return {}
+    if any(other != found[0] for other in found[1:]):
+        raise RowProblem(f"a message in {column!r} has two reasonings")
     if not isinstance(found[0], str):
         raise RowProblem(f"the reasoning of a message in {column!r} is {kind_of(found[0])}")
     if role != "assistant":
         raise RowProblem(f"a message of the {role} in {column!r} has a reasoning")
     return {"reasoning_content": found[0]} if found[0].strip() else {}
-
-
-def _is_trained(message: dict[str, Any], column: str) -> bool:
-    """What a message's flags say, taken out of it."""
-    if any(message.get(name) for name in _TRAINED_IN_PARTS):
-        raise RowProblem(
-            f"a message in {column!r} says which of its parts are trained on, which is unsupported",
-            "Part it into messages with a weight each, or take the key out.",
-        )
-    trained = True
-    for names, wanted in ((_TRAINED_IF_TRUE, True), (_TRAINED_IF_FALSE, False)):
-        for name in names:
-            if name in message:
-                trained &= _flag(message.pop(name), name, column) is wanted
-    return trained
-
-
-def _flag(value: Any, name: str, column: str) -> bool:
-    spelled = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
-    found = spelled.get(str(value).strip().lower())
-    if found is None:
-        raise RowProblem(
-            f"a message in {column!r} has the {name} {str(value)[:20]!r}",
-            "Give it 0 (not trained on) or 1.",
-        )
-    return found
-
-
-def canonical_tools(value: Any, column: str) -> list[dict[str, Any]] | None:
-    """The functions that a conversation may call, each as ``{"type", "function"}``; None without.
-
-    JSON text in most data sets. Raises RowProblem.
-    """
-    if isinstance(value, str) and value.strip():
-        value = from_json(value, repr(column))
-    if isinstance(value, Mapping):
-        value = [value]
-    if is_missing(value) or not value or (isinstance(value, str) and not value.strip()):
-        return None
-    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
-        raise RowProblem(f"{column!r} holds no list of functions")
-    return [_tool(without_nulls(tool), column) for tool in value]
-
-
-def _tool(tool: dict[str, Any], column: str) -> dict[str, Any]:
-    function = tool.get("function", tool)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowProblem(f"{column!r} holds a function without a name")
-    return {"type": "function", "function": function}
 
 
 def conversation(
@@ -284,8 +174,10 @@ def conversation(
     answers = [message for message in messages if message["role"] == "assistant"]
     if not answers:
         raise RowProblem("the conversation has no assistant message to train on")
-    if not all(says_something(answer) for answer in answers if answer.get("train", True)):
-        raise EmptyRow("an assistant's message is empty", FILL_IN)
+    empty = [a for a in answers if a.get("train", True) and not says_something(a)]
+    if empty:
+        rest = " but for its reasoning" if not is_blank(empty[0]["content"]) else ""
+        raise EmptyRow(f"an assistant's message is empty{rest}", FILL_IN)
     if not any(answer.get("train", True) for answer in answers):
         raise RowProblem(
             "none of the assistant's messages is to be trained on (weight 0)",
@@ -296,5 +188,6 @@ def conversation(
 
 
 def says_something(answer: Mapping[str, Any]) -> bool:
-    """Whether a canonical answer has words or a call."""
-    return bool(answer["content"].strip() or answer.get("tool_calls"))
+    """Whether a canonical answer has words, beside its reasoning, or a call."""
+    words = answer["content"].rpartition("</think>")[2]
+    return bool(answer.get("tool_calls")) or not is_blank(words)

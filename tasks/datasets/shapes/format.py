@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.datasets.readers.rows import Row
+from tasks.datasets.shapes.calls import canonical_tools
 from tasks.datasets.shapes.canonical import (
     ROLES,
     canonical_messages,
-    canonical_tools,
     conversation,
-    from_json,
-    is_missing,
     refuse_foreign,
+    text_of_parts,
 )
 from tasks.datasets.shapes.problems import FILL_IN, EmptyRow, RowProblem, kind_of
 from tasks.datasets.shapes.shape import Shape
+from tasks.datasets.shapes.values import from_json, is_blank, is_missing
 
 _JSON_CHAT = re.compile(r'\s*\[\s*\{\s*"(role|content|from|value)"\s*:')
 _JSON_MESSAGE = re.compile(r'\s*\{\s*"(role|content|from|value)"\s*:')
@@ -110,7 +110,9 @@ def _optional(row: Row, columns: Mapping[str, str], role: str) -> str:
     value = row.get(columns[role]) if role in columns else None
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = "\n\n".join(value)  # passages
-    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+    if role == "system" and isinstance(value, list | Mapping):
+        value = text_of_parts(value, columns[role])
+    if is_missing(value) or (isinstance(value, str) and is_blank(value)):
         return ""
     return text_of({columns[role]: value}, columns[role], asked=True)
 
@@ -178,7 +180,7 @@ def text_of(row: Row, column: str, *, asked: bool = False, named: str | None = N
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowProblem(f"{name!r} holds {kind_of(value)} where text is needed")
     text = str(value)
-    if not text.strip():
+    if is_blank(text):
         raise EmptyRow(f"{name!r} is empty", FILL_IN)
     refuse_foreign(text, name, asked=asked)
     return text
@@ -196,9 +198,19 @@ def messages_of(value: Any, column: str) -> list[dict[str, Any]]:
             ) from None
     if is_missing(value) or value in ([], ""):
         raise EmptyRow(f"{column!r} is {'missing' if is_missing(value) else 'empty'}", FILL_IN)
+    if isinstance(value, Mapping):
+        value = _turned(value)
     if not isinstance(value, list):
         raise RowProblem(f"{column!r} holds no list of messages")
     messages = canonical_messages(value, column)
     if not messages:
         raise EmptyRow(f"{column!r} is empty", FILL_IN)
     return messages
+
+
+def _turned(value: Mapping[str, Any]) -> Any:
+    """Messages that a table holds as a list for each key; ``value`` itself if it is no such."""
+    lists = [inner for inner in value.values() if isinstance(inner, list)]
+    if not lists or len(lists) < len(value) or len({len(inner) for inner in lists}) > 1:
+        return value
+    return [dict(zip(value, items, strict=True)) for items in zip(*lists, strict=True)]

@@ -26,7 +26,7 @@ def recognise_part(part: Part, data: DataConfig, method: str, recognise: Recogni
             f"{error.sentence} The first rows: {samples(row for _, row in part.rows())}", error.mend
         ) from None
     if not data.columns:
-        refuse_other_kinds(part.columns, (row for _, row in part.rows()), shape)
+        refuse_other_kinds(part.columns, part.values, shape)
     return shape
 
 

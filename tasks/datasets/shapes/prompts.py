@@ -17,6 +17,7 @@ from tasks.datasets.shapes.format import (
     asked_with,
     chat_in_cell,
     format_row,
+    messages_of,
     question_of,
     text_of,
     tools_of,
@@ -40,7 +41,11 @@ def recognise_prompts(columns: Sequence[str], data: DataConfig, method: str) -> 
     roles = data.columns or {}
     prompt = roles.get("prompt", "prompt")
     if prompt in columns and set(roles) <= {"prompt"}:
+        right = next((name for name in ("solution", "ground_truth") if name in columns), None)
         others = {"completion", "response", "output", "answer"} & set(columns)
+        if not others and right is not None and not roles:
+            told = {"question": prompt, "answer": right}
+            return recognise_shape(columns, DataConfig(columns=told), method)
         if not others:
             made = {"prompt": prompt}
             by_lower = {column.lower(): column for column in reversed(columns)}
@@ -66,6 +71,11 @@ def format_prompt(row: Row, shape: Shape) -> dict[str, str]:
             return _stored(text_of(row, columns["prompt"], asked=True), "")
         _refuse_tools(tools_of(row, columns))
         return _stored(asked_with(question_of(row, columns["prompt"]), row, columns), "")
+    if shape.name == "messages":
+        asked = messages_of(row.get(columns["messages"]), columns["messages"])
+        if asked[-1]["role"] != "assistant":  # a prompt that has no answer yet
+            _refuse_tools(tools_of(row, columns))
+            return _stored(asked_with(asked, row, columns), "")
     formatted = format_row(row, shape)
     if "messages" not in formatted:
         return _stored(formatted["prompt"], formatted["completion"])
@@ -85,6 +95,12 @@ def _refuse_tools(found: Any) -> None:
 
 def _stored(prompt: Any, answer: str) -> dict[str, str]:
     if isinstance(prompt, list):
+        if prompt[-1]["role"] not in ("user", "tool"):
+            raise RowProblem(
+                f"the prompt ends with a message of the {prompt[-1]['role']}, where a question "
+                "belongs that the model answers",
+                "Take that message out.",
+            )
         if any(message.get("tool_calls") or message["role"] == "tool" for message in prompt):
             _refuse_tools(prompt)
         if any("reasoning_content" in message for message in prompt):

@@ -37,15 +37,15 @@ class Shape:
         return self.columns["messages"].lower() if self.name == "messages" else self.name
 
 
-_CHATS = ("messages", "conversations", "conversation")
+_CHATS = ("messages", "conversations", "conversation", "contents")
 _QUESTIONS = ("instruction", "question", "prompt", "input")
 _ANSWERS = ("answer", "output", "response", "completion")
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "input": ("input",),
     "context": ("context",),
-    "system": ("system_prompt", "system", "system_message"),
+    "system": ("system_prompt", "system", "system_message", "systeminstruction"),
     "history": ("history",),
-    "tools": ("tools", "functions"),
+    "tools": ("tools", "functions", "available_tools"),
     "instruction": ("instruction",),
 }
 """Names of columns that add to the prompt, whatever the shape, by their role."""
@@ -74,8 +74,9 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 _FORMAT_OF = {name: shape for shape, names in _FORMATS.items() for name in names}
 
 HOW_TO_TELL = (
-    'Other names can be told with config.data.columns, as in {"prompt": "your column", '
-    '"completion": "your other column"}, or with config.data.text_field.'
+    'Other names can be told with config.data.columns, as in {"question": "your column", "answer": '
+    '"your other column"} ("prompt" and "completion": without the chat template), or with '
+    "config.data.text_field."
 )
 SAMPLE_CHARACTERS = 150
 
@@ -219,6 +220,10 @@ def extras(
             found[role] = told[role]
         elif told is None and name is not None:
             found[role] = by_lower[name]
+    # Beside a question it says how to answer, as beside messages.
+    spare = "instruction" in by_lower and "instruction" not in taken
+    if told is None and spare and not {"instruction", "system"} & set(found):
+        found["system"] = by_lower["instruction"]
     return found
 
 

@@ -25,6 +25,7 @@ from tasks.datasets.sources.splits import (
     by_split,
     chosen_splits,
     is_for_evaluation,
+    missing_shards,
 )
 from tasks.datasets.sources.unpack import Unpacker
 from tasks.errors import DatasetError
@@ -82,6 +83,11 @@ def data_files(source: DataFile, unpacker: Unpacker, choice: Choice = EVERY_FILE
     else:
         splits = _splits_of(folder, source.name, unpacker, choice, chosen)
     train, evaluation = chosen_splits(splits, source.name, choice.split)
+    for shard, absent, total in missing_shards(
+        file.name for files in splits.values() for file in files
+    ):
+        why = f"it is not there: {absent:,} of {total:,} shards are missing"
+        chosen.left_out.append(LeftOut(shard, why))
     for name in set(splits) - {*train, evaluation}:
         expected = bool(choice.split) or is_for_evaluation(name)
         why = f"the split {name!r} is not used" if name else "it belongs to no split"

@@ -21,7 +21,9 @@ from tasks.datasets.sources.names import is_hidden
 from tasks.errors import DatasetError
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)
+_GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL)
+"""What opening or following a name gives that was another thing a moment ago; EINVAL: readlink of
+what is no link any more."""
 
 
 class HeldFiles:
@@ -69,7 +71,7 @@ class HeldFiles:
         name.mkdir()
         for entry in sorted(os.listdir(descriptor)):
             inner, target = name / entry, real / entry
-            resolved = target.resolve() if target.is_symlink() else target
+            resolved = _followed(target)
             if resolved.is_relative_to(self._scratch):
                 continue  # what is held, of this data set too: it would hold itself
             if not self._is_allowed(resolved):
@@ -134,6 +136,14 @@ class HeldFiles:
                 "Give the user of the worker the right to read it.",
             )
         return error
+
+
+def _followed(path: Path) -> Path:
+    """Where ``path`` leads. Raises OSError, for links in a circle as well."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # Python before 3.13 says so of a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def _more_descriptors() -> None:

@@ -121,8 +121,21 @@ def resolve_beneath(path: str, roots: Sequence[str]) -> Path:
     Raises DatasetError where nothing is there, or where it lies outside of every root once
     symbolic links and ``..`` are resolved.
     """
-    if "\0" in path:
-        raise DatasetError("The path of the data set holds a NUL byte.")
+    try:
+        return _resolved_beneath(path, roots)
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+    ) as error:  # odd characters, links in a circle, length
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise DatasetError(
+            f"The path of the data set, {path[:200]!r}, cannot be looked at: {reason}.",
+            "Check dataset_path.",
+        ) from error
+
+
+def _resolved_beneath(path: str, roots: Sequence[str]) -> Path:
     resolved_roots = [Path(root).resolve() for root in roots]
     outside = False
     for root in resolved_roots:

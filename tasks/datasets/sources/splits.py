@@ -25,6 +25,7 @@ HOW_TO_CHOOSE = (
 )
 _SEPARATOR = re.compile(r"[-_. =]+")
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]{6,})?")
+_NUMBERED = re.compile(r"(.*-)(\d{5})-of-(\d{5})(.*)", re.DOTALL)
 _NUMBERING = re.compile(r"\d+|of|(?:part|shard|chunk|file|batch|p)\d*|[0-9a-f]{16,}")
 
 _File = TypeVar("_File", bound="DataFile")
@@ -110,6 +111,22 @@ def by_split(
         "Name every file after its split (train-..., validation-...), or none; or say which trains "
         "in config.data.split.",
     )
+
+
+def missing_shards(names: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Of each series of shards of which some are absent: the first, how many, and of how many."""
+    there: dict[tuple[str, int, str], set[int]] = {}
+    for name in names:
+        if found := _NUMBERED.fullmatch(name):
+            series = found[1], int(found[3]), found[4]
+            there.setdefault(series, set()).add(int(found[2]))
+    missing = []
+    for (begin, total, end), numbers in there.items():
+        absent = total - len(numbers)
+        if absent > 0:
+            first = next(number for number in range(total) if number not in numbers)
+            missing.append((f"{begin}{first:05}-of-{total:05}{end}", absent, total))
+    return missing
 
 
 def _are_chance(splits: Iterable[SplitName], unnamed: Iterable[DataFile]) -> bool:

@@ -19,6 +19,7 @@ import pyarrow
 from tasks.datasets.formats import magic_bytes
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
+from trainyard.durable_files import keep_reserve
 
 MOST_FILES = 10_000
 _BLOCK_BYTES = 1024 * 1024
@@ -132,6 +133,7 @@ class Unpacker:
                         f"The data set {name!r} unpacks to more than {self._max_bytes / GB:g} GB.",
                         "Raise MAX_DOWNLOAD_GB where the worker is started, if it should.",
                     )
+                keep_reserve(self._folder)
                 out.write(block)
 
 

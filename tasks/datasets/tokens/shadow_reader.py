@@ -146,7 +146,7 @@ class ShadowReader:
         """After the token that ends the turn."""
         text, frame = self._text, self._template.frame
         if after is None and group.message == len(self._chat) - 1:
-            return len(text)
+            return len(text.removesuffix(frame.surplus))
         limit = after.start if after else len(text)
         end = self._after(group)
         if group.segments[-1].piece.kind in ("name", "call"):

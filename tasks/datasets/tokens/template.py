@@ -18,6 +18,7 @@ from tasks.datasets.tokens.habits import (
     closing_of,
     common_end,
     common_prefix,
+    without_idle_rounds,
 )
 from tasks.datasets.tokens.patterns import Patterns
 from tasks.datasets.tokens.refusals import (
@@ -30,7 +31,7 @@ from tasks.datasets.tokens.refusals import (
 
 Messages: TypeAlias = list[dict[str, Any]]
 
-_USER, _ANSWER, _REASON = "Zquestion", "Zanswer", "Zreason"
+_USER, _ANSWER, _REASON = "57038110", "57038220", "57038330"  # words have a case to change
 _NAME, _VALUE, _RESULT = "zfunction", "Zvalue", "Zresult"
 
 
@@ -41,6 +42,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self.named: dict[str, str] = named_templates(tokenizer)
         self.source: str = source or self.named.get("default", "")
+        self._quick = without_idle_rounds(self.source)
         self.patterns = Patterns()
         self._tools_tried: tuple[Sequence[Mapping[str, Any]], str | None] | None = None
         self._bos: str = tokenizer.bos_token or ""
@@ -114,7 +116,7 @@ class ChatTemplate:
         texts: list[str] = self._tokenizer.apply_chat_template(
             list(chats),
             tools=tools,
-            chat_template=self.source,
+            chat_template=self._quick,
             tokenize=False,
             add_generation_prompt=prompt,
         )
@@ -214,6 +216,10 @@ class ChatTemplate:
                 begin = re.split(f"{_ANSWER}|{_REASON}", text[len(asked) :])[0]
                 headers.add(header[: common_prefix(header, begin)])
         inner = going_on.partition(_ANSWER)[2].partition(_USER)[0]
+        rest = answered.rpartition(_ANSWER)[2]
+        closing = closing_of(rest, inner, asked.partition(_USER)[0])
+        begun = answered.partition(_USER)[2].partition(_ANSWER)[0]
+        surplus = common_end(rest.removeprefix(closing), begun)
         calls = [
             self._call_closing(probe, message, last_word)
             for message, last_word in ((called_with, _VALUE), (called_without, _NAME))
@@ -221,8 +227,9 @@ class ChatTemplate:
         return TurnFrame(
             openings={kind: opening for kind, opening in openings.items() if opening},
             headers=tuple(sorted(filter(None, headers), key=len, reverse=True)),
-            closing=closing_of(answered.rpartition(_ANSWER)[2], inner),
+            closing=closing,
             call_closing=common_end(*calls),
+            surplus=surplus if surplus and rest == closing + surplus else "",
         )
 
     def _call_closing(self, probe: Any, call: dict[str, Any], last_word: str) -> str:

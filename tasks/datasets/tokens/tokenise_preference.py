@@ -1,9 +1,11 @@
-"""Preference rows → ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, cached by content."""
+"""Prompts with one answer or two → ``prompt_ids`` and the answers' ids, cached by content."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import datasets
 import numpy
 import pyarrow
+import pyarrow.compute
 
 from tasks.datasets.cache import Columns, Facts, cached_with_facts, key_of
+from tasks.datasets.shapes.preference import GOOD
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.split import Indices
 from tasks.datasets.tokens.encode import encoded_batches
@@ -29,14 +33,6 @@ from tasks.datasets.tokens.tokenise import (
 from tasks.datasets.tokens.turns import Turns, turns_of
 
 _IDS = pyarrow.list_(pyarrow.int32())
-SCHEMA = pyarrow.schema(
-    [
-        ("row", pyarrow.int64()),
-        ("prompt_ids", _IDS),
-        ("chosen_ids", _IDS),
-        ("rejected_ids", _IDS),
-    ]
-)
 
 
 def tokenise_preferences(
@@ -48,86 +44,97 @@ def tokenise_preferences(
     max_prompt_length: int | None,
     cache_dir: Path,
     source_key: str,
+    answers: Sequence[str] = ("chosen", "rejected"),
+    labelled: bool = False,
 ) -> Tokenised:
     """Tokenise ``rows[indices]``; see :func:`tasks.datasets.tokens.tokenise.tokenise`.
 
     A prompt keeps its last ``max_prompt_length`` tokens; prompt and answer together are cut to
     ``max_length``, and a row whose prompt leaves no room for an answer is dropped. ``tokens``
-    counts both sequences of a row, ``trained_tokens`` the answers'.
+    counts all sequences of a row, ``trained_tokens`` the answers'. ``answers``: their columns;
+    ``labelled``: whether a row says if its answer is good.
     """
-    settings = (max_length, max_prompt_length)
+    settings = (max_length, max_prompt_length, *([list(answers)] if labelled else []))
     key = key_of("preference", source_key, indices_key(indices), rendering_key(how), *settings)
+    ids = ["prompt_ids", *(f"{name}_ids" for name in answers)]
+    labels = [("label", pyarrow.bool_())] if labelled else []
+    schema = pyarrow.schema([("row", pyarrow.int64()), *((name, _IDS) for name in ids), *labels])
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
-        rendered, labels_of = partial(_render, how=how), Labels(how.tokenizer)
+        rendered, labels_of = partial(_render, how=how, answers=answers), Labels(how.tokenizer)
         # The last tokens of a prompt are known only when all of it is encoded.
         limit = max_length if max_prompt_length is None else None
         batches = encoded_batches(rows, indices, how.tokenizer, rendered, limit)
+        good = iter(_labels(rows)[indices].tolist()) if labelled else itertools.repeat(None)
         for numbers, items, encodings in batches:
-            columns: Columns = {name: [] for name in SCHEMA.names}
-            for place, number in enumerate(numbers):
-                three = slice(3 * place, 3 * place + 3)
-                _append(
-                    columns,
-                    tally,
-                    number,
-                    items[three],
-                    encodings[three],
-                    labels_of,
-                    max_prompt_length,
-                )
+            columns: Columns = {name: [] for name in schema.names}
+            # The labels go on from batch to batch, and are asked for last.
+            for place, (number, label) in enumerate(zip(numbers, good, strict=False)):
+                those = slice(len(ids) * place, len(ids) * (place + 1))
+                row = _Row(number, items[those], encodings[those], label)
+                _append(columns, tally, row, labels_of, max_prompt_length)
             yield columns
         facts.update(tally.as_facts())
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
-    written, facts = cached_with_facts(path, SCHEMA, batches)
-    return from_facts(written.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]), facts)
+    written, facts = cached_with_facts(path, schema, batches)
+    return from_facts(written.select_columns([*ids, *dict(labels)]), facts)
 
 
-def _render(rows: Sequence[Mapping[str, Any]], how: Rendering) -> list[Rendered | RowProblem]:
-    """Three of each row, side by side: the prompt, and it with either answer."""
-    parts = [[json.loads(row[name]) for name in ("prompt", "chosen", "rejected")] for row in rows]
-    chats = [number for number, three in enumerate(parts) if not isinstance(three[0], str)]
+def _labels(rows: datasets.Dataset) -> Any:
+    """Whether the answer of each row is good."""
+    return pyarrow.compute.equal(rows.data.column("label"), GOOD).to_numpy()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row: its prompt, and the prompt with each answer."""
+
+    number: int
+    items: Sequence[Rendered | RowProblem]
+    encodings: Sequence[Any]
+    label: bool | None
+
+
+def _render(
+    rows: Sequence[Mapping[str, Any]], how: Rendering, answers: Sequence[str]
+) -> list[Rendered | RowProblem]:
+    """Several of each row, side by side: the prompt, and it with each answer."""
+    parts = [[json.loads(row[name]) for name in ("prompt", *answers)] for row in rows]
+    chats = [number for number, those in enumerate(parts) if not isinstance(those[0], str)]
     tools = [json.loads(rows[n]["tools"]) if rows[n].get("tools") else None for n in chats]
-    better, worse = (
-        turns_of(how.chat_template, [parts[n][0] + parts[n][answer] for n in chats], tools)
+    rendered = [
+        turns_of(how.chat_template, [parts[n][0] + parts[n][place] for n in chats], tools)
         if chats
         else []
-        for answer in (1, 2)
-    )
-    turns = zip(better, worse, strict=True)
+        for place in range(1, len(answers) + 1)
+    ]
+    turns = zip(*rendered, strict=True)
     items: list[Rendered | RowProblem] = []
-    for prompt, chosen, rejected in parts:
+    for prompt, *given in parts:
         if isinstance(prompt, str):
-            items += [
-                how.plain(text, (0, 0), ends=ends)
-                for text, ends in ((prompt, False), (prompt + chosen, True))
-            ]
-            items.append(how.plain(prompt + rejected, (0, 0)))
+            items.append(how.plain(prompt, (0, 0), ends=False))
+            items += [how.plain(prompt + answer, (0, 0)) for answer in given]
         else:
-            items += _split(prompt, *next(turns), how)
+            items += _split(prompt, next(turns), how)
     return items
 
 
 def _split(
-    prompt: Messages, better: Turns | RowProblem, worse: Turns | RowProblem, how: Rendering
+    prompt: Messages, rendered: Sequence[Turns | RowProblem], how: Rendering
 ) -> list[Rendered | RowProblem]:
-    """A pair of rendered conversations, split where the answers begin."""
-    for turns in (better, worse):
-        if isinstance(turns, RowProblem):
-            return [turns] * 3
-    assert isinstance(better, Turns) and isinstance(worse, Turns)
-    parts = [_parted(turns, len(prompt)) for turns in (better, worse)]
-    problem = _no_pair(*parts)
+    """Rendered conversations that begin alike, split where the answers begin."""
+    sound = [turns for turns in rendered if isinstance(turns, Turns)]
+    problem = next((turns for turns in rendered if isinstance(turns, RowProblem)), None)
+    parts = [_parted(turns, len(prompt)) for turns in sound]
+    if problem is None and len(parts) > 1:
+        problem = _no_pair(*parts)
     if problem is not None:
-        return [problem] * 3
-    left_out = tuple({*better.left_out, *worse.left_out})
-    return [
-        how.conversation(parts[0][0], (), left_out),
-        how.conversation(better.text, ()),
-        how.conversation(worse.text, ()),
-    ]
+        return [problem] * (len(rendered) + 1)
+    left_out = tuple({name for turns in sound for name in turns.left_out})
+    asked = how.conversation(parts[0][0], (), left_out)
+    return [asked, *(how.conversation(turns.text, ()) for turns in sound)]
 
 
 def _parted(turns: Turns, messages: int) -> tuple[str, str]:
@@ -154,39 +161,38 @@ def _no_pair(better: tuple[str, str], worse: tuple[str, str]) -> RowProblem | No
 def _append(
     columns: Columns,
     tally: Tally,
-    number: int,
-    items: Sequence[Rendered | RowProblem],
-    encodings: Sequence[Any],
+    row: _Row,
     labels_of: Labels,
     max_prompt_length: int | None,
 ) -> None:
     """An answer starts where it and the prompt's own tokens part."""
     ids, beyond = [], []
-    for item, encoding in zip(items, encodings, strict=True):
+    for item, encoding in zip(row.items, row.encodings, strict=True):
         if isinstance(item, RowProblem):
-            tally.refuse(number, item)
+            tally.refuse(row.number, item)
             return
         ids.append(labels_of.labelled(item, encoding)[0])
         beyond.append(item.beyond)
         tally.left_out.update(item.left_out)
-    alone, better, worse = ids
-    same = min(_common(alone, better), _common(alone, worse))
-    prompt, chosen, rejected = better[:same], better[same:], worse[same:]
-    longer = max(len(chosen) + beyond[1], len(rejected) + beyond[2])
-    tally.lengths[same + longer] += 1
-    if not any(beyond) and any(isinstance(item, Rendered) and item.conversation for item in items):
-        tally.turn_ends[labels_of.turn_end(chosen)] += 1
+    alone, *whole = ids
+    same = min(_common(alone, one) for one in whole)
+    prompt, answers = whole[0][:same], [one[same:] for one in whole]
+    longest = max(len(one) + more for one, more in zip(answers, beyond[1:], strict=True))
+    tally.lengths[same + longest] += 1
+    if not any(beyond) and any(isinstance(i, Rendered) and i.conversation for i in row.items):
+        tally.turn_ends[labels_of.turn_end(answers[0])] += 1
     kept = prompt if max_prompt_length is None else prompt[-max_prompt_length:]
     room = tally.max_length - len(kept)
-    if room <= 0 or not len(chosen) or not len(rejected) or not len(kept):
+    if room <= 0 or not len(kept) or not all(map(len, answers)):
         tally.dropped += 1
         return
-    tally.first_row = tally.first_row or number
-    chosen, rejected = chosen[:room], rejected[:room]
-    tally.cut += len(kept) < len(prompt) or longer > room
-    tally.trained_tokens += len(chosen) + len(rejected)
-    tally.tokens += 2 * len(kept) + len(chosen) + len(rejected)
-    for name, value in zip(SCHEMA.names, (number, kept, chosen, rejected), strict=True):
+    tally.first_row = tally.first_row or row.number
+    answers = [one[:room] for one in answers]
+    tally.cut += len(kept) < len(prompt) or longest > room
+    tally.trained_tokens += sum(map(len, answers))
+    tally.tokens += sum(len(kept) + len(one) for one in answers)
+    values = (row.number, kept, *answers, *(() if row.label is None else (row.label,)))
+    for name, value in zip(columns, values, strict=True):
         columns[name].append(value)
 
 

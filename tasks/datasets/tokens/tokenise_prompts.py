@@ -26,6 +26,10 @@ from tasks.datasets.tokens.tokenise import (
 from tasks.datasets.tokens.turns import turns_of
 from tasks.errors import DatasetError
 
+_UNANSWERED = RowProblem(
+    "there is no answer, with which the reward function 'answer' compares",
+    "Give the row an answer, or leave 'answer' out of config.training.rlhf.reward_functions.",
+)
 _PARTS = RowProblem(
     "the chat template wants contents as lists of parts, which this method does not give it",
     "Use another chat template.",
@@ -40,20 +44,26 @@ def collect_prompts(
     max_length: int,
     cache_dir: Path,
     source_key: str,
+    compared: bool = False,
 ) -> Tokenised:
     """``prompt`` (text or messages) and ``answer`` of ``rows[indices]``; cached by content.
 
     A prompt of more than ``max_length`` tokens is dropped. ``trained_tokens`` is 0: what is trained
-    on is generated later. Raises DatasetError where no prompt is left.
+    on is generated later. ``compared``: a reward compares with the answer, so that a row needs one.
+    Raises DatasetError where no prompt is left.
     """
     chat = any(prompt.startswith("[") for prompt in rows["prompt"])
     schema = pyarrow.schema([("prompt", _MESSAGES if chat else pyarrow.string()), *_FIELDS])
-    key = key_of("prompts", source_key, indices_key(indices), rendering_key(how), max_length, chat)
+    key = key_of(
+        "prompts", source_key, indices_key(indices), rendering_key(how), max_length, chat, compared
+    )
 
     def batches(facts: Facts) -> Iterator[Columns]:
         tally = Tally(max_length)
         for start in range(0, len(indices), ROWS_PER_BATCH):
-            yield _columns(tally, rows[indices[start : start + ROWS_PER_BATCH]], how, chat)
+            yield _columns(
+                tally, rows[indices[start : start + ROWS_PER_BATCH]], how, chat, compared
+            )
         facts.update(tally.as_facts())
 
     path = cache_dir / "tokenised" / f"{key}.arrow"
@@ -67,7 +77,9 @@ def collect_prompts(
     return found
 
 
-def _columns(tally: Tally, batch: dict[str, list[Any]], how: Rendering, chat: bool) -> Columns:
+def _columns(
+    tally: Tally, batch: dict[str, list[Any]], how: Rendering, chat: bool, compared: bool
+) -> Columns:
     prompts = [json.loads(prompt) for prompt in batch["prompt"]]
     found: list[Any]
     if chat:
@@ -83,8 +95,8 @@ def _columns(tally: Tally, batch: dict[str, list[Any]], how: Rendering, chat: bo
     for number, prompt, answer, text in zip(
         batch["row"], prompts, batch["completion"], found, strict=True
     ):
-        if isinstance(text, RowProblem):
-            tally.refuse(number, text)
+        if isinstance(text, RowProblem) or (compared and not answer.strip()):
+            tally.refuse(number, text if isinstance(text, RowProblem) else _UNANSWERED)
             continue
         words = text.text if chat else text
         length = len(how.tokenizer(words, add_special_tokens=not chat)["input_ids"])

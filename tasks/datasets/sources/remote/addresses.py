@@ -15,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from tasks.datasets.sources.remote.lengths import ExactResponse
 from tasks.datasets.sources.remote.special_addresses import is_public
@@ -54,8 +54,9 @@ class _PublicOnly(_Exact):
         named = self._dns_host
         try:
             addresses = public_addresses(named, self.port or self.default_port)
-        except OSError:
-            return super()._new_conn()  # fails in the same way, as urllib3's error
+        except (OSError, UnicodeError) as error:
+            # Not looked up again: the answer to that would be one that nobody has checked.
+            raise NameResolutionError(named, self, socket.gaierror(str(error))) from error
         try:
             for address in addresses[:-1]:
                 self._dns_host = address

@@ -29,6 +29,8 @@ def fetch(
 
     Raises DatasetError.
     """
+    if any("\ud800" <= character <= "\udfff" for character in reference):
+        raise DatasetError("The URL of the data set holds half a character.", "Check dataset_path.")
     store = DownloadStore(cache_dir / "downloads", limits)
     scheme = reference.partition("://")[0].lower() if "://" in reference else "hf"
     if scheme in ("http", "https"):

@@ -222,7 +222,7 @@ class Download:
         total = size + int(length) if length.isdecimal() else None
         if total is not None and total > self.limits.max_bytes:
             raise too_large(self.shown, total, self.limits.max_bytes)
-        progress = DownloadProgress(self.shown, size, total, self.limits.patience_s)
+        progress = DownloadProgress(self.shown, self.part, size, total, self.limits.patience_s)
         with self.part.open("r+b" if size else "wb") as out:
             out.seek(size)
             # What has come, not a block that is whole: who sends too slowly is noticed.

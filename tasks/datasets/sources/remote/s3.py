@@ -145,7 +145,7 @@ class Bucket:
         if not have:
             part.write_bytes(b"")
             meta.write_text(etag)
-        progress = DownloadProgress(str(place), have, size, self._limits.patience_s)
+        progress = DownloadProgress(str(place), part, have, size, self._limits.patience_s)
         while have < size:
             answer = self._client.get_object(
                 Bucket=place.bucket, Key=place.key, IfMatch=etag, Range=f"bytes={have}-"
