@@ -241,6 +241,14 @@ def beta(value: float | None, context: Context) -> float:
     return value or float(context.training.how.settings["beta"])
 
 
+def simpo_gamma(value: float | None, context: Context) -> float:
+    return float(context.training.how.settings["simpo_gamma"] if value is None else value)
+
+
+def loss_type(value: str | None, context: Context) -> list[str]:
+    return [value or context.training.how.losses[0]]  # TRL would mix several
+
+
 def eval_batch_size(value: int | None, context: Context) -> int:
     training = context.training
     size = value or training.batch_size

@@ -20,7 +20,7 @@ from tasks.arguments.table import (
     Setting,
 )
 from tasks.errors import ConfigurationError
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, TrainingConfig
 from trainyard.contract.rules import problems
 
 DEFAULT_MAX_LENGTH = 1024
@@ -80,13 +80,16 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         values["dataset_kwargs"] = {"skip_prepare_dataset": True}
     # A loss is better when it is lower; everything else that evals give, when it is higher.
     values["greater_is_better"] = not (values["metric_for_best_model"] or "loss").endswith("loss")
+    predictions = context.config.predictions
+    if how.scores_texts and predictions is not None and predictions.enabled:
+        context.ignored("predictions", "a reward model gives no answers")
     if context.training.processes > 1:
         values["ddp_backend"] = "nccl" if context.machine.cuda else "gloo"
     choices = choose_for_gpu(context, values)
     values.update(choices.arguments)
     if context.training.sharded:
         _shard(context, values)
-    dtype, quantization = _model_dtype(context, values), _quantization(context)
+    dtype, quantization = _model_dtype(context, values), quantization_of(context.training)
     return Arguments(
         values,
         tuple(context.notes),
@@ -153,9 +156,14 @@ def _look_up(config: JobConfig, path: str) -> Any:
 
 def _unasked_dtype(context: Context) -> str:
     """Half precision for weights that are not trained; those that are would lose small steps."""
-    lora = context.config.lora
-    frozen = context.training.use_lora and (lora is None or lora.bias == "none")
+    frozen = context.training.use_lora and not _trains_base(context)
     return "auto" if frozen and context.machine.cuda else "float32"
+
+
+def _trains_base(context: Context) -> bool:
+    """Whether weights of the base model are trained beside an adapter's."""
+    lora = context.config.lora
+    return lora is not None and (lora.bias != "none" or bool(lora.modules_to_save))
 
 
 def _why_dtype(context: Context, dtype: str) -> tuple[str, ...]:
@@ -164,8 +172,8 @@ def _why_dtype(context: Context, dtype: str) -> tuple[str, ...]:
         return ()
     if context.config.model.torch_dtype is not None:
         return (f"base model: {dtype}, as asked",)
-    if context.config.lora is not None and context.config.lora.bias != "none":
-        return (f"base model: {dtype}, biases of it are trained",)
+    if _trains_base(context):
+        return (f"base model: {dtype}, weights of it are trained",)
     why = (
         "it is frozen, and the adapter stays in float32" if dtype == "bfloat16" else "without bf16"
     )
@@ -204,6 +212,7 @@ def _model_dtype(context: Context, values: Mapping[str, Any]) -> str:
     return asked
 
 
-def _quantization(context: Context) -> dict[str, Any] | None:
-    asked = context.training.quantization
+def quantization_of(training: TrainingConfig) -> dict[str, Any] | None:
+    """What the base model is quantised to; None if it is not."""
+    asked = training.quantization
     return asked if asked and (asked.get("load_in_4bit") or asked.get("load_in_8bit")) else None

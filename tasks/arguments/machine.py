@@ -6,6 +6,8 @@ import importlib.util
 import os
 from dataclasses import dataclass, replace
 
+from tasks.errors import DeviceUnusable
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -19,12 +21,17 @@ class Machine:
     flash_attention: bool = False
 
     @classmethod
-    def here(cls) -> Machine:
-        """Look at this process's machine; initialises CUDA if there is a GPU."""
+    def here(cls, gpu_expected: str = "") -> Machine:
+        """Look at this process's machine; initialises CUDA if there is a GPU.
+
+        ``gpu_expected``: why there must be one, "" if there need not be. Raises DeviceUnusable.
+        """
         # Late: the table of settings and its tests need this class without torch.
         import torch  # noqa: PLC0415
 
         cuda = torch.cuda.is_available()
+        if gpu_expected and not cuda:
+            raise DeviceUnusable(f"{gpu_expected}, and torch cannot use it: {_why_no_cuda()}")
         return cls(
             cuda=cuda,
             bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False),
@@ -37,3 +44,14 @@ class Machine:
     def shared_by(self, processes: int) -> Machine:
         """This machine as one of so many processes sees it: with its share of the cores."""
         return replace(self, cores=max(1, self.cores // processes))
+
+
+def _why_no_cuda() -> str:
+    """The first line of what torch says when it is to use CUDA all the same."""
+    import torch  # noqa: PLC0415 (as above)
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever a broken driver raises
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "it sees no device"

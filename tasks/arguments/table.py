@@ -88,11 +88,25 @@ TABLE: tuple[Setting, ...] = (
             note="whole rows, apart from one another; on for `cpt`, cut to full length"),
     Setting("training.completion_only_loss", used_by="the labels: answers alone, or all tokens"),
     Setting("training.label_smoothing_factor", "label_smoothing_factor", default=0.0,
-            note="of the loss that is trained on", since="0.2"),
+            note="of the loss that is trained on; of pairs: the share that is the wrong way round",
+            since="0.2"),
+    Setting("training.loss_type", "loss_type", adapt=adaptation.loss_type,
+            note=by_method(lambda how: ", ".join(f"`{name}`" for name in how.losses) or None),
+            since="0.2"),
+    Setting("training.neftune_noise_alpha", "neftune_noise_alpha",
+            adapt=lambda value, _: value or None,
+            note="noise on the embeddings, uniform between plus and minus this over the root of "
+            "tokens times their size", since="0.2"),
+    Setting("training.freeze", used_by="the model: weights that these names or patterns match stay "
+            "as they are (`model.embed_tokens`, `model.layers.[0-7].*`)", since="0.2"),
     Setting("training.group_by_length", "train_sampling_strategy", adapt=adaptation.sampling,
             note="`group_by_length` or `random`"),
     Setting("training.beta", "beta", adapt=adaptation.beta,
             note=by_method(lambda how: how.settings.get("beta"))),
+    Setting("training.simpo_gamma", "simpo_gamma", adapt=adaptation.simpo_gamma,
+            note=by_method(lambda how: how.settings.get("simpo_gamma")), since="0.2"),
+    Setting("training.desirable_weight", "desirable_weight", default=1.0, since="0.2"),
+    Setting("training.undesirable_weight", "undesirable_weight", default=1.0, since="0.2"),
     Setting("training.rlhf", used_by="the rewards and the answers that are sampled"),
     Setting("training.use_lora", used_by="the model: a LoRA adapter is trained"),
     Setting("training.quantization", used_by="the model's loading"),
@@ -135,7 +149,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.retry_out_of_memory", used_by="half the micro-batch with twice the "
             "accumulation, from the last checkpoint, where memory is too small"),
     Setting("training.stop_on_nan", used_by="the check of loss and gradient norm"),
-    Setting("model.name", used_by="the model's loading"),
+    Setting("model.name", used_by="the model's loading; `job:ID` or `job:ID@checkpoint-N` goes on "
+            "from a job"),
     Setting("model.trust_remote_code", used_by="the model's loading, where the worker allows it"),
     Setting("model.torch_dtype", used_by="the model's loading (dtype)"),
     Setting("model.device_map", ignored="a job has one device, and all of the model is on it"),
@@ -146,6 +161,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("tokenizer.trust_remote_code", used_by="the tokenizer's loading, where allowed"),
     Setting("tokenizer.padding_side", used_by="the saved tokenizer; training pads on the right"),
     Setting("tokenizer.add_eos_token", used_by="the tokenising of text and prompt/completion"),
+    Setting("lora.adapter", used_by="the model, if its name stands for an adapter: `continue` "
+            "trains it on, `new` merges it and puts a new one on top", since="0.2"),
     Setting("lora.r", used_by="LoraConfig(r)", idle=idle.without_adapter),
     Setting("lora.alpha", used_by="LoraConfig(lora_alpha)", idle=idle.without_adapter),
     Setting("lora.dropout", used_by="LoraConfig(lora_dropout)", idle=idle.without_adapter),
@@ -154,6 +171,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("lora.target_parameters", used_by="LoraConfig(target_parameters): fused experts, by "
             "name; needs `dropout` 0", since="0.2", idle=idle.without_adapter),
     Setting("lora.bias", used_by="LoraConfig(bias)", idle=idle.without_adapter),
+    Setting("lora.modules_to_save", used_by="LoraConfig(modules_to_save): modules that are trained "
+            "whole, beside the adapter", since="0.2", idle=idle.without_adapter),
+    Setting("lora.use_rslora", used_by="LoraConfig(use_rslora): scaled by alpha over the root of r",
+            since="0.2", idle=idle.without_adapter),
+    Setting("lora.use_dora", used_by="LoraConfig(use_dora): lengths of the weights' columns are "
+            "trained apart", since="0.2", idle=idle.without_adapter),
+    Setting("lora.init", used_by="LoraConfig(init_lora_weights): `default`, `gaussian`, "
+            "`orthogonal`", since="0.2", idle=idle.without_adapter),
     Setting("lora.task_type", used_by="LoraConfig(task_type)", idle=idle.without_adapter),
     Setting("data.strategy", ignored="it is a label of the client"),
     Setting("data.generation_type", ignored="it is a label of the client"),
@@ -181,6 +206,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("seed", "seed"),
     Setting("training.max_hours", used_by="the worker: hours in slots, past which the job fails"),
     Setting("dataset_path", used_by="the request's dataset_path, where that is empty"),
+    Setting("eval_dataset_path", used_by="the request's eval_dataset_path, where that is empty",
+            since="0.2"),
     Setting("output_dir", ignored="the result is written to the job's own folder"),
 )
 # fmt: on

@@ -87,7 +87,17 @@ class ExactTrainer(ShardedTrainer):
         first = resumed and arguments["epoch"] == arguments["epochs_trained"]
         self.data_position = arguments["steps_trained_in_current_epoch"] if first else 0
         self._fetched = self.data_position
+        if first and self._had_ended():
+            # The Trainer looks for its end after a step only, and would make one too many.
+            self._load_rng_state(arguments["resume_from_checkpoint"])
+            self.control.should_training_stop = True
+            return
         super()._run_epoch(**arguments)
+
+    def _had_ended(self) -> bool:
+        """Whether the checkpoint is of the training's last step, or of where it stopped early."""
+        flow = self.state.stateful_callbacks["TrainerControl"]["args"]
+        return bool(self.state.global_step >= self.state.max_steps or flow["should_training_stop"])
 
     def get_batch_samples(self, *arguments: Any, **more: Any) -> Any:
         """Fetch the micro-batches of the next step, counting them."""

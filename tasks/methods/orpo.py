@@ -12,64 +12,20 @@ trained on (TRL's trainer takes it in). beta is the paper's lambda.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-# TRL says at the import that it may change in any release; a test holds what is used of it.
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-from trl.experimental.orpo.orpo_trainer import log1mexp
-from trl.trainer.dpo_trainer import DataCollatorForPreference
-from trl.trainer.utils import add_fused_lm_head
-
 from tasks.methods.counting.trainer import Totals
-from tasks.methods.preference import PairsTrainer
-
-__all__ = ["ORPOConfig", "OddsRatioTrainer"]
+from tasks.methods.reference_free import ORPOTrainer, ReferenceFreeTrainer, log1mexp
 
 
-class _Tokenised:
-    """Rows that come tokenised, in front of a trainer that would map each of them again."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def map(self, *_: Any, **__: Any) -> _Tokenised:
-        return self
-
-
-class OddsRatioTrainer(PairsTrainer, ORPOTrainer):  # type: ignore[misc]  # trl has no types
+class OddsRatioTrainer(ReferenceFreeTrainer, ORPOTrainer):  # type: ignore[misc]  # trl has no types
     """``rewards`` are beta log P(y|x); ``nll_loss`` is NLL(w)."""
 
     counted = ("chosen_tokens", "pairs")
-
-    def __init__(self, *, train_dataset: Any, eval_dataset: Any = None, **arguments: Any) -> None:
-        super().__init__(
-            train_dataset=_Tokenised(train_dataset),
-            eval_dataset=None if eval_dataset is None else _Tokenised(eval_dataset),
-            data_collator=DataCollatorForPreference(arguments["processing_class"].pad_token_id),
-            **arguments,
-        )
-        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        # As TRL's other trainers; this one asks for it only if the configuration switches it on.
-        text = self.model.config.get_text_config()
-        self.router_aux_loss_coef = getattr(text, "router_aux_loss_coef", 0.0)
-        self.aux_loss_enabled = (
-            hasattr(text, "output_router_logits") and self.router_aux_loss_coef != 0.0
-        )
-        self._metrics = self._stored_metrics
-        self._total_train_tokens = 0
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
 
     def count(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
         """Tokens of chosen answers; pairs."""
@@ -79,18 +35,14 @@ class OddsRatioTrainer(PairsTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
 
     def totals(self, model: Any, inputs: dict[str, Any]) -> Totals:
         """Sums over the tokens of chosen answers, and over pairs."""
-        half = torch.autocast(self.accelerator.device.type)
-        with half if self._peft_has_been_casted_to_bf16 else nullcontext():
-            scores = self.score_answers(model, inputs)
-        log_probs = scores.log_probs.float().sum(1)
-        mean_log_probs = log_probs / inputs["completion_mask"][:, 1:].sum(1).clamp(min=1)
+        scores, mean_log_probs = self.score_in_half(model, inputs)
         chosen, rejected = mean_log_probs.chunk(2)
         log_odds = (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))
         ratio = functional.logsigmoid(log_odds)
         totals = self.pair_totals(inputs, scores, self.beta * mean_log_probs)
         return {
             **totals,
-            "nll": -log_probs.chunk(2)[0].sum(),
+            "nll": -scores.log_probs.float().chunk(2)[0].sum(),
             "log_odds_ratio": ratio.sum(),
             "log_odds_chosen": log_odds.sum(),
             "logps/chosen": chosen.sum(),

@@ -4,38 +4,29 @@ Direct preference optimisation (``dpo``; Rafailov et al. 2023, arXiv:2305.18290,
 
     loss = - mean over pairs of log sigmoid(beta (log p(w|x) / r(w|x) - log p(l|x) / r(l|x)))
 
-p is the model, r the frozen reference; log p(y|x) sums over the tokens of an answer. The means of
-an eval are over its pairs, those of a training over the pairs of the steps since the last logged
-one. A mixture of experts adds its auxiliary loss to what is minimised, and to no ``loss``.
+p is the model, r the frozen reference; log p(y|x) sums over the tokens of an answer. Other losses
+of a pair are in ``pair_losses.py``. The means of an eval are over its pairs, those of a training
+over the pairs of the steps since the last logged one. A mixture of experts adds its auxiliary loss
+to what is minimised, and to no ``loss``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.nn import functional
 from trl import DPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
 
-from tasks.datasets.tokens.spans import IGNORED_LABEL
+from tasks.methods.counting.answers import AnswersTrainer
 from tasks.methods.counting.token_scores import TokenScores
-from tasks.methods.counting.trainer import CountingTrainer, Totals
+from tasks.methods.counting.trainer import Totals
+from tasks.methods.pair_losses import LOSSES, Pairs
 
 
-class PairsTrainer(CountingTrainer):
+class PairsTrainer(AnswersTrainer):
     """Mixin for a trainer whose batches are those of TRL's ``DataCollatorForPreference``: the
     chosen rows, then the rejected ones."""
-
-    beta: float
-
-    def score_answers(self, model: Any, inputs: Mapping[str, Any]) -> TokenScores:
-        """Score the tokens of the answers (rows x length - 1), chosen rows first."""
-        kept = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED_LABEL)
-        return self.score(model, kept, labels)
 
     def pair_totals(
         self, inputs: Mapping[str, Any], scores: TokenScores, rewards: torch.Tensor
@@ -91,26 +82,19 @@ class PreferenceTrainer(PairsTrainer, DPOTrainer):  # type: ignore[misc]  # trl 
         """Sums over pairs."""
         scores = self.score_answers(model, inputs)
         log_probs = scores.log_probs.sum(1)
-        with self._reference() as reference:
+        with self.reference() as reference:
             of_reference = self.score_answers(reference, inputs).log_probs.sum(1)
-        rewards = self.beta * (log_probs - of_reference)
-        chosen, rejected = rewards.chunk(2)
-        totals = self.pair_totals(inputs, scores, rewards)
+        ratios = log_probs - of_reference
+        totals = self.pair_totals(inputs, scores, self.beta * ratios)
         for name, of_rows in zip(("chosen", "rejected"), log_probs.detach().chunk(2), strict=True):
             totals[f"logps/{name}"] = of_rows.sum()
-        totals["pair_loss"] = -functional.logsigmoid(chosen - rejected).sum()
+        [loss_type] = self.args.loss_type
+        chosen, rejected = ratios.chunk(2)
+        tokens_chosen, tokens_rejected = inputs["completion_mask"][:, 1:].sum(1).chunk(2)
+        smoothing = self.args.label_smoothing_factor
+        pairs = Pairs(chosen, rejected, tokens_chosen, tokens_rejected, self.beta, smoothing)
+        totals["pair_loss"] = LOSSES[loss_type](pairs).sum()
         return {**totals, **self.router_total(scores, totals["pairs"])}
-
-    @contextmanager
-    def _reference(self) -> Iterator[Any]:
-        """The frozen reference, without gradients: with an adapter, the model without it."""
-        unused = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), unused:
-            if self.ref_model is not None:
-                yield self.ref_model
-                return
-            with self.accelerator.unwrap_model(self.model).disable_adapter():
-                yield self.model
 
     def objective(self, totals: Totals, counts: Totals) -> torch.Tensor:
         """The loss above, and the router's."""

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import PrinterCallback
-from trl import DPOConfig, GRPOConfig, RLOOConfig, SFTConfig
+from trl import DPOConfig, GRPOConfig, KTOConfig, RewardConfig, RLOOConfig, SFTConfig
 
 from tasks.arguments.build import Arguments
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError
-from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
+from tasks.methods.kto import UnpairedTrainer
+from tasks.methods.orpo import OddsRatioTrainer
 from tasks.methods.preference import PreferenceTrainer
+from tasks.methods.reference_free import CPOConfig, ORPOConfig
+from tasks.methods.reward_model import ScoringTrainer
 from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
+from tasks.methods.simpo import SimpleTrainer
 from tasks.methods.supervised import SupervisedTrainer
 from tasks.models.lora import lora_settings, say_experts
 from tasks.models.weights import align_trained_weights
@@ -33,6 +37,9 @@ TRAINERS = {
     "cpt": TrainerClass(SFTConfig, SupervisedTrainer),
     "dpo": TrainerClass(DPOConfig, PreferenceTrainer),
     "orpo": TrainerClass(ORPOConfig, OddsRatioTrainer),
+    "simpo": TrainerClass(CPOConfig, SimpleTrainer),
+    "kto": TrainerClass(KTOConfig, UnpairedTrainer),
+    "reward_model": TrainerClass(RewardConfig, ScoringTrainer),
     "rloo": TrainerClass(RLOOConfig, LeaveOneOutTrainer),
     "grpo": TrainerClass(GRPOConfig, GroupRelativeTrainer),
 }
@@ -41,8 +48,8 @@ TRAINERS = {
 
 def trainer_class(training: TrainingConfig) -> TrainerClass:
     """The trainer that ``training`` asks for, by its method and, of several, its algorithm."""
-    first, *others = training.how.trainers
-    return TRAINERS[training.rlhf.algorithm if training.rlhf and others else first]
+    asked = training.rlhf.algorithm if training.rlhf else None
+    return TRAINERS[asked or training.how.trainers[0]]
 
 
 def needs_reference_model(training: TrainingConfig) -> bool:
@@ -88,7 +95,9 @@ def make_trainer(
             train_dataset=data.train.dataset,
             eval_dataset=data.eval.dataset if data.eval else None,
             processing_class=tokenizer,
-            peft_config=lora_settings(lora, parts.model) if lora else None,
+            peft_config=lora_settings(lora, parts.model, new_head=how.scores_texts)
+            if lora and not hasattr(parts.model, "peft_config")
+            else None,
             **more,
         )
     except ValueError as error:

@@ -73,6 +73,12 @@ def load_reward_model(folder: Path, name: str, dtype: str) -> tuple[Any, Any]:
     """
     check_model_files(folder, name, trust_remote_code=False)
     check_tokenizer_files(folder, name)
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"The reward model {name!r} is an adapter.",
+            "Name its merged copy (the folder merged in it), which config.training.merge_adapter "
+            "makes.",
+        )
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"The reward model {name!r} has no weights in safetensors format; pickled weights are "

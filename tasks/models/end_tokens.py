@@ -34,7 +34,9 @@ def accept_faults(model: Any) -> None:
     tokenizer's special tokens; base models come with faults (a temperature without sampling), and a
     training is not to fail because of them at its first checkpoint.
     """
-    configuration = model.generation_config
+    configuration = getattr(model, "generation_config", None)
+    if configuration is None:  # it generates nothing
+        return
     configuration._original_object_hash = hash(configuration)
 
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from tasks.errors import ModelError
@@ -23,28 +24,41 @@ _OTHER_KINDS = {
     "RewardModel": "scores texts",
 }
 """By the end of a class's name, behind its ``For``."""
+_SCORES = "ForSequenceClassification"
 _MEND = (
     "Name a causal language model, one that continues a text (config.json names a class such as "
     "LlamaForCausalLM)."
 )
 
 
-def check_kind(config: Any, name: str, *, trust_remote_code: bool) -> None:
-    """Raise ModelError if the model ``name`` of that ``config`` is no causal one."""
+def check_kind(config: Any, name: str, *, trust_remote_code: bool, scores: bool = False) -> None:
+    """Raise ModelError if the model ``name`` of that ``config`` is no causal one.
+
+    ``scores``: it is to give a text one number; one that does already will do too.
+    """
     named = _named(config)
     known_as = f"{name!r} ({named or config.model_type})"
     if config.is_encoder_decoder or config.get_text_config(decoder=True).is_encoder_decoder:
         raise ModelError(f"The model {known_as} is an encoder-decoder, not a causal model.", _MEND)
+    if scores and named.endswith(_SCORES) and config.num_labels != 1:
+        raise ModelError(
+            f"The model {known_as} gives {config.num_labels} numbers for a text, not one.", _MEND
+        )
     for end, does in _OTHER_KINDS.items():
+        if scores and end in _SCORES:
+            continue
         if named.endswith(f"For{end}"):
             raise ModelError(f"The model {known_as} {does}: it is no causal model.", _MEND)
-    loaded = class_of(config, trust_remote_code=trust_remote_code)
+    loaded = class_of(config, trust_remote_code=trust_remote_code, scores=scores)
     if loaded is None:
+        lacks = "class that scores texts" if scores else "causal language model"
         raise ModelError(
             f"The model {known_as} is of the kind {config.model_type!r}, of which transformers has "
-            "no causal language model.",
+            f"no {lacks}.",
             _MEND,
         )
+    if scores:
+        return
     if loaded is not AutoModelForCausalLM and _is_another(named, loaded):
         raise ModelError(
             f"The model {known_as} would be loaded, and saved, as {loaded.__name__}, which is "
@@ -53,13 +67,15 @@ def check_kind(config: Any, name: str, *, trust_remote_code: bool) -> None:
         )
 
 
-def class_of(config: Any, *, trust_remote_code: bool) -> Any:
+def class_of(config: Any, *, trust_remote_code: bool, scores: bool = False) -> Any:
     """The class that the model is loaded as, and saved as; None if there is none.
 
     transformers finds the one that lies beside the model, if code of it may run. A model that has
     more than language (vision, say) is kept whole, unless its configuration names the class of its
-    language part alone.
+    language part alone. ``scores``: the class that gives a text numbers.
     """
+    if scores:
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if trust_remote_code and _brings_code(config):
         return AutoModelForCausalLM
     causal = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)

@@ -1,4 +1,4 @@
-"""Models and tokenizers that a request names: found, checked and loaded.
+"""Loading of models and tokenizers that a request names: found and checked before.
 
 A name is looked up beneath each model root, then at the Hugging Face hub. Everything is then
 loaded from a folder, so that no library guesses a second time what the name means. Weights are
@@ -55,8 +55,25 @@ def locate_model(
 
     Raises ModelError; a path that leaves the roots, by ``..`` or a symbolic link, is refused.
     """
+    try:
+        local = _below(name, roots)
+    except (ValueError, RuntimeError, OSError) as error:  # odd characters, a circle, length
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelError(
+            f"The path of the model, {name[:200]!r}, cannot be looked at: {reason}.",
+            "Check model.name.",
+        ) from error
+    return local or fetch(name, _listed(roots), revision, allow_remote_code)
+
+
+def _listed(roots: Sequence[str]) -> str:
+    return ", ".join(str(Path(root).resolve()) for root in roots) or "none"
+
+
+def _below(name: str, roots: Sequence[str]) -> Path | None:
+    """The folder beneath a root, or None: ``name`` is one of the hub's."""
     resolved_roots = [Path(root).resolve() for root in roots]
-    listed = ", ".join(str(root) for root in resolved_roots) or "none"
+    listed = _listed(roots)
     looks_local = name.startswith(("/", ".", "~")) or ".." in Path(name).parts
     for root in resolved_roots:
         folder = (root / name).resolve()
@@ -67,14 +84,15 @@ def locate_model(
                     "Move it there, or start the worker with its folder in MODEL_ROOTS.",
                 )
         elif folder.is_dir():
-            _refuse_links_out(folder, resolved_roots, name)
+            refuse_links_out(folder, resolved_roots, name)
             return folder
     if looks_local or not _HUB_NAME.fullmatch(name):
         raise ModelNotFound(f"No such model: {name!r} (looked in {listed})")
-    return fetch(name, listed, revision, allow_remote_code)
+    return None
 
 
-def _refuse_links_out(folder: Path, roots: list[Path], name: str) -> None:
+def refuse_links_out(folder: Path, roots: Sequence[Path], name: str) -> None:
+    """Raise ModelError if a link below ``folder`` leads out of the resolved ``roots``."""
     for path in folder.rglob("*"):
         if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in roots):
             raise ModelError(
@@ -82,14 +100,17 @@ def _refuse_links_out(folder: Path, roots: list[Path], name: str) -> None:
             )
 
 
-def load_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
-    """The configuration of a causal language model. Raises ModelError, also for another kind."""
+def load_config(folder: Path, name: str, trust_remote_code: bool, *, scores: bool = False) -> Any:
+    """The configuration of a causal language model. Raises ModelError, also for another kind.
+
+    ``scores``: it is to give a text one number.
+    """
     check_model_files(folder, name, trust_remote_code=trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _LOADING_ERRORS as error:
         raise _cannot_load(f"The configuration of {name!r}", error) from error
-    check_kind(config, name, trust_remote_code=trust_remote_code)
+    check_kind(config, name, trust_remote_code=trust_remote_code, scores=scores)
     return config
 
 
@@ -138,10 +159,11 @@ def load_model(
 ) -> Any:
     """The causal language model, whole, from safetensors, in ``dtype`` (torch's name for it).
 
-    What it has beside language is frozen. Raises ModelError.
+    What it has beside language is frozen. If the method's result scores texts, it has a head for
+    that in the place of its own. Raises ModelError.
     """
-    name = config.model.name
-    arguments: dict[str, Any] = {}
+    name, scores = config.model.name, config.training.how.scores_texts
+    arguments: dict[str, Any] = {"num_labels": 1} if scores else {}
     if attention and names_a_repository(attention) and not trust_remote_code:
         raise runs_code(f"config.model.attn_implementation ({attention!r})")
     if attention:
@@ -150,7 +172,7 @@ def load_model(
         arguments["quantization_config"] = BitsAndBytesConfig(**quantization)
     found = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     try:
-        chosen = class_of(found, trust_remote_code=trust_remote_code)
+        chosen = class_of(found, trust_remote_code=trust_remote_code, scores=scores)
         model, info = chosen.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -164,9 +186,13 @@ def load_model(
         )
     except (*_LOADING_ERRORS, SafetensorError) as error:
         raise _no_weights(folder, name, error) from error
-    check_whole(info, name)
+    check_whole(info, name, new_head=scores and type(model).__name__ not in _named(found))
     freeze_other_parts(model, name)
     return model
+
+
+def _named(config: Any) -> list[str]:
+    return list(getattr(config, "architectures", None) or ())
 
 
 def _no_weights(folder: Path, name: str, error: Exception) -> ModelError:
@@ -210,6 +236,12 @@ def _cannot_load(what: str, error: BaseException) -> ModelError:
             "ALLOW_REMOTE_CODE=1 and set config.model.trust_remote_code, if you trust its author.",
         )
     first_line = (text.strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, ImportError):
+        return ModelError(
+            f"{what} cannot be loaded: {first_line}",
+            "Install the package in the worker's environment, or name a model that does without "
+            "it (one that is not quantised).",
+        )
     return ModelError(
         f"{what} cannot be loaded: {first_line}",
         "Check that the folder holds config.json, tokenizer.json and *.safetensors.",

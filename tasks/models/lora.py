@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ConfigurationError
 from tasks.models.language_part import other_parts
+from tasks.models.whole import NEW_HEAD
 from trainyard.contract.config import LoraConfig
 
 ALL_LINEAR = "all-linear"
@@ -28,17 +29,20 @@ _EXPERTS_OF_OLD = ("gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"
 logger = logging.getLogger(__name__)
 
 
-def lora_settings(lora: LoraConfig, model: Any) -> Any:
-    """PEFT's LoRA configuration of ``config.lora`` for ``model``. Raises ConfigurationError."""
+def lora_settings(lora: LoraConfig, model: Any, *, new_head: bool = False) -> Any:
+    """PEFT's LoRA configuration of ``config.lora`` for ``model``. Raises ConfigurationError.
+
+    A ``new_head``, of scores, is trained whole.
+    """
     if lora.task_type != "CAUSAL_LM":
         raise ConfigurationError(
             f"config.lora.task_type is {lora.task_type!r}; CAUSAL_LM is trained."
         )
     targets = lora.target_modules or ALL_LINEAR
-    parts = other_parts(model)
+    parts, whole = other_parts(model), _trained_whole(model, lora)
     left_out = [] if _asks_for(targets, parts) else parts
     if targets == ALL_LINEAR:
-        left_out = [*left_out, *not_adaptable(model)]
+        left_out = [*left_out, *not_adaptable(model), *whole]
         targets = linear_layers(model, left_out)
     if left_out:
         logger.info("LoRA leaves out: %s", ", ".join(_summed_up(left_out)))
@@ -49,9 +53,29 @@ def lora_settings(lora: LoraConfig, model: Any) -> Any:
         target_modules=targets,
         exclude_modules=_pattern(left_out) if left_out else None,
         target_parameters=lora.target_parameters,
+        modules_to_save=whole or None,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=True if lora.init == "default" else lora.init,
         bias=lora.bias,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if new_head else "CAUSAL_LM",
     )
+
+
+def _trained_whole(model: Any, lora: LoraConfig) -> list[str]:
+    """Modules that are trained whole, by their whole names: PEFT goes by how a name ends, so that
+    ``norm`` would be every ``layernorm`` too. Raises ConfigurationError for one that is not there.
+    """
+    found = []
+    for named in lora.modules_to_save or ():
+        those = [name for name, _ in model.named_modules() if f".{name}".endswith(f".{named}")]
+        if not those:
+            raise ConfigurationError(
+                f"config.lora.modules_to_save: the model has no module {named!r}.",
+                f"It has, at its top: {', '.join(name for name, _ in model.named_children())}.",
+            )
+        found += those
+    return found
 
 
 def linear_layers(model: Any, left_out: Sequence[str]) -> list[str]:
@@ -66,6 +90,7 @@ def linear_layers(model: Any, left_out: Sequence[str]) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
         and module is not model.get_output_embeddings()
+        and f"{name}.weight" != NEW_HEAD
         and not (none_of and none_of.fullmatch(name))
     ]
 

@@ -26,10 +26,10 @@ def check_model_files(folder: Path, name: str, *, trust_remote_code: bool) -> No
             f"The model {name!r} is a PEFT adapter, not a whole model.",
             "Name its base model, or merge the adapter first.",
         )
-    config = _read(folder / "config.json", name)
+    config = read_json(folder / "config.json", name)
     if not trust_remote_code:
         forbid_hub_kernels()
-        for said in (config, _read(folder / "generation_config.json", name)):
+        for said in (config, read_json(folder / "generation_config.json", name)):
             _refuse_kernels(said, name)
     _refuse_weights_elsewhere(folder, config, name)
 
@@ -37,7 +37,7 @@ def check_model_files(folder: Path, name: str, *, trust_remote_code: bool) -> No
 def check_tokenizer_files(folder: Path, name: str) -> None:
     """Raise ModelError if files of the tokenizer ``name`` in ``folder`` name others outside."""
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
-        for key, value in _read(folder / file, name).items():
+        for key, value in read_json(folder / file, name).items():
             if key.endswith("_file") and isinstance(value, str) and _leaves(value):
                 raise _elsewhere(name, f"{file} ({key}: {value!r})")
 
@@ -96,7 +96,7 @@ def _refuse_weights_elsewhere(folder: Path, config: dict[str, Any], name: str) -
     chosen = config.get("transformers_weights")
     files = [("config.json", chosen)] if chosen is not None else []
     for index in sorted(folder.rglob("*.safetensors.index.json")):
-        shards = _read(index, name).get("weight_map")
+        shards = read_json(index, name).get("weight_map")
         listed = shards.values() if isinstance(shards, dict) else ()
         files += [(index.name, file) for file in dict.fromkeys(map(str, listed))]
     for where, file in files:
@@ -122,7 +122,7 @@ def _elsewhere(name: str, where: str) -> ModelError:
     )
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
     """The JSON object in ``path``; empty if there is no such file. Raises ModelError."""
     try:
         values = json.loads(path.read_bytes()) if path.exists() else {}

@@ -21,16 +21,20 @@ _HARMLESS = re.compile(
     r"|(^|\.)(mtp|mtp_layers|v_head)\."
 )
 """Names of what may be left over: older versions saved what is computed."""
+NEW_HEAD = "score.weight"
+"""Of a model that gives a text one number, in every architecture that continues texts."""
+_HEADS = ("lm_head.", "embed_out.")
 _LISTED = 5
 _MEND = "Copy or download the model's files again, and check that config.json is this model's."
 
 
-def check_whole(info: Mapping[str, Any], name: str) -> None:
+def check_whole(info: Mapping[str, Any], name: str, *, new_head: bool = False) -> None:
     """Raise ModelError unless the files of the model ``name`` held its weights, all and only those.
 
-    ``info``: what ``from_pretrained`` gives with ``output_loading_info``.
+    ``info``: what ``from_pretrained`` gives with ``output_loading_info``. ``new_head``: that of
+    scores is made in the place of the model's own.
     """
-    missing = info["missing_keys"]
+    missing = set(info["missing_keys"]) - ({NEW_HEAD} if new_head else set())
     if missing:
         raise ModelError(
             f"The files of the model {name!r} lack {_listed(missing)}: these weights would be "
@@ -48,6 +52,8 @@ def check_whole(info: Mapping[str, Any], name: str) -> None:
             _MEND,
         )
     left = [key for key in info["unexpected_keys"] if not _HARMLESS.search(key)]
+    if new_head:
+        left = [key for key in left if not key.startswith(_HEADS)]
     if left:
         raise ModelError(
             f"The files of the model {name!r} hold weights that its class, as config.json "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Collection
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -27,13 +27,13 @@ _OTHER_VALUE = 0.123
 """In the place of a setting of Adam's, to see whether the optimizer takes it."""
 
 
-def build_on_dummy(args: Any, total_steps: int, sent: Collection[str]) -> None:
+def build_on_dummy(args: Any, total_steps: int) -> None:
     """Raise ConfigurationError unless optimizer and schedule of the Trainer's ``args`` can be made.
 
-    ``sent``: names of the arguments that the request has; one without effect is named in the log.
+    A setting that has no effect, and is another than by default, is named in the log.
     """
     optimizer = _optimizer(args)
-    _say_unused(args, sent)
+    _say_unused(args)
     _check_kwargs(args)
     try:
         schedule = get_scheduler(
@@ -73,7 +73,7 @@ def _optimizer(args: Any) -> Any:
     return optimizer
 
 
-def _say_unused(args: Any, sent: Collection[str]) -> None:
+def _say_unused(args: Any) -> None:
     """Refuse arguments that the optimizer does not take; say what it has not of Adam's settings."""
     model = torch.nn.ParameterDict()
     chosen, values = Trainer.get_optimizer_cls_and_kwargs(args, model)
@@ -92,8 +92,9 @@ def _say_unused(args: Any, sent: Collection[str]) -> None:
                 f"config.training.optim_args: {args.optim.value} does not take {name!r}.",
                 f"Correct it, or leave it out ({chosen.__name__} of {chosen.__module__}).",
             )
+    defaults = {field.name: field.default for field in fields(args)}
     for name in ("adam_beta1", "adam_beta2", "adam_epsilon"):
-        if name in sent and not changes(name, _OTHER_VALUE):
+        if getattr(args, name) != defaults[name] and not changes(name, _OTHER_VALUE):
             note = Note(f"training.{name}", "ignored", f"{args.optim.value} has none")
             logger.warning("%s", note)
 

@@ -16,6 +16,7 @@ from tasks.methods.registry import make_arguments, make_trainer
 from tasks.preparation import Prepared
 from tasks.run import Run
 from tasks.trial.dry_build import build_on_dummy
+from tasks.trial.scores import hold_scores
 from tasks.trial.trial import hold
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def load_training(run: Run, prepared: Prepared) -> Loaded:
     """
     config, arguments = run.config, prepared.arguments
     args = make_arguments(arguments, config)
-    build_on_dummy(args, _steps(run, prepared), config.training.model_fields_set)
+    build_on_dummy(args, _steps(run, prepared))
     with run.phases.phase("load_model"):
         parts = load_parts(run.spec, prepared.folders, prepared.tokenizer, config, arguments)
     choose_places(arguments.values["report_to"], run.job_dir)
@@ -60,6 +61,8 @@ def _try(run: Run, trainer: Any) -> dict[str, Any]:
         reason = "no process has the whole model (fsdp)"
         logger.info("No trial on two rows: %s", reason)
         return {"skipped": reason}
+    if training.how.scores_texts:
+        return hold_scores(trainer, run.config.model.name)
     compares = training.how.reference_model or training.how.samples_answers
     return hold(trainer, run.config.model.name, compares=compares).as_record()
 

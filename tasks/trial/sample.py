@@ -42,7 +42,7 @@ def _tokens(row: Mapping[str, Any], tokenizer: Any) -> list[int]:
     if "input_ids" in row:
         found = row["input_ids"]
     elif "prompt_ids" in row:
-        found = [*row["prompt_ids"], *row["chosen_ids"]]
+        found = [*row["prompt_ids"], *(row.get("chosen_ids") or row["completion_ids"])]
     else:
         prompt = row["prompt"]
         text = prompt if isinstance(prompt, str) else "\n".join(str(m["content"]) for m in prompt)

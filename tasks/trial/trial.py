@@ -140,7 +140,7 @@ def _drifts(name: str, found: float) -> ModelError:
 
 
 def _say(head: str, found: float, own: float, loss: float, moved: float | None) -> None:
-    reference = "" if moved is None else "; without its adapter it is the base model"
+    reference = "" if moved is None else "; what it compares with stands still"
     logger.info(
         "Trial on two rows: the model is causal (%.1e); the loss by its own logits is %.4f, as the "
         "training computes it (%s head) %.4f%s",
