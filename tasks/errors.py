@@ -6,6 +6,7 @@
      │  ├ ModelNotFound      neither a folder nor the hub has it
      │  └ GatedModel         the hub wants its licence accepted first
      ├ ConfigurationError    the request asks for what cannot be done
+     ├ DeviceUnusable        the slot should have a GPU, and torch cannot use it
      ├ Diverged              the loss or the gradient norm stopped being finite
      ├ ResultRefused         the saved model, loaded again, is not the one that was trained
      └ ResumeMismatch        a resume does not go on from what the pause left
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 
 from trainyard.contract.error_tree import Interruption, TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport, Frame
+from trainyard.durable_files import RESERVED
 
 FRAMES_KEPT = 50
 MESSAGE_CHARACTERS_KEPT = 1000
@@ -66,6 +68,12 @@ class ConfigurationError(TrainingError):
     kind = ErrorKind.CONFIGURATION
 
 
+class DeviceUnusable(TrainingError):
+    """The slot should have a GPU, and torch cannot use it: nothing trains on the CPU in silence."""
+
+    kind = ErrorKind.DEVICE
+
+
 class Diverged(TrainingError):
     """The loss, the gradient norm or a weight is no finite number any more."""
 
@@ -100,7 +108,7 @@ def report(error: BaseException) -> ErrorReport:
     because of them.
     """
     causes = list(_chain(error))
-    for recognisers in ((_out_of_memory, _disk_full), (_own, _hub, _weights, _arrow)):
+    for recognisers in ((_out_of_memory, _disk_full), (_device,), (_own, _hub, _weights, _arrow)):
         for cause in causes:
             for recognise in recognisers:
                 found = recognise(cause)
@@ -181,6 +189,26 @@ def _out_of_memory(error: BaseException) -> ErrorReport | None:
     )
 
 
+_DEVICE_SIGNS = (
+    "GPU is lost",
+    "uncorrectable ECC",
+    "no CUDA-capable device",
+    "CUDA-capable device(s) is/are busy or unavailable",
+    "CUDA driver version is insufficient",
+    "CUDA unknown error",
+    "CUDA error: unknown error",
+    "Found no NVIDIA driver",
+    "NVIDIA driver on your system is too old",
+)
+"""Of a GPU that is of no use to anybody, as CUDA and torch say it."""
+
+
+def _device(error: BaseException) -> ErrorReport | None:
+    if not isinstance(error, RuntimeError) or not any(s in str(error) for s in _DEVICE_SIGNS):
+        return None
+    return _found(ErrorKind.DEVICE, f"The GPU cannot be used: {str(error).splitlines()[0]}")
+
+
 def _disk_full(error: BaseException) -> ErrorReport | None:
     by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # safetensors and torch wrap the operating system's error in their own, as text.
@@ -190,7 +218,8 @@ def _disk_full(error: BaseException) -> ErrorReport | None:
         return None
     where = getattr(error, "filename", None)
     place = f" while writing {where}" if where else ""
-    return _found(ErrorKind.DISK_FULL, f"The disk is full{place}.")
+    but = f": {RESERVED}" if RESERVED in str(error) else ""
+    return _found(ErrorKind.DISK_FULL, f"The disk is full{place}{but}.")
 
 
 def _hub(error: BaseException) -> ErrorReport | None:

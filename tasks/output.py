@@ -29,6 +29,8 @@ def set_up_output() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[records], force=True)
     logging.captureWarnings(True)
     warnings.formatwarning = _one_line
+    # PEFT asks by a name of transformers that is going away: nobody who trains can mend that.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.arguments.adaptation import Context
 from tasks.arguments.build import Arguments, build_arguments, choose_max_length
 from tasks.arguments.machine import Machine
-from tasks.checkpoints.folder import PARTIAL_DIR_NAME
+from tasks.checkpoints.folder import PARTIAL_DIR_NAME, clear_partial
 from tasks.checkpoints.resume import check_fits, commit_start, fingerprint
 from tasks.datasets.prepare import prepare_data
 from tasks.datasets.training_data import TrainingData
@@ -53,11 +53,17 @@ def prepare(run: Run) -> Prepared:
     config = run.config
     with run.phases.phase("tokenizer"):
         folders = locate(run.spec, config)
-        model_config = load_config(folders.model, config.model.name, folders.remote_code)
+        model_config = load_config(
+            folders.model,
+            config.model.name,
+            folders.remote_code,
+            scores=config.training.how.scores_texts,
+        )
         tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
     max_length, note = choose_max_length(config, positions(model_config))
     with run.phases.phase("data"), run.ranks.first_before_others():
-        run.channel.send_now(Reading(source=run.request.dataset_path or "dataset_content"))
+        sources = run.request.dataset_path or "dataset_content", run.request.eval_dataset_path
+        run.channel.send_now(Reading(source=", ".join(filter(None, sources))))
         data = prepare_data(
             run.request,
             run.spec,
@@ -67,10 +73,11 @@ def prepare(run: Run) -> Prepared:
             end_tokens=end_tokens(folders.model, model_config),
         )
         run.channel.send_now(Reading(source=""))
-    what = fingerprint(config, model_config, data.train.sample_sha256())
+    sample = data.train.sample_sha256()
+    what = fingerprint(config, model_config, sample, folders.adapter_weights)
     _accept_start(run, what)
 
-    machine = Machine.here().shared_by(run.ranks.count)
+    machine = Machine.here(run.spec.gpu_expected).shared_by(run.ranks.count)
     logger.info("The data set is ready; the training takes its device: %s", machine.device_name)
     arguments = build_arguments(
         Context(config, machine, max_length, data.eval is not None, [note] if note else []),
@@ -82,7 +89,9 @@ def prepare(run: Run) -> Prepared:
 
 
 def _accept_start(run: Run, what: dict[str, str]) -> None:
-    """Go on from the start for good."""
+    """Go on from the start for good, with no remains of an earlier save."""
+    if run.ranks.is_first:
+        clear_partial(run.job_dir / CHECKPOINTS)
     if run.start is not None:
         check_fits(run.start, what)
         if run.ranks.is_first:

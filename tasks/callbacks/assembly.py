@@ -78,6 +78,6 @@ def add_callbacks(run: Run, trainer: Any, prepared: Prepared) -> Callbacks:
         callbacks.insert(0, FitCheck(trainer, run.channel))
     for callback in callbacks:
         trainer.add_callback(callback)
-    if run.ranks.is_first and not config.training.sharded:
+    if run.ranks.is_first and not config.training.sharded and not how.scores_texts:
         add_predictions(run, trainer, data)
     return Callbacks(trainer, reporter, gpu, run.ranks.is_first)

@@ -14,13 +14,13 @@ from transformers import set_seed
 
 from tasks.callbacks.metrics import MetricReporter
 from tasks.callbacks.pauser import Pauser
-from tasks.checkpoints.folder import best_checkpoint, prune, publish, seal
+from tasks.checkpoints.folder import best_checkpoint, finish, prune
 from tasks.checkpoints.loss_sums import LOSS_SUMS_NAME, LossSums
 from tasks.checkpoints.receipts import RECEIPT_NAME, compare, log_receipt, take_receipt
 from tasks.methods.exact_trainer import ExactCallback
 from tasks.preparation import Prepared
 from tasks.run import Run
-from trainyard.contract.checkpoint_manifest import Manifest, verify
+from trainyard.contract.checkpoint_manifest import Manifest
 from trainyard.contract.events import Checkpoint, Receipt
 from trainyard.contract.job_folder import CHECKPOINTS, checkpoint_name
 
@@ -93,10 +93,8 @@ class CheckpointKeeper(ExactCallback):
         self._pauser.pause_if_asked(path, receipt)
 
     def _keep_checkpoint(self, partial: Path, path: str, state: Any) -> None:
-        seal(partial, self._manifest(state))
-        folder = publish(partial, partial.parent.parent)
-        # Read back: what is reported, and what a pause rests on, is what lies in the folder.
-        manifest = verify(folder)
+        # What is reported, and what a pause rests on, is what lies in the folder.
+        folder, manifest = finish(partial, partial.parent.parent, self._manifest(state))
         best = best_checkpoint(folder.parent, greater=self._trainer.args.greater_is_better)
         self._run.channel.send(
             Checkpoint(

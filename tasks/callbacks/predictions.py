@@ -136,6 +136,8 @@ class Predictions(TrainerCallback):  # type: ignore[misc]  # transformers is not
                 asked,
                 attention_mask=torch.ones_like(asked),
                 do_sample=False,
+                num_beams=1,  # a model's own files may ask for thousands
+                num_return_sequences=1,
                 temperature=None,
                 top_p=None,
                 top_k=None,

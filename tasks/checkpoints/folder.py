@@ -31,6 +31,8 @@ from trainyard.contract.checkpoint_manifest import (
     Manifest,
     ManifestFile,
     read_manifest,
+    read_sealed,
+    sealed_json,
     sha256_of,
     verify,
 )
@@ -60,6 +62,23 @@ class Branch(BaseModel):
         return manifest.attempt >= self.attempt or name == self.checkpoint
 
 
+def clear_partial(checkpoints_dir: Path) -> None:
+    """Delete what saves that were cut short have left; to be called before the first save."""
+    partial = checkpoints_dir / PARTIAL_DIR_NAME
+    if partial.exists():
+        shutil.rmtree(partial)
+
+
+def finish(partial: Path, checkpoints_dir: Path, manifest: Manifest) -> tuple[Path, Manifest]:
+    """Make what lies in ``partial`` a checkpoint; returns its place, and what is found there.
+
+    Raises OSError, or CheckpointDamaged if the disk gives back other than was written.
+    """
+    seal(partial, manifest)
+    folder = publish(partial, checkpoints_dir)
+    return folder, verify(folder)
+
+
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Bring the checkpoint in ``folder`` to the disk and write its manifest; returns it filled."""
     (folder / PICKLED_ARGUMENTS_NAME).unlink(missing_ok=True)
@@ -69,8 +88,11 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
             size=path.stat().st_size, sha256=sha256_of(path)
         )
         sync(path)
+    for inner in folder.rglob("*"):
+        if inner.is_dir():
+            sync(inner)
     sealed = manifest.model_copy(update={"files": files})
-    write_durably(folder / MANIFEST_NAME, sealed.model_dump_json(indent=1).encode())
+    write_durably(folder / MANIFEST_NAME, sealed_json(sealed))
     sync(folder.parent)
     return sealed
 
@@ -125,18 +147,24 @@ def begin_branch(checkpoints_dir: Path, attempt: int, checkpoint: str | None) ->
     """
     checkpoints_dir.mkdir(parents=True, exist_ok=True)
     branch = Branch(attempt=attempt, checkpoint=checkpoint)
-    write_durably(checkpoints_dir / BRANCH_NAME, branch.model_dump_json().encode())
+    write_durably(checkpoints_dir / BRANCH_NAME, sealed_json(branch))
 
 
 def _branch(checkpoints_dir: Path) -> Branch:
     path = checkpoints_dir / BRANCH_NAME
-    if path.exists():
-        return Branch.model_validate_json(path.read_bytes())
-    return Branch(attempt=0, checkpoint=None)
+    if not path.exists():
+        return Branch(attempt=0, checkpoint=None)
+    try:
+        return read_sealed(Branch, path.read_bytes())
+    except ValueError as error:
+        raise CheckpointDamaged(f"{BRANCH_NAME} is unreadable: {error}") from error
 
 
 def last_good(checkpoints_dir: Path) -> tuple[Path, Manifest] | None:
-    """The newest checkpoint that verifies; those passed over are logged."""
+    """The newest checkpoint that verifies; those passed over are logged.
+
+    Raises CheckpointDamaged if it cannot be known which are those of the branch.
+    """
     branch = _branch(checkpoints_dir)
     found = []
     for path in reversed(list_checkpoints(checkpoints_dir)):

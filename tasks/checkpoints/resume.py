@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.checkpoints.folder import begin_branch, last_good, list_checkpoints
 from tasks.errors import ConfigurationError
-from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, verify
+from trainyard.contract.checkpoint_manifest import CheckpointDamaged, Manifest, sha256_of, verify
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.job_folder import CHECKPOINTS
@@ -38,7 +38,8 @@ def choose_start(spec: TrainingSpec) -> Start | None:
     """The checkpoint that ``spec`` names, else the last good one; None: from the start.
 
     One that is named counts from :func:`commit_start` on: it may be of another training.
-    Raises ConfigurationError if the one that is named cannot be gone on from.
+    Raises ConfigurationError if the one that is named cannot be gone on from, or if what a person
+    chose before cannot be read.
     """
     folder = Path(spec.job_dir) / CHECKPOINTS
     if spec.resume_from is not None:
@@ -46,7 +47,13 @@ def choose_start(spec: TrainingSpec) -> Start | None:
     if spec.from_start:
         begin_branch(folder, spec.attempt, None)
         return None
-    found = last_good(folder)
+    try:
+        found = last_good(folder)
+    except CheckpointDamaged as damage:
+        raise ConfigurationError(
+            f"It is not known any more which checkpoints the job goes on from: {damage}.",
+            f"Resume from one that you name ({_listed(folder)}), or start again from the start.",
+        ) from damage
     return None if found is None else Start(*found)
 
 
@@ -87,8 +94,13 @@ def _listed(folder: Path) -> str:
     return ", ".join(found) or "none"
 
 
-def fingerprint(config: JobConfig, model_config: Any, data_sha256: str) -> dict[str, str]:
-    """What must agree between a checkpoint and the training that goes on from it, by name."""
+def fingerprint(
+    config: JobConfig, model_config: Any, data_sha256: str, origin: Path | None = None
+) -> dict[str, str]:
+    """What must agree between a checkpoint and the training that goes on from it, by name.
+
+    ``origin``: the weights of the adapter that the job itself went on from.
+    """
     lora = config.lora if config.training.use_lora else None
     values = {
         key: value for key, value in model_config.to_dict().items() if key not in _OF_NO_CONSEQUENCE
@@ -99,6 +111,8 @@ def fingerprint(config: JobConfig, model_config: Any, data_sha256: str) -> dict[
         "method": config.training.method,
         "adapter": "none" if lora is None else f"LoRA, r {lora.r}, {lora.target_modules}",
         "data set": data_sha256,
+        **({"frozen": ", ".join(frozen)} if (frozen := config.training.freeze) else {}),
+        **({} if origin is None else {"adapter gone on from": sha256_of(origin)}),
         "processes": f"{config.training.processes}{', sharded' if config.training.sharded else ''}",
     }
 

@@ -3,8 +3,8 @@
 The training process that the keeper knows becomes the launcher: it forks one process per rank
 (torch is imported already, CUDA untouched, and the event channel inherited), ends the others if
 one fails, and tells the supervisor how the attempt ended. All are below the keeper, which ends them
-all. The ranks meet at a store on loopback, on a port that the kernel chose. Nothing is restarted
-here: that is the job store's to decide, from the last good checkpoint.
+all. The ranks meet at a file in the job's folder, where no other user of the host can join them.
+Nothing is restarted here: that is the job store's to decide, from the last good checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -27,7 +26,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported unsaid
+from torch.distributed import FileStore  # type: ignore[attr-defined]  # re-exported unsaid
 from torch.distributed.elastic.agent.server.api import WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -93,16 +92,15 @@ def run_ranks(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     output = RankOutput(processes)
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        meeting = _Meeting(processes, listener, cuda=gpus > 0)
-        rank = _Rank(meeting, channel, output, folder, attempt, set_up)
-        agent = _agent(rank, meeting, folder)
-        _pass_on_stack_requests()
-        output.start()
-        try:
-            result = agent.run()
-        finally:
-            output.finish()
+    meeting = _Meeting(processes, folder / "meeting", cuda=gpus > 0)
+    rank = _Rank(meeting, channel, output, folder, attempt, set_up)
+    agent = _agent(rank, meeting, folder)
+    _pass_on_stack_requests()
+    output.start()
+    try:
+        result = agent.run()
+    finally:
+        output.finish()
     try:
         if result.is_failed():
             return _why(result.failures, folder)
@@ -121,10 +119,8 @@ def _agent(rank: _Rank, meeting: _Meeting, folder: Path) -> LocalElasticAgent:
         role="training",
         local_world_size=meeting.count,
         entrypoint=rank.run,
-        rdzv_handler=OneHost(LOOPBACK, meeting.port),
+        rdzv_handler=OneHost(LOOPBACK),
         max_restarts=0,
-        master_addr=LOOPBACK,
-        master_port=meeting.port,
         local_addr=LOOPBACK,
     )
     return LocalElasticAgent(
@@ -136,12 +132,11 @@ def _agent(rank: _Rank, meeting: _Meeting, folder: Path) -> LocalElasticAgent:
 
 
 class _Meeting:
-    """The place where ``count`` ranks meet: a store on a port of loopback."""
+    """The place where ``count`` ranks meet: a store in a file."""
 
-    def __init__(self, count: int, listener: socket.socket, *, cuda: bool) -> None:
+    def __init__(self, count: int, file: Path, *, cuda: bool) -> None:
         self.count = count
-        self.port = int(listener.getsockname()[1])
-        self._listener = listener
+        self._file = file
         self._cuda = cuda
 
     def join(self, index: int) -> Ranks:
@@ -152,15 +147,9 @@ class _Meeting:
             threads = max(1, torch.get_num_threads() // self.count)
             torch.set_num_threads(threads)
             os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate chooses one
-        return Ranks.join(index, self.count, self._store(index), cuda=self._cuda)
-
-    def _store(self, index: int) -> TCPStore:
-        mine = index == 0
-        # Bound to loopback before any rank lives: torch's own server listens on every address.
-        listening: dict[str, Any] = {"master_listen_fd": self._listener.detach()} if mine else {}
-        if not mine:
-            self._listener.close()
-        return TCPStore(LOOPBACK, self.port, self.count, mine, timeout=_MEET_TIMEOUT, **listening)
+        store = FileStore(str(self._file), self.count)
+        store.set_timeout(_MEET_TIMEOUT)
+        return Ranks.join(index, self.count, store, cuda=self._cuda)
 
 
 class _Rank:

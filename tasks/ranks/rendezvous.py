@@ -9,13 +9,15 @@ from torch.distributed.elastic.rendezvous.api import (
     RendezvousStoreInfo,
 )
 
+_NO_PORT = 0
+"""The ranks meet elsewhere."""
+
 
 class OneHost(RendezvousHandler):
     """Rendezvous of one agent with itself: no thread, so that ranks can be forked."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._port = port
 
     def get_backend(self) -> str:
         return "one-host"
@@ -25,7 +27,7 @@ class OneHost(RendezvousHandler):
         return False
 
     def next_rendezvous(self) -> RendezvousInfo:
-        return RendezvousInfo(HashStore(), 0, 1, RendezvousStoreInfo(self._address, self._port))
+        return RendezvousInfo(HashStore(), 0, 1, RendezvousStoreInfo(self._address, _NO_PORT))
 
     def is_closed(self) -> bool:
         return False

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.callbacks.metrics import MetricReporter
 from tasks.datasets.training_data import TrainingData
+from tasks.models.adapter import own_weights
 from tasks.results.saved import SavedModel
 
 
@@ -32,7 +33,7 @@ def summary(
         "total_tokens": reporter.tokens,
         "train_rows": len(data.train.dataset),
         "eval_rows": len(data.eval.dataset) if data.eval else 0,
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "parameters": sum(weight.numel() for weight in own_weights(trainer.model)),
         "seconds": dict(seconds),
     }
     return {

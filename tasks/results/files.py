@@ -12,10 +12,11 @@ from typing import Any
 from tasks.checkpoints.disk import full_disk
 from tasks.checkpoints.folder import PICKLED_ARGUMENTS_NAME, exchange
 from tasks.models.end_tokens import GENERATION_NAME, with_end_tokens
+from tasks.models.origin import ADAPTER_NAME
+from tasks.results.joined import join
 from trainyard.contract.config import ModelConfig
 from trainyard.durable_files import sync
 
-ADAPTER_NAME = "adapter_config.json"
 MERGED_DIR_NAME = "merged"
 CARD_NAME = "README.md"
 
@@ -33,15 +34,25 @@ def written(folder: Path) -> Iterator[None]:
         raise full from error
 
 
-def write_model(trainer: Any, folder: Path, base: ModelConfig, ends: Sequence[int]) -> None:
+def write_model(
+    trainer: Any,
+    folder: Path,
+    base: ModelConfig,
+    ends: Sequence[int],
+    *,
+    below: Path | None = None,
+) -> None:
     """Write the trained model (or PEFT adapter) and its tokenizer. It stops at the tokens ``ends``.
 
-    An adapter names its ``base`` as the request does.
+    An adapter names its ``base`` as the request does. ``below``: the adapter that was merged with
+    the base before, which goes into this one.
     """
     trainer.save_model(str(folder))
     (folder / PICKLED_ARGUMENTS_NAME).unlink(missing_ok=True)
     if (folder / ADAPTER_NAME).exists():
         _name_base(folder / ADAPTER_NAME, base)
+        if below is not None:
+            join(folder, below)
     write_generation_config(trainer.accelerator.unwrap_model(trainer.model), folder, ends)
 
 
@@ -52,6 +63,8 @@ def write_generation_config(model: Any, folder: Path, ends: Sequence[int]) -> No
     base models come with such.
     """
     path = folder / GENERATION_NAME
+    if getattr(model, "generation_config", None) is None:  # it generates nothing
+        return
     if not path.exists():
         model.generation_config.to_json_file(path, keys_to_pop=["compile_config"])
     said = json.loads(path.read_bytes())
@@ -66,15 +79,18 @@ def _name_base(path: Path, base: ModelConfig) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def make_readable(folder: Path) -> None:
-    """Give every file of ``folder`` the rights of its card: safetensors writes for its owner only.
+def make_readable(folder: Path, mode: int) -> None:
+    """Give every file of ``folder``, which lies in the job's, the rights ``mode``.
 
-    Whoever serves the model is often another user.
+    Whoever serves the model is often another user. Its group finds a way through the folders of
+    the job and of all jobs, in which it reads nothing else.
     """
-    mode = (folder / CARD_NAME).stat().st_mode & 0o777
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(mode)
+    through = mode >> 2 & 0o111
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(mode | through if path.is_dir() else mode)
+    for above in (folder.parent, folder.parent.parent):
+        if above.stat().st_mode & through != through:
+            above.chmod(above.stat().st_mode & 0o7777 | through)
 
 
 def publish(partial: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.datasets.training_data import TrainingData
+from tasks.models.adapter import own_weights
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
 from trainyard.contract.verdicts import VerdictKind
@@ -47,12 +48,19 @@ def _evals_asked_for(config: JobConfig) -> str:
 
 
 def judge_model(run: Run, trainer: Any) -> None:
-    """How much of the model an adapter trains, and where."""
+    """How much of the model is trained, if it is not all, and where."""
     model = trainer.model
+    if patterns := run.config.training.freeze:
+        still = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+        run.verdicts.add(
+            VerdictKind.TRAINED_PART,
+            f"{_count(still)} of {_count(sum(w.numel() for w in model.parameters()))} parameters "
+            f"stay as they are: {', '.join(patterns)}",
+        )
     if not hasattr(model, "peft_config"):
         return
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    every = sum(weight.numel() for weight in model.parameters())
+    every = sum(weight.numel() for weight in own_weights(model))
     names = dict.fromkeys(
         name.rpartition(".")[2]
         for name in (*model.targeted_module_names, *model.targeted_parameter_names)

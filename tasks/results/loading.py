@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, ModelConfig
 
 _WHOLE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -23,6 +23,11 @@ model = PeftModel.from_pretrained(base, ".")
 model.generation_config = GenerationConfig.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```"""
+_SCORING_ADAPTER = (
+    _ADAPTER.replace(", GenerationConfig", "")
+    .replace('model.generation_config = GenerationConfig.from_pretrained(".")\n', "")
+    .replace("{revision}", "{revision}, num_labels=1")
+)
 _STOPS = """Generation stops at the tokens that `generation_config.json` names. Those of the base
 model may be others: vLLM takes this folder's with `--generation-config`."""
 _MOVED = """The adapter names its base model as the job did, `{name}`. If that is a folder, write
@@ -30,14 +35,23 @@ the path where it lies now in its place; when this was trained it lay in `{folde
 adapter by `base_model_name_or_path` of `adapter_config.json` needs that path there."""
 
 
-def how_to_load(config: JobConfig, base: Path, dtype: str) -> Iterator[str]:
-    """Paragraphs of Markdown. ``base``: where the base model lies now."""
+def _as_scorer(text: str) -> str:
+    return text.replace("AutoModelForCausalLM", "AutoModelForSequenceClassification")
+
+
+def how_to_load(config: JobConfig, model: ModelConfig, base: Path, dtype: str) -> Iterator[str]:
+    """Paragraphs of Markdown. ``model``: what names the base model; ``base``: where it lies now."""
+    scores = config.training.how.scores_texts
     if not config.training.use_lora:
-        yield _WHOLE.format(dtype=dtype)
-        yield _STOPS
+        whole = _WHOLE.format(dtype=dtype)
+        yield _as_scorer(whole) if scores else whole
+        if not scores:
+            yield _STOPS
         return
-    model = config.model
     revision = f", revision={json.dumps(model.revision)}" if model.revision else ""
-    yield _ADAPTER.format(base=json.dumps(model.name), revision=revision)
-    yield _STOPS
+    if scores:
+        yield _as_scorer(_SCORING_ADAPTER.format(base=json.dumps(model.name), revision=revision))
+    else:
+        yield _ADAPTER.format(base=json.dumps(model.name), revision=revision)
+        yield _STOPS
     yield _MOVED.format(name=model.name, folder=base)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tasks.preparation import Prepared
+from tasks.results.lineage import lineage
 from tasks.results.loading import how_to_load
+from trainyard.contract.config import JobConfig, LoraConfig
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.verdicts import Verdict
 
@@ -37,25 +40,31 @@ def model_card(
     history: Sequence[Mapping[str, Any]],
     energy_j: float | None,
     verdicts: Sequence[Verdict] = (),
+    *,
+    jobs: Path,
 ) -> str:
     """The card as Markdown with the hub's front matter.
 
     ``figures``: the summary's; ``history``: what the Trainer logged; ``verdicts``: what is to be
-    known of the training.
+    known of the training; ``jobs``: the folder of this host's jobs.
     """
     config, data = request.config, prepared.data
     name = request.name or request.execution_id
     adapter = config.lora if config.training.use_lora else None
+    base = prepared.folders.base
+    first, came = lineage(config.model, base, jobs)
     parts = [
-        "\n".join(_front_matter(config.model.name, bool(adapter))),
+        "\n".join(_front_matter(config, first, bool(adapter))),
         f"# {name}",
         f"`{config.model.name}`, trained with the method `{config.training.method}`"
-        + (f" as a LoRA adapter (r {adapter.r}, alpha {adapter.alpha:g})." if adapter else "."),
+        + (_as_adapter(adapter) if adapter else "."),
+        *([came] if came else []),
         *(["## Warnings", "\n".join(f"- {_said(v)}" for v in verdicts)] if verdicts else []),
         "## Data",
         _table(
             {
                 "data set": request.dataset_path or "sent with the request",
+                **({"eval data set": name} if (name := request.eval_dataset_path) else {}),
                 "rows are": data.shape.describe(),
                 "training rows": len(data.train.dataset),
                 "eval rows": len(data.eval.dataset) if data.eval else 0,
@@ -71,7 +80,7 @@ def model_card(
         "### Curve",
         _curve(history),
         "## How to load it",
-        *how_to_load(config, prepared.folders.model, figures["dtype"]),
+        *how_to_load(config, base, prepared.folders.model, figures["dtype"]),
         "## Settings",
         f"```json\n{json.dumps(_plain(prepared.arguments.values), indent=1, sort_keys=True)}\n```",
         "## Libraries",
@@ -80,11 +89,19 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(base: str, adapter: bool) -> Iterator[str]:
+def _as_adapter(lora: LoraConfig) -> str:
+    """One that is trained on has a shape of its own, which its files say."""
+    if lora.adapter == "continue":
+        return ": its LoRA adapter was trained on."
+    return f" as a LoRA adapter (r {lora.r}, alpha {lora.alpha:g})."
+
+
+def _front_matter(config: JobConfig, first: str, adapter: bool) -> Iterator[str]:
+    task = "text-classification" if config.training.how.scores_texts else "text-generation"
     yield "---"
-    yield f"base_model: {json.dumps(base)}"
+    yield f"base_model: {json.dumps(first)}"
     yield f"library_name: {'peft' if adapter else 'transformers'}"
-    yield "pipeline_tag: text-generation"
+    yield f"pipeline_tag: {task}"
     yield "tags: [trainyard]"
     yield "---"
 

@@ -13,6 +13,8 @@ from tasks.results.sample import SampleRow
 
 _LOGITS_MAX = 2**23
 """Of one row; of a large vocabulary fewer positions are compared."""
+_OF_TEXTS = 2
+"""Dimensions of the logits of a model that scores texts."""
 EXACT = 1e-3
 ROUGH = 5e-2
 """The largest difference of logits, relative to their size, that is rounding: in float32 on a CPU;
@@ -31,7 +33,9 @@ class RowReference:
 
 
 def logits_of(model: Any, ids: Sequence[int]) -> Any:
-    """The logits of a row, float32 on the CPU, shape (tokens, vocabulary). Draws no random number.
+    """The logits of a row, float32 on the CPU, shape (tokens, vocabulary), or (1, 1): its score.
+
+    Draws no random number.
 
     A collective of all ranks if the model is sharded.
     """
@@ -42,7 +46,8 @@ def logits_of(model: Any, ids: Sequence[int]) -> Any:
             given = model(input_ids=torch.tensor([ids], device=model.device))
     finally:
         model.train(training)
-    return given.logits[0].float().cpu()
+    logits = given.logits.float().cpu()
+    return logits if logits.dim() == _OF_TEXTS else logits[0]
 
 
 def reference(model: Any, rows: Sequence[SampleRow]) -> list[RowReference]:
@@ -53,8 +58,8 @@ def reference(model: Any, rows: Sequence[SampleRow]) -> list[RowReference]:
         likeliest = logits.argmax(dim=-1).tolist()
         trained = range(row.trained, row.end + 1)
         by_heart = row.ends and all(likeliest[at - 1] == row.ids[at] for at in trained)
-        count = max(1, min(len(row.ids), _LOGITS_MAX // logits.shape[-1]))
-        places = torch.linspace(0, len(row.ids) - 1, count).long().tolist()
+        count = max(1, min(len(logits), _LOGITS_MAX // logits.shape[-1]))
+        places = torch.linspace(0, len(logits) - 1, count).long().tolist()
         found.append(RowReference(row, places, logits[places].numpy(), by_heart))
     return found
 
@@ -65,6 +70,7 @@ def difference(one: Any, other: Any) -> float:
     if one.shape != other.shape:
         return float("inf")
     apart = torch.where(one == other, torch.zeros_like(one), (one - other).abs())
-    size = one[torch.isfinite(one)].abs().max().clamp(min=1e-9)
+    # A single score has no others to tell its size by.
+    size = one[torch.isfinite(one)].abs().max().clamp(min=1e-9 if one.numel() > 1 else 0.1)
     found = float(apart.max() / size)
     return float("inf") if math.isnan(found) else found

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from tasks.datasets.example import Conversation
 from tasks.errors import ModelError, report
 from tasks.fresh_process import Failed
+from tasks.models.adapter import check_keys
 from tasks.models.end_tokens import as_list
 from tasks.models.kind import class_of
 from tasks.models.whole import check_whole
@@ -40,7 +41,8 @@ class Question:
     ``base``: the base model's folder, of an adapter. ``says``: what the model says to a few rows.
     ``ends``: the tokens it stops at. ``texts`` with their tokens, and a ``conversation`` with its
     text, are the tokenizer's. ``saved_dtype``: of the files; ``dtype``: what it is computed in, as
-    it was for ``says``; ``limit``: the largest difference that is rounding.
+    it was for ``says``; ``limit``: the largest difference that is rounding. ``scores``: it gives a
+    text one number.
     """
 
     folder: str
@@ -55,6 +57,7 @@ class Question:
     on_gpu: bool = False
     quantization: dict[str, Any] | None = None
     remote_code: bool = False
+    scores: bool = False
 
 
 def check(questions: Sequence[Question]) -> list[list[str] | Failed]:
@@ -101,6 +104,8 @@ def _files(question: Question) -> Iterator[str]:
         named := AutoConfig.from_pretrained(folder, trust_remote_code=question.remote_code).dtype
     ) != getattr(torch, question.saved_dtype):
         yield f"its config.json says {named}, and its weights are {question.saved_dtype}"
+    if question.scores:
+        return
     stops = as_list(GenerationConfig.from_pretrained(folder).eos_token_id)
     if missing := [token for token in question.ends if token not in stops]:
         yield (
@@ -132,8 +137,8 @@ def load(question: Question) -> Any:
     """The model, by the standard classes, as anybody would load it. Raises ModelError."""
     folder = Path(question.base or question.folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=question.remote_code)
-    chosen = class_of(config, trust_remote_code=question.remote_code)
-    more: dict[str, Any] = {}
+    chosen = class_of(config, trust_remote_code=question.remote_code, scores=question.scores)
+    more: dict[str, Any] = {"num_labels": 1} if question.scores else {}
     if question.quantization:
         more["quantization_config"] = BitsAndBytesConfig(**question.quantization)
     if question.on_gpu and _fits(folder):
@@ -147,9 +152,10 @@ def load(question: Question) -> Any:
         trust_remote_code=question.remote_code,
         **more,
     )
-    check_whole(info, folder.name)
+    check_whole(info, folder.name, new_head=question.scores and question.base is not None)
     if question.base is not None:
         model = PeftModel.from_pretrained(model, question.folder, local_files_only=True)
+        check_keys(model, Path(question.folder), folder.name)
     return model.eval()
 
 
@@ -171,6 +177,8 @@ def _stop(question: Question, model: Any, known: RowReference) -> Iterator[str]:
     how = GenerationConfig.from_pretrained(question.folder)
     how.update(
         do_sample=False,
+        num_beams=1,
+        num_return_sequences=1,
         max_new_tokens=row.end + 1 - row.trained + _TOKENS_BEYOND,
         pad_token_id=question.ends[0],
     )

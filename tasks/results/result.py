@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from tasks.preparation import Prepared
 from tasks.results.dtype import cast_files, choose_dtype, hold_as_saved, round_weights, say_dtype
 from tasks.results.figures import summary
 from tasks.results.files import (
-    ADAPTER_NAME,
     CARD_NAME,
     make_readable,
     publish,
@@ -61,7 +60,8 @@ def save_result(
     model.config.use_cache = True  # training switches the key-value cache off
     round_weights(model, dtype)
     tokens = (prepared.tokenizer.eos_token_id, prepared.data.turn_end)
-    ends = [token for token in tokens if token is not None]
+    scores = run.config.training.how.scores_texts
+    ends = [] if scores else [token for token in tokens if token is not None]
     says = reference(model, sample_rows(prepared.data.train.dataset, prepared.tokenizer, ends))
     if not run.ranks.is_first:
         trainer.give_share()
@@ -71,6 +71,7 @@ def save_result(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     question = _question(trainer, prepared, partial, dtype, says, ends)
+    question = replace(question, scores=scores)
     with written(partial):
         asked = _write(run, trainer, model, prepared, question)
     return Saved(partial, chosen, dtype, asked)
@@ -114,10 +115,12 @@ def _write(run: Run, trainer: Any, model: Any, prepared: Prepared, question: Que
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if not sharded:
         hold_as_saved(model, dtype)
-    write_model(trainer, partial, run.config.model, question.ends)
+    folders, lora = prepared.folders, run.config.lora
+    below = folders.adapter if lora is not None and lora.adapter == "new" else None
+    write_model(trainer, partial, folders.base, question.ends, below=below)
     if sharded and dtype != question.dtype:
         cast_files(partial, dtype)
-    if not (partial / ADAPTER_NAME).exists():
+    if not hasattr(model, "peft_config"):
         say_dtype(partial, dtype)
     merged = merge(run, model, prepared, question) if wants_merge(run.config) else None
     return ToVerify(question, merged, parameters)
@@ -158,9 +161,10 @@ def publish_result(
             trainer.state.log_history,
             energy_j,
             run.verdicts.found,
+            jobs=run.job_dir.parent,
         )
         (saved.partial / CARD_NAME).write_text(card, encoding="utf-8")
-        make_readable(saved.partial)
+        make_readable(saved.partial, int(run.spec.result_mode, 8))
         publish(saved.partial, target)
     logger.info("The model is saved: %s", target)
     return {"model_dir": target.name, **figures}

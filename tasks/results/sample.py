@@ -37,9 +37,10 @@ def sample_rows(dataset: Any, tokenizer: Any, ends: Collection[int]) -> list[Sam
 def _row(row: dict[str, Any], tokenizer: Any, ends: Collection[int]) -> SampleRow:
     if "input_ids" in row:
         ids, labels = list(row["input_ids"]), list(row["labels"])
-    elif "chosen_ids" in row:
-        ids = [*row["prompt_ids"], *row["chosen_ids"]]
-        labels = [IGNORED_LABEL] * len(row["prompt_ids"]) + list(row["chosen_ids"])
+    elif "prompt_ids" in row:
+        answer = row.get("chosen_ids") or row["completion_ids"]
+        ids = [*row["prompt_ids"], *answer]
+        labels = [IGNORED_LABEL] * len(row["prompt_ids"]) + list(answer)
     else:  # a prompt, whose answers the model makes up
         prompt = row["prompt"]
         if isinstance(prompt, str):
