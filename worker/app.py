@@ -26,13 +26,14 @@ from trainyard.secret_environment import without_others_secrets, without_secrets
 from trainyard.service.stop_signals import hangup_is_sigterm
 from trainyard.service_logs import Repeated
 from trainyard.settings import settings
-from worker.consuming import Consuming
+from worker.consuming import Consuming, own_queues
 from worker.machine.gpu import list_gpus
 from worker.machine.unix_socket import listen
-from worker.slot import put_in_service, slot, stops
+from worker.proof.proving import Proving
+from worker.slot import let_go_of_the_main_process, name_lease, slot, stops
 from worker.start_checks import exit_if_unfit
 
-CHECK_CHILDREN_EVERY_S = 1.0
+CHECK_COURIER_EVERY_S = 1.0
 
 app = Celery("trainyard", include=["tasks.train"])
 app.config_from_object("celeryconfig")
@@ -88,15 +89,16 @@ def keep_secrets_out_of_the_log(logger: logging.Logger, **_: Any) -> None:
 def start_children(sender: Any, **_: Any) -> None:
     """Before the pool child is forked."""
     keep_private()
-    exit_if_unfit(slot().name, sender.concurrency, settings())
+    exit_if_unfit(name_lease(), sender, settings())
+    sender.app.amqp.queues.deselect(own_queues(slot().name))  # before the slot has proven itself
     _slot_process().start()
     _courier().start()
 
 
 @signals.worker_process_init.connect
-def let_go_of_the_lifeline(**_: Any) -> None:
-    """In the pool child: only the main process may hold the lifeline's other end."""
-    os.close(slot().stop_write)
+def be_a_pool_child(**_: Any) -> None:
+    """In the pool child, first of all."""
+    let_go_of_the_main_process()
 
 
 @signals.worker_ready.connect
@@ -105,15 +107,11 @@ def watch_children(sender: Any, **_: Any) -> None:
     # Seven lines at each restart of Redis, against what celeryconfig has chosen. Celery shows
     # such warnings from its start on, so this comes after that.
     warnings.filterwarnings("ignore", r"\s*In Celery 5.1 we introduced", CPendingDeprecationWarning)
-    put_in_service()
-    Consuming(sender, slot().name).start()
+    consuming = Consuming(sender, slot().name, name_lease())
+    Proving(sender.timer, _slot_process(), consuming).start()
+    consuming.start()
     hangup_is_sigterm()  # Celery's own handler would start a new worker beside a job that runs
-    sender.timer.call_repeatedly(CHECK_CHILDREN_EVERY_S, _ensure_children)
-
-
-def _ensure_children() -> None:
-    _slot_process().ensure_running()
-    _courier().ensure_running()
+    sender.timer.call_repeatedly(CHECK_COURIER_EVERY_S, _courier().ensure_running)
 
 
 @signals.worker_shutting_down.connect
@@ -128,6 +126,7 @@ def tell_supervisor(**_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def stop_children(**_: Any) -> None:
-    """After the pool has ended."""
+    """After the pool has ended, and with it the last attempt: another worker may have the slot."""
     _slot_process().stop(timeout_s=2.0)
     _courier().stop(timeout_s=10.0)
+    name_lease().release()

@@ -1,26 +1,33 @@
 """Consuming, as the worker's main process does it: stamped from the loop in which it takes jobs.
 
 A heartbeat from anywhere else goes on when consumers were cancelled, when the pool is gone, when
-the loop hangs, and when Celery has lost a connection without noticing.
+the loop hangs, and when Celery has lost a connection without noticing. Jobs are taken only while
+the slot is fit and not drained.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import time
-from collections.abc import Collection
 from typing import Any
 
 from celery.bootsteps import RUN
 from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
+from trainyard.contract.names import QUEUE_GPU
+from trainyard.scheduling.drains import Drains
+from trainyard.scheduling.queue import slot_queue
+from trainyard.scheduling.slot_leases import NameTaken
+from trainyard.scheduling.slot_names import host_name
 from trainyard.scheduling.slots import STAMP_EVERY_S, SlotRegistry, SlotState
 from trainyard.settings import settings
 from trainyard.store.connection import connect
+from worker.slot import LOOP_TIMEOUT_S
+from worker.slot_lease import NameLease
 
-TIMEOUT_S = 1.0
-"""The loop waits so long for Redis at most."""
 FETCH_LATE_S = 15.0
 """An idle worker asks for the next job about once a second."""
 HANDED_OVER_S = 15.0
@@ -29,34 +36,72 @@ HANDED_OVER_S = 15.0
 logger = logging.getLogger(__name__)
 
 
+def own_queues(slot: str) -> tuple[str, str]:
+    """The queues that a slot's worker takes from."""
+    return QUEUE_GPU, slot_queue(slot)
+
+
 class Consuming:
     """What the consumer of one worker does, and its stamp in the registry.
 
-    ``consumer`` is Celery's, once it is ready: what it consumes then is what it should.
+    ``consumer`` is Celery's, once it is ready; ``name`` the lease on the slot, renewed with each
+    stamp. ``fit`` is set from outside; ``drained`` as a person has ordered it.
     """
 
-    def __init__(self, consumer: Any, slot: str) -> None:
+    def __init__(self, consumer: Any, slot: str, name: NameLease) -> None:
+        self.fit = False
+        self.drained = False
         self._consumer = consumer
         self._slot = slot
-        self._queues: Collection[str] = list(consumer.app.amqp.queues.consume_from)
+        self._name = name
         self._in_hand: dict[str, float] = {}
-        redis = connect(settings().redis_location, retries=0, timeout_s=TIMEOUT_S)
+        redis = connect(settings().redis_location, retries=0, timeout_s=LOOP_TIMEOUT_S)
         self._registry = SlotRegistry(redis)
+        self._drains = Drains(redis)
+        self._stamped: SlotState | None = None
 
     def start(self) -> None:
         """Stamp now, and from the consumer's own timer."""
         self.stamp()
         self._consumer.timer.call_repeatedly(STAMP_EVERY_S, self.stamp)
 
+    def take_jobs_or_not(self) -> None:
+        """Begin or end to take jobs, if what is so is not as it should be."""
+        if self._consumer.blueprint.state != RUN:
+            return
+        if self._may_take() and not self._takes():
+            self.stamp()  # the slot may have been drained since the last one
+        wanted = self._may_take()
+        for queue in own_queues(self._slot):
+            if self._consumer.task_consumer.consuming_from(queue) == wanted:
+                continue
+            if wanted:
+                self._consumer.add_task_queue(queue)
+            else:
+                self._consumer.cancel_task_queue(queue)
+        if self.state() not in (self._stamped, SlotState.SILENT):
+            self.stamp()
+
+    def _may_take(self) -> bool:
+        return self.fit and self._name.held and not self.drained
+
+    def _takes(self) -> bool:
+        return all(map(self._consumer.task_consumer.consuming_from, own_queues(self._slot)))
+
     def stamp(self) -> None:
         """Say what is so; nothing if it is not well: a stamp that is old is seen by everybody."""
-        state = self.state()
-        if state is SlotState.SILENT:
-            return
         try:
-            self._registry.stamp(self._slot, state)
+            self._name.renew()
+            self.drained = self._drains.holds(self._slot, host_name())
+            state = self.state()
+            if state is not SlotState.SILENT:
+                self._registry.stamp(self._slot, state)
+                self._stamped = state
         except RedisError as error:
             logger.warning("not stamped: %s", error, extra={"action": "redis_away"})
+        except NameTaken as error:
+            logger.error("this worker ends: %s", error, extra={"action": "name_taken"})
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def state(self) -> SlotState:
         """By Celery's own account, at this moment."""
@@ -65,10 +110,12 @@ class Consuming:
             return SlotState.SILENT
         if consumer.pool.num_processes < 1 or self._pool_takes_nothing():
             return SlotState.SILENT
-        tasks = consumer.task_consumer
-        if not all(tasks.consuming_from(queue) for queue in self._queues):
+        if self.drained:
             return SlotState.DRAINED
-        return SlotState.CONSUMING if self._fetches(tasks.channel) else SlotState.SILENT
+        if not self.fit or not self._takes():
+            return SlotState.PROVING
+        fetches = self._fetches(consumer.task_consumer.channel)
+        return SlotState.CONSUMING if fetches else SlotState.SILENT
 
     def _pool_takes_nothing(self) -> bool:
         """Whether a job that was taken from the queue lies here and no child works on it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from socket import gethostname
 
 from redis.exceptions import RedisError
 
+from trainyard.scheduling.slot_leases import SlotLeases
 from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.settings import settings
 from trainyard.store.connection import connect
@@ -24,6 +26,7 @@ def troubles() -> list[str]:
         registry = SlotRegistry(redis)
         seen = {slot.name: slot for slot in registry.present()}
         out = registry.out_of_service()
+        holders = SlotLeases(redis).holders()
     found = []
     for name in slot_gpus(current):
         slot = seen.get(name)
@@ -33,6 +36,8 @@ def troubles() -> list[str]:
             found.append(f"{name} is out of service: {out[name]}")
         elif slot.state is SlotState.SILENT:
             found.append(f"{name}: {slot.idle_reason}")
+        elif name in holders and holders[name].host != gethostname():
+            found.append(f"{name} has its worker on {holders[name].host}, not here")
     return found
 
 

@@ -10,23 +10,28 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.names import QUEUE_GPU
-from trainyard.home import keep_private
-from trainyard.scheduling.slots import SlotRegistry
+from trainyard.home import home_id, keep_private
+from trainyard.scheduling.slot_leases import SlotLeases
+from trainyard.scheduling.slot_names import host_name, slot_name
+from trainyard.scheduling.slots import SlotRegistry, SlotState
+from trainyard.service.process_limits import check_limits
 from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
-from trainyard.settings import Settings, SettingsError, settings, slot_name
+from trainyard.settings import Settings, SettingsError, settings
 from trainyard.store.connection import connect
 from worker.kept_worker import KeptWorker
 from worker.machine.gpu import Gpu, list_gpus
-from worker.slot_names import check_names
+from worker.slot_lease import this_process, wait_for_name
 
 CHECK_EVERY_S, LOOK_EVERY_S = 0.5, 5.0
 REDIS_TIMEOUT_S = 2.0
@@ -41,7 +46,7 @@ def worker_command(slot: str) -> list[str]:
         *("-A", "worker.app", "worker"),
         *("-Q", f"{QUEUE_GPU},{QUEUE_GPU}.{slot}"),
         *("-c", "1"),
-        *("-n", f"{slot}@%h"),
+        *("-n", f"{slot}@{host_name()}"),
         *("--without-mingle", "--without-gossip"),
         *("-l", "INFO"),
     ]
@@ -124,7 +129,8 @@ class Keeping:
         try:
             seen = {slot.name: slot for slot in self._registry.present()}
             for slot, reason in self._untold.items():
-                self._registry.take_out(slot, reason)
+                if slot not in seen or seen[slot].state is SlotState.SILENT:
+                    self._registry.take_out(slot, reason)  # else another worker has the slot
             self._untold = {}
         except RedisError as error:
             logger.debug("nobody is judged: Redis is away: %s", error)
@@ -133,21 +139,36 @@ class Keeping:
             kept.look(seen.get(kept.slot), now)
 
 
+def wait_for_names(slots: Iterable[str], current: Settings, stop: Event) -> None:
+    """Raises NameTaken if one of these slots has a worker; not if Redis is away."""
+    me = this_process("", home_id(current.trainyard_home))
+    with connect(current.redis_location, retries=0) as redis:
+        leases = SlotLeases(redis)
+        try:
+            for slot in slots:
+                ask = partial(leases.look, slot, me)
+                wait_for_name(slot, me.home, ask, current.lease_seconds, stop.wait)
+        except RedisError as error:
+            logger.warning("names not checked: %s", error, extra={"action": "redis_away"})
+
+
 def main() -> int:
     """Run until SIGTERM, SIGINT or SIGHUP."""
     keep_private()
     log_to_stderr("launcher")
     stop = stop_event()
     try:
+        check_limits()
         current = settings()
         children = workers(current)
+        wait_for_names(children, current, stop)
         keeping = Keeping(children, current)
-        check_names(slot_gpus(current), current)
     except TrainyardError as error:
         print(f"launcher: {error}", file=sys.stderr)
         return 2
-    for child in children.values():
-        child.start()
+    if not stop.is_set():
+        for child in children.values():
+            child.start()
     while not stop.wait(CHECK_EVERY_S):
         keeping.round(time.monotonic())
     for child in children.values():

@@ -1,8 +1,8 @@
 """Remote control of a worker, Celery's commands (Flower sends them too) by way of the job store.
 
 In Celery a revoke lives in the memory of workers, and a shutdown waits for a training that may last
-for days. What would run two jobs on one slot is refused. Registering a command of the same name
-replaces Celery's.
+for days. What would run two jobs on one slot, or act on no training, is refused. Registering a
+command of the same name replaces Celery's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from celery.worker.control import Panel, control_command
 from redis.exceptions import RedisError
 
 from trainyard.contract.names import QUEUE_GPU
-from trainyard.scheduling.queue import slot_queue
+from trainyard.scheduling.drains import Drains
+from trainyard.scheduling.slot_names import host_name
+from worker.consuming import own_queues
 from worker.signals import cancel_waiting, end_parked
 from worker.slot import dispatcher, slot
 
@@ -29,6 +31,8 @@ _REFUSED = {
     "pool_shrink": "a slot without a process takes no jobs: cancel_consumer drains it",
     "autoscale": _ONE_JOB,
     "pool_restart": "`shutdown` restarts a worker, whose job is put back first",
+    "time_limit": "a training has processes of its own; MAX_JOB_HOURS limits it",
+    "rate_limit": "a job that a worker holds back is one that no other slot can take",
 }
 _NO_REDIS = "the job store does not answer, nothing was changed: try again"
 
@@ -76,17 +80,21 @@ def shutdown(_: Any, msg: str = "", **__: Any) -> Answer:
     return {"ok": "it puts back what it runs, and ends"}
 
 
-def _own_queues() -> tuple[str, str]:
-    return QUEUE_GPU, slot_queue(slot().name)
-
-
 @control_command(args=[("queue", str)], signature="<queue>")
 def cancel_consumer(state: Any, queue: str, **_: Any) -> Answer:
-    """Drain the slot, the queue of its own too: what runs goes on, and nothing more is taken."""
-    if queue not in _own_queues():
+    """Drain the slot, the queue of its own too: what runs goes on, and nothing more is taken.
+
+    As `trainyard drain` does, and it holds as long: over a restart of the worker too.
+    """
+    own_queues_ = own_queues(slot().name)
+    if queue not in own_queues_:
         answer: Answer = control.cancel_consumer(state, queue)
         return answer
-    for own in _own_queues():
+    try:
+        Drains(dispatcher().slots.redis).order(slot().name)
+    except RedisError:
+        return {"error": _NO_REDIS}
+    for own in own_queues_:
         control.cancel_consumer(state, own)
     return {"ok": f"{slot().name} takes no more jobs; `add_consumer {QUEUE_GPU}` undoes it"}
 
@@ -96,17 +104,20 @@ def cancel_consumer(state: Any, queue: str, **_: Any) -> Answer:
     signature="<queue> [exchange [type [routing_key]]]",
 )
 def add_consumer(state: Any, queue: str, **options: Any) -> Answer:
-    """Let the slot take jobs again."""
-    if queue not in _own_queues():
-        return {"error": f"this worker takes from {' and '.join(_own_queues())} only"}
+    """Let the slot take jobs again, within seconds and if it is fit."""
+    if queue not in own_queues(slot().name):
+        return {"error": f"this worker takes from {' and '.join(own_queues(slot().name))} only"}
+    slots = dispatcher().slots
     try:
-        if unfit := dispatcher().slots.out_of_service().get(slot().name):
-            return {"error": f"{slot().name} is out of service: {unfit}; restart its worker"}
+        drains = Drains(slots.redis)
+        drains.lift(slot().name)
+        if drains.holds(slot().name, host_name()):
+            return {"error": f"its host is drained: `trainyard undrain {host_name()}`"}
+        if unfit := slots.out_of_service().get(slot().name):
+            return {"error": f"{slot().name} is out of service: {unfit}"}
     except RedisError:
         return {"error": _NO_REDIS}
-    for own in _own_queues():
-        control.add_consumer(state, own)
-    return {"ok": f"{slot().name} takes jobs"}
+    return {"ok": f"{slot().name} takes jobs within seconds"}
 
 
 @control_command(args=[("attempt_id", str)], signature="<attempt_id>")

@@ -28,25 +28,26 @@ from trainyard.redaction import redactor_of
 from trainyard.settings import settings
 from trainyard.store.job import Job
 from trainyard.store.unsent_records import send_unsent
-from worker.slot import dispatcher, job_store, slot, until_redis_answers
-from worker.slot_process.client import SlotUnavailable, release_parked, wait_gone
+from worker.slot import dispatcher, job_store, slot, stops, until_redis_answers
+from worker.slot_process.client import SlotUnavailable, release_parked
 from worker.supervisor.attempt_end import (
     AttemptCancelled,
     AttemptCompleted,
-    AttemptFailed,
     AttemptLetGo,
-    AttemptLost,
     AttemptPaused,
     AttemptPutBack,
     ResumeRefused,
     read_end,
 )
+from worker.supervisor.loss import AttemptFailed, AttemptLost
 
 GONE_TIMEOUT_S = 2.0
 """How long the main process waits for a killed attempt's processes to be gone."""
 
 logger = logging.getLogger(__name__)
 _claimed: dict[str, Job] = {}
+_lost_here: set[str] = set()
+"""In the pool child: jobs whose attempts were lost since one ended as attempts should."""
 
 
 def claimed(task_id: str) -> Job | None:
@@ -74,8 +75,9 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
 
 @signals.task_postrun.connect
 def forget(task_id: str, **_: Any) -> None:
-    """task_postrun → the claim has done its work."""
+    """task_postrun → the claim has done its work; no other job comes before a doubt is heard."""
     _claimed.pop(task_id, None)
+    slot().doubt.wait_until_heard(give_up=stops)
 
 
 @signals.task_success.connect
@@ -84,8 +86,10 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
     if sender.name != TASK_TRAIN or result is None:
         return
     job_id, attempt = parse_attempt_id(sender.request.id)
-    store = job_store()
-    match read_end(result):
+    store, end = job_store(), read_end(result)
+    if isinstance(end, AttemptCompleted | AttemptPaused):
+        _ended_well()
+    match end:
         case AttemptCompleted(result=figures):
             until_redis_answers(lambda: store.complete(job_id, attempt, figures))
         case AttemptCancelled():
@@ -94,8 +98,8 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
             _write_pause(job_id, attempt, pause)
         case ResumeRefused(report=report):
             until_redis_answers(lambda: store.resume_refused(job_id, attempt, report))
-        case AttemptPutBack():
-            if until_redis_answers(lambda: store.put_back(job_id, attempt, "its worker stopped.")):
+        case AttemptPutBack(because=why):
+            if until_redis_answers(lambda: store.put_back(job_id, attempt, f"{why}.")):
                 _send(job_id)
         case AttemptLetGo():
             return  # another attempt writes, or the reaper
@@ -111,14 +115,15 @@ def write_failure(sender: Any, task_id: str, exception: BaseException, **_: Any)
     match exception:
         case AttemptFailed():
             report = ErrorReport.model_validate_json(exception.report)
+            if report.kind is ErrorKind.DISK_FULL:
+                slot().doubt.arise()  # on a disk without any room the next one would fail as well
+            elif report.kind is not ErrorKind.INTERNAL:
+                _ended_well()
             until_redis_answers(lambda: store.fail(job_id, attempt, report))
         case AttemptLost():
-            reason, kind = str(exception), exception.kind
-            if (
-                until_redis_answers(lambda: store.lost(job_id, attempt, reason, kind))
-                is JobStatus.QUEUED
-            ):
-                _send(job_id)
+            _lost(job_id, attempt, exception)
+        case SlotUnavailable():
+            _lost(job_id, attempt, AttemptLost(f"{exception}.", of_slot=True))
         case WorkerLostError():
             _pool_child_died(job_id, attempt)
         case _:
@@ -150,7 +155,7 @@ def cancel_revoked(request: Any, terminated: bool, **_: Any) -> None:
         if job is None or job.attempt != attempt:
             return
         store.cancel(job_id, force=terminated)
-        if terminated and wait_gone(slot().socket_name, request.id, GONE_TIMEOUT_S):
+        if terminated and release_parked(slot().socket_name, request.id, GONE_TIMEOUT_S):
             _send_unsent(job_id, attempt)
             store.cancelled(job_id, attempt)
     except (ContractError, RedisError, SlotUnavailable) as error:
@@ -219,10 +224,33 @@ def _write_pause(job_id: str, attempt: int, pause: AttemptPaused) -> None:
         until_redis_answers(lambda: store.cancelled(job_id, attempt))
 
 
+def _ended_well() -> None:
+    slot().doubt.trusted()
+    _lost_here.clear()
+
+
+def _lost(job_id: str, attempt: int, loss: AttemptLost) -> None:
+    """The slot is to prove itself. A job is excused if it was lost just after another one here."""
+    _lost_here.add(job_id)
+    slot().doubt.lost()
+    excused = loss.of_slot or len(_lost_here) > 1
+    if (
+        until_redis_answers(
+            lambda: job_store().lost(job_id, attempt, str(loss), loss.kind, excused=excused)
+        )
+        is JobStatus.QUEUED
+    ):
+        _send(job_id)
+
+
 def _pool_child_died(job_id: str, attempt: int) -> None:
-    """In the main process: the keeper has ended the training when its supervisor died."""
+    """In the main process: the keeper has ended the training when its supervisor died.
+
+    One that had parked by then is ended here: perhaps no pause was written, and nobody would come.
+    """
+    slot().doubt.lost()
     try:
-        if not wait_gone(slot().socket_name, attempt_id(job_id, attempt), GONE_TIMEOUT_S):
+        if not release_parked(slot().socket_name, attempt_id(job_id, attempt), GONE_TIMEOUT_S):
             return  # the lease runs out, and the reaper sees to it
         _send_unsent(job_id, attempt)
         lost = job_store().lost(job_id, attempt, "Its supervisor was killed.")

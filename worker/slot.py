@@ -10,28 +10,32 @@ import os
 import secrets
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
 from celery import current_app
 
-from trainyard.contract.names import QUEUE_GPU
 from trainyard.home import home_id
 from trainyard.scheduling.dispatch import Dispatcher, open_dispatcher
-from trainyard.scheduling.slots import SlotRegistry
-from trainyard.settings import settings, slot_name
+from trainyard.scheduling.slot_names import slot_name
+from trainyard.settings import settings
 from trainyard.store.connection import connect, patiently
 from trainyard.store.job_store import JobStore, open_job_store
+from worker.doubt import Doubt
+from worker.machine.gpu import gpu_view, why_gpu_expected
+from worker.machine.inherited import let_go_of_connections
+from worker.slot_lease import NameLease, this_process
 
-STORE_TIMEOUT_S = 2.0
+STORE_TIMEOUT_S, LOOP_TIMEOUT_S = 2.0, 1.0
+"""The supervisor, and the loop of the main process, wait so long for Redis at most."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """One slot: its name, whose job folders it sees, where its slot process listens, and the
-    worker's lifeline.
+    """One slot: its name, whose job folders it sees, where its slot process listens, the worker's
+    lifeline, why it must have a GPU ("": it need not), and whether there is a doubt about it.
 
     The pool child reads ``stop_read``: it becomes readable when the main process closes
     ``stop_write``, because it stops or has died.
@@ -42,6 +46,8 @@ class WorkerSlot:
     socket_name: str
     stop_read: int
     stop_write: int
+    gpu_expected: str = ""
+    doubt: Doubt = field(default_factory=Doubt)
 
 
 @cache
@@ -54,7 +60,21 @@ def slot() -> WorkerSlot:
         socket_name=f"trainyard-{secrets.token_hex(16)}",
         stop_read=stop_read,
         stop_write=stop_write,
+        gpu_expected=why_gpu_expected(gpu_view(), required=settings().require_gpu),
     )
+
+
+def let_go_of_the_main_process() -> None:
+    """In the pool child: the lifeline's other end and the connections are the main process's."""
+    os.close(slot().stop_write)
+    let_go_of_connections()
+
+
+@cache
+def name_lease() -> NameLease:
+    """The lease on this worker's slot: its main process's own."""
+    redis = connect(settings().redis_location, retries=0, timeout_s=LOOP_TIMEOUT_S)
+    return NameLease(redis, slot().name, this_process(slot().socket_name, slot().home))
 
 
 def stops() -> bool:
@@ -76,17 +96,6 @@ def job_store() -> JobStore:
     current = settings()
     redis = connect(current.redis_location, retries=1, timeout_s=STORE_TIMEOUT_S)
     return open_job_store(redis, current)
-
-
-def put_in_service() -> None:
-    """At the start of a worker: whatever was wrong with its slot, it tries again."""
-    SlotRegistry(connect(settings().redis_location)).put_in(slot().name)
-
-
-def take_out_of_service(reason: str, worker: str) -> None:
-    """Let this slot's worker take no more jobs, and say why (``/health`` shows it)."""
-    dispatcher().slots.take_out(slot().name, reason)
-    current_app.control.cancel_consumer(QUEUE_GPU, destination=[worker])
 
 
 @cache

@@ -10,7 +10,12 @@ from typing import Any
 
 import pynvml
 
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.units import GB, MIB
+from trainyard.service.cuda_driver import too_old, torch_cuda
+
+HIDDEN = ("", "-1")
+"""CUDA_VISIBLE_DEVICES of who wants to train on the CPU, on a machine with GPUs too."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,9 @@ class Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """GPUs in NVML's order."""
+    """GPUs in NVML's order; none if CUDA_VISIBLE_DEVICES hides all of them."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in HIDDEN:
+        return []
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver: no GPU
@@ -43,6 +50,62 @@ def list_gpus() -> list[Gpu]:
         ]
     finally:
         pynvml.nvmlShutdown()
+
+
+@dataclass(frozen=True)
+class GpuView:
+    """What NVML shows now: the GPUs' names and the driver, or why it shows none (``error``)."""
+
+    names: tuple[str, ...] = ()
+    driver: str = ""
+    error: str = ""
+
+
+def gpu_view() -> GpuView:
+    """A look through NVML; never raises."""
+    try:
+        pynvml.nvmlInit()
+        try:
+            handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+            names = tuple(pynvml.nvmlDeviceGetName(handle) for handle in handles)
+            return GpuView(names, pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return GpuView(error=str(error))
+
+
+def why_gpu_expected(view: GpuView, *, required: bool) -> str:
+    """Why a training of this slot must find a GPU; "" if it may train on the CPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible not in HIDDEN:
+        if view.names:
+            return f"NVML shows {view.names[0]}"
+        if visible and visible.startswith(("GPU-", "MIG-")):
+            return f"this slot has {visible}"
+    return "REQUIRE_GPU is set" if required else ""
+
+
+def why_unusable(expected: str, view: GpuView, said: str) -> str:
+    """Why torch cannot use the GPU that is ``expected``; ``said`` is torch's own sentence."""
+    cuda = torch_cuda()
+    if not view.names:
+        because = (
+            f"NVML finds none ({view.error or 'it lists no device'}); a container loses its GPUs "
+            "at a `systemctl daemon-reload` of its host, until it is created anew"
+        )
+    elif cuda is None:
+        because = (
+            "the installed torch is built for the CPU (CUDA_VISIBLE_DEVICES=-1 where the worker is "
+            "started trains on the CPU all the same)"
+        )
+    else:
+        because = too_old(view.driver, cuda) or said
+    return f"{expected}, but {because}"
+
+
+class GpuSilent(TrainyardError):
+    """NVML does not answer about the slot's GPU, though its library is there."""
 
 
 RELEASE_TIMEOUT_S = 10.0
@@ -62,15 +125,19 @@ class GpuUse:
 def slot_gpu_use() -> GpuUse | None:
     """Use of the GPUs that CUDA_VISIBLE_DEVICES pins by UUID or index; None without a GPU.
 
-    Raises pynvml.NVMLError if the driver fails.
+    Raises GpuSilent if the driver fails.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    if visible in HIDDEN:
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver: no GPU
         return None
     try:
-        uses = [use for device in visible if (use := _use_of(device)) is not None]
+        uses = [use for device in visible.split(",") if (use := _use_of(device)) is not None]
+    except pynvml.NVMLError as error:
+        raise GpuSilent(f"the slot's GPU does not answer: {error}") from error
     finally:
         pynvml.nvmlShutdown()
     if not uses:
@@ -105,7 +172,10 @@ def wait_released(
     if before is None:
         return None
     for _ in range(max(1, round(timeout_s / _CHECK_EVERY_S))):
-        now = use()
+        try:
+            now = use()
+        except GpuSilent as error:
+            return str(error)
         if now is None:
             return None
         new = now.pids - before.pids

@@ -66,16 +66,33 @@ def _working_set_bytes(folder: Path) -> int:
     return current - int(counters["inactive_file"])
 
 
-_VMSTAT = Path("/proc/vmstat")
-_CGROUP = Path("/sys/fs/cgroup/memory.events")
+VMSTAT = Path("/proc/vmstat")
 
 
 def oom_kills() -> int:
-    """Processes that the kernel's out-of-memory killer has ended so far (machine or container)."""
-    return max(_counter(_VMSTAT), _counter(_CGROUP))
+    """Processes that the kernel's out-of-memory killer has ended so far, as a counter that rises.
+
+    Those of the machine and of this process's control groups: a container may show only one of
+    them. Sources: the kernel's cgroup-v2.rst (memory.events), cgroup-v1/memory.rst
+    (memory.oom_control), proc(5) (vmstat).
+    """
+    return _count(VMSTAT) + sum(map(_count, _counters()))
 
 
-def _counter(path: Path) -> int:
+def _counters() -> Iterator[Path]:
+    for group in _own_groups():
+        yield group / "memory.events"
+    for line in OWN_CGROUP.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            root = CGROUP_ROOT / "memory"
+            # In a container the path is the host's, and the root is what the container sees.
+            yield root / path.lstrip("/") / "memory.oom_control"
+            if path != "/":
+                yield root / "memory.oom_control"
+
+
+def _count(path: Path) -> int:
     try:
         lines = path.read_text().splitlines()
     except OSError:  # no such counter in this container

@@ -26,6 +26,7 @@ class ProcessStat(NamedTuple):
     parent_pid: int
     group_id: int
     session_id: int
+    start_ticks: int
 
     @property
     def is_zombie(self) -> bool:
@@ -39,8 +40,26 @@ def process_stat(pid: int) -> ProcessStat | None:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, parent, group, session = text.rpartition(")")[2].split()[:4]
-    return ProcessStat(state, int(parent), int(group), int(session))
+    fields = text.rpartition(")")[2].split()
+    return ProcessStat(fields[0], *map(int, (*fields[1:4], fields[19])))
+
+
+@functools.cache
+def _here() -> str:
+    """This machine since it was started, and the pids that we see."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def birth_of(pid: int) -> str:
+    """Which process it is, of all that ever had its pid on any machine; "" if it has ended."""
+    stat = process_stat(pid)
+    return "" if stat is None or stat.is_zombie else f"{_here()} {stat.start_ticks}"
+
+
+def has_ended(pid: int, birth: str) -> bool:
+    """Whether that process is known to have ended; of one on another machine nothing is known."""
+    return birth.startswith(f"{_here()} ") and birth_of(pid) != birth
 
 
 @functools.cache

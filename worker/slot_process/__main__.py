@@ -161,7 +161,7 @@ class SlotServer:
             say(f"slot process: fresh interpreter: {objection}")
         with request:
             start = TrainingStart(
-                entry=self._entry,
+                entry=wanted.entry or self._entry,
                 env=wanted.env,
                 output_fd=request.fds[0],
                 events_fd=request.fds[1],

@@ -135,6 +135,7 @@ def start_attempt(
     timeout_s: float,
     preload: bool = True,
     parked: str | None = None,
+    entry: str | None = None,
 ) -> KeeperHandle:
     """Ask the slot process for an attempt; returns as soon as it has been asked.
 
@@ -142,10 +143,11 @@ def start_attempt(
     ``output_fd`` becomes the training's stdout and stderr, ``events_fd`` its event channel; both
     stay the caller's, who must close them for their other ends to see the training's end.
     ``env`` is set in the training process only. If the attempt ``parked`` is parked at this
-    slot the new one goes on in its process (``Started.warm``), else it starts cold.
+    slot the new one goes on in its process (``Started.warm``), else it starts cold. ``entry`` runs
+    in the place of a training.
     Raises SlotUnavailable if nobody listens within ``timeout_s``.
     """
-    request = StartAttempt(attempt_id, dict(env), preload, parked)
+    request = StartAttempt(attempt_id, dict(env), preload, parked, entry)
     deadline = time.monotonic() + timeout_s
     connection = _connect(socket_name, deadline)
     try:
@@ -166,7 +168,10 @@ def wait_gone(socket_name: str, attempt_id: str, timeout_s: float) -> bool:
 
 
 def release_parked(socket_name: str, attempt_id: str, timeout_s: float) -> bool:
-    """End an attempt if it is parked; then as :func:`wait_gone`. Raises SlotUnavailable."""
+    """End an attempt if it is parked, or when it parks; else as :func:`wait_gone`.
+
+    Raises SlotUnavailable.
+    """
     return _ask(socket_name, ReleaseParked(attempt_id, timeout_s), timeout_s)
 
 

@@ -117,6 +117,7 @@ class _Keeper:
         self._exit: Exit | None = None
         self._error: str | None = None
         self._lease_expired = False
+        self._slot_gone = False
         self._must_end = lifeline.lost
         self._killed: set[int] = set()
 
@@ -188,7 +189,7 @@ class _Keeper:
 
     def _on_signals(self) -> None:
         if signal.SIGTERM in self._wakeup.take():
-            self._must_end = True
+            self._slot_gone = self._must_end = True
         self._reap()
 
     def _on_lifeline(self, lifeline: Lifeline, ready: set[int]) -> None:
@@ -232,6 +233,7 @@ class _Keeper:
             say(f"keeper: a parked training is given up: {reason}")
 
     def _on_control(self) -> None:
+        self._reap()  # its signal may be delivered only after the select that saw the message
         for message in self._control.read():
             if not isinstance(message, Resume):
                 raise ProtocolError(f"the slot process sent {message.op}")
@@ -239,7 +241,7 @@ class _Keeper:
             if not self._must_end and self._exit is None:
                 self._resume(message, *self._control.take_fds())
         if self._control.lost:
-            self._must_end = True
+            self._slot_gone = self._must_end = True
 
     def _resume(self, resume: Resume, lifeline_fd: int, output_fd: int, events_fd: int) -> None:
         assert self._training_pid is not None, "it was parked"
@@ -267,6 +269,7 @@ class _Keeper:
             killed_descendants=len(self._killed - {self._training_pid}),
             error=self._error,
             lease_expired=self._lease_expired,
+            slot_gone=self._slot_gone,
         )
 
     def _send(self, message: FromKeeper) -> None:

@@ -43,6 +43,7 @@ class _KeeperProcess:
     control: MessageSocket
     parked: bool = False
     ending: bool = False
+    unwanted: bool = False
     warm_start: WarmStart | None = None
 
 
@@ -144,21 +145,26 @@ class KeeperProcesses:
             if other.parked:
                 self._end(other)
         keeper.parked = not keeper.ending
+        if keeper.unwanted:
+            self._end(keeper)
 
     def _on_resumed(self, keeper: _KeeperProcess) -> None:
         warm_start = keeper.warm_start
         assert warm_start is not None
         keeper.attempt_id = warm_start.wanted.attempt_id
+        keeper.unwanted = False
         keeper.warm_start = None
         warm_start.request.close()
 
     # ------------------------------------------------------------ ending
 
     def release(self, attempt_id: str) -> None:
-        """End an attempt if it is parked."""
+        """End an attempt if it is parked, or when it parks."""
         for keeper in self._keepers.values():
-            if keeper.parked and keeper.attempt_id == attempt_id:
-                self._end(keeper)
+            if keeper.attempt_id == attempt_id:
+                keeper.unwanted = True
+                if keeper.parked:
+                    self._end(keeper)
 
     def end_all(self) -> None:
         """Ask every keeper to end its tree."""

@@ -47,7 +47,8 @@ class StartAttempt:
     """Start an attempt. ``env`` is set in its training process only.
 
     ``parked`` names the attempt of the same job that may still be parked here, to go on in its
-    process; if it is not, the new one starts cold.
+    process; if it is not, the new one starts cold. ``entry`` (``module:function``) runs in the
+    place of a training.
     """
 
     op: ClassVar = "start"
@@ -55,6 +56,7 @@ class StartAttempt:
     env: dict[str, str] = field(default_factory=dict)
     preload: bool = True
     parked: str | None = None
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class WaitGone:
 
 @dataclass(frozen=True)
 class ReleaseParked:
-    """End the attempt if it is parked; answer as to :class:`WaitGone`."""
+    """End the attempt if it is parked, or when it parks; answer as to :class:`WaitGone`."""
 
     op: ClassVar = "release"
     attempt_id: str
@@ -175,7 +177,7 @@ class Gone:
     Exactly one of ``exit_code`` and ``signal`` is set if the training had started; ``error``
     says why it had not. ``killed_descendants`` counts processes, the training itself not among
     them, that were alive when the attempt ended. ``lease_expired``: it was killed since the
-    supervisor had not renewed its lease.
+    supervisor had not renewed its lease; ``slot_gone``: since the slot process had ended.
     """
 
     op: ClassVar = "gone"
@@ -184,6 +186,7 @@ class Gone:
     killed_descendants: int
     error: str | None = None
     lease_expired: bool = False
+    slot_gone: bool = False
 
 
 FromKeeper = StartRefused | Started | StillAlive | Parked | Gone

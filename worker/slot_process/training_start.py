@@ -25,6 +25,9 @@ _OOM_SCORE_ADJ = 500
 take the training, which can be started again, and not a worker, a keeper or Redis."""
 
 
+_NAMES = {"tasks.probe:main": "ty-probe", "tasks.generation.process:main": "ty-generation"}
+"""What ``top`` and ``ps`` call a process that is no training, by its entry."""
+
 PARKING_FD_VARIABLE = "TRAINYARD_PARKING_FD"
 """Names, in a training's environment, the descriptor of its parking socket."""
 
@@ -56,7 +59,7 @@ def run_training(start: TrainingStart, keeper_pid: int, parking_fd: int) -> NoRe
         os.setsid()
         if not die_with_parent(signal.SIGKILL, keeper_pid):
             os._exit(1)
-        set_process_name("ty-training")
+        set_process_name(_NAMES.get(start.entry, "ty-training"))
         _default_signals()
         _raise_oom_score()
         _connect_standard_streams(start.output_fd)

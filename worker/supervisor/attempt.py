@@ -15,12 +15,12 @@ from trainyard.redaction import Redactor, redactor_of
 from trainyard.settings import Settings
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
-from worker.machine.gpu import slot_gpu_use, wait_released
 from worker.machine.signal_fds import sigterm_as_fd
-from worker.slot import WorkerSlot, take_out_of_service, until_redis_answers
+from worker.slot import WorkerSlot, stops, until_redis_answers
 from worker.supervisor import job_folder
 from worker.supervisor.attempt_end import AttemptEnd, AttemptPutBack, Conclusion
 from worker.supervisor.event_buffer import EventBuffer, take_over_records
+from worker.supervisor.gpu_release import GpuRelease
 from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import Supervisor
@@ -40,8 +40,7 @@ class Attempt:
         self._worker = worker
         self._job = job
         self._folder = settings.job_dir(job.job_id)
-        self._may_write_until = time.monotonic() + store.lease_ms / 1000
-        self._gpu_before = slot_gpu_use()
+        self._gpu = GpuRelease()
 
     def run(self) -> AttemptEnd:
         """Run the attempt to its end. Raises AttemptFailed, AttemptLost, SlotUnavailable."""
@@ -51,7 +50,10 @@ class Attempt:
         redactor = redactor_of(self._settings, os.environ, token, url, [self._job.job_id])
         limits = TimeLimits.of(self._settings, request, self._job.ran_s)
         job_folder.prepare(self._folder, request)
-        with job_folder.open_records(self._folder) as (log_file, metrics_file):
+        with (
+            job_folder.open_records(self._folder) as (log_file, metrics_file),
+            LeaseGuard(self._store, self._job.job_id, self._job.attempt) as lease,
+        ):
             events = EventBuffer(self._store, self._job, metrics_file)
             flush_s = self._settings.log_flush_seconds
             log = BatchingLogHandler(events.log_lines, log_file, redactor, flush_s=flush_s)
@@ -59,14 +61,14 @@ class Attempt:
             take_over_records(events, log_file, self._job, self._slot.home, self._store)
             self._say_how_it_starts(events, log)
             try:
-                supervisor = self._supervise(events, log, redactor, url, limits)
+                supervisor = self._supervise(lease, events, log, redactor, url, limits)
                 if not supervisor.course.is_parked:
-                    self._leave_the_gpu(log)
+                    self._gpu.wait(self._slot.doubt, log)
             finally:
                 log.flush()
-                events.flush_until(self._may_write_until)
+                events.flush_all(lambda: stops() and time.monotonic() >= lease.ends)
         course = Conclusion(self._store, self._slot, self._worker, self._job, supervisor.course)
-        end = course.draw(fenced=supervisor.lease.lost or events.fenced)
+        end = course.draw(fenced=lease.lost or events.fenced)
         if isinstance(end, AttemptPutBack):
             job_folder.note_put_back(self._folder, self._job.attempt)
         return end
@@ -74,16 +76,13 @@ class Attempt:
     def _say_how_it_starts(self, events: EventBuffer, log: BatchingLogHandler) -> None:
         job, slot = self._job, self._slot
         log.say(f"Attempt {job.attempt} of job {job.job_id} starts on slot {slot.name}")
-        if job.home and job.home != slot.home:
-            log.say(
-                "Its checkpoints lie on a host that cannot be reached from here: "
-                "it starts again from the beginning",
-                logging.WARNING,
-            )
+        if job.from_start and job.home != slot.home:
+            log.say("It starts from the beginning, as was asked: its checkpoints lie elsewhere")
         events.set_fields(parked="", parked_on="", parked_worker="")
 
     def _supervise(
         self,
+        lease: LeaseGuard,
         events: EventBuffer,
         log: BatchingLogHandler,
         redactor: Redactor,
@@ -95,17 +94,10 @@ class Attempt:
         with (
             sigterm_as_fd() as sigterm_fd,
             start_training(self._settings, slot, job, url) as link,
+            lease.guarding(link),
         ):
             link.watch(sigterm_fd, ToldToEnd())
             link.watch(slot.stop_read, WorkerStops())
-            lease = LeaseGuard(self._store, job.job_id, job.attempt, link, log.say)
             supervisor = Supervisor(self._settings, link, lease, events, log, redactor, limits)
             supervisor.run()
-            self._may_write_until = lease.ends
         return supervisor
-
-    def _leave_the_gpu(self, log: BatchingLogHandler) -> None:
-        """Before anybody hears how the job ended its GPU is free, or its slot out of service."""
-        if (unfit := wait_released(self._gpu_before)) is not None:
-            log.say(f"{unfit}: this slot is taken out of service", logging.ERROR)
-            take_out_of_service(unfit, self._worker)

@@ -1,11 +1,7 @@
 """End of an attempt: all the ways in which it can end, and how they are told apart.
 
 An end that is somebody's will, or success, is an AttemptEnd, which the Celery task returns as JSON.
-One that is neither is raised (both pass from the pool child to the worker's main process, so they
-pickle):
-
-    AttemptFailed (TrainyardError)    the training failed, and said why
-    AttemptLost (TrainyardError)      the training ended without a word: killed, or crashed
+One that is neither is raised (see ``loss``).
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ERROR_HINTS, ErrorKind, ErrorReport
 from trainyard.contract.events import Outcome
 from trainyard.contract.names import attempt_id
@@ -28,7 +23,8 @@ from trainyard.store.job_store import JobStore
 from worker.machine.memory import oom_kills
 from worker.slot import WorkerSlot, until_redis_answers
 from worker.slot_process.client import LastMessage, SlotUnavailable, release_parked, wait_gone
-from worker.slot_process.protocol import Gone, Parked, StartRefused
+from worker.slot_process.protocol import Gone, Parked
+from worker.supervisor.loss import AttemptFailed, AttemptLost, how_it_died
 
 GONE_TIMEOUT_S = 10.0
 """How long a cancelled attempt's processes may take to die before the reaper has to see to it."""
@@ -65,9 +61,10 @@ class AttemptCancelled(BaseModel):
 
 
 class AttemptPutBack(BaseModel):
-    """The worker stops: the job is to be run again."""
+    """The job is to be run again; ``because`` in words."""
 
     end: Literal["put_back"] = "put_back"
+    because: str
 
 
 class ResumeRefused(BaseModel):
@@ -99,47 +96,22 @@ def read_end(returned: Any) -> AttemptEnd:
     return _ENDS.validate_python(returned)
 
 
-class AttemptFailed(TrainyardError):
-    """The training failed; ``report`` (an ErrorReport as JSON) says why."""
-
-    def __init__(self, message: str, report: str) -> None:
-        super().__init__(message)
-        self.report = report
-
-    @classmethod
-    def from_report(cls, report: ErrorReport | None) -> AttemptFailed:
-        if report is None:
-            report = ErrorReport(
-                kind=ErrorKind.INTERNAL,
-                message="The training failed and did not say why.",
-                hint=ERROR_HINTS[ErrorKind.INTERNAL],
-            )
-        return cls(report.message, report.model_dump_json())
-
-
-class AttemptLost(TrainyardError):
-    """The training process ended without saying how: it crashed or was killed."""
-
-    def __init__(self, reason: str, kind: ErrorKind = ErrorKind.WORKER_LOST) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
 @dataclass
 class Course:
     """What has become of an attempt so far, as its supervisor saw it.
 
     ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
-    training was asked for; ``stopping``: the worker stops; ``terminated``: all was told to end at
-    once; ``reading``: the data set that it reads just now; ``hung``: when, in words, and empty if
-    it did not; ``timed_out``: likewise, of a limit; ``has_begun``: it has made a step;
-    ``oom_kills_before``: what the kernel had killed for memory when it began.
+    training was asked for; ``put_back``: why the job is given back, and empty if it is not;
+    ``terminated``: all was told to end at once; ``reading``: the data set that it reads just now;
+    ``hung``: when, in words, and empty if it did not; ``timed_out``: likewise, of a limit;
+    ``has_begun``: it has made a step; ``oom_kills_before``: what the kernel had killed for memory
+    when it began.
     """
 
     outcome: Outcome | None = None
     last_message: LastMessage | None = None
     asked: Literal["", "cancel", "pause"] = ""
-    stopping: bool = False
+    put_back: str = ""
     terminated: bool = False
     hung: str = ""
     timed_out: str = ""
@@ -188,8 +160,8 @@ class Conclusion:
             return self._paused(outcome)
         if self._is_cancelled():
             return AttemptCancelled() if self._is_gone(wait_gone) else AttemptLetGo()
-        if course.stopping or course.terminated:
-            return AttemptPutBack()
+        if course.put_back or course.terminated:
+            return AttemptPutBack(because=course.put_back or "its worker stopped")
         if course.timed_out:
             report = ErrorReport(
                 kind=ErrorKind.TIME_LIMIT,
@@ -200,6 +172,8 @@ class Conclusion:
         if course.hung:
             raise AttemptLost(f"The training hung: {course.hung}.", ErrorKind.HANG)
         if outcome is not None and said == "failed":
+            if outcome.error is not None and outcome.error.kind is ErrorKind.DEVICE:
+                raise AttemptLost(outcome.error.message, ErrorKind.DEVICE, of_slot=True)
             return self._refused(outcome.error)
         if course.reading and _has_crashed(course.last_message):
             raise AttemptFailed.from_report(_unreadable(course))
@@ -224,7 +198,7 @@ class Conclusion:
 
     def _is_cancelled(self) -> bool:
         """Whether a person wants it cancelled; after a SIGTERM, wait for who sent it to say."""
-        wait = self._course.terminated and not self._course.stopping
+        wait = self._course.terminated and not self._course.put_back
         deadline = time.monotonic() + (WHO_ASKED_TIMEOUT_S if wait else 0.0)
         while True:
             job = until_redis_answers(lambda: self._store.get(self._job.job_id))
@@ -264,30 +238,3 @@ def _unreadable(course: Course) -> ErrorReport:
         message=f"The data set {course.reading!r} crashes what reads it ({name}).",
         hint="It is damaged, or made to: write it again, in another format if it stays so.",
     )
-
-
-def how_it_died(end: LastMessage | None, *, oom_killed: bool) -> AttemptLost:
-    """One sentence on the end of a training that left no outcome.
-
-    ``oom_killed``: the kernel's out-of-memory killer was at work meanwhile.
-    """
-    if oom_killed and isinstance(end, Gone) and end.signal == signal.SIGKILL:
-        return AttemptLost(
-            "The kernel killed the training process because the machine ran out of memory.",
-            ErrorKind.OUT_OF_MEMORY,
-        )
-    return AttemptLost(_sentence(end))
-
-
-def _sentence(end: LastMessage | None) -> str:
-    match end:
-        case Gone(signal=int() as number):
-            return f"The training process was killed by {signal.Signals(number).name}."
-        case Gone(error=str() as error):
-            return f"The training process could not be started: {error}."
-        case Gone(exit_code=code):
-            return f"The training process ended with exit code {code} and no result."
-        case StartRefused(reason=reason):
-            return f"The slot process refused the attempt: {reason}."
-        case _:
-            return "The training process and its keeper were killed."

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from trainyard.contract.events import EVENT_KINDS, Event, Metric, Phase
+from trainyard.contract.events import EVENT_KINDS, Checkpoint, Event, Metric, Phase
 from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -78,6 +79,8 @@ class EventBuffer:
         if isinstance(event, Phase):
             self._phases[event.name] = round(event.seconds, 3)
             fields["phases"] = json.dumps(self._phases)
+        if isinstance(event, Checkpoint):
+            fields["checkpoint"] = event.path
         if kind.field:
             fields[kind.field] = event.model_dump_json(exclude={"event"})
         if kind.stored:
@@ -126,8 +129,12 @@ class EventBuffer:
         ):
             self._cut_oldest_log()
 
-    def flush(self) -> bool:
-        """Append what waits; False if Redis is away (it is kept) or refused it."""
+    def flush(self, until: float = math.inf) -> bool:
+        """Append what waits; False if Redis is away (it is kept) or refused it.
+
+        Past ``until`` (``time.monotonic()``) the rest waits for the next call: a flood of lines at
+        a slow Redis must not keep the caller from its lease.
+        """
         while (self._unsent or self._pending or self._fields) and not self.fenced:
             if self._unsent is None:
                 self._unsent = self._next_batch()
@@ -144,12 +151,15 @@ class EventBuffer:
                 self._away = True
                 return False
             self._unsent, self._away = None, False
+            if time.monotonic() >= until:
+                break
         return not self.fenced
 
-    def flush_until(self, deadline: float) -> bool:
-        """Flush, trying again until ``deadline`` (``time.monotonic()``)."""
+    def flush_all(self, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Flush until Redis has all of it: an end that it takes first would be the last that it
+        takes, and the rest lost."""
         while not self.flush():
-            if self.fenced or time.monotonic() >= deadline:
+            if self.fenced or give_up():
                 return False
             time.sleep(0.2)
         return True

@@ -1,11 +1,21 @@
-"""Lease of an attempt: renewed while Redis answers, the training held while it does not."""
+"""Lease of an attempt: renewed while Redis answers, the training held while it does not.
+
+A thread does so, on a connection of its own: what the supervisor takes its time for (a flood of log
+lines, their redaction, a slow call of Redis) costs no lease. A process that is frozen renews
+nothing, nor does one whose supervisor is stuck.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Literal, Self
 
 from redis.exceptions import RedisError
 
@@ -14,6 +24,10 @@ from trainyard.store.attempt_writes import Renewal
 from trainyard.store.job_store import JobStore
 from worker.supervisor.training_link import TrainingLink
 
+RENEW_EVERY_S = 0.25
+"""How often the store is asked whether the job is still ours and what people want of it."""
+ALONE_S = 300.0
+"""A supervisor that has not looked for so many seconds of renewals is stuck: its job is let go."""
 KEEPER_SHARE = 0.9
 """The keeper's lease ends before the store's, so that two attempts never write side by side."""
 HOLD_SHARE = 0.5
@@ -23,76 +37,145 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseGuard:
-    """The lease of one attempt.
+    """The lease of one attempt: a context manager, within which it is renewed.
 
     Redis away: nobody else can have the job before the lease ends, and after that only a held
     training may live, because it writes nothing. Redis back: it goes on if the lease is still its
     own. ``lost``: another attempt has the job, or it has ended. ``ends`` is the
     ``time.monotonic()`` until which the lease surely holds.
+
+    The thread asks, holds, vouches and kills by itself, so that none of it waits for the
+    supervisor. Both write to the training and its keeper: each message is small, and the kernel
+    takes it whole.
     """
 
-    def __init__(
-        self,
-        store: JobStore,
-        job_id: str,
-        attempt: int,
-        link: TrainingLink,
-        say: Callable[[str, int], None],
-    ) -> None:
+    def __init__(self, store: JobStore, job_id: str, attempt: int) -> None:
         self._store = store
         self._job_id = job_id
         self._attempt = attempt
-        self._link = link
-        self._say = say
         self._lease_s = store.lease_ms / 1000
         self.ends = time.monotonic() + self._lease_s
         self.held: Literal["", "asked", "held"] = ""
         self.lost = False
+        self._heard: Renewal | None = None
+        self._words: deque[tuple[str, int]] = deque()
+        self._link: TrainingLink | None = None
         self._away_since: float | None = None
-        self._vouch()
+        self._rounds_alone = 0
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._keep_renewing, name="lease")
 
-    def renew(self) -> Renewal | None:
-        """What the store says; None if Redis is away, or if the lease is lost."""
-        asked_at = time.monotonic()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        os.close(self._wakeup)
+
+    @contextlib.contextmanager
+    def guarding(self, link: TrainingLink) -> Iterator[None]:
+        """Vouch for the training behind ``link``, hold it and end it as the lease asks for."""
+        link.watch_wakeups(self._wakeup)
+        with self._lock:
+            self._link = link
+            self._vouch(link)
+            if self.lost:
+                link.keeper.kill()
         try:
-            lease = self._store.renew(self._job_id, self._attempt)
+            yield
+        finally:
+            with self._lock:
+                self._link = None
+
+    def look(self) -> Renewal | None:
+        """For the supervisor, each round: what the store said last; None if Redis is away, or if
+        the lease is lost."""
+        self._rounds_alone = 0
+        return self._heard
+
+    def words(self) -> Iterator[tuple[str, int]]:
+        """What is to stand in the job's log since the last call, with its level."""
+        while self._words:
+            yield self._words.popleft()
+
+    def is_held(self, event: Held) -> None:
+        """The training stands still, so the keeper need not end it when the lease does."""
+        with self._lock:
+            if self.held and self._link is not None:
+                self.held = "held"
+                self._link.keeper.set_lease(None)
+                self._say(f"Held at step {event.step} until Redis is back", logging.WARNING)
+
+    def renew(self) -> None:
+        """Ask the store once, and do what follows."""
+        heard, asked_at = None, time.monotonic()
+        try:
+            renewal = self._store.renew(self._job_id, self._attempt)
         except RedisError as error:
-            self._without_redis(error)
-            return None
-        if not lease.held:
-            self._lose(lease.status)
-            return None
+            with self._lock:
+                self._without_redis(error)
+        else:
+            with self._lock:
+                if renewal.held:
+                    self._renewed(asked_at)
+                    heard = renewal
+                else:
+                    self._lose(renewal.status)
+        if heard != self._heard:
+            self._heard = heard
+            os.eventfd_write(self._wakeup, 1)
+
+    def _keep_renewing(self) -> None:
+        while not self._is_stuck():
+            self.renew()
+            if self._over.wait(RENEW_EVERY_S):
+                return
+
+    def _is_stuck(self) -> bool:
+        """Rounds are counted, and not time: a freeze of all is nobody's fault."""
+        self._rounds_alone += 1
+        if self._rounds_alone * RENEW_EVERY_S <= ALONE_S:
+            return False
+        logger.error(
+            "job %s: its supervisor has not looked for %.0f s: the lease is renewed no more",
+            self._job_id,
+            ALONE_S,
+            extra=self._about("supervisor_stuck"),
+        )
+        return True
+
+    def _renewed(self, asked_at: float) -> None:
         self.ends = asked_at + self._lease_s
         if self._away_since is not None:
-            away_s = asked_at - self._away_since
             logger.warning(
                 "job %s: lease renewed again after %.1f s",
                 self._job_id,
-                away_s,
+                asked_at - self._away_since,
                 extra=self._about("lease_renewed_again"),
             )
             self._away_since = None
+        if self._link is None:
+            return
         if self.held:
             self.held = ""
             self._say(
                 "Redis is back and the lease is still ours: the training goes on", logging.INFO
             )
             self._link.command("continue")
-        self._vouch()
-        return lease
+        self._vouch(self._link)
 
-    def is_held(self, event: Held) -> None:
-        """The training stands still, so the keeper need not end it when the lease does."""
-        if self.held:
-            self.held = "held"
-            self._link.keeper.set_lease(None)
-            self._say(f"Held at step {event.step} until Redis is back", logging.WARNING)
-
-    def _about(self, action: str) -> dict[str, str]:
-        return {"action": action, "job_id": self._job_id}
-
-    def _vouch(self) -> None:
-        self._link.keeper.set_lease(KEEPER_SHARE * self._lease_s)
+    def _vouch(self, link: TrainingLink) -> None:
+        left_s = self.ends - time.monotonic() - (1 - KEEPER_SHARE) * self._lease_s
+        link.keeper.set_lease(max(0.0, left_s))
 
     def _without_redis(self, error: RedisError) -> None:
         if self._away_since is None:
@@ -103,19 +186,30 @@ class LeaseGuard:
                 error,
                 extra=self._about("lease_not_renewed"),
             )
-        if not self.held and self.ends - time.monotonic() <= HOLD_SHARE * self._lease_s:
+        if self._link is None or self.held:
+            return
+        if self.ends - time.monotonic() <= HOLD_SHARE * self._lease_s:
             self.held = "asked"
             self._say("Redis is away: the training is held at its next step", logging.WARNING)
             self._link.command("hold")
 
     def _lose(self, status: str) -> None:
-        if not self.lost:
-            self.lost = True
-            why = (
-                f"Another attempt has this job, or it has ended (it is {status})"
-                if status
-                else "The job store knows no such job any more: Redis was emptied or lost its data"
-            )
-            logger.error("job %s: %s", self._job_id, why, extra=self._about("lease_lost"))
-            self._say(f"{why}: this attempt ends", logging.ERROR)
+        if self.lost:
+            return
+        self.lost = True
+        why = (
+            f"Another attempt has this job, or it has ended (it is {status})"
+            if status
+            else "The job store knows no such job any more: Redis was emptied or lost its data"
+        )
+        logger.error("job %s: %s", self._job_id, why, extra=self._about("lease_lost"))
+        self._say(f"{why}: this attempt ends", logging.ERROR)
+        if self._link is not None:
             self._link.keeper.kill()
+
+    def _say(self, text: str, level: int) -> None:
+        self._words.append((text, level))
+        os.eventfd_write(self._wakeup, 1)
+
+    def _about(self, action: str) -> dict[str, str]:
+        return {"action": action, "job_id": self._job_id}

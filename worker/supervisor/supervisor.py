@@ -1,6 +1,6 @@
 """Supervisor of one attempt: runs in the pool child, while the training has its own process.
 
-It reads the training's output and events, renews the lease, passes on what people ask for,
+It reads the training's output and events, passes on what people ask for (``lease`` hears it),
 escalates from asking to killing, and returns only when no process of the attempt is left, or its
 training is parked.
 """
@@ -45,7 +45,7 @@ from worker.supervisor.training_link import (
 )
 
 POLL_S = 0.25
-"""How often the store is asked whether the job is still ours and what people want of it."""
+"""How often what waits for the store is sent, and a hang and the clock are looked for."""
 STACKS_S = 2.0
 """Time for a hung training to write its stacks before it is killed."""
 ABSENT_S = 5.0
@@ -66,7 +66,7 @@ class Supervisor:
         limits: TimeLimits,
     ) -> None:
         self.course = Course()
-        self.lease = lease
+        self._lease = lease
         self._settings = settings
         self._link = link
         self._keeper = link.keeper
@@ -91,6 +91,10 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = time.monotonic()
+        for text, level in self._lease.words():
+            self._log.say(text, level)
+        if (lease := self._lease.look()) is not None:
+            self._heed(lease)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
             self._log.say("It did not stop in time: its processes are killed", logging.WARNING)
@@ -98,9 +102,8 @@ class Supervisor:
         self._log.flush_if_due()
         if now >= self._next_poll:
             self._next_poll = now + POLL_S
-            if (lease := self.lease.renew()) is not None:
-                self._heed(lease)
-                self._events.flush()
+            if lease is not None:
+                self._events.flush(until=now + POLL_S)
             self._look_for_a_hang(now)
             self._look_at_the_clock(now)
 
@@ -117,7 +120,7 @@ class Supervisor:
             case ToldToEnd():
                 self._terminate()
             case WorkerStops():
-                self._stop()
+                self._put_back("its worker stopped", "The worker stops")
             case Started() | StillAlive() | Gone() | Parked() | StartRefused() | KeeperLost():
                 self._take_message(arrival)
             case _:
@@ -139,7 +142,7 @@ class Supervisor:
             case Reading():
                 self.course.reading = event.source
             case Held():
-                self.lease.is_held(event)
+                self._lease.is_held(event)
             case Outcome():
                 if event.error is not None:
                     event.error = self._redactor.report(event.error)
@@ -166,12 +169,12 @@ class Supervisor:
         self._log.say("Told to end at once (SIGTERM): its processes are killed", logging.WARNING)
         self._keeper.kill()
 
-    def _stop(self) -> None:
-        """The worker stops: the job is put back, with a checkpoint if there is time."""
-        self.course.stopping = True
+    def _put_back(self, because: str, why: str) -> None:
+        """Put the job back, with a checkpoint if there is time."""
+        self.course.put_back = because
         if self.course.asked != "cancel":
             grace_s = self._settings.stop_timeout_seconds / 2
-            self._ask(self.course.asked, "pause", grace_s, "The worker stops")
+            self._ask(self.course.asked, "pause", grace_s, why)
 
     def _ended(self, outcome: Outcome) -> None:
         """The training has said how it ended; one that waits, paused, is parked or ended."""
@@ -179,7 +182,7 @@ class Supervisor:
         self._kill_at = None
         if outcome.outcome != "paused" or not outcome.result.get("parked"):
             return
-        ending = self.course.stopping or self.course.terminated
+        ending = self.course.put_back or self.course.terminated
         if self.course.asked == "pause" and self._settings.park_seconds and not ending:
             self._keeper.park(self._settings.park_seconds)
         else:
@@ -194,6 +197,8 @@ class Supervisor:
             self.course.terminated = True
             self._log.say("Cancelled by force: its processes are killed")
             self._keeper.kill()
+        if lease.put_back and not self.course.put_back:
+            self._put_back("its slot was drained", "Its slot is drained")
         if lease.status == JobStatus.PAUSING and not self.course.asked:
             self._ask("pause", "pause", None, "Asked to pause")
 
@@ -222,7 +227,7 @@ class Supervisor:
         if (absent_s := now - self._looked_at) > ABSENT_S:
             self._hang.absent(absent_s)
         self._looked_at = now
-        if self.lease.held or self.course.outcome is not None:
+        if self._lease.held or self.course.outcome is not None:
             self._hang.sign(now)
         if self.course.hung or self._training_pid is None:
             return

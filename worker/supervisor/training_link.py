@@ -7,11 +7,11 @@ import fcntl
 import os
 import selectors
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from trainyard.contract.events import AnyEvent, Command
 from trainyard.contract.names import attempt_id
@@ -27,6 +27,7 @@ SLOT_START_TIMEOUT_S = 120.0
 PIPE_BYTES = 1 << 20
 """What the training may print while the supervisor waits for Redis, without waiting itself."""
 _READ_BYTES = 1 << 18
+_WAKEUP = object()
 _EVENTS = TypeAdapter[AnyEvent](AnyEvent)
 
 
@@ -55,6 +56,8 @@ class WorkerStops:
 
 
 FromTraining = OutputLines | AnyEvent | BrokenEvent
+Ends = tuple[selectors.BaseSelector, int, socket.socket, KeeperHandle]
+"""Our ends of a process: a selector, its output, its channel, its keeper."""
 Arrival = FromTraining | KeeperMessage | ToldToEnd | WorkerStops
 
 
@@ -68,7 +71,40 @@ def start_training(
     may need of this worker's secrets, and ``dataset_url``, comes sealed beside its spec. Raises
     SlotUnavailable.
     """
-    spec = training_spec(settings, slot.name, job)
+    spec = training_spec(settings, slot.name, job, slot.gpu_expected)
+    with open_link(
+        slot.socket_name,
+        attempt_id(spec.job_id, spec.attempt),
+        {"TRAINYARD_JOB_ID": spec.job_id},
+        timeout_s=SLOT_START_TIMEOUT_S,
+        preload=settings.preload,
+        parked=job.parked_at(slot.name),
+    ) as link:
+        secrets = seal(os.environ, dataset_url.get_secret_value() if dataset_url else "")
+        try:
+            link.send_spec(spec, [secrets])
+        finally:
+            os.close(secrets)
+        yield link
+
+
+@contextlib.contextmanager
+def open_link(
+    socket_name: str, attempt: str, env: Mapping[str, str], **options: Any
+) -> Iterator[TrainingLink]:
+    """A link to a process that is started as by :func:`open_ends`, and waits for its spec."""
+    with open_ends(socket_name, attempt, env, **options) as ends:
+        yield TrainingLink(*ends)
+
+
+@contextlib.contextmanager
+def open_ends(
+    socket_name: str, attempt: str, env: Mapping[str, str], **options: Any
+) -> Iterator[Ends]:
+    """Ask the slot process for a process; leaving ends whatever still lives of it.
+
+    ``options`` are those of ``start_attempt``. Raises SlotUnavailable.
+    """
     with contextlib.ExitStack() as stack:
         output, output_write = make_output_pipe()
         stack.callback(os.close, output)
@@ -76,28 +112,13 @@ def start_training(
         stack.enter_context(events)
         try:
             keeper = stack.enter_context(
-                start_attempt(
-                    slot.socket_name,
-                    attempt_id(spec.job_id, spec.attempt),
-                    {"TRAINYARD_JOB_ID": spec.job_id},
-                    output_write,
-                    theirs.fileno(),
-                    timeout_s=SLOT_START_TIMEOUT_S,
-                    preload=settings.preload,
-                    parked=job.parked_at(slot.name),
-                )
+                start_attempt(socket_name, attempt, env, output_write, theirs.fileno(), **options)
             )
         finally:
             os.close(output_write)
             theirs.close()
-        secrets = seal(os.environ, dataset_url.get_secret_value() if dataset_url else "")
-        try:
-            line = spec.model_dump_json().encode() + b"\n"
-            events.sendall(line[socket.send_fds(events, [line], [secrets]) :])
-        finally:
-            os.close(secrets)
         selector = stack.enter_context(selectors.DefaultSelector())
-        yield TrainingLink(selector, output, events, keeper)
+        yield selector, output, events, keeper
 
 
 class TrainingLink:
@@ -121,9 +142,21 @@ class TrainingLink:
         for source in (output, events, keeper):
             selector.register(source, selectors.EVENT_READ)
 
+    def send_spec(self, spec: BaseModel, fds: Sequence[int] = ()) -> None:
+        """Send the first line, which the process waits for, with descriptors beside it."""
+        line = spec.model_dump_json().encode() + b"\n"
+        self._events.setblocking(True)
+        sent = socket.send_fds(self._events, [line], fds) if fds else 0
+        self._events.sendall(line[sent:])
+        self._events.setblocking(False)
+
     def watch(self, fd: int, arrival: ToldToEnd | WorkerStops) -> None:
         """Let :meth:`poll` yield ``arrival`` when ``fd`` becomes readable, once."""
         self._selector.register(fd, selectors.EVENT_READ, arrival)
+
+    def watch_wakeups(self, eventfd: int) -> None:
+        """Let :meth:`poll` end at once when another thread writes to ``eventfd``."""
+        self._selector.register(eventfd, selectors.EVENT_READ, _WAKEUP)
 
     def poll(self, timeout_s: float) -> Iterator[Arrival]:
         """What arrives within ``timeout_s``."""
@@ -134,6 +167,8 @@ class TrainingLink:
                 yield OutputLines(self._splitter.feed(self._receive(self._output)))
             elif key.fileobj is self._events:
                 yield from self._events_in(self._receive(self._events))
+            elif key.data is _WAKEUP:
+                os.eventfd_read(key.fd)
             else:
                 self._selector.unregister(key.fileobj)
                 arrival: ToldToEnd | WorkerStops = key.data

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from trainyard.contract.events import TrainingSpec
+from trainyard.contract.names import UPLOADS
 from trainyard.settings import Settings
 from trainyard.store.job import Job
 
 
-def training_spec(settings: Settings, slot_name: str, job: Job) -> TrainingSpec:
+def training_spec(
+    settings: Settings, slot_name: str, job: Job, gpu_expected: str = ""
+) -> TrainingSpec:
     """The first line to the training; it holds no secret."""
     return TrainingSpec(
         job_id=job.job_id,
@@ -18,9 +21,12 @@ def training_spec(settings: Settings, slot_name: str, job: Job) -> TrainingSpec:
         from_start=bool(job.from_start),
         cache_dir=str(settings.trainyard_home / "cache"),
         dataset_roots=[str(path) for path in settings.dataset_roots],
+        uploads_root=str(settings.trainyard_home / UPLOADS),
         model_roots=[str(path) for path in settings.model_roots],
         allow_remote_code=settings.allow_remote_code,
         max_download_gb=settings.max_download_gb,
         allow_private_urls=settings.allow_private_urls,
         s3_buckets=list(settings.s3_buckets),
+        result_mode=settings.result_mode,
+        gpu_expected=gpu_expected,
     )
