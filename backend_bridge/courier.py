@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -22,9 +23,10 @@ from backend_bridge.intake.plain_revokes import PlainRevokes
 from backend_bridge.intake.puller import open_puller
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from backend_bridge.reaper import Reaper
+from backend_bridge.webhook import Webhook
 from backend_bridge.wiring import Wiring
 from trainyard.home import home_id, keep_private
-from trainyard.scheduling.slots import BEAT_EVERY_S, NameTaken, SlotRegistry
+from trainyard.scheduling.slots import BEAT_EVERY_S, SlotRegistry
 from trainyard.service.stop_signals import stop_event
 from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
@@ -38,19 +40,10 @@ logger = logging.getLogger(__name__)
 def beat(
     registry: SlotRegistry, slot: str, info: Mapping[str, object], stop: threading.Event
 ) -> None:
-    """Say that ``slot`` lives until ``stop`` is set; then say that it left.
-
-    If another host has its name this courier ends: a worker looks before it starts, but Redis may
-    have been away then.
-    """
+    """Say that the host of ``slot`` is there until ``stop`` is set; then say that it left."""
     while True:
         try:
-            registry.check_name(slot, str(info["home"]))
             registry.beat(slot, info)
-        except NameTaken as error:
-            logger.error("%s", error, extra={"action": "name_taken"})
-            stop.set()
-            return
         except RedisError as error:
             logger.warning("heartbeat: Redis is away: %s", error, extra={"action": "redis_away"})
         if stop.wait(BEAT_EVERY_S):
@@ -79,7 +72,13 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         send_unsent(store, job, folder)
         return was_put_back(folder, job.attempt)
 
-    reaper = Reaper(wiring.dispatcher, before_loss=before_loss, home=home)
+    reaper = Reaper(
+        wiring.dispatcher,
+        before_loss=before_loss,
+        home=home,
+        after_round=wiring.couriers.beat,
+        home_wait_s=3600 * (current.home_wait_hours or math.inf),
+    )
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
     threads = [
         threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
@@ -90,6 +89,9 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
     ]
     if (puller := open_puller(current, redis, wiring.admission, wiring.control)) is not None:
         threads.append(threading.Thread(target=puller.run, args=(stop,)))
+    if current.webhook_url and current.webhook_secret:
+        webhook = Webhook(redis, store, current.webhook_url, current.webhook_secret)
+        threads.append(threading.Thread(target=webhook.run, args=(stop,)))
     if slot:
         info = {"gpus": gpus, "home": home}
         heartbeat = (wiring.slots, slot, info, stop)

@@ -8,11 +8,13 @@ Several reapers do no harm to each other: every change is a guarded transition.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
+from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
@@ -28,7 +30,8 @@ class Reaper:
     Silence is no crash if nobody could speak: see :class:`WatchedClock`. ``before_loss`` is called
     with a job that is about to be taken from its attempt, and tells whether the attempt had put it
     back and could not say so: that is no crash either. ``home``: whose folders it can look into
-    (None: everybody's); whoever sees a job's folder is left a round to be first.
+    (None: everybody's); whoever sees a job's folder is left a round to be first. ``after_round``
+    may raise RedisError. ``home_wait_s``: how long a job waits for the host of its checkpoints.
     """
 
     def __init__(
@@ -38,12 +41,16 @@ class Reaper:
         clock: WatchedClock | None = None,
         home: str | None = None,
         before_loss: Callable[[Job], bool] = lambda _: False,
+        after_round: Callable[[], None] = lambda: None,
+        home_wait_s: float = math.inf,
     ) -> None:
         self.dispatcher = dispatcher
         self.store = dispatcher.store
         self.queue = dispatcher.queue
         self.clock = clock or WatchedClock(self.store.lease_ms / 1000, EVERY_S)
         self.before_loss = before_loss
+        self.after_round = after_round
+        self.home_wait_s = home_wait_s
         self.home = home
         self._left_to_others: set[str] = set()
         self._missing: set[str] = set()
@@ -54,6 +61,7 @@ class Reaper:
             try:
                 self.reap()
                 self.send_again()
+                self.after_round()
             except RedisError as error:
                 logger.warning("reaper: Redis is away: %s", error, extra={"action": "redis_away"})
                 self.clock.out_of_sight()
@@ -101,15 +109,20 @@ class Reaper:
         A job must be found missing twice: between the broker and its claim an attempt is in
         neither for a moment. Cheap if all is well: the lengths of the queues.
         """
+        away = self._still_away()
         slots = self.dispatcher.slots.served()
         waiting = self.store.waiting_count()
-        if self.queue.count(slots) >= waiting:
+        if self.queue.count(slots) + len(away) >= waiting:
             self._missing.clear()
             return
         held = self.queue.attempts(slots)
         jobs = self.store.jobs(self.store.waiting())
         missing = {job.attempt_id: job for job in jobs if _is_queued(job)}
-        missing = {name: job for name, job in missing.items() if name not in held}
+        missing = {
+            name: job
+            for name, job in missing.items()
+            if name not in held and job.job_id not in away
+        }
         for name in self._missing & missing.keys():
             job_id = missing.pop(name).job_id
             logger.warning(
@@ -120,6 +133,36 @@ class Reaper:
             self.queue.remove(name)  # it may wait where nobody takes it
             self.dispatcher.send(job_id)
         self._missing = set(missing)
+
+    def _still_away(self) -> set[str]:
+        """Ids of the jobs that wait for their host; the others of those are sent, or forgotten."""
+        waited_s = self.dispatcher.host_waits.waited_s()
+        if not waited_s:
+            return set()
+        homes, away = self.dispatcher.homes(), set[str]()
+        for job in self.store.jobs(waited_s):
+            if _is_queued(job) and job.is_bound and job.home not in homes:
+                away.add(job.job_id)
+                if waited_s[job.job_id] > self.home_wait_s:
+                    self._give_up(job)
+            else:
+                self.dispatcher.send(job.job_id)
+        return away
+
+    def _give_up(self, job: Job) -> None:
+        hours = self.home_wait_s / 3600
+        host = f"the host {job.home_host}" if job.home_host else "the host"
+        kept = f"the job {job.origin}, from which it goes on" if job.origin else "its checkpoints"
+        message = f"It has waited {hours:g} hours for {host}, which has {kept}."
+        afresh = "" if job.origin else ", with --from-start it starts afresh on another"
+        hint = (
+            f"`trainyard force-start {job.job_id}` waits for it again{afresh}; HOME_WAIT_HOURS "
+            "sets how long it waits."
+        )
+        report = ErrorReport(kind=ErrorKind.WORKER_LOST, message=message, hint=hint)
+        if self.store.give_up_waiting(job.job_id, job.attempt, report):
+            extra = {"action": "host_away", "job_id": job.job_id}
+            logger.warning("job %s: %s", job.job_id, message, extra=extra)
 
 
 def _is_queued(job: Job) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import uvicorn
@@ -21,9 +22,9 @@ from backend_bridge.api import (
 from backend_bridge.api.context import Bridge
 from backend_bridge.api.error_responses import ERROR_HANDLERS
 from backend_bridge.api.guards import HostGuard, KeyGuard, is_loopback
-from backend_bridge.api.routers import ROUTERS
 from backend_bridge.api.slow_clients import RequestDeadline
 from backend_bridge.courier_child import with_courier
+from backend_bridge.routers import add_routes
 from trainyard import __version__
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.home import keep_private
@@ -51,8 +52,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.bridge = Bridge(settings)
     _add_guards(app, settings)
     app.mount(docs_routes.ASSETS_PATH, docs_routes.assets)
-    for router in ROUTERS:
-        app.include_router(router)
+    add_routes(app, app.state.bridge)
     described = openapi.document(app)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way
     return app
@@ -94,6 +94,10 @@ def _refuse_to_stand_open(settings: Settings) -> None:
         )
 
 
+def _seen(_: int, __: object) -> None:
+    """Of a signal that has done its work."""
+
+
 def main() -> int:
     """Serve on BRIDGE_HOST and BRIDGE_PORT until SIGTERM, with a courier beside it."""
     keep_private()
@@ -108,6 +112,8 @@ def main() -> int:
     except TrainyardError as error:
         print(f"bridge: {error}", file=sys.stderr)
         return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _seen)  # uvicorn raises it again when all is done: no error
     uvicorn.run(
         app,
         host=current.bridge_host,

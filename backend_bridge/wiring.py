@@ -6,6 +6,7 @@ from celery import Celery
 
 from backend_bridge.intake.admission import Admission
 from backend_bridge.intake.job_control import JobControl
+from trainyard.scheduling.couriers import CourierRegister
 from trainyard.scheduling.dispatch import open_dispatcher
 from trainyard.scheduling.slots import any_gpu, slot_count
 from trainyard.settings import Settings
@@ -15,7 +16,10 @@ from trainyard.store.job_store import open_job_store
 
 
 class Wiring:
-    """Store, queue, slots, control and admission over one Redis. ``name`` is the Celery app's."""
+    """Store, queue, slots, couriers, control and admission over one Redis.
+
+    ``name`` is the Celery app's.
+    """
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.settings = settings
@@ -25,6 +29,7 @@ class Wiring:
         self.store = open_job_store(self.redis, settings)
         self.dispatcher = open_dispatcher(self.store, celery, self.redis)
         self.queue, self.slots = self.dispatcher.queue, self.dispatcher.slots
+        self.couriers = CourierRegister(self.redis)
         self.files = JobFiles(settings)
         self.control = JobControl(self.dispatcher, self.files)
         self.admission = Admission(
@@ -33,6 +38,8 @@ class Wiring:
             slots=self.slot_count,
             max_queued=settings.max_queued_jobs,
             gpu=lambda: any_gpu(self.slots),
+            files=self.files,
+            send=self.dispatcher.send,
         )
 
     def slot_count(self) -> int:

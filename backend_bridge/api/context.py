@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from backend_bridge.api.monitoring.request_times import RequestTimes
 from backend_bridge.intake.job_control import no_such_job
 from backend_bridge.wiring import Wiring
+from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.estimate import estimate_now
+from trainyard.scheduling.waiting_reasons import waiting_reason
 from trainyard.settings import Settings
 from trainyard.store.connection import ping
 from trainyard.store.event_log import EventLog
 from trainyard.store.job import Job
+from trainyard.store.keys import Key
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""
@@ -24,23 +29,38 @@ class Bridge(Wiring):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, "bridge")
         self.events = EventLog(self.redis)
+        self.request_times = RequestTimes()
 
     def check_redis(self) -> None:
         """Raises RedisError within HEALTH_TIMEOUT_S if Redis does not answer."""
         ping(self.settings.redis_location, HEALTH_TIMEOUT_S)
 
+    def check_writes(self) -> None:
+        """Raises RedisError if Redis does not take a write, its memory or its disk being full."""
+        self.redis.set(Key.PROBE, "health", px=1000)
+
     def starts_in_s(self, position: int | None) -> float | None:
         """Estimate of when the job at ``position`` of the queue starts."""
         if position is None:
             return None
-        return estimate_now(self.store, self.slot_count()).at(position)
+        return estimate_now(self.store, self.slots.names_alive()).at(position)
+
+    def waiting_reasons(self, jobs: Sequence[Job]) -> list[str | None]:
+        """Of each job why it waits, if not for its turn."""
+        queued = any(job.status is JobStatus.QUEUED for job in jobs)
+        present = self.slots.present() if queued else []
+        return [waiting_reason(job, present) for job in jobs]
 
     def job(self, job_id: str) -> Job:
         """Answers 404 if it is not there."""
-        job = self.store.get(job_id)
+        return self.job_in_queue(job_id)[0]
+
+    def job_in_queue(self, job_id: str) -> tuple[Job, int | None]:
+        """The job and its place in the queue. Answers 404 if it is not there."""
+        job, position = self.store.get_in_queue(job_id)
         if job is None:
             raise HTTPException(404, no_such_job(job_id))
-        return job
+        return job, position
 
 
 async def _bridge(request: Request) -> Bridge:

@@ -1,6 +1,6 @@
-"""Routes that act on jobs: cancel, pause, resume, force-start.
+"""Routes that act on jobs: cancel, pause, resume, force-start, remove.
 
-Each answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now).
+Each but the last answers ``success`` and ``message``: 200, 404 (no such job) or 409 (not now).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -19,6 +19,7 @@ from backend_bridge.api.openapi import CANCEL_BODY, RESUME_BODY
 from backend_bridge.api.request_body import CancelBody, ResumeBody, optional_body
 from backend_bridge.intake.job_control import ControlResult
 from trainyard.contract.statuses import JobStatus
+from trainyard.store.retention import CannotRemove, Retention
 
 
 class ControlAnswer(BaseModel):
@@ -82,6 +83,28 @@ async def resume(
 async def force_start(bridge: ThisBridge, job_id: str, from_start: bool = False) -> JSONResponse:
     """Move a waiting job to the head; queue a failed or cancelled one again."""
     return await _act(job_id, lambda: bridge.control.force_start(job_id, from_start=from_start))
+
+
+class RemovedAnswer(BaseModel):
+    """``bytes``: of the job's folder on the bridge's host."""
+
+    success: bool
+    job_id: str
+    bytes: int
+
+
+@router.delete("/api/training/jobs/{job_id}", responses=error_answers(404, 409))
+def remove(bridge: ThisBridge, job_id: str) -> RemovedAnswer:
+    """Remove a job that has ended for good: record, log, checkpoints and the trained model.
+
+    409 while it has not ended, or while reports of it wait for the backend.
+    """
+    bridge.job(job_id)
+    try:
+        gone = Retention(bridge.redis, bridge.settings).remove(job_id)
+    except CannotRemove as error:
+        raise HTTPException(409, str(error)) from None
+    return RemovedAnswer(success=True, job_id=job_id, bytes=gone.bytes)
 
 
 async def _act(job_id: str, act: Callable[[], ControlResult]) -> JSONResponse:

@@ -15,6 +15,7 @@ from backend_bridge.api.openapi import BINARY, BINARY_CONTENT, TEXT_CONTENT
 from backend_bridge.api.responses import CheckpointsAnswer
 from backend_bridge.api.tar_stream import FolderArchive
 from trainyard.contract.job_folder import CHECKPOINT_PATTERN, MODEL, checkpoint_path
+from trainyard.contract.units import MIB
 from trainyard.store.event_log import StoredCheckpoint
 from trainyard.store.job import Job
 
@@ -28,7 +29,7 @@ _Checkpoint = Annotated[str, Query(json_schema_extra={"pattern": f"^({CHECKPOINT
 def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     """The checkpoints that are there, in the order in which they were written."""
     job = bridge.job(job_id)
-    return CheckpointsAnswer.of(job_id, _present(bridge, job))
+    return CheckpointsAnswer.of(job_id, present_checkpoints(bridge, job))
 
 
 @router.get(
@@ -61,17 +62,25 @@ def download_logs(bridge: ThisBridge, job_id: str) -> Response:
     """The job's log as text: all of it, or the newest lines if another host has the rest."""
     job = bridge.job(job_id)
     headers = _attachment(f"{job_id}.log")
-    file = bridge.files.log(job)
-    if file is not None:
-        return FileResponse(file, media_type=_TEXT, headers=headers)
-    return StreamingResponse(_kept_lines(bridge, job_id), media_type=_TEXT, headers=headers)
+    files = bridge.files.logs(job)
+    if len(files) == 1:
+        return FileResponse(files[0], media_type=_TEXT, headers=headers)
+    text = _whole(files) if files else _kept_lines(bridge, job_id)
+    return StreamingResponse(text, media_type=_TEXT, headers=headers)
+
+
+def _whole(files: list[Path]) -> Iterator[bytes]:
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(MIB):
+                yield block
 
 
 def _attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-def _present(bridge: Bridge, job: Job) -> list[StoredCheckpoint]:
+def present_checkpoints(bridge: Bridge, job: Job) -> list[StoredCheckpoint]:
     """What was written, less what was deleted since, if this host can see it."""
     written = bridge.events.checkpoints(job.job_id)
     if bridge.files.folder(job) is None:
@@ -99,7 +108,7 @@ def _checkpoint(bridge: Bridge, job: Job, name: str) -> Path:
     folder = bridge.files.checkpoint(job, path)
     if folder is not None:
         return folder
-    if bridge.files.folder(job) is None and job.home:
+    if bridge.files.folder(job) is None and job.started_at is not None:
         raise _elsewhere(job, path)
     raise HTTPException(
         404,

@@ -77,7 +77,7 @@ class HostGuard:
         return short or is_loopback(name) or name == DOCKER_HOST
 
 
-OPEN = "/health"
+OPEN = frozenset({"/health", "/health/live", "/health/ready"})
 STRANGER = "trainyard.stranger"
 """In a request's scope: whether it came without the key that others need."""
 
@@ -96,7 +96,7 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stranger = scope["type"] == "http" and not self._is_given(scope)
-        if stranger and scope["path"] != OPEN:
+        if stranger and scope["path"] not in OPEN:
             body = error_body(_NO_KEY)
             await JSONResponse(body, status_code=401)(scope, receive, send)
         else:

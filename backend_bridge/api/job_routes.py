@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import to_json
 
 from backend_bridge.api.context import ThisBridge
@@ -53,8 +53,9 @@ async def execute(bridge: ThisBridge, request: Request) -> StartAnswer:
 @router.get("/api/training/status/{job_id}", responses=error_answers(404))
 def status(bridge: ThisBridge, job_id: str) -> JobAnswer:
     """Everything that is known of one job; what is not known is null."""
-    job, position = bridge.job(job_id), bridge.store.queue_position(job_id)
-    return JobAnswer.of(job, position, bridge.starts_in_s(position))
+    job, position = bridge.job_in_queue(job_id)
+    (reason,) = bridge.waiting_reasons([job])
+    return JobAnswer.of(job, position, reason, bridge.starts_in_s(position))
 
 
 @router.get("/api/training/logs/{job_id}", responses=error_answers(404, 422))
@@ -83,12 +84,19 @@ def errors(bridge: ThisBridge, job_id: str) -> ErrorsAnswer:
     return ErrorsAnswer.of(bridge.job(job_id))
 
 
+def _no_number(value: str | None) -> str | None:
+    """``value``: pydantic would take ``0.5`` for seconds since 1970, and large ones for ms."""
+    if value is not None and value.replace(".", "", 1).lstrip("+-").isdigit():
+        raise ValueError("is a number: give a time such as 2026-01-31T12:00:00Z")
+    return value
+
+
 @router.get("/api/training/jobs", responses=error_answers(422))
 def jobs(
     bridge: ThisBridge,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     user_id: str | None = None,
-    since: AwareDatetime | None = None,
+    since: Annotated[AwareDatetime | None, BeforeValidator(_no_number)] = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN)] = None,
 ) -> JobsAnswer:
@@ -106,7 +114,8 @@ def jobs(
 
     found, after = bridge.store.newest(wanted, limit, cursor)
     positions = bridge.store.queue_positions([job.job_id for job in found])
-    return JobsAnswer(jobs=list(map(JobAnswer.of, found, positions)), next_cursor=after)
+    reasons = bridge.waiting_reasons(found)
+    return JobsAnswer(jobs=list(map(JobAnswer.of, found, positions, reasons)), next_cursor=after)
 
 
 @router.get(
@@ -118,7 +127,8 @@ def queue(bridge: ThisBridge) -> Response:
     """What runs, and what waits with its position."""
     running = bridge.store.jobs(bridge.store.occupying())
     waiting = bridge.store.waiting()
-    starts = estimate_now(bridge.store, bridge.slot_count()).first(len(waiting))
+    slots = bridge.slots.names_alive()
+    starts = estimate_now(bridge.store, slots).first(len(waiting))
     body = {
         "running": [
             {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running
@@ -127,7 +137,7 @@ def queue(bridge: ThisBridge) -> Response:
             {"job_id": job_id, "queue_position": i, "estimated_start_seconds": start}
             for i, (job_id, start) in enumerate(zip(waiting, starts, strict=True), start=1)
         ],
-        "slots": [slot.name for slot in bridge.slots.alive()],
+        "slots": slots,
     }
     # Ten thousand waiting jobs are validated one by one otherwise, on the way out.
     return Response(to_json(body), media_type="application/json")

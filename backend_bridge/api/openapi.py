@@ -19,6 +19,7 @@ from pydantic.json_schema import models_json_schema
 from backend_bridge.api.request_body import CancelBody, ResumeBody
 from trainyard.contract.events import Metric
 from trainyard.contract.fields.secret_fields import VISIBLE_ASCII
+from trainyard.contract.generation.messages import GenerateBody
 from trainyard.contract.request import StartRequest
 
 _REF = "#/components/schemas/{model}"
@@ -30,6 +31,8 @@ _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 BINARY = "application/octet-stream"
 """Of an archive: generators know no x-tar."""
 BINARY_CONTENT = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+EVENT_STREAM = "text/event-stream"
+EVENT_STREAM_CONTENT = {EVENT_STREAM: {"schema": {"type": "string"}}}
 TEXT_CONTENT = {"text/plain": {"schema": {"type": "string"}}}
 
 
@@ -47,6 +50,7 @@ def _json_request(model: str, *, required: bool) -> dict[str, Any]:
 START_BODY = _json_request("StartRequest", required=True)
 CANCEL_BODY = _json_request("CancelBody", required=False)
 RESUME_BODY = _json_request("ResumeBody", required=False)
+GENERATE_BODY = _json_request("GenerateBody", required=True)
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -58,7 +62,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         "`error`, `message` and `detail`.",
         routes=app.routes,
     )
-    bodies = [(model, "validation") for model in (StartRequest, CancelBody, ResumeBody)]
+    models = (StartRequest, CancelBody, ResumeBody, GenerateBody)
+    bodies = [(model, "validation") for model in models]
     _, definitions = models_json_schema(bodies, ref_template=_REF)  # type: ignore[arg-type]
     schemas = {**definitions["$defs"], **made["components"]["schemas"]}
     _describe_admission(schemas["StartRequest"])

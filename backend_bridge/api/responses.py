@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -21,10 +21,11 @@ from trainyard.store.job import Job
 
 
 class HealthAnswer(BaseModel):
-    """``slots_out_of_service``: slots that take no jobs, each with its reason. 1 GB of
-    ``gpu_info`` is 10^9 bytes."""
+    """``reasons``: why the yard is degraded. ``slots_out_of_service``: slots that take no jobs,
+    each with its reason. 1 GB of ``gpu_info`` is 10^9 bytes."""
 
-    status: str
+    status: Literal["ok", "degraded"]
+    reasons: list[str]
     gpu_available: bool
     gpu_info: list[dict[str, Any]] | None
     active_jobs: int
@@ -32,6 +33,12 @@ class HealthAnswer(BaseModel):
     slots: list[str]
     slots_out_of_service: dict[str, str]
     version: str
+
+
+class AliveAnswer(BaseModel):
+    """The bridge itself is well; of the yard ``/health`` tells."""
+
+    status: Literal["ok"] = "ok"
 
 
 class StartAnswer(BaseModel):
@@ -60,6 +67,7 @@ class JobAnswer(BaseModel):
     restarts: int
     queue_position: int | None
     estimated_start_seconds: float | None
+    waiting_reason: str | None
     priority: int
     checkpoint: str | None
     parked: bool
@@ -70,6 +78,7 @@ class JobAnswer(BaseModel):
     total_epochs: float
     loss: float | None
     best_eval_loss: float | None
+    best_step: int | None
     eval_loss: float | None
     learning_rate: float | None
     grad_norm: float | None
@@ -94,10 +103,16 @@ class JobAnswer(BaseModel):
     result: dict[str, Any] | None
 
     @classmethod
-    def of(cls, job: Job, queue_position: int | None, starts_in_s: float | None = None) -> Self:
+    def of(
+        cls,
+        job: Job,
+        queue_position: int | None,
+        waiting_reason: str | None = None,
+        starts_in_s: float | None = None,
+    ) -> Self:
         """Fields of one name are told as they are, an empty text as null.
 
-        ``starts_in_s``: estimate for a job that waits.
+        Of a job that waits: ``waiting_reason`` for more than its turn, ``starts_in_s`` an estimate.
         """
         step, total = job.progress.get("step"), job.progress.get("total_steps")
         left_s = job.progress.get("remaining_seconds")
@@ -107,7 +122,8 @@ class JobAnswer(BaseModel):
             "model_name": job.model,
             "dataset_path": job.dataset,
             "queue_position": queue_position,
-            "estimated_start_seconds": starts_in_s,
+            "waiting_reason": waiting_reason,
+            "estimated_start_seconds": None if waiting_reason else starts_in_s,
             "parked": bool(job.parked),
             "progress": 100 if job.status is JobStatus.COMPLETED else _percent(step, total),
             "current_step": step or 0,
@@ -116,6 +132,7 @@ class JobAnswer(BaseModel):
             "total_epochs": job.progress.get("total_epochs") or 0.0,
             "loss": job.point.get("train_loss"),
             "best_eval_loss": job.point.get("best_eval_loss"),
+            "best_step": job.point.get("best_step"),
             "elapsed_seconds": _elapsed_s(job),
             "remaining_seconds": left_s if job.status in OCCUPYING else None,
             "error": job.error and job.error.message,

@@ -29,7 +29,7 @@ from backend_bridge.delivery.backend_client import (
 from trainyard.contract.backend_routes import ROUTES, WITHOUT, Endpoint
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.statuses import JobStatus
-from trainyard.local.finding import Finding
+from trainyard.local.diagnosis.finding import Finding
 from trainyard.store.delivery_state import BODY_BYTES_MAX
 
 _STAMP = "[2026-01-01 00:00:00] "

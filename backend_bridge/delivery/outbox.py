@@ -10,6 +10,7 @@ Keys, below ``trainyard:``
     cut-notes:{id}       list: log lines that stand for others, "number lines"
     set-aside            list of JSON: what the backend will never take, newest first
     set-aside-counts     hash: kind → how many were ever set aside
+    accepted             when the backend last took anything, ms of Redis's clock
     missing-routes       hash: route that the backend lacks → when that was last seen (UNIX s)
 
 One sender holds a job at a time. Whatever it writes is refused once another has taken the job,
@@ -60,7 +61,7 @@ class Hold:
     other sender can take the job; ``last_status``: stream id of the newest status; ``again``: how
     many entries are to be sent again; ``user_id``: whose job it is, "" if nobody said; ``missing``:
     routes that the backend lacks, and when that was last seen (UNIX s); ``stored``: the fields as
-    Redis has them.
+    Redis has them; ``accepted``: the backend took something that is not stored yet.
     """
 
     job_id: str
@@ -74,6 +75,7 @@ class Hold:
     user_id: str
     missing: dict[str, float]
     stored: dict[str, str]
+    accepted: bool = False
 
     def lacks(self, route: str, for_s: float) -> bool:
         """Whether the backend was seen to lack a route that it may lack, so many seconds ago."""
@@ -166,12 +168,13 @@ class Outbox:
         now_ms, last_status = self._hold(
             args=[
                 *(hold.job_id, hold.holder, self._lock_ms, record, kind, SET_ASIDE_KEPT),
-                *(sent_again, json.dumps(changes)),
+                *(sent_again, json.dumps(changes), int(hold.accepted)),
             ]
         )
         if not now_ms:
             raise HoldLost(hold.job_id)
         hold.stored |= changes
+        hold.accepted = False
         hold.now_ms, hold.last_status = now_ms, last_status
         hold.held_until = asked_at + self.lock_s
 

@@ -17,7 +17,13 @@ from redis.exceptions import RedisError
 
 from backend_bridge.delivery import points
 from backend_bridge.delivery.acknowledge import After, acknowledge, lacks_points
-from backend_bridge.delivery.backend_client import TOO_LARGE, Answer, BackendClient, Refused
+from backend_bridge.delivery.backend_client import (
+    TOO_LARGE,
+    Answer,
+    BackendClient,
+    Delivered,
+    Refused,
+)
 from backend_bridge.delivery.log_bodies import gap_of
 from backend_bridge.delivery.messages import (
     LANE_OF_KIND,
@@ -115,6 +121,7 @@ class Turn:
         name = LANE_OF_KIND[entry.kind]
         was_missing = self.progress.lane(name).refusal == "missing"
         answer = self._ask(lambda token: send(self.client, self.hold.job_id, token, message))
+        self.hold.accepted = isinstance(answer, Delivered)
         self._first = self._first and name != "metric"
         after = acknowledge(self.progress, entry, message, answer, self.hold.now_ms, self.policy)
         match after:

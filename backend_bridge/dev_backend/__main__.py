@@ -25,6 +25,7 @@ from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.feed import Feed
 from trainyard.home import keep_private
 from trainyard.service_logs import log_to_stderr
+from trainyard.settings import settings
 
 GRACE_S = 3
 """How long requests may go on after the signal to stop."""
@@ -106,7 +107,9 @@ def application(options: argparse.Namespace, database: Database, feed: Feed) -> 
     return create_app(
         database,
         feed,
-        bridge=BridgeLink(options.bridge_url, os.environ.get("BRIDGE_API_KEY")),
+        bridge=BridgeLink(
+            options.bridge_url, os.environ.get("BRIDGE_API_KEY"), settings().trainyard_home
+        ),
         bridge_link=options.bridge_link,
         loopback_only=is_loopback(options.published_on or options.host),
         short_names=options.published_on is not None,

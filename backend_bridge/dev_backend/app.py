@@ -20,7 +20,9 @@ from backend_bridge.dev_backend.events import event_routes
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.jobs import Jobs
 from backend_bridge.dev_backend.optional_api import OptionalRoutes, optional_routes
+from backend_bridge.dev_backend.page_api import page_routes
 from backend_bridge.dev_backend.page_headers import PageHeaders
+from backend_bridge.dev_backend.start_api import start_routes
 from backend_bridge.dev_backend.training_api import training_routes
 from backend_bridge.dev_backend.wire import ApiError
 
@@ -85,7 +87,9 @@ def create_app(
     app.include_router(agent_routes(Waiting(database, jobs), feed, agent_key, poll_interval_s))
     app.include_router(event_routes(jobs, feed))
     app.include_router(bridge_routes(bridge, feed))
-    app.include_router(_page_routes(bridge_link or bridge.url))
+    app.include_router(page_routes(jobs, bridge, feed))
+    app.include_router(start_routes(jobs, bridge, feed))
+    app.include_router(_pages(bridge_link or bridge.url))
     app.mount("/static", _Static(directory=STATIC))
     guarded = HostGuard(
         app, server="this server", loopback_only=loopback_only, short_names=short_names
@@ -93,7 +97,7 @@ def create_app(
     return PageHeaders(guarded)
 
 
-def _page_routes(bridge_url: str | None) -> APIRouter:
+def _pages(bridge_url: str | None) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health")
@@ -107,6 +111,10 @@ def _page_routes(bridge_url: str | None) -> APIRouter:
     @router.get("/", include_in_schema=False)
     async def list_page() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @router.get("/new", include_in_schema=False)
+    async def start_page() -> Response:
+        return FileResponse(STATIC / "new.html", headers={"Cache-Control": "no-cache"})
 
     @router.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(job_id: str) -> Response:

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     status          TEXT NOT NULL,
     error           TEXT,
     latest          TEXT NOT NULL DEFAULT '{}',  -- JSON: last known value of every metric field
+    tags            TEXT NOT NULL DEFAULT '[]',  -- JSON: a person's own
+    notes           TEXT NOT NULL DEFAULT '',
     log_lines       INTEGER NOT NULL DEFAULT 0,  -- ever appended; the last 10,000 are kept
     created_at      TEXT NOT NULL,
     started_at      TEXT,
@@ -61,6 +63,13 @@ CREATE TABLE IF NOT EXISTS answers (          -- of requests with an Idempotency
 ) WITHOUT ROWID;
 """
 
+_LATER = {
+    "name": "TEXT",
+    "tags": "TEXT NOT NULL DEFAULT '[]'",
+    "notes": "TEXT NOT NULL DEFAULT ''",
+}
+"""Columns of ``jobs`` that came in later."""
+
 
 def utc_now() -> str:
     """Now, as ISO 8601 in UTC with microseconds."""
@@ -82,8 +91,10 @@ class Database:
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
         self._connection.executescript(_SCHEMA)
-        if "name" not in {row["name"] for row in self.read("PRAGMA table_info(jobs)")}:
-            self._connection.execute("ALTER TABLE jobs ADD COLUMN name TEXT")  # a file of before
+        there = {row["name"] for row in self.read("PRAGMA table_info(jobs)")}
+        for column, kind in _LATER.items():  # a file of before
+            if column not in there:
+                self._connection.execute(f"ALTER TABLE jobs ADD COLUMN {column} {kind}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

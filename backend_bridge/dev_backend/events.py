@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.jobs import Changes, Cursor, Jobs
@@ -76,14 +76,18 @@ async def one_job(jobs: Jobs, feed: Feed, job_id: str, cursor: Cursor) -> AsyncI
 
 
 def event_routes(jobs: Jobs, feed: Feed) -> APIRouter:
-    """The routes below ``/api/dev/events``."""
-    router = APIRouter(prefix="/api/dev/events")
+    """What the page reads of jobs: streams, and the points of one to compare with."""
+    router = APIRouter(prefix="/api/dev")
 
-    @router.get("")
+    @router.get("/points/{job_id}")
+    def points(job_id: str) -> JSONResponse:
+        return JSONResponse({"job": jobs.get(job_id), "points": jobs.timed_points(job_id)})
+
+    @router.get("/events")
     async def stream_all() -> StreamingResponse:
         return StreamingResponse(all_jobs(jobs, feed), media_type="text/event-stream")
 
-    @router.get("/{job_id}")
+    @router.get("/events/{job_id}")
     async def stream_one(
         job_id: str,
         last_event_id: Annotated[str | None, Header()] = None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend_bridge.dev_backend.database import Database, utc_now
+from backend_bridge.dev_backend.rows import lost, summary, timed
 from backend_bridge.dev_backend.wire import ApiError
 from trainyard.contract.statuses import TERMINAL
 
@@ -28,6 +29,10 @@ INSERT INTO jobs (job_id, token_sha256, status, name, user_id, model_name, datas
 VALUES (:job_id, :token_sha256, :status, :name, :user_id, :model_name, :dataset_path, :config,
         :created_at, :updated_at)
 """
+_DELETES = tuple(
+    f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608  # of this line
+    for table in ("metrics", "logs", "answers", "predictions", "job_rows")
+)
 
 
 @dataclass(frozen=True)
@@ -129,17 +134,19 @@ class Jobs:
             )
         return {"success": True, "status": status, "updated_at": now}
 
-    def add_metric(self, job_id: str, point: dict[str, Any]) -> dict[str, Any]:
-        """Insert one point; the same point again is a second row."""
+    def add_metric(
+        self, job_id: str, point: dict[str, Any], made_at: str | None = None
+    ) -> dict[str, Any]:
+        """Insert one point, of now or ``made_at``; the same point again is a second row."""
         now = utc_now()
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO metrics (job_id, point, received_at) VALUES (?,?,?)",
-                (job_id, json.dumps(point), now),
+                (job_id, json.dumps(point), made_at or now),
             )
             connection.execute(
                 "UPDATE jobs SET latest = json_patch(latest, ?), updated_at = ? WHERE job_id = ?",
-                (json.dumps(point), now, job_id),
+                (json.dumps({**lost(point), **point}), now, job_id),
             )
         return {"success": True}
 
@@ -165,12 +172,21 @@ class Jobs:
         kept = min(total, LOG_LINES_KEPT)
         return {"success": True, "logs_appended": len(lines), "total_logs": kept}
 
+    def set_remarks(self, job_id: str, tags: list[str], notes: str) -> None:
+        """Write what a person notes beside a job; raises ApiError 404."""
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET tags = ?, notes = ? WHERE job_id = ?",
+                (json.dumps(tags), notes, job_id),
+            ).rowcount
+        if not changed:
+            raise ApiError(404, "Job not found")
+
     def delete(self, job_id: str) -> None:
         """Forget a job with all that it sent; raises ApiError 404."""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM metrics WHERE job_id = ?", (job_id,))
-            connection.execute("DELETE FROM logs WHERE job_id = ?", (job_id,))
-            connection.execute("DELETE FROM answers WHERE job_id = ?", (job_id,))
+            for delete in _DELETES:
+                connection.execute(delete, (job_id,))
             if not connection.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,)).rowcount:
                 raise ApiError(404, "Job not found")
 
@@ -186,7 +202,9 @@ class Jobs:
         rows = self._database.read("SELECT * FROM jobs WHERE job_id = ?", job_id)
         if not rows:
             raise ApiError(404, "Job not found")
-        return {**summary(rows[0]), "config": json.loads(rows[0]["config"])}
+        said = self._database.read("SELECT COUNT(*) FROM predictions WHERE job_id = ?", job_id)
+        more = {"config": json.loads(rows[0]["config"]), "predictions": said[0][0]}
+        return {**summary(rows[0]), **more}
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """Summaries of the newest jobs, the newest first."""
@@ -199,6 +217,11 @@ class Jobs:
             "SELECT point FROM metrics WHERE job_id = ? ORDER BY number", job_id
         )
         return [json.loads(row["point"]) for row in rows]
+
+    def timed_points(self, job_id: str) -> list[dict[str, Any]]:
+        """All points, each with the time ``at`` which it was made or came."""
+        query = "SELECT point, received_at FROM metrics WHERE job_id = ? ORDER BY number"
+        return [timed(row) for row in self._database.read(query, job_id)]
 
     def logs(self, job_id: str, offset: int, limit: int) -> dict[str, Any]:
         """A part of the kept lines; a negative offset counts from the end."""
@@ -219,7 +242,7 @@ class Jobs:
         with self._database.transaction():
             job = self.get(job_id)
             points = self._database.read(
-                "SELECT number, point FROM metrics WHERE job_id = ? AND number > ?"
+                "SELECT number, point, received_at FROM metrics WHERE job_id = ? AND number > ?"
                 " ORDER BY number LIMIT ?",
                 job_id,
                 cursor.metric,
@@ -234,7 +257,7 @@ class Jobs:
             )
         return Changes(
             job=job,
-            metrics=[json.loads(row["point"]) for row in points],
+            metrics=[timed(row) for row in points],
             lines=[row["line"] for row in lines],
             lines_cut=lines[0]["number"] - cursor.line - 1 if lines else 0,
             cursor=Cursor(
@@ -243,25 +266,3 @@ class Jobs:
             ),
             more=portion in (len(points), len(lines)),
         )
-
-
-def summary(row: sqlite3.Row) -> dict[str, Any]:
-    """A job without its configuration, and without what nobody but this server should see."""
-    hidden = {"number", "config", "token_sha256", "latest"}
-    job = {name: row[name] for name in row.keys() if name not in hidden}  # noqa: SIM118 (a Row)
-    job["latest"] = json.loads(row["latest"])
-    job["planned_epochs"], job["planned_steps"] = _plan(json.loads(row["config"]))
-    return job
-
-
-def _plan(config: dict[str, Any]) -> tuple[float | None, float | None]:
-    """The epochs and the most steps that a job's configuration asks for, if it says so."""
-    training = config.get("training")
-    if not isinstance(training, dict):
-        return None, None
-    epochs = training.get("num_epochs", training.get("num_train_epochs"))
-    return _positive(epochs), _positive(training.get("max_steps"))
-
-
-def _positive(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and value > 0 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -44,10 +45,10 @@ class OptionalRoutes:
 
     def add_points(self, job_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Insert all of them, or none."""
-        points = [point_of(one) for one in _objects(body, "metrics")]
+        points = [(point_of(one), _time(one)) for one in _objects(body, "metrics")]
         with self._database.transaction():
-            for point in points:
-                self._jobs.add_metric(job_id, point)
+            for point, made_at in points:
+                self._jobs.add_metric(job_id, point, made_at)
         return {"success": True, "inserted": len(points)}
 
     def add_predictions(self, job_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,3 +143,11 @@ def _objects(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     if not found:
         raise ApiError(400, f"{name} should not be empty")
     return found
+
+
+def _time(point: Mapping[str, Any]) -> str | None:
+    """When a point was made, if it says so in a way that can be read."""
+    try:
+        return datetime.fromisoformat(point["timestamp"]).isoformat()
+    except (KeyError, TypeError, ValueError):
+        return None

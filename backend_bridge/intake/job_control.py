@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis.exceptions import RedisError
 
 from backend_bridge.intake.chosen_checkpoint import reason_against
 from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import attempt_id
-from trainyard.contract.statuses import OCCUPYING, JobStatus
+from trainyard.contract.statuses import OCCUPYING, RESUMABLE, JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
+from trainyard.scheduling.host_waits import waits_for
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
 
@@ -92,28 +93,28 @@ class JobControl:
         A checkpoint that cannot be gone on from is refused, and the job stays paused.
         """
         job = self.store.get(job_id)
-        if job is None or job.status is not JobStatus.PAUSED:
+        if job is None or job.status not in RESUMABLE:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
-        reachable = self.dispatcher.files_are_reachable(job)
+        is_away = self.dispatcher.is_away(replace(job, resume_from=checkpoint or ""))
         chosen = None
         if checkpoint:
-            gone = f"{_HOST_GONE}, {checkpoint} cannot be read"
-            reason = reason_against(job, checkpoint, self.files) if reachable else gone
+            gone = f"the host with its checkpoints is not there, {checkpoint} cannot be read"
+            reason = gone if is_away else reason_against(job, checkpoint, self.files)
             if reason is not None:
-                return ControlResult(False, f"{reason}; job {job_id} stays paused", job.status)
+                kept = f"{reason}; job {job_id} stays {job.status}"
+                return ControlResult(False, kept, job.status)
             chosen = checkpoint_path(checkpoint)
         if self.store.resume(job_id, chosen) is None:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
         with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
-        return self._resumed(job, chosen, reachable)
+        if is_away:
+            return self._queued(job, f"job {job_id} is queued: it {waits_for(job)}")
+        return self._resumed(job, chosen)
 
-    def _resumed(self, job: Job, chosen: str | None, reachable: bool) -> ControlResult:
+    def _resumed(self, job: Job, chosen: str | None) -> ControlResult:
         """Where it goes on from, as far as that is known."""
         origin = chosen or job.checkpoint
-        if not reachable:
-            where = f"{_HOST_GONE}, job {job.job_id} starts again from the beginning"
-            return ControlResult(True, where, job.status)
         where = f"job {job.job_id} is queued, to go on from "
         if not origin:
             where += "the beginning: it had not made a step"
@@ -125,18 +126,36 @@ class JobControl:
         return ControlResult(True, where, job.status, origin or None)
 
     def force_start(self, job_id: str, *, from_start: bool = False) -> ControlResult:
-        """Move a waiting job to the head; queue a failed or cancelled one again."""
+        """Move a waiting job to the head; queue a failed or cancelled one again.
+
+        With ``from_start`` any that does not run is queued from the beginning, on whatever host.
+        """
         job = self.store.get(job_id)
+        if from_start:
+            return self._afresh(job_id, job)
         if job is not None and job.status is JobStatus.QUEUED and self.store.to_head(job_id):
-            self.queue.to_head(job.attempt_id)
+            if self.dispatcher.is_away(job):
+                return self._queued(job, f"job {job_id} {waits_for(job)}")
+            self.queue.to_head(job.attempt_id, self.dispatcher.slot_for(job))
             return self._queued(job, f"job {job_id} runs next")
-        again = self.store.restart(job_id, from_start=from_start)
+        again = self.store.restart(job_id)
         if job is None or again is None:
             return self._refused(job_id, _CANNOT_BE_STARTED)
         with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
-        where = "from the beginning" if from_start else "from its last good checkpoint, if any"
+        if self.dispatcher.is_away(again):
+            return self._queued(job, f"job {job_id} is queued again: it {waits_for(again)}")
+        where = "from its last good checkpoint, if any"
         return self._queued(job, f"job {job_id} is queued again, to go on {where}")
+
+    def _afresh(self, job_id: str, before: Job | None) -> ControlResult:
+        if before is None or self.store.start_afresh(job_id) is None:
+            return self._refused(job_id, _CANNOT_BE_STARTED)
+        waited = before.status is JobStatus.QUEUED and self.store.to_head(job_id)
+        with _only_a_hint(job_id):
+            self.queue.remove(before.attempt_id)
+            self.dispatcher.send(job_id, at_head=waited)
+        return self._queued(before, f"job {job_id} is queued, to start from the beginning")
 
     def _queued(self, before: Job, message: str) -> ControlResult:
         position = self.store.queue_position(before.job_id)
@@ -157,7 +176,6 @@ _MENDS = {
     (_CANNOT_BE_RESUMED, JobStatus.CANCELLED): _AGAIN,
     (_CANNOT_BE_STARTED, JobStatus.PAUSED): "; `trainyard resume {}` goes on with it",
 }
-_HOST_GONE = "the host with its checkpoints is gone"
 
 
 @contextmanager

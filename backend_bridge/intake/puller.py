@@ -192,7 +192,10 @@ def body_of(job: Mapping[str, Any], token: str) -> dict[str, Any]:
     config = job.get("config")
     if isinstance(config, dict) and "model" not in config and job.get("model_name"):
         config = {**config, "model": {"name": job["model_name"]}}
-    names = ("dataset_path", "dataset_content", "name", "user_id", "priority")
+    names = (
+        *("dataset_path", "dataset_content", "eval_dataset_path"),
+        *("name", "user_id", "priority"),
+    )
     given = {name: job[name] for name in names if job.get(name) is not None}
     return {"execution_id": job["id"], "config": config, "job_token": token, **given}
 

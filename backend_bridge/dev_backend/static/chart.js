@@ -1,279 +1,268 @@
-// A line chart over training steps: SVG, no library. A pointer or the arrow keys read values;
-// dragging, or + and -, zooms; another job's points lie behind as dashed curves.
+// A chart of one or two metrics of every shown run, drawn by uPlot. A pointer or the arrow keys read
+// values; dragging, or + and -, zooms all charts alike.
 
-import { element, setText, svg } from "./dom.js";
-import { count } from "./format.js";
-import { linear, logarithmic, ticks } from "./scale.js";
+import { element, setText } from "./dom.js";
+import { AXES } from "./run.js";
+import { savePicture } from "./save.js";
+import { smooth } from "./smooth.js";
+import uPlot from "./vendor/uPlot.js";
 
-const MARGIN = { top: 10, right: 14, bottom: 24, left: 52 };
-const POINTS_PER_PIXEL = 2; // beyond this a curve is thinned to its extremes
-const DRAG_PX = 6; // less is a click
-const HALF_DIGIT_PX = 3.8; // of the labels
+const COLOURS = 8;
+const ROOM = 0.06; // of the height, above and below the curves
+const DIGIT_PX = 6.6;
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const extreme = (values, choose) => values.reduce((a, b) => choose(a, b));
 
-export class LineChart {
-  // series: [{key, label, dots}] of the points that update() gets, sorted by step.
-  // onZoom: called with [first, last] steps, or null for all of them.
-  constructor(root, { title, series, format, tickFormat = format, fromZero = false }, onZoom) {
-    Object.assign(this, { root, title, series, format, tickFormat, fromZero, onZoom });
-    this.all = [];
-    this.other = [];
-    this.range = null;
-    this.cursor = null;
-    this.dragFrom = null;
-    this.log = false;
-    this.values = series.map(() => element("b"));
+export class Chart {
+  // spec: {id, title, series: [{key, label, dots}], format, tick, fromZero, finite}. group: the Charts.
+  constructor(spec, group) {
+    Object.assign(this, { spec, group, log: false, drawn: "", uplot: null, lines: [] });
     this.where = element("span", { class: "muted where" });
-    this.logButton = element("button", { type: "button", "aria-pressed": false, title: "Logarithmic scale" }, "Log");
-    this.logButton.addEventListener("click", () => this.toggleLog());
-    const legend = element("span", { class: "legend" }, this.where);
-    series.forEach(({ label }, index) => {
-      const key = label ? [element("span", { class: `key series-${index}` }), `${label} `] : [];
-      legend.append(element("span", {}, ...key, this.values[index]));
+    this.legend = element("span", { class: "legend" });
+    const log = element("button", { type: "button", "aria-pressed": false, title: "Logarithmic scale" }, "Log");
+    log.addEventListener("click", () => {
+      this.log = !this.log;
+      log.setAttribute("aria-pressed", this.log);
+      this.update();
     });
-    legend.append(this.logButton);
-    this.plot = svg("svg", { tabindex: 0, role: "img", class: "plot" });
-    root.replaceChildren(element("div", { class: "card-head" }, element("h2", {}, title), legend), this.plot);
-    this.listen();
-    this.frame = null;
-    new ResizeObserver(() => this.schedule()).observe(this.plot);
-  }
-
-  listen() {
-    this.plot.addEventListener("pointermove", (event) => this.point(event));
-    this.plot.addEventListener("pointerdown", (event) => this.startDrag(event));
-    this.plot.addEventListener("pointerup", (event) => this.endDrag(event));
-    this.plot.addEventListener("pointercancel", () => this.stopDrag());
-    this.plot.addEventListener("pointerleave", () => this.setCursor(null));
-    this.plot.addEventListener("dblclick", () => this.onZoom(null));
-    this.plot.addEventListener("blur", () => this.setCursor(null));
+    const png = element("button", { type: "button", title: "Save as a picture" }, "PNG");
+    png.addEventListener("click", () => savePicture(this));
+    const head = element("div", { class: "card-head" }, element("h2", {}, spec.title), this.where, this.legend,
+      element("span", { class: "buttons" }, log, png));
+    this.plot = element("div", { class: "plot", tabindex: 0, role: "img" });
     this.plot.addEventListener("keydown", (event) => this.key(event));
+    this.plot.addEventListener("blur", () => this.uplot?.setCursor({ left: -10, top: -10 }));
+    this.root = element("div", { class: "card chart", id: `chart-${spec.id}` }, head, this.plot);
+    new ResizeObserver(() => this.resize()).observe(this.plot);
   }
 
-  // endedAt: the step from which on values are no finite numbers, if there is one.
-  update(points, other = [], endedAt = null) {
-    const used = (p) => this.series.some(({ key }) => p[key] != null);
-    const steps = [...points, ...other].map((p) => p.step);
-    this.whole = [steps.reduce((a, b) => Math.min(a, b), Infinity), steps.reduce((a, b) => Math.max(a, b), 0)];
-    this.all = points.filter(used);
-    this.other = other.filter(used);
-    this.endedAt = endedAt || null;
-    this.schedule();
+  hasValues() {
+    return this.group.runs.some((run) => this.spec.series.some(({ key }) => run.points.some((p) => p[key] != null)));
   }
 
-  zoom(range) {
-    this.range = range;
-    this.schedule();
-  }
+  // ------------------------------------------------------------ drawing
 
-  toggleLog() {
-    this.log = !this.log;
-    this.logButton.setAttribute("aria-pressed", this.log);
-    this.schedule();
-  }
-
-  schedule() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.draw();
-    });
-  }
-
-  draw() {
-    const { width, height } = this.plot.getBoundingClientRect();
-    if (!width) return;
-    this.plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const inRange = ({ step }) => !this.range || (step >= this.range[0] && step <= this.range[1]);
-    this.points = this.all.filter(inRange);
-    const behind = this.other.filter(inRange);
-    this.scale(width, height, behind);
-    const empty = !this.points.length && !behind.length;
-    const drawn = empty
-      ? [this.nothing(width, height)]
-      : [this.grid(width, height), this.curves(behind, "other"), this.curves(this.points, "own")];
-    this.mark = svg("g", { class: "mark" });
-    this.band = svg("rect", { class: "band", y: MARGIN.top, height: height - MARGIN.top - MARGIN.bottom, width: 0 });
-    this.plot.replaceChildren(...drawn, this.band, this.mark);
+  update() {
+    this.lines = this.group.runs.flatMap((run, index) => this.linesOf(run, index));
+    if (!this.plot.clientWidth || !this.lines.length) return;
+    const data = uPlot.join(this.lines.map(({ xs, ys }) => [xs, ys]));
+    const looks = JSON.stringify([this.log, this.group.axis, css("--text"), this.lines.map(({ name, look }) => [name, look])]);
+    if (looks === this.drawn) {
+      this.uplot.setData(data);
+    } else {
+      this.uplot?.destroy();
+      this.drawn = looks;
+      this.showLegend();
+      this.uplot = new uPlot(this.options(), data, this.plot);
+      this.plot.uplot = this.uplot; // for those who look from outside
+    }
     this.read();
   }
 
-  scale(width, height, behind) {
-    const points = [...this.points, ...behind];
-    const usable = (v) => v != null && (!this.log || v > 0);
-    const all = this.series.flatMap(({ key }) => points.map((p) => p[key]).filter(usable));
-    const [first, last] = this.range ?? this.whole; // of all charts, so that they stand above each other
-    const { left, right, top, bottom } = MARGIN;
-    this.domain = { first, last };
-    this.x = (step) => left + ((step - first) / (last - first || 1)) * (width - left - right);
-    this.stepAt = (x) => first + ((x - left) / (width - left - right)) * (last - first);
-    this.scaleY = (this.log ? logarithmic : linear)(all, this.fromZero);
-    this.y = (value) => height - bottom - this.scaleY.share(value) * (height - top - bottom);
-  }
-
-  usable(value) {
-    return value != null && (!this.log || value > 0);
-  }
-
-  grid(width, height) {
-    const group = svg("g", { class: "grid" });
-    for (const value of this.scaleY.ticks(height / 45)) {
-      const y = this.y(value);
-      const label = this.tickFormat(value);
-      group.append(svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }));
-      group.append(svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, label));
-    }
-    for (const step of ticks(this.domain.first, this.domain.last, width / 70, 1)) {
-      const label = count(step);
-      const x = Math.min(this.x(step), width - label.length * HALF_DIGIT_PX - 1); // whole at the edge, too
-      group.append(svg("text", { x, y: height - 6, "text-anchor": "middle" }, label));
-    }
-    if (this.endedAt !== null && this.endedAt >= this.domain.first && this.endedAt <= this.domain.last) {
-      const x = this.x(this.endedAt);
-      const anchor = x > width / 2 ? "end" : "start";
-      group.append(svg("line", { class: "ended", x1: x, x2: x, y1: MARGIN.top, y2: height - MARGIN.bottom }));
-      group.append(svg("text", { class: "ended", x: x + (anchor === "end" ? -6 : 6), y: MARGIN.top + 12, "text-anchor": anchor }, "not a number from here"));
-    }
-    return group;
-  }
-
-  curves(points, whose) {
-    const all = this.series.map(({ key, dots }, index) => {
-      const places = points.filter((p) => this.usable(p[key])).map((p) => [this.x(p.step), this.y(p[key])]);
-      const group = svg("g", { class: `series-${index}` });
-      group.append(svg("path", { d: path(thin(places)) }));
-      if (dots || places.length === 1) {
-        for (const [cx, cy] of places.slice(-200)) group.append(svg("circle", { cx, cy, r: 2.5 }));
-      }
-      return group;
+  // A run's curves; those that are smoothed lie above what they were made of.
+  linesOf(run, index) {
+    const places = run.places(this.group.axis);
+    if (!places) return [];
+    const several = this.group.runs.length > 1;
+    return this.spec.series.flatMap(({ key, label, dots }, order) => {
+      const used = run.points.map((p, i) => [places[i], p[key]]).filter(([, y]) => y != null && (!this.log || y > 0));
+      if (!used.length) return [];
+      const [xs, ys] = [used.map(([x]) => x), used.map(([, y]) => y)];
+      const colour = css(`--series-${(several ? index : order) % COLOURS}`);
+      const name = [several ? run.name : "", label ?? ""].filter(Boolean).join(" · ");
+      const look = { colour, dots: Boolean(dots) || ys.length === 1, dash: several && order > 0 ? [6, 4] : [] };
+      const line = { run, key, name, xs, ys, look, isRaw: false };
+      const weight = dots ? 0 : this.group.smoothing;
+      if (!weight) return [line];
+      return [{ ...line, isRaw: true, look: { ...look, faint: true } }, { ...line, ys: smooth(ys, weight) }];
     });
-    return svg("g", { class: whose }, ...all);
   }
 
-  nothing(width, height) {
-    return svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle", class: "nothing" }, "No values yet");
+  options() {
+    const label = { stroke: css("--muted"), font: "11.5px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: css("--edge"), width: 1 };
+    const { format, incrs } = AXES[this.group.axis];
+    const says = (way) => (_, values) => values.map((value) => (value == null ? "" : way(value)));
+    return {
+      width: this.plot.clientWidth,
+      height: this.plot.clientHeight,
+      padding: [8, 28, 0, 0],
+      legend: { show: false },
+      scales: {
+        x: { time: false, range: () => this.group.domain() },
+        y: { distr: this.log ? 3 : 1, range: (_, low, high) => this.range(low, high) },
+      },
+      axes: [
+        { ...label, grid: { show: false }, size: 26, gap: 6, values: says(format), space: 90, ...(incrs && { incrs }) },
+        { ...label, grid, size: (_, values) => this.axisWidth(values), gap: 6, values: says(this.spec.tick), space: 40 },
+      ],
+      series: [{}, ...this.lines.map(({ look }) => ({
+        stroke: look.colour, width: look.faint ? 1 : 1.8, alpha: look.faint ? 0.3 : 1, dash: look.dash, spanGaps: true,
+        points: { show: look.dots && !look.faint, size: 5, fill: look.colour },
+      }))],
+      cursor: {
+        y: false,
+        move: (u, left, top) => [left < 0 ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
+        dataIdx: (u, series, closest) => (series === 0 ? closest : this.held(series - 1, u.data[0][closest], u)),
+        points: { size: 8 },
+        drag: { x: true, y: false, setScale: false, dist: 6 },
+        sync: { key: "charts", scales: ["x", null], setSeries: false },
+        bind: { dblclick: () => () => this.group.zoom(null) },
+      },
+      hooks: {
+        setCursor: [() => this.read()],
+        setSelect: [(u) => this.selected(u)],
+        draw: [(u) => this.mark(u)],
+      },
+    };
+  }
+
+  range(low, high) {
+    if (low == null) return this.log ? [1, 10] : [0, 1];
+    if (this.log) return [low / 10 ** (ROOM * (Math.log10(high / low) || 1)), high * 10 ** (ROOM * (Math.log10(high / low) || 1))];
+    const bottom = this.spec.fromZero ? Math.min(0, low) : low;
+    const room = (high - bottom || Math.abs(high) || 1) * ROOM;
+    return [this.spec.fromZero && low >= 0 ? 0 : bottom - room, high + room];
+  }
+
+  axisWidth(values) {
+    return Math.max(50, ...(values ?? []).map((text) => text.length * DIGIT_PX + 14));
+  }
+
+  resize() {
+    if (!this.plot.clientWidth) return;
+    if (this.uplot) this.uplot.setSize({ width: this.plot.clientWidth, height: this.plot.clientHeight });
+    else this.update();
+  }
+
+  // The best eval, and where a loss stops being a number.
+  mark(u) {
+    const { axis, runs } = this.group;
+    const [low, high] = this.group.domain();
+    for (const run of this.spec.finite ? runs : []) {
+      const places = run.places(axis) ?? [];
+      const placeOf = (point) => places[run.points.indexOf(point)];
+      const [lost, best] = [run.lost(), run.best()];
+      if (lost && placeOf(lost) >= low && placeOf(lost) <= high) this.markLost(u, placeOf(lost));
+      if (best && placeOf(best) >= low && placeOf(best) <= high) this.markBest(u, placeOf(best), best.eval_loss);
+    }
+  }
+
+  markLost(u, value) {
+    const { ctx, bbox } = u;
+    const x = u.valToPos(value, "x", true);
+    const isLeft = x < bbox.left + bbox.width / 2;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = css("--bad");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    this.write(u, "not a number from here", x, bbox.top + 12 * devicePixelRatio, isLeft);
+    ctx.restore();
+  }
+
+  markBest(u, value, loss) {
+    const [x, y] = [u.valToPos(value, "x", true), u.valToPos(loss, "y", true)];
+    u.ctx.save();
+    u.ctx.strokeStyle = u.ctx.fillStyle = css("--text");
+    u.ctx.lineWidth = 1.5 * devicePixelRatio;
+    u.ctx.beginPath();
+    u.ctx.arc(x, y, 6 * devicePixelRatio, 0, 2 * Math.PI);
+    u.ctx.stroke();
+    const isLeft = x < u.bbox.left + u.bbox.width / 2;
+    if (this.group.runs.length === 1) this.write(u, `best eval ${this.spec.format(loss)}`, x, y - 14 * devicePixelRatio, isLeft);
+    u.ctx.restore();
+  }
+
+  write({ ctx }, text, x, y, isLeft) {
+    ctx.font = `${11.5 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = isLeft ? "left" : "right";
+    ctx.fillText(text, x + (isLeft ? 8 : -8) * devicePixelRatio, y);
   }
 
   // ------------------------------------------------------------ zooming
 
-  place(event) {
-    return event.clientX - this.plot.getBoundingClientRect().left;
-  }
-
-  startDrag(event) {
-    this.point(event);
-    if (event.button !== 0 || event.pointerType === "touch") return;
-    this.dragFrom = this.place(event);
-    this.plot.setPointerCapture(event.pointerId);
-  }
-
-  stopDrag() {
-    this.dragFrom = null;
-    this.band?.setAttribute("width", 0);
-  }
-
-  endDrag(event) {
-    const from = this.dragFrom;
-    this.stopDrag();
-    if (from === null || Math.abs(this.place(event) - from) < DRAG_PX) return;
-    const steps = [from, this.place(event)].map((x) => Math.round(this.stepAt(x))).sort((a, b) => a - b);
-    this.zoomTo(steps[0], steps[1]);
+  selected(u) {
+    const { left, width } = u.select;
+    if (!width) return;
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.group.zoom([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
   }
 
   zoomBy(factor) {
-    const { first, last } = this.domain;
-    const middle = this.cursor ?? (first + last) / 2;
-    const half = ((last - first) * factor) / 2;
-    this.zoomTo(Math.round(middle - half), Math.round(middle + half));
-  }
-
-  // Within the steps that there are; all of them is no zoom.
-  zoomTo(first, last) {
-    const [low, high] = this.whole;
-    const [from, to] = [Math.max(low, first), Math.min(high, last)];
-    if (to - from >= 1) this.onZoom(from === low && to === high ? null : [from, to]);
+    const [low, high] = this.group.domain();
+    const middle = this.uplot.cursor.idx == null ? (low + high) / 2 : this.uplot.data[0][this.uplot.cursor.idx];
+    const half = ((high - low) * factor) / 2;
+    this.group.zoom([middle - half, middle + half]);
   }
 
   // ------------------------------------------------------------ reading values
 
-  point(event) {
-    const x = this.place(event);
-    if (this.dragFrom !== null) {
-      this.band.setAttribute("x", Math.min(x, this.dragFrom));
-      this.band.setAttribute("width", Math.abs(x - this.dragFrom));
-    }
-    if (!this.points?.length) return;
-    let best = 0;
-    this.points.forEach((p, index) => {
-      if (Math.abs(this.x(p.step) - x) < Math.abs(this.x(this.points[best].step) - x)) best = index;
-    });
-    this.setCursor(this.points[best].step);
-  }
-
   key(event) {
-    const end = (this.points?.length ?? 0) - 1;
-    if (event.key === "Escape") {
-      if (this.cursor === null) this.onZoom(null);
-      this.setCursor(null);
-    }
-    if (end < 0) return;
+    if (!this.uplot) return;
+    if (event.key === "Escape") return this.group.zoom(null);
     if (event.key === "+" || event.key === "=") return this.zoomBy(0.5);
     if (event.key === "-") return this.zoomBy(2);
-    const at = this.cursor === null ? end : this.points.findIndex((p) => p.step >= this.cursor);
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: end }[event.key];
-    if (to === undefined) return;
+    const [low, high] = this.group.domain();
+    const xs = this.uplot.data[0].filter((x) => x >= low && x <= high);
+    const at = this.uplot.cursor.idx == null ? xs.length : xs.indexOf(this.uplot.data[0][this.uplot.cursor.idx]);
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: xs.length - 1 }[event.key];
+    if (to === undefined || !xs.length) return;
     event.preventDefault();
-    this.setCursor(this.points[Math.max(0, Math.min(end, to))].step);
+    const x = xs[Math.max(0, Math.min(xs.length - 1, to))];
+    this.uplot.setCursor({ left: this.uplot.valToPos(x, "x"), top: 1 });
   }
 
-  // The last point with a value at or before a step; none past the end of its run. Without a step: the last.
-  held(points, key, step = Infinity) {
-    if (step !== Infinity && step > (points.at(-1)?.step ?? -Infinity)) return undefined;
-    return points.findLast((p) => p[key] != null && p.step <= step);
+  // The index of a line's last value at or before x; none past the end of its run.
+  held(index, x, u = this.uplot) {
+    const { run, isRaw } = this.lines[index];
+    if (isRaw || x > extreme(run.places(this.group.axis), Math.max)) return null;
+    const values = u.data[index + 1];
+    for (let at = u.valToIdx(x); at >= 0; at -= 1) if (values[at] != null && u.data[0][at] <= x) return at;
+    return null;
   }
 
-  setCursor(step) {
-    this.cursor = step;
-    if (this.mark) this.read();
+  showLegend() {
+    this.values = new Map();
+    this.legend.replaceChildren();
+    this.legend.classList.toggle("legend-many", this.group.runs.length > 1);
+    this.lines.forEach(({ name, look, isRaw }, index) => {
+      if (isRaw) return;
+      const value = element("b");
+      this.values.set(index, value);
+      const key = element("span", { class: `key${look.dash.length ? " key-dashed" : ""}` });
+      key.style.setProperty("--series", look.colour);
+      this.legend.append(element("span", {}, ...(name ? [key, `${name} `] : []), value));
+    });
   }
 
   read() {
-    const at = this.points.find((p) => p.step === this.cursor);
-    this.mark.replaceChildren();
-    if (at) {
-      const x = this.x(at.step);
-      const [bottom, top] = [this.scaleY.low, this.scaleY.high].map((value) => this.y(value));
-      this.mark.append(svg("line", { x1: x, x2: x, y1: top, y2: bottom }));
-    }
-    setText(this.where, at ? `Step ${count(at.step)}` : "");
-    this.series.forEach(({ key }, index) => {
-      const held = (points) => this.held(points, key, at?.step);
-      const point = held(this.all);
-      const beside = this.other.length ? ` / ${this.format(held(this.other)?.[key] ?? null)}` : "";
-      setText(this.values[index], this.format(point?.[key] ?? null) + beside);
-      if (at && point && this.usable(point[key])) {
-        const circle = svg("circle", { cx: this.x(point.step), cy: this.y(point[key]), r: 4 });
-        this.mark.append(svg("g", { class: `series-${index}` }, circle));
-      }
+    if (!this.uplot) return;
+    const { idx } = this.uplot.cursor;
+    const x = idx == null ? null : this.uplot.data[0][idx];
+    const { label, format } = AXES[this.group.axis];
+    setText(this.where, x === null ? "" : `${label} ${format(x)}`);
+    const said = [...this.values].map(([index, node]) => {
+      const { ys, name } = this.lines[index];
+      const at = x === null ? null : this.held(index, x);
+      const value = x === null ? ys.at(-1) : at === null ? null : this.uplot.data[index + 1][at];
+      setText(node, this.spec.format(value));
+      return `${name} ${node.textContent}`;
     });
-    const said = this.series.map(({ label }, i) => `${label || this.title} ${this.values[i].textContent}`);
-    this.plot.setAttribute("aria-label", `${this.title}. ${this.where.textContent || "Last"}: ${said.join(", ")}`);
+    const seen = `${this.spec.title}. ${this.where.textContent || "Last"}: ${said.join(", ")}`;
+    this.plot.setAttribute("aria-label", [seen, ...this.remarks()].join(". "));
   }
-}
 
-function path(places) {
-  return places.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-}
-
-// Keeps the highest and lowest place of each pixel column, in order: no peak is lost.
-function thin(places) {
-  if (places.length < 2) return places;
-  const pixels = places.at(-1)[0] - places[0][0];
-  if (places.length <= pixels * POINTS_PER_PIXEL) return places;
-  const columns = new Map();
-  for (const place of places) {
-    const column = columns.get(Math.floor(place[0]));
-    if (!column) columns.set(Math.floor(place[0]), [place, place]);
-    else if (place[1] < column[0][1]) column[0] = place;
-    else if (place[1] > column[1][1]) column[1] = place;
+  // What is marked, in words.
+  remarks() {
+    return (this.spec.finite ? this.group.runs : []).flatMap((run) => {
+      const [best, lost] = [run.best(), run.lost()];
+      return [
+        ...(best ? [`${run.name}: best eval ${this.spec.format(best.eval_loss)} at step ${best.step}`] : []),
+        ...(lost ? [`${run.name}: not a number from step ${lost.step}`] : []),
+      ];
+    });
   }
-  return [...columns.values()].flatMap(([a, b]) => (a === b ? [a] : a[0] <= b[0] ? [a, b] : [b, a]));
 }

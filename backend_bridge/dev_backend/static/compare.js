@@ -1,34 +1,58 @@
-// Another job's curves behind this one's.
+// Other jobs' curves beside this one's: as many as wanted, named in the page's address.
 
 import { byId, element } from "./dom.js";
-import { title } from "./format.js";
+import { Run } from "./run.js";
+import { title } from "./state.js";
 
 export class Compare {
-  // onPoints: called with the other job's points, sorted by step; none where nothing is chosen.
-  constructor(jobId, onPoints) {
+  // onChange: called with the runs that are shown beside this one's.
+  constructor(jobId, onChange) {
     this.jobId = jobId;
-    this.onPoints = onPoints;
+    this.onChange = onChange;
+    this.runs = [];
     this.select = byId("compare");
-    this.select.addEventListener("change", () => this.load());
+    this.select.addEventListener("change", () => this.add(this.select.value));
     this.list();
   }
 
   async list() {
-    const { jobs } = await (await fetch("/api/training/local/jobs?limit=200")).json();
-    for (const job of jobs.filter(({ job_id }) => job_id !== this.jobId)) {
+    const { jobs } = await (await fetch("/api/training/local/jobs?limit=500")).json();
+    for (const job of jobs.filter(({ job_id: id }) => id !== this.jobId)) {
       const called = title(job);
       const text = called === job.job_id ? called : `${called} · ${job.job_id}`;
       this.select.append(element("option", { value: job.job_id }, text));
     }
     this.select.closest("label").hidden = this.select.options.length < 2;
+    for (const id of new URLSearchParams(location.search).getAll("with")) await this.add(id);
   }
 
-  async load() {
-    const id = this.select.value;
-    if (!id) return this.onPoints([]);
-    const { metrics } = await (await fetch(`/api/training/local/${encodeURIComponent(id)}/metrics`)).json();
-    const points = new Map();
-    for (const point of metrics) points.set(point.step, { ...points.get(point.step), ...point });
-    if (this.select.value === id) this.onPoints([...points.values()].sort((a, b) => a.step - b.step));
+  async add(id) {
+    this.select.value = "";
+    if (!id || id === this.jobId || this.runs.some((run) => run.id === id)) return;
+    const answer = await fetch(`/api/dev/points/${encodeURIComponent(id)}`);
+    if (!answer.ok) return;
+    const { job, points } = await answer.json();
+    const run = new Run(id);
+    run.job = job;
+    run.name = title(job);
+    run.add(points);
+    this.change([...this.runs, run]);
+  }
+
+  change(runs) {
+    this.runs = runs;
+    const query = new URLSearchParams(runs.map(({ id }) => ["with", id]));
+    history.replaceState(null, "", `${location.pathname}${runs.length ? `?${query}` : ""}`);
+    for (const option of this.select.options) option.disabled = runs.some(({ id }) => id === option.value);
+    byId("compared").replaceChildren(...runs.map((run, index) => this.chip(run, index)));
+    this.onChange(runs);
+  }
+
+  chip(run, index) {
+    const remove = element("button", { type: "button", class: "chip", title: "Show no more", "data-run": run.id },
+      element("span", { class: `key series-${(index + 1) % 8}` }), run.name, element("span", { "aria-hidden": "true" }, "×"));
+    remove.setAttribute("aria-label", `${run.name}: show no more`);
+    remove.addEventListener("click", () => this.change(this.runs.filter((one) => one !== run)));
+    return remove;
   }
 }

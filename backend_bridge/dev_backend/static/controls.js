@@ -1,16 +1,21 @@
 // The buttons of a job: what may be asked of it now, asked through the bridge.
 
 import { byId, element, setText } from "./dom.js";
+import { send } from "./send.js";
 
 const BUTTONS = {
-  pause: { label: "Pause", states: ["running", "queued"] },
-  resume: { label: "Resume", states: ["paused"] },
-  cancel: { label: "Cancel", states: ["queued", "running", "pausing", "paused"] },
-  kill: { label: "Kill now", states: ["cancelling"], action: "cancel", body: { force: true } },
-  "force-start": { label: "Start again", states: ["failed", "cancelled"] },
-  head: { label: "Move to the head", states: ["queued"], action: "force-start" },
+  pause: { label: "Pause" },
+  resume: { label: "Resume" },
+  cancel: { label: "Cancel" },
+  kill: { label: "Kill now", action: "cancel", body: { force: true } },
+  "force-start": { label: "Start again" },
+  delete: { label: "Delete" },
+  head: { label: "Move to the head", action: "force-start" },
 };
-const CONFIRM = { cancel: "Cancel this job? What it has trained since its last checkpoint is lost." };
+const CONFIRM = {
+  delete: "Delete this job for good, with its log, its checkpoints and what was trained?",
+  cancel: "Cancel this job? What it has trained since its last checkpoint is lost.",
+};
 
 export class Controls {
   constructor(jobId) {
@@ -26,32 +31,29 @@ export class Controls {
     }
   }
 
-  // state: the job's at the bridge; null where the bridge does not answer.
-  show(state) {
+  // state: the job's at the bridge, null if the bridge does not answer; buttons: what it offers then.
+  show(state, buttons) {
     if (state !== this.state) this.say("");
     this.state = state;
-    for (const [name, node] of this.nodes) node.hidden = !BUTTONS[name].states.includes(state);
+    for (const [name, node] of this.nodes) node.hidden = !buttons.includes(name);
   }
 
   async press(name) {
     if (CONFIRM[name] && !window.confirm(CONFIRM[name])) return;
+    if (name === "delete") return this.delete();
     await this.ask(BUTTONS[name].action ?? name, BUTTONS[name].body ?? {});
   }
 
   async ask(action, body) {
     this.say("…");
-    const path = `/api/dev/bridge/${encodeURIComponent(this.jobId)}/${action}`;
-    try {
-      const answer = await fetch(path, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(body),
-      });
-      const said = await answer.json();
-      this.say(said.message ?? said.error ?? "", !answer.ok);
-    } catch {
-      this.say("This server does not answer", true);
-    }
+    const { ok, said } = await send("POST", `/api/dev/bridge/${encodeURIComponent(this.jobId)}/${action}`, body);
+    this.say(said.message ?? said.error ?? "", !ok);
+  }
+
+  async delete() {
+    const { ok, said } = await send("DELETE", `/api/dev/jobs/${encodeURIComponent(this.jobId)}`);
+    if (ok) location.assign("/");
+    else this.say(said.error ?? "", true);
   }
 
   say(text, failed = false) {

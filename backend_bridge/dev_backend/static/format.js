@@ -10,33 +10,19 @@ export function loss(value) {
   return value.toFixed(size < 1 ? 4 : 3);
 }
 
-// What people call a job.
-export function title(job) {
-  return job.name || job.model_name || job.job_id;
-}
-
-// The state that is shown: the bridge knows finer ones (queued, pausing, cancelling) than the backend.
-export function state(job, live) {
-  return live?.status ?? job.status;
-}
-
 // A round number at an axis.
 export function tick(value) {
-  return value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+  return (value + 0).toLocaleString("en-US", { maximumSignificantDigits: 4 }); // + 0: there is no -0
 }
 
 export function count(value) {
   return value == null ? NONE : Math.round(value).toLocaleString("en-US");
 }
 
-export function compact(value) {
-  if (value == null) return NONE;
-  return value.toLocaleString("en-US", { notation: "compact", maximumSignificantDigits: 3 });
-}
-
 export function rate(value) {
-  if (value == null) return NONE;
-  return value === 0 ? "0" : value.toExponential(2).replace(/\.?0+e/, "e").replace("e+0", "");
+  if (value == null || !Number.isFinite(Number(value))) return NONE;
+  const number = Number(value);
+  return number === 0 ? "0" : number.toExponential(2).replace(/\.?0+e/, "e").replace("e+0", "");
 }
 
 export function gigabytes(value) {
@@ -64,6 +50,11 @@ export function duration(seconds) {
   return `${whole} s`;
 }
 
+// A length of time at an axis: 90 s are 1 min 30 s, 60 s are 1 min.
+export function span(seconds) {
+  return duration(seconds).replace(/(?<=\S) 0 (s|min|h)$/, "");
+}
+
 export function ago(iso) {
   if (!iso) return NONE;
   const seconds = (Date.now() - Date.parse(iso)) / 1000;
@@ -72,34 +63,4 @@ export function ago(iso) {
 
 export function moment(iso) {
   return iso ? new Date(iso).toLocaleString() : NONE;
-}
-
-// What the bridge counts, as `trainyard ps` shows it; without it, from the first start to the end, or to now.
-export function elapsed(job, live) {
-  if (live?.elapsed_seconds) return duration(live.elapsed_seconds);
-  if (!job.started_at) return NONE;
-  const end = job.ended_at ? Date.parse(job.ended_at) : Date.now();
-  return duration((end - Date.parse(job.started_at)) / 1000);
-}
-
-// The step that a job has reached: the backend hears of steps later than the bridge, or earlier.
-export function reached(job, live) {
-  const known = [live?.current_step || null, job.latest.step].filter((value) => value != null);
-  return known.length ? Math.max(...known) : null;
-}
-
-// How far a job is. `live` is what the bridge knows of it; without it, what the backend was told.
-export function progress(job, live) {
-  const step = reached(job, live);
-  if (live?.status === "queued") {
-    const start = live.estimated_start_seconds;
-    const place = live.queue_position ? `Place ${live.queue_position} in the queue` : "In the queue";
-    return { text: start == null ? place : `${place}, starts in ${duration(start)}`, share: null };
-  }
-  if (step == null) return { text: NONE, share: null };
-  const total = live?.total_steps || job.planned_steps;
-  const steps = total ? `${count(step)} / ${count(total)}` : count(step);
-  const epochs = job.planned_epochs && !total ? `, epoch ${job.latest.epoch} of ${job.planned_epochs}` : "";
-  const left = live?.remaining_seconds == null ? "" : `, ${duration(live.remaining_seconds)} left`;
-  return { text: `Step ${steps}${epochs}${left}`, share: total ? Math.min(1, step / total) : null };
 }

@@ -1,133 +1,171 @@
 // The page of all jobs.
 
-import { badge, byId, element, setText } from "./dom.js";
-import * as format from "./format.js";
+import { COLUMNS, comparison } from "./columns.js";
+import { byId, element, setText } from "./dom.js";
+import { matcher } from "./filter.js";
 import { showBridge, showConnection } from "./shell.js";
+import { state } from "./state.js";
 import { Stream } from "./stream.js";
 
 const TICK_MS = 1000;
-const FIRST_JOB = "No jobs yet. Start one with `trainyard submit --model NAME --dataset FILE`; it shows up here by itself.";
-const jobs = new Map(); // job id → job, newest first
+const jobs = new Map(); // job id → job
 const rows = new Map(); // job id → its row
-const filter = byId("filter");
-let active = {}; // job id → what the bridge says of it
+const live = new Map(); // job id → what the bridge knows of it
+const asked = new URLSearchParams(location.search); // how the list is filtered and sorted
+const liveOf = (job) => live.get(job.job_id) ?? null;
 
-function cell(label, className, ...children) {
-  return element("td", { role: "cell", class: className, "data-label": label }, ...children);
-}
+// ------------------------------------------------------------ rows
 
-function progressCell(job) {
-  const { text, share } = format.progress(job, active[job.job_id]);
-  const node = cell("Progress", "progress", element("span", {}, text));
-  if (share !== null) {
-    node.append(element("progress", { max: 1, value: share, "aria-label": "Share of the steps" }));
-  }
-  return node;
-}
-
-function nameCell(job) {
-  const link = element(
-    "a",
-    { href: `/jobs/${encodeURIComponent(job.job_id)}`, class: "row-link" },
-    format.title(job),
-  );
-  const node = cell("Job", "name", link, element("span", { class: "mono muted small" }, job.job_id));
-  const about = [job.name && job.model_name, job.dataset_path].filter(Boolean).join(" · ");
-  if (about) node.append(element("span", { class: "muted small" }, about));
-  if (job.error) node.append(element("span", { class: "row-error small" }, job.error));
-  return node;
-}
-
-function timeCell(label, className) {
-  return cell(label, className, element("span"));
-}
-
-function row(job) {
-  const node = element(
-    "tr",
-    { role: "row" },
-    nameCell(job),
-    cell("Status", "status", badge(format.state(job, active[job.job_id]))),
-    progressCell(job),
-    cell("Train loss", "number", format.loss(job.latest.train_loss)),
-    cell("Eval loss", "number", format.loss(job.latest.eval_loss)),
-    timeCell("Started", "started muted"),
-    timeCell("Elapsed", "elapsed muted"),
-  );
-  tick(job, node);
-  return node;
-}
-
-function tick(job, node) {
-  const started = node.querySelector(".started > span");
-  setText(started, format.ago(job.started_at));
-  started.title = format.moment(job.started_at);
-  setText(node.querySelector(".elapsed > span"), format.elapsed(job, active[job.job_id]));
+function cells(job) {
+  return COLUMNS.map(({ label, className = "", show }) =>
+    element("td", { role: "cell", class: className, "data-label": label }, ...show(job, liveOf(job))));
 }
 
 // Only what changed is replaced: a click needs the same element under the pointer throughout.
 function put(job) {
-  const fresh = row(job);
-  const old = rows.get(job.job_id);
-  if (old) {
-    [...fresh.children].forEach((cell, index) => {
-      if (!cell.isEqualNode(old.children[index])) old.children[index].replaceWith(cell);
-    });
-  } else {
-    byId("jobs").prepend(fresh);
-    rows.set(job.job_id, fresh);
-  }
   jobs.set(job.job_id, job);
+  const old = rows.get(job.job_id);
+  if (!old) {
+    rows.set(job.job_id, element("tr", { role: "row" }, ...cells(job)));
+    return;
+  }
+  cells(job).forEach((cell, index) => {
+    if (!cell.isEqualNode(old.children[index])) old.children[index].replaceWith(cell);
+  });
 }
 
-function drop({ job_id: id }) {
+function drop(id) {
   rows.get(id)?.remove();
   rows.delete(id);
   jobs.delete(id);
-  summarise();
 }
 
-function summarise() {
-  const wanted = filter.value.trim().toLowerCase();
+// ------------------------------------------------------------ order, filter, counts
+
+function arranged() {
+  const newest = [...jobs.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
+  const column = COLUMNS.find(({ key }) => key === asked.get("sort"));
+  return column ? newest.sort(comparison(column, asked.has("falling"), liveOf)) : newest;
+}
+
+function arrange() {
+  const wanted = matcher(asked.get("q") ?? "");
+  const body = byId("jobs");
   const counts = new Map();
   let shown = 0;
-  for (const [id, job] of jobs) {
-    const state = format.state(job, active[id]);
-    const texts = [job.name, job.model_name, job.dataset_path, job.user_id, id, state];
-    const hit = texts.some((text) => text?.toLowerCase().includes(wanted));
-    rows.get(id).hidden = !hit;
-    shown += hit;
-    counts.set(state, (counts.get(state) ?? 0) + 1);
-  }
-  const parts = [...counts].map(([status, number]) => `${number} ${status}`);
-  setText(byId("counts"), parts.join(" · ") || "\u00a0");
+  arranged().forEach((job, index) => {
+    const row = rows.get(job.job_id);
+    if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
+    const hit = wanted(job, liveOf(job));
+    const its = state(job, liveOf(job));
+    if (hit) counts.set(its, (counts.get(its) ?? 0) + 1);
+    row.hidden = !hit || (asked.has("status") && asked.get("status") !== its);
+    shown += !row.hidden;
+  });
+  showCounts(counts);
+  byId("tools").hidden = jobs.size === 0;
   byId("table").hidden = shown === 0;
-  const empty = byId("empty");
-  empty.hidden = shown > 0;
-  setText(empty, jobs.size ? "No job matches the filter." : FIRST_JOB);
+  byId("first").hidden = jobs.size > 0;
+  byId("none").hidden = shown > 0 || jobs.size === 0;
 }
+
+// A button for each state; pressed, it shows those jobs only.
+function showCounts(counts) {
+  const chosen = asked.get("status");
+  if (chosen && !counts.has(chosen)) counts.set(chosen, 0);
+  const box = byId("counts");
+  const all = [...counts.values()].reduce((a, b) => a + b, 0);
+  const wanted = [["", "All", all], ...[...counts].sort().map(([its, number]) => [its, its, number])];
+  if (box.childElementCount !== wanted.length) box.replaceChildren(...wanted.map(chip));
+  wanted.forEach(([its, label, number], index) => {
+    const node = box.children[index];
+    node.dataset.status = its;
+    node.setAttribute("aria-pressed", its === (chosen ?? ""));
+    setText(node.firstChild, label);
+    setText(node.lastChild, `${number}`);
+  });
+}
+
+function chip() {
+  const node = element("button", { type: "button", class: "chip" }, element("span"), element("b"));
+  node.addEventListener("click", () => ask("status", node.dataset.status));
+  return node;
+}
+
+// In the address, so that it outlives a reload and can be sent to others.
+function ask(name, value) {
+  if (value) asked.set(name, value);
+  else asked.delete(name);
+  history.replaceState(null, "", `${location.pathname}${asked.size ? `?${asked}` : ""}`);
+  arrange();
+}
+
+// ------------------------------------------------------------ sorting
+
+// Rising, falling, newest first again.
+function sortBy(key) {
+  const again = asked.get("sort") === key;
+  const falling = again && !asked.has("falling");
+  asked.delete("falling");
+  if (falling) asked.set("falling", "1");
+  ask("sort", again && !falling ? "" : key);
+  showSorting();
+}
+
+function showSorting() {
+  for (const head of byId("heads").children) {
+    const mine = head.dataset.key === asked.get("sort");
+    const way = asked.has("falling") ? "descending" : "ascending";
+    head.setAttribute("aria-sort", mine ? way : "none");
+  }
+  byId("sort").value = asked.get("sort") ?? "";
+}
+
+function heads() {
+  for (const { key, label, className = "" } of COLUMNS) {
+    const button = element("button", { type: "button", class: "sort" }, label);
+    button.addEventListener("click", () => sortBy(key));
+        byId("heads").append(element("th", { role: "columnheader", scope: "col", class: className, "data-key": key }, button));
+    byId("sort").append(element("option", { value: key }, label));
+  }
+  byId("sort").addEventListener("change", (event) => {
+    asked.delete("falling");
+    ask("sort", event.target.value);
+    showSorting();
+  });
+  showSorting();
+}
+
+// ------------------------------------------------------------ what comes in
 
 function replaceAll(data) {
-  jobs.clear();
-  rows.clear();
-  byId("jobs").replaceChildren();
-  for (const job of data.jobs.reverse()) put(job);
-  summarise();
+  for (const id of [...jobs.keys()]) drop(id);
+  data.jobs.forEach(put);
+  arrange();
 }
 
-function showActive(now) {
-  const changed = new Set([...Object.keys(active), ...Object.keys(now)]);
-  active = now;
-  for (const id of changed) if (jobs.has(id)) put(jobs.get(id));
-  summarise();
+function learn({ is_whole: isWhole, values }) {
+  if (isWhole) live.clear();
+  for (const [id, value] of Object.entries(values)) {
+    if (value) live.set(id, value);
+    else live.delete(id);
+  }
+  for (const job of jobs.values()) if (isWhole || job.job_id in values) put(job);
+  arrange();
 }
 
-filter.addEventListener("input", summarise);
-setInterval(() => jobs.forEach((job, id) => tick(job, rows.get(id))), TICK_MS);
+heads();
+byId("filter").value = asked.get("q") ?? "";
+byId("filter").addEventListener("input", (event) => ask("q", event.target.value.trim()));
+setInterval(() => jobs.forEach(put), TICK_MS);
 showBridge();
 new Stream(
   "/api/dev/events",
-  { jobs: replaceAll, job: (job) => { put(job); summarise(); }, gone: drop },
+  {
+    jobs: replaceAll,
+    job: (job) => { put(job); arrange(); },
+    gone: ({ job_id: id }) => { drop(id); arrange(); },
+  },
   { onState: showConnection },
 );
-new Stream("/api/dev/bridge/events", { active: showActive }, { onState: () => {} });
+new Stream("/api/dev/bridge/events", { live: learn }, { onState: () => {} });

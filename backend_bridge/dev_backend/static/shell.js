@@ -8,11 +8,14 @@ export function showConnection(state) {
   setText(node, state === "live" ? "Live" : "Reconnecting…");
 }
 
+// Its address; "" if there is none.
 export async function showBridge() {
   const answer = await fetch("/api/dev/info");
   const { bridge_url: address } = await answer.json();
-  if (!address || !/^https?:\/\//.test(address)) return;
+  if (!address || !/^https?:\/\//.test(address)) return "";
   const link = byId("bridge");
-  link.href = `${address.replace(/\/+$/, "")}/docs`;
+  const url = address.replace(/\/+$/, "");
+  link.href = `${url}/docs`;
   link.hidden = false;
+  return url;
 }

@@ -1,10 +1,11 @@
-"""Metrics for Prometheus, read from Redis at each scrape: every bridge tells the same."""
+"""Metrics for Prometheus, read from Redis at each scrape: every bridge tells the same, but for
+its own requests and disk."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,11 +18,13 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from backend_bridge.api.context import Bridge
+from backend_bridge.api.monitoring.request_times import BOUNDS_S, RequestTimes
 from trainyard import __version__
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.units import GB
 from trainyard.store.counters import Durations, read_totals
 from trainyard.store.delivery_report import delivery_report
+from trainyard.store.job import Job
 
 
 class Figure(NamedTuple):
@@ -47,16 +50,35 @@ FIGURES = {
     ),
     "undelivered_messages": Figure(_GAUGE, "Not delivered yet.", ("kind",)),
     "set_aside_messages": Figure(_COUNTER, "Messages that the backend will never take.", ("kind",)),
+    "delivery_backlog_messages": Figure(
+        _GAUGE, "Not arrived, by state: waiting, unheard, set_aside.", ("state",)
+    ),
+    "delivery_backlog_oldest_seconds": Figure(
+        _GAUGE, "Age of the oldest of them, since it was set aside for those.", ("state",)
+    ),
     "backend_missing_route": Figure(_GAUGE, "Routes that the backend lacks.", ("route",)),
     "slots": Figure(_GAUGE, "Slots that are alive."),
     "slots_out_of_service": Figure(_GAUGE, "Slots that take no jobs."),
+    "slot_expected": Figure(
+        _GAUGE, "Whether a slot should take jobs: nobody has drained it.", ("slot",)
+    ),
     "slot_up": Figure(_GAUGE, "Whether a slot takes jobs.", ("slot",)),
     "slot_busy": Figure(_GAUGE, "Whether a job is on a slot.", ("slot",)),
     "job_silence_seconds": Figure(_GAUGE, "Since the job on a slot was heard of.", ("slot",)),
+    "job_step_age_seconds": Figure(
+        _GAUGE, "Since the last step of the job on a slot, or its start.", ("slot",)
+    ),
+    "job_checkpoint_age_seconds": Figure(
+        _GAUGE, "Since its newest checkpoint, or its start: what a crash would cost.", ("slot",)
+    ),
     "gpu_memory_total_bytes": Figure(_GAUGE, "Memory of a slot's GPU.", ("slot", "gpu")),
     "gpu_memory_allocated_bytes": Figure(_GAUGE, "Taken by tensors of the job.", ("slot",)),
     "gpu_memory_reserved_bytes": Figure(_GAUGE, "Held by the job's allocator.", ("slot",)),
     "gpu_utilization_ratio": Figure(_GAUGE, "Of the job's GPU, 0 to 1.", ("slot",)),
+    "couriers": Figure(_GAUGE, "Couriers that work: without any nothing is reported."),
+    "bridge_request_seconds": Figure(
+        _HISTOGRAM, "From a request to this bridge to its answer.", ("method", "route", "code")
+    ),
     "redis_memory_bytes": Figure(_GAUGE, "Taken by Redis's data."),
     "redis_memory_max_bytes": Figure(_GAUGE, "Redis's maxmemory; 0 without a limit."),
     "disk_free_bytes": Figure(_GAUGE, "Free below TRAINYARD_HOME, where the bridge runs."),
@@ -94,6 +116,8 @@ def _figures(bridge: Bridge) -> Iterator[Metric]:
     yield from _delivery(bridge)
     yield from _slots(bridge)
     yield from _host(bridge)
+    yield _figure("couriers", bridge.couriers.count())
+    yield _requests(bridge.request_times)
 
 
 def _host(bridge: Bridge) -> Iterator[Metric]:
@@ -111,6 +135,10 @@ def _delivery(bridge: Bridge) -> Iterator[Metric]:
     yield _figure("undelivered_messages", {(k,): n for k, n in report.undelivered.items()})
     counts = {(kind,): report.set_aside_counts.get(kind, 0) for kind in report.undelivered}
     yield _figure("set_aside_messages", counts)
+    backlog = report.backlog
+    yield _figure("delivery_backlog_messages", {(s,): b.messages for s, b in backlog.items()})
+    oldest = {(state,): left.oldest_s for state, left in backlog.items()}
+    yield _figure("delivery_backlog_oldest_seconds", oldest)
     yield _figure("backend_missing_route", {(route,): 1 for route in report.missing_routes})
 
 
@@ -123,12 +151,24 @@ def _slots(bridge: Bridge) -> Iterator[Metric]:
     yield _figure("gpu_memory_total_bytes", memory)
     running = [job for job in bridge.store.jobs(bridge.store.occupying()) if job.slot]
     taken, taking = {job.slot for job in running}, {slot.name for slot in alive}
-    present = {slot.name for slot in bridge.slots.present()}
-    yield _figure("slot_up", {(name,): int(name in taking) for name in present})
-    yield _figure("slot_busy", {(name,): int(name in taken) for name in present})
-    now_s = bridge.store.redis.time()[0]
+    expected = bridge.slots.expected()
+    known = bridge.slots.known()
+    yield _figure("slot_expected", {(name,): int(name in expected) for name in known})
+    yield _figure("slot_up", {(name,): int(name in taking) for name in known})
+    yield _figure("slot_busy", {(name,): int(name in taken) for name in known})
+    yield from _jobs_on_slots(running, bridge.store.redis.time()[0])
+
+
+def _jobs_on_slots(running: Sequence[Job], now_s: int) -> Iterator[Metric]:
+    def age(at_s: float | None, job: Job) -> float:
+        return max(now_s - max(at_s or 0.0, job.attempt_started_at or 0.0), 0.0)
+
     silent = {(job.slot,): max(now_s - job.updated_at, 0) for job in running}
     yield _figure("job_silence_seconds", silent)
+    steps = {(job.slot,): age(job.step_at, job) for job in running}
+    yield _figure("job_step_age_seconds", steps)
+    checkpoints = {(job.slot,): age(job.checkpoint_at, job) for job in running}
+    yield _figure("job_checkpoint_age_seconds", checkpoints)
     for field, name, factor in _OF_A_JOB:
         known = {(job.slot,): job.point[field] * factor for job in running if field in job.point}
         yield _figure(name, known)
@@ -139,6 +179,18 @@ _OF_A_JOB = (
     ("gpu_memory_reserved_gb", "gpu_memory_reserved_bytes", GB),
     ("gpu_utilization_percent", "gpu_utilization_ratio", 0.01),
 )
+
+
+def _requests(times: RequestTimes) -> Metric:
+    name = "bridge_request_seconds"
+    family = HistogramMetricFamily(
+        f"trainyard_{name}", FIGURES[name].help, labels=FIGURES[name].labels
+    )
+    for kind, known in times.all().items():
+        *buckets, count = known.buckets
+        pairs = [(str(bound), float(n)) for bound, n in zip(BOUNDS_S, buckets, strict=True)]
+        family.add_metric(list(map(str, kind)), [*pairs, ("+Inf", float(count))], known.sum_s)
+    return family
 
 
 def _figure(name: str, values: float | Mapping[Any, float]) -> Metric:

@@ -9,18 +9,21 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
 from backend_bridge.api.guards import STRANGER
-from backend_bridge.api.metrics import exposition
+from backend_bridge.api.monitoring.figures import exposition
+from backend_bridge.api.monitoring.health import reasons
 from backend_bridge.api.openapi import TEXT_CONTENT
-from backend_bridge.api.responses import HealthAnswer
+from backend_bridge.api.responses import AliveAnswer, HealthAnswer
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/health", responses=error_answers(key=False))
 def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
-    """Whether the bridge reaches Redis, which slots are alive, and how many jobs run.
+    """Whether the yard is well, and if not, why; which slots take jobs, and how many jobs run.
 
-    Whoever sends no key where one is set hears of no version, no GPU and, of slots, a number each.
+    It is degraded without a worker that takes jobs, with a slot out of service, while Redis takes
+    no writes, and when reports are stuck. Whoever sends no key where one is set hears of no
+    version, no GPU and, of slots, a number each.
     """
     bridge.check_redis()
     slots = bridge.slots.alive()
@@ -31,8 +34,10 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     if stranger:
         names = [str(number) for number in range(len(names))]
         idle = {str(number): "out of service" for number in range(len(idle))}
+    why = [reason.sentence(stranger=stranger) for reason in reasons(bridge)]
     return HealthAnswer(
-        status="ok",
+        status="degraded" if why else "ok",
+        reasons=list(dict.fromkeys(why)),
         gpu_available=bool(gpus),
         gpu_info=None if stranger else gpus or None,
         active_jobs=bridge.store.occupying_count(),
@@ -41,6 +46,23 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
         slots_out_of_service=idle,
         version="" if stranger else request.app.version,
     )
+
+
+@router.get("/health/live", responses=error_answers(key=False))
+async def live() -> AliveAnswer:
+    """Whether this process answers, whatever it depends on does: to be restarted if it does not."""
+    return AliveAnswer()
+
+
+@router.get("/health/ready", responses=error_answers(key=False))
+def ready(bridge: ThisBridge) -> AliveAnswer:
+    """Whether a request would be taken: Redis answers and takes writes, else 503 with the reason.
+
+    A yard without a worker takes requests; of workers and reports `/health` tells.
+    """
+    bridge.check_redis()
+    bridge.check_writes()
+    return AliveAnswer()
 
 
 @router.get(

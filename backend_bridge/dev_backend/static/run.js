@@ -1,0 +1,86 @@
+// A run as the charts know it: one job's points by step, and where each lies on the x axes.
+
+import { count, span, tick } from "./format.js";
+
+// incrs: distances of ticks, if those of decimal numbers are not wanted.
+const MINUTE = 60, HOUR = 3600, DAY = 86400;
+export const AXES = {
+  step: { label: "Step", format: count },
+  epoch: { label: "Epoch", format: (value) => tick(Math.round(value * 100) / 100) },
+  tokens: { label: "Tokens", format: count },
+  time: {
+    label: "Time", format: span,
+    incrs: [1, 2, 5, 10, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 6 * HOUR, DAY, 2 * DAY, 7 * DAY],
+  },
+};
+
+export class Run {
+  constructor(id) {
+    this.id = id;
+    this.name = id;
+    this.job = null;
+    this.byStep = new Map();
+    this.points = []; // sorted by step
+  }
+
+  // A step that was trained again replaces the first try.
+  add(points) {
+    if (!points.length) return;
+    for (const point of points) this.byStep.set(point.step, { ...this.byStep.get(point.step), ...point });
+    this.points = [...this.byStep.values()].sort((a, b) => a.step - b.step);
+  }
+
+  // Of each point its place on an axis, never falling; null if that axis is not known.
+  places(axis) {
+    const found = PLACES[axis](this.points, this.job);
+    if (!found) return null;
+    let last = -Infinity;
+    return found.map((value) => (last = Math.max(last, value ?? last)));
+  }
+
+  // The first point whose loss is no finite number, which no report can hold.
+  lost() {
+    const trained = this.points.filter((p) => p.learning_rate != null || p.train_loss != null);
+    return trained[trained.findLastIndex((p) => p.train_loss != null) + 1] ?? null;
+  }
+
+  best() {
+    const evals = this.points.filter((p) => p.eval_loss != null);
+    return evals.length > 1 ? evals.reduce((a, b) => (b.eval_loss < a.eval_loss ? b : a)) : null;
+  }
+}
+
+const PLACES = {
+  step: (points) => points.map((p) => p.step),
+  epoch: epochs,
+  tokens,
+  time: (points) => points.map((p) => (Date.parse(p.at) - Date.parse(points[0].at)) / 1000),
+};
+
+// Backends hear whole epochs: the share of one is counted in steps.
+function epochs(points, job) {
+  const last = points.at(-1);
+  if (!last) return null;
+  if (points.some((p) => !Number.isInteger(p.epoch))) return points.map((p) => p.epoch);
+  const begun = points.find((p) => p.epoch === last.epoch);
+  const planned = job?.planned_steps && job.planned_epochs ? job.planned_steps / job.planned_epochs : null;
+  const steps = last.epoch > 0 ? begun.step / last.epoch : planned;
+  return steps ? points.map((p) => p.step / steps) : null;
+}
+
+// Rates are means since the attempt's start: tokens of a sample, times samples of a step.
+function tokens(points) {
+  const rated = points.filter((p) => p.tokens_per_second && p.samples_per_second);
+  const batches = rated.slice(1).map((p, i) => {
+    const before = rated[i];
+    const seconds = (Date.parse(p.at) - Date.parse(before.at)) / 1000;
+    return (p.samples_per_second * seconds) / (p.step - before.step);
+  }).sort((a, b) => a - b);
+  const batch = Math.round(batches[Math.floor(batches.length / 2)]);
+  if (!(batch > 0)) return null;
+  let each = rated[0].tokens_per_second / rated[0].samples_per_second;
+  return points.map((p) => {
+    if (p.tokens_per_second && p.samples_per_second) each = p.tokens_per_second / p.samples_per_second;
+    return Math.round(each * batch * p.step);
+  });
+}
