@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup test test-all chaos known-bugs bench bench-turns check format clean
+.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -17,16 +17,26 @@ up: $(STAMP)  ## the services, kept running until Ctrl-C
 
 setup: $(STAMP)  ## the environment alone
 
+lock: $(STAMP)  ## requirements.lock anew: the newest of what requirements.txt allows, with hashes
+	$(BIN)/python tools/lock.py
+
+audit: $(STAMP)  ## the locked packages against the database of known vulnerabilities
+	$(BIN)/python tools/audit.py
+
 # Files side by side: most of their time is spent waiting for processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not node and not browser"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos and not slow and not long and not node and not browser"
 
 test-all: $(STAMP)  ## the soak, the slow ones and the Node clients as well
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long"
 
-chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=600 CHAOS_SEED=(the clock's)
-	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) \
-		CHAOS_JOBS=$(or $(CHAOS_JOBS),20) $(BIN)/python -m pytest -s tests/chaos
+long-forms: $(STAMP)  ## a million events, thousands of kills and sequences, each crash point often: ONLY=a -k expression
+	$(BIN)/python -m pytest -m long -s $(if $(ONLY),-k "$(ONLY)")
+
+chaos: $(STAMP)  ## the soak, by time and seed: CHAOS_SECONDS=1800 CHAOS_SEED=(the clock's)
+	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) \
+		CHAOS_JOBS=$(or $(CHAOS_JOBS),40) CHAOS_STRIKES=$(or $(CHAOS_STRIKES),5) \
+		CHAOS_LEAST=$(or $(CHAOS_LEAST),20) $(BIN)/python -m pytest -s tests/chaos/test_soak.py
 
 known-bugs: $(STAMP)  ## bugs put back one at a time, and the test that finds each: ONLY=name
 	$(BIN)/python tests/known_bugs/run.py $(ONLY)
@@ -49,12 +59,19 @@ format: $(STAMP)
 clean:  ## the environment and the caches; jobs in ./var stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
-$(STAMP): requirements.txt pyproject.toml
+# torch first: which build it is depends on the machine, so that no hash of one file can be held to.
+# What its CUDA build brings along comes last, in the versions that it names itself.
+TORCH := $(shell grep -o '^torch==[0-9.]*' requirements.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(STAMP): requirements.txt requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Trainyard needs Python 3.11 or 3.12 (set PYTHON=...)." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	@echo "Making the environment in $(VENV) (about two minutes, 1.6 GB) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^torch==[0-9.]*' requirements.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(PIP) --no-deps $(TORCH)
+	$(PIP) --no-deps --require-hashes --requirement requirements.lock
+	$(PIP) $(TORCH)
+	PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -7,7 +7,13 @@ store's lease brings back.
 
 from __future__ import annotations
 
-from trainyard.contract.names import BROKER_PREFIX, PRIORITY_LAST, QUEUE_GPU, TASK_TRAIN
+from trainyard.contract.names import (
+    BROKER_PREFIX,
+    PRIORITY_LAST,
+    QUEUE_GPU,
+    TASK_GENERATE,
+    TASK_TRAIN,
+)
 from trainyard.redis_url import parse_redis_url
 from trainyard.settings import settings
 
@@ -68,6 +74,6 @@ broker_transport_options = {
 }
 task_default_queue = QUEUE_GPU
 task_create_missing_queues = True
-task_routes = {TASK_TRAIN: {"queue": QUEUE_GPU}}
+task_routes = {task: {"queue": QUEUE_GPU} for task in (TASK_TRAIN, TASK_GENERATE)}
 timezone = "UTC"
 enable_utc = True

@@ -4,6 +4,8 @@
                        against a PATCH of our own to the same server
     log_delivery       10,000 lines of one job from Redis to the development backend, first request
                        to last answer; against posts of 100 lines over one connection without us
+    catching_up        metric points that wait after an outage, to none left, at a backend that
+                       takes many in a request; against one that takes one in each
     forwarder_memory   growth of the courier's memory after a million lines that nobody takes
 
 The courier is the real process over a real Redis.
@@ -27,7 +29,7 @@ import requests
 from redis import Redis
 
 from benchmarks.measure import Measure, Target, percentile
-from tests.support.dev_backend import FaultyBackend
+from tests.support.dev_backend import DevBackend, FaultyBackend
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
@@ -35,6 +37,7 @@ from tests.support.running_job import RunningJob
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
 from tests.support.store_calls import job_store
 from tests.support.waiting import wait_for
+from trainyard.contract.events import Metric
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.units import MB
 from trainyard.log_lines import stamp
@@ -141,7 +144,7 @@ def log_delivery(full: bool = False) -> list[Measure]:
             process.suspend()
             job.append(_log_events(KEPT_LINES))
             process.resume()
-            wait_for("all is delivered", lambda: redis.zcard("trainyard:undelivered") == 0)
+            _wait_delivered(redis)
             _post_bare(backend.url, bare_id)
             if number:
                 ours.append(KEPT_LINES / _span_s(backend, job_id))
@@ -165,6 +168,42 @@ def _span_s(backend: FaultyBackend, job_id: str) -> float:
     posts = [r for r in backend.requests(job_id) if r["path"].endswith("/logs")]
     first, last = posts[0]["received_at"], posts[-1]["answered_at"]
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+
+
+def catching_up(full: bool = False) -> list[Measure]:
+    """Each run: the points come while the courier stands still, which then delivers them."""
+    points, runs = (100_000, 1) if full else (3_000, 3)
+    many = [_points_per_s(points) for _ in range(runs)]
+    single = [_points_per_s(points // 10, "--without-optional-routes") for _ in range(runs)]
+    note = f"{points:,} points, {points // 10:,} of them one by one"
+    target = Target("ratio", ">=", 10)
+    return [Measure("catching_up", "points/s", many, single, "one by one", target, note=note)]
+
+
+def _points_per_s(points: int, *options: str) -> float:
+    with ExitStack() as stack:
+        server = stack.enter_context(RedisServer(append_only=True, appendfsync="everysec"))
+        redis = stack.enter_context(Redis.from_url(server.url, decode_responses=True))
+        backend = stack.enter_context(DevBackend(options=options))
+        process = psutil.Process(stack.enter_context(courier(server.url, backend.url)).pid)
+        backend.create_job("job", "job-token")
+        job = RunningJob(redis, "job")
+        _wait_delivered(redis)
+        process.suspend()
+        for first in range(1, points + 1, 1000):
+            steps = range(first, min(first + 1000, points + 1))
+            found = [Metric(step=step, epoch=0.5, train_loss=2.5) for step in steps]
+            job.append([StoredEvent("metric", point.model_dump_json()) for point in found])
+        started = time.monotonic()
+        process.resume()
+        _wait_delivered(redis)
+        took_s = time.monotonic() - started
+        assert len(backend.metrics("job")) == points, "the backend lacks points"
+    return points / took_s
+
+
+def _wait_delivered(redis: Redis) -> None:
+    wait_for("all is delivered", lambda: redis.zcard("trainyard:undelivered") == 0, timeout_s=1800)
 
 
 def forwarder_memory(full: bool = False) -> list[Measure]:

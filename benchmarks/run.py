@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, str] = {
     "status_latency": "reporting:status_latency",
     "log_intake": "intake:log_intake",
     "log_delivery": "reporting:log_delivery",
+    "catching_up": "reporting:catching_up",
     "forwarder_memory": "reporting:forwarder_memory",
     "data": "data:reading",
     "tokenise": "tokenise:tokenise",
