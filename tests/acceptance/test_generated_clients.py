@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.support.client_environments import STORIES, node_with, python_with, run
 from tests.support.paths import REPOSITORY
 from tests.support.stack import Stack
 
 DOCUMENT = REPOSITORY / "docs/openapi/bridge.json"
-STORIES = REPOSITORY / "tests/support/generated_clients"
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"
 NODE_PACKAGES = [
     *("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "@types/node@20")
@@ -30,14 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 def stack() -> Iterator[Stack]:
     with Stack() as stack:
         yield stack
-
-
-def run(command: list[str | Path], folder: Path) -> str:
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
 
 
 def go_through_a_job(stack: Stack, command: list[str | Path], folder: Path, job_id: str) -> None:
@@ -60,12 +49,8 @@ def go_through_a_job(stack: Stack, command: list[str | Path], folder: Path, job_
 
 
 def test_a_client_by_openapi_python_client(stack: Stack, tmp_path: Path) -> None:
-    run([sys.executable, "-m", "venv", "own"], tmp_path)
-    python, pip = tmp_path / "own/bin/python", ["-m", "pip", "install", "--quiet"]
-    installed = subprocess.run([python, *pip, PYTHON_GENERATOR], timeout=200, check=False)
-    if installed.returncode:
-        missing("a registry with openapi-python-client")
-    generate = [tmp_path / "own/bin/openapi-python-client", "generate", "--path", DOCUMENT]
+    python = python_with(tmp_path, PYTHON_GENERATOR)
+    generate = [python.with_name("openapi-python-client"), "generate", "--path", DOCUMENT]
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"post_hooks": []}))
     options = ["--meta", "none", "--output-path", "bridge_client", "--fail-on-warning"]
@@ -77,9 +62,7 @@ def test_a_client_by_openapi_python_client(stack: Stack, tmp_path: Path) -> None
 @pytest.mark.node
 @pytest.mark.skipif(not shutil.which("npm"), reason="Node with npm is not installed")
 def test_a_client_by_openapi_typescript(stack: Stack, tmp_path: Path) -> None:
-    (tmp_path / "package.json").write_text(json.dumps({"private": True, "type": "module"}))
-    quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--silent"]
-    run(["npm", "install", *quiet, *NODE_PACKAGES], tmp_path)
+    node_with(tmp_path, *NODE_PACKAGES)
     run(["npx", "openapi-typescript", DOCUMENT, "-o", "bridge.d.ts"], tmp_path)
     shutil.copy(STORIES / "story.ts", tmp_path)
     options = ["--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"]

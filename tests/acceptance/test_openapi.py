@@ -18,7 +18,7 @@ from trainyard.client import BridgeClient, BridgeError
 
 BRIDGE_CONFIG = REPOSITORY / "schemathesis.toml"
 BACKEND_CONFIG = REPOSITORY / "tests/support/schemathesis_backend.toml"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def schemathesis(document: str, url: str, config: Path, folder: Path, *options: str) -> None:
@@ -32,7 +32,7 @@ def schemathesis(document: str, url: str, config: Path, folder: Path, *options: 
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

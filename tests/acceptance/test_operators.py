@@ -1,4 +1,4 @@
-"""What an operator does with Celery's own tools: Flower, ``inspect``, ``status``, ``worker``."""
+"""Operators' own tools, which are Celery's: Flower, ``inspect``, ``status``, ``worker``."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def test_flower_shows_every_attempt(stack: Stack, flower: Flower) -> None:
     stack.wait_for_step("seen", 1)
     running = flower.attempt("seen:1", "STARTED")
     assert running["name"] == "tasks.train"
+    assert running["kwargs"] == "{'name': 'seen', 'model': 'tiny', 'user': 'u1'}"
     assert running["worker"].startswith("test-0@")
     stack.bridge.pause("seen")
     stack.wait("seen", "paused")
@@ -60,6 +61,13 @@ def test_flower_shows_every_attempt(stack: Stack, flower: Flower) -> None:
     flower.attempt("seen:2", "STARTED")
     stack.bridge.cancel("seen", force=True)
     stack.wait("seen", "cancelled")
+
+
+def test_flower_keeps_its_history_over_a_restart(stack: Stack, flower: Flower) -> None:
+    stack.submit("kept", steps=2)
+    flower.attempt("kept:1", "SUCCESS")
+    flower.restart()
+    flower.attempt("kept:1", "SUCCESS")
 
 
 def test_flower_shows_no_secret(stack: Stack, flower: Flower) -> None:
@@ -124,7 +132,9 @@ def test_a_celery_client_s_token_shows_in_no_log_and_not_in_flower(
     assert token not in shown
 
 
-@pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers"])
+@pytest.mark.parametrize(
+    "path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers", "/metrics"]
+)
 def test_flower_asks_for_its_password(flower: Flower, path: str) -> None:
     assert requests.get(flower.url + path, timeout=20).status_code == 401
     wrong = requests.get(flower.url + path, auth=("operator", "wrong"), timeout=20)
@@ -148,7 +158,9 @@ def test_terminate_in_flower_is_a_cancel(
 
 def test_flower_without_a_password_takes_no_orders(stack: Stack) -> None:
     with Flower(stack, password=None) as flower:
-        assert requests.get(f"{flower.url}/workers", timeout=20).ok
+        page = requests.get(f"{flower.url}/workers", timeout=20)
+        assert page.ok
+        assert "#task-terminate, #task-revoke { display: none; }" in page.text
         revoke = f"{flower.url}/api/task/revoke/any:1"
         assert requests.post(revoke, timeout=20).status_code == 401
 
@@ -241,25 +253,26 @@ def test_what_would_break_a_slot_is_refused(
     )
     assert answer.status_code == 403
     assert " is refused: " in answer.text
+    page = flower.get(f"/worker/{worker}").text
+    assert "<style>[id^=worker-pool-]" in page
+    assert "#task-terminate" not in page, "with a password it acts"
 
 
 def test_a_cancelled_consumer_is_a_drain_of_the_whole_slot(stack: Stack) -> None:
     celery(stack, "control", "cancel_consumer", "gpu")
-    queues = celery(stack, "inspect", "active_queues").stdout
-    assert "'name': 'gpu" not in queues
 
     def idle() -> dict[str, str]:
         found: dict[str, str] = stack.bridge._call("GET", "/health")["slots_out_of_service"]
         return found
 
-    wait_for("everybody sees it", lambda: "cancel_consumer" in idle().get("test-0", ""), 30)
+    wait_for("everybody sees it", lambda: "cancel_consumer" in idle().get("test-0", ""))
+    assert "'name': 'gpu" not in celery(stack, "inspect", "active_queues").stdout
     stack.submit("drained", steps=2)
     assert stack.bridge.status("drained")["status"] == "queued"
     celery(stack, "control", "add_consumer", "gpu")
     stack.wait("drained", "completed")
-    wait_for("everybody sees that too", lambda: not idle(), 30)
-    queues = celery(stack, "inspect", "active_queues").stdout
-    assert "'name': 'gpu.test-0'" in queues
+    wait_for("everybody sees that too", lambda: not idle())
+    assert "'name': 'gpu.test-0'" in celery(stack, "inspect", "active_queues").stdout
 
 
 def test_the_standard_command_starts_a_whole_worker(stack: Stack) -> None:
@@ -272,6 +285,7 @@ def test_the_standard_command_starts_a_whole_worker(stack: Stack) -> None:
     )
     by_hand.start()
     try:
+        wait_for("the slot is alive", lambda: stack.slots_alive() == 1)
         stack.submit("by-hand", steps=4)
         stack.wait("by-hand", "completed")
         stack.submit("put-back", steps=100_000)

@@ -199,6 +199,7 @@ def test_a_job_whose_folder_is_gone_starts_again_and_says_so(stack: Stack) -> No
     stack.workers[0].stop(60)
     shutil.rmtree(stack.home / "jobs" / "homeless" / "checkpoints")
     stack.workers[0].start()
+    wait_for("its host is there again", lambda: stack.slots_alive() == 1)
     answer = stack.bridge.resume("homeless")
     assert "has no checkpoint-" in answer["message"]
     assert "or the last good checkpoint, if any" in answer["message"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.flower import celery_command
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -14,6 +19,16 @@ from tests.support.waiting import wait_for
 def stack() -> Iterator[Stack]:
     with Stack(slots=2) as running:
         yield running
+
+
+def trainyard(stack: Stack, *command: str) -> str:
+    """What a command prints."""
+    return subprocess.check_output(
+        [sys.executable, "-m", "trainyard.cli.main", *command],
+        env={**os.environ, **stack.environment},
+        text=True,
+        timeout=60,
+    )
 
 
 def start_order(stack: Stack, *job_ids: str) -> list[str]:
@@ -34,6 +49,38 @@ def test_two_jobs_run_side_by_side_and_a_third_waits(stack: Stack) -> None:
     for job_id in ("left", "right", "third"):
         stack.bridge.cancel(job_id, force=True)
         stack.wait(job_id, "cancelled")
+
+
+def test_a_second_worker_of_a_slot_refuses_beside_the_first(stack: Stack) -> None:
+    """By the command of Celery's own documentation, which names no slot: it would be the first."""
+    done = subprocess.run(
+        celery_command("worker", "-Q", "gpu", "-c", "1"),
+        env={**os.environ, **stack.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"slot test-0 has a worker already: process {stack.workers[0].pid} on" in done.stderr
+    assert stack.slots_alive() == 2
+
+
+def test_a_drained_slot_gives_its_job_to_the_other(stack: Stack) -> None:
+    stack.submit("moved", steps=100_000)
+    stack.wait_for_step("moved", 5)
+    slot = str(stack.bridge.status("moved")["slot"])
+    answer = json.loads(trainyard(stack, "drain", slot, "--checkpoint", "--json"))
+    assert answer == {"name": slot, "drained": True, "put_back": ["moved"]}
+    wait_for("it goes on", lambda: "Resuming from the checkpoint" in stack.log("moved"))
+    job = stack.wait("moved", "running")
+    assert job["slot"] != slot
+    assert (job["attempt"], job["restarts"]) == (2, 0)
+    assert "Put back into the queue: its slot was drained." in stack.log("moved")
+    trainyard(stack, "undrain", slot)
+    stack.bridge.cancel("moved", force=True)
+    stack.wait("moved", "cancelled")
+    wait_for("both slots take jobs", lambda: stack.slots_alive() == 2)
 
 
 def test_lower_priorities_run_first_and_force_start_moves_to_the_head(stack: Stack) -> None:

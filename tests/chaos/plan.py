@@ -1,10 +1,10 @@
-"""What one round of the soak does, drawn from its seed."""
+"""Plan of one round of the soak, drawn from its seed."""
 
 from __future__ import annotations
 
 import random
 
-WEIGHTS = {
+ASKS = {
     "submit": 8,
     "pause": 8,
     "resume": 8,
@@ -12,23 +12,22 @@ WEIGHTS = {
     "force-cancel": 1,
     "force-start": 1.5,
     "start-again": 1,
-    "kill training": 3,
-    "kill keeper": 3,
-    "kill pool child": 2,
-    "kill courier": 1.5,
-    # These cost a slot the import of torch, and all others a quiet time.
-    "kill slot process": 0.5,
-    "kill worker": 0.5,
-    "kill bridge": 0.5,
-    "kill redis": 0.5,
-    "kill everything": 0.2,
 }
-KILLS = frozenset(what for what in WEIGHTS if what.startswith("kill "))
+"""What people ask for, by weight."""
+_OURS = ("worker", "pool child", "slot process", "keeper", "training", "courier", "bridge")
+KINDS = (
+    *(f"kill {which}" for which in (*_OURS, "redis", "everything")),
+    *(f"stop {which}" for which in (*_OURS, "redis")),
+    *("restart redis", "set clock"),
+    *("cut network", "swallow network"),
+    *("backend answers wrong", "backend loses answers", "backend knows nothing", "backend is down"),
+    "fill disk",
+)
+"""Kinds of fault; see ``faults``."""
 
 
-def draw_plan(rng: random.Random, actions: int) -> list[str]:
-    """``actions`` things to do, by weight and in any order; each kind of kill is among them."""
-    drawn = rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=max(0, actions - len(KILLS)))
-    plan = [*drawn, *sorted(KILLS)]
+def draw_plan(rng: random.Random, asks: int, strikes: int) -> list[str]:
+    """So many ``asks``, and each kind of fault ``strikes`` times, in any order."""
+    plan = [*rng.choices(list(ASKS), list(ASKS.values()), k=asks), *KINDS * strikes]
     rng.shuffle(plan)
     return plan

@@ -1,22 +1,24 @@
-"""What a soak does to a stack: jobs, requests of people, and ``kill -9``, drawn from one seed."""
+"""Soak of a stack: jobs, requests of people, and faults, drawn from one seed."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import psutil
+import requests
 from redis.exceptions import RedisError
 
-from tests.chaos.plan import draw_plan
+from tests.chaos.faults import Faults
+from tests.chaos.plan import ASKS, draw_plan
+from tests.support.faked_clock import FakedClock
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
+from trainyard.scheduling.slots import SlotRegistry
 from trainyard.store.job import Job
 
 WARM = "(parked before, goes on)"
@@ -24,47 +26,76 @@ STEPS = (60, 120, 240)
 """Lengths of the jobs. Jobs of one length are the same training, so their weights must agree."""
 
 PAUSE_S = (0.05, 0.6)
-REDIS_AWAY_S = (0.1, 6.0)
 SETTLE_S = 90.0
 """After so long without any change at all a job counts as stuck."""
 _REFUSALS = (0, 409, 503)
 """Statuses of a bridge that is right to refuse: not reached, not in this state, Redis away."""
-_PREY_S = 60.0
-"""For how long the first kill of each kind waits for a process of that kind."""
 
 
 class Soak:
     """One round on a running ``stack``: :meth:`disturb`, then :meth:`settle`.
 
-    What is done, to which of the processes or jobs that are there, and the waits between come from
-    ``seed`` alone; who is how far at that moment is the machine's. ``history`` tells what was done.
+    What is done, to which of the processes or jobs that are there, the waits between, and what each
+    job is come from ``seed`` alone; who is how far at that moment is the machine's. There are
+    ``jobs`` of them, and more where a fault finds none to strike. ``asks`` and ``strikes``: see
+    ``plan``; ``clock``, ``small_disk``: see ``Faults``. ``history`` tells what was done.
     """
 
-    def __init__(self, stack: Stack, seed: int, *, jobs: int, actions: int) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        seed: int,
+        *,
+        jobs: int,
+        asks: int,
+        strikes: int,
+        clock: FakedClock | None,
+        small_disk: bool,
+    ) -> None:
         self.stack = stack
         self.random = random.Random(seed)
-        self.actions = actions
-        self.steps = {f"soak-{n:02}": self.random.choice(STEPS) for n in range(jobs)}
-        self.to_be_resumed = {job_id: self.random.random() < 0.7 for job_id in self.steps}
+        self.plan = draw_plan(self.random, asks, strikes)
+        self.faults = Faults(
+            stack,
+            clock=clock,
+            small_disk=small_disk,
+            note=self._note,
+            meanwhile=self._give_work,
+        )
+        self.steps: dict[str, int] = {}
+        self.to_be_resumed: dict[str, bool] = {}
         self.history: list[str] = []
-        self.killed: set[str] = set()
-        self._to_submit = deque(self.steps)
+        self._seed = seed
+        self._to_submit: deque[str] = deque()
         self._bodies: dict[str, dict[str, Any]] = {}
-        self._redis_back_at: float | None = None
         self._began = time.monotonic()
+        for _ in range(jobs):
+            self._draw_job()
+
+    def _draw_job(self) -> None:
+        number = len(self.steps)
+        drawn = random.Random(f"{self._seed} {number}")
+        job_id = f"soak-{number:02}"
+        self.steps[job_id] = drawn.choice(STEPS)
+        self.to_be_resumed[job_id] = drawn.random() < 0.7
+        self._to_submit.append(job_id)
 
     # ------------------------------------------------------------ the two halves
 
     def disturb(self) -> None:
-        """Draw and do ``actions`` things: each kind of kill hits at least once."""
+        """Do what is planned: each fault strikes while a job runs."""
         self._go_on_warm()
         for _ in range(4):
             self._submit()
-        wait_for("a training runs", lambda: self.stack.attempt_processes("training"))
-        for what in draw_plan(self.random, self.actions):
-            pick, wait_s = self.random.random(), self.random.uniform(*PAUSE_S)
-            self._act(what, pick)
-            time.sleep(wait_s)
+        for what in self.plan:
+            pick, length, wait_s = self.random.random(), self.random.random(), self.random.random()
+            if what == "submit":
+                self._submit()
+            elif what in ASKS:
+                self._control(what, pick)
+            else:
+                self.faults.strike(what, pick, length)
+            time.sleep(PAUSE_S[0] + wait_s * (PAUSE_S[1] - PAUSE_S[0]))
             self._keep_running()
 
     def _go_on_warm(self) -> None:
@@ -93,14 +124,15 @@ class Soak:
         return bool(job().parked)
 
     def settle(self) -> None:
-        """Nothing is killed any more: wait until every job has ended or is left paused.
+        """Nothing is disturbed any more: wait until every job has ended or is left paused.
 
         Raises TimeoutError, with the state of every job that is stuck.
         """
         self._note("settle")
+        self._keep_running(now=True)
         before, changed_at = "", time.monotonic()
         while not (self._all_submitted() and self._is_settled()):
-            self._keep_running(now=True)
+            self._keep_running()
             time.sleep(0.2)
             now = self._unsettled()
             if now != before:
@@ -136,22 +168,10 @@ class Soak:
         }
         undelivered = self.stack.redis.zrange("trainyard:undelivered", 0, -1, withscores=True)
         lines = [f"{j.job_id}:{j.attempt} {j.status} on {j.slot!r} {j.progress}" for j in jobs]
-        return "\n".join([*lines, f"queues {queues}", f"undelivered {undelivered}"])
+        idle = SlotRegistry(self.stack.redis).idle()
+        return "\n".join([*lines, f"queues {queues}", f"undelivered {undelivered}", f"idle {idle}"])
 
     # ------------------------------------------------------------ one action
-
-    def _act(self, what: str, pick: float) -> None:
-        match what.split():
-            case ["submit"]:
-                self._submit()
-            case ["kill", "redis"]:
-                self._kill_redis(pick)
-            case ["kill", "everything"]:
-                self._kill_everything(pick)
-            case ["kill", *which]:
-                self._kill(" ".join(which), pick)
-            case _:
-                self._control(what, pick)
 
     def _submit(self) -> bool:
         if not self._to_submit:
@@ -162,11 +182,17 @@ class Soak:
             body = self.stack.body(
                 job_id, steps=steps, training=_TRAINING, data=_DATA, job_token=token
             )
-            self.stack.backend.create_job(job_id, token, body["config"])
+            try:
+                self.stack.backend.create_job(job_id, token, body["config"])
+            except requests.ConnectionError:
+                self._note(f"submit {job_id}: the backend is down")
+                return False
             self._bodies[job_id] = body
         if not self._ask(f"submit {job_id}", lambda: self.stack.bridge.start(self._bodies[job_id])):
             return False
         self._to_submit.popleft()
+        if self.faults.disk_is_full:
+            self.faults.short_of_disk.add(job_id)
         return True
 
     def _control(self, what: str, pick: float) -> None:
@@ -209,68 +235,22 @@ class Soak:
         except RedisError:
             return []
 
-    # ------------------------------------------------------------ kill -9
+    # ------------------------------------------------------------ what runs
 
-    def _kill(self, which: str, pick: float) -> None:
-        """Kill one of that kind; where there is none and was none yet, wait for it."""
-        deadline = time.monotonic() + _PREY_S
-        while not self._kill_one(which, pick) and which not in self.killed:
-            assert time.monotonic() < deadline, f"no {which} to kill in {_PREY_S:g} s"
-            self._keep_running()
-            self._make_work(pick)
-            time.sleep(0.1)
-
-    def _kill_one(self, which: str, pick: float) -> bool:
-        pids = self._pids(which)
-        try:
-            process = psutil.Process(pids[int(pick * len(pids))])
-            self._note(f"kill {which} {process.pid}")
-            process.kill()
-        except (IndexError, psutil.NoSuchProcess):
-            return False
-        self.killed.add(which)
-        return True
-
-    def _pids(self, which: str) -> list[int]:
-        if which == "bridge":
-            found = [self.stack.bridge_process.pid]
-        elif which == "worker":
-            found = [worker.pid for worker in self.stack.workers]
-        else:
-            found = [process.pid for process in self.stack.attempt_processes(which)]
-        return sorted(pid for pid in found if pid is not None)
-
-    def _make_work(self, pick: float) -> None:
-        if not self._jobs(lambda job: job.status in (*OCCUPYING, JobStatus.QUEUED)):
+    def _give_work(self) -> None:
+        """While a fault waits for somebody to strike: a job for each slot."""
+        self._keep_running()
+        live = self._jobs(lambda job: job.status in (*OCCUPYING, JobStatus.QUEUED))
+        if len(live) < self.stack.slots:
+            if not self._to_submit:
+                self._draw_job()
             self._submit()
-            self._control("resume", pick)
-            self._control("start-again", pick)
-
-    def _kill_everything(self, pick: float) -> None:
-        """Like a loss of power: Redis and every process of ours, the bridge too."""
-        self._kill_redis(pick)
-        self._note("kill everything")
-        for process in self.stack.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.killed.add("everything")
-
-    def _kill_redis(self, pick: float) -> None:
-        if self._redis_back_at is None:
-            away_s = REDIS_AWAY_S[0] + pick * (REDIS_AWAY_S[1] - REDIS_AWAY_S[0])
-            self._note(f"kill redis for {away_s:.1f} s")
-            self.stack.redis_server.kill()
-            self._redis_back_at = time.monotonic() + away_s
-            self.killed.add("redis")
 
     def _keep_running(self, *, now: bool = False) -> None:
         """What the launcher and an init system do."""
+        self.faults.mend(now=now)
         for child in (self.stack.bridge_process, *self.stack.workers):
             child.ensure_running()
-        if self._redis_back_at is not None and (now or time.monotonic() >= self._redis_back_at):
-            self.stack.redis_server.start()
-            self._note("redis is back")
-            self._redis_back_at = None
 
     def _note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self._began:7.2f} s  {what}")

@@ -23,6 +23,8 @@ COMPOSE_CHECK = Path(
     os.environ.get("COMPOSE_CHECK") or REPOSITORY.parent / "shared/bin/compose-check"
 )
 BUILD_TIMEOUT_S = 1800
+WAIT_S = 300.0
+"""A worker's start in a container, beside other work on few cores."""
 STARTED_AND_ENDED = ("queued", "running", "completed")
 
 
@@ -39,17 +41,16 @@ class Compose:
         for name in ("datasets", "models"):
             (folder / name).mkdir()
         self.bridge_port, self.flower_port, self.backend_port = (free_port() for _ in range(3))
-        self.password = secrets.token_hex(8)
+        self.project = f"trainyard-test-{secrets.token_hex(3)}"
         self._environment = {
             **os.environ,
-            "COMPOSE_PROJECT_NAME": f"trainyard-test-{secrets.token_hex(3)}",
+            "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_PROFILES": "dev",
             "DATASETS_DIR": str(folder / "datasets"),
             "MODELS_DIR": str(folder / "models"),
             "BRIDGE_PORT": str(self.bridge_port),
             "FLOWER_PORT": str(self.flower_port),
             "DEV_BACKEND_PORT": str(self.backend_port),
-            "REDIS_PASSWORD": self.password,
             "LEASE_SECONDS": "4",
             "STOP_TIMEOUT_SECONDS": "60",
         }
@@ -93,6 +94,10 @@ class Compose:
         """``docker compose`` on this project; what it printed."""
         return self._check("compose", *arguments)
 
+    def set(self, **environment: str) -> None:
+        """Change what ``.env`` would say; a service hears of it at its next ``up``."""
+        self._environment.update(environment)
+
     def inside(self, service: str, *command: str) -> str:
         """Run a command in a service's container; what it printed."""
         return self.compose("exec", "-T", service, *command)
@@ -133,7 +138,7 @@ class Compose:
             assert not wrong, f"{job['status']}: {job['error']}\n{self.log(job_id)}"
             return job if job["status"] == status else None
 
-        job: dict[str, Any] = wait_for(f"{job_id} is {status}", reached)
+        job: dict[str, Any] = wait_for(f"{job_id} is {status}", reached, WAIT_S)
         return job
 
     def wait_for_step(self, job_id: str, step: int) -> None:
@@ -141,6 +146,7 @@ class Compose:
         wait_for(
             f"{job_id} reaches step {step}",
             lambda: (self.bridge.status(job_id)["current_step"] or 0) >= step,
+            WAIT_S,
         )
 
     def wait_at_backend(self, job_id: str, status: str) -> None:
@@ -148,6 +154,7 @@ class Compose:
         wait_for(
             f"the backend hears that {job_id} is {status}",
             lambda: self._backend("GET", f"{job_id}/status")["status"] == status,
+            WAIT_S,
         )
 
     def log(self, job_id: str) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -166,8 +166,11 @@ class FakeBackend:
 
     def of(self, endpoint: str) -> list[Any]:
         """Bodies of a lane, each once, in the order of their first arrival."""
-        keys = dict.fromkeys(key for taken, key, _ in self.taken if taken == endpoint)
-        return [self.body(key) for key in keys]
+        bodies: dict[str, Any] = {}
+        for taken, key, body in self.taken:
+            if taken == endpoint:
+                assert bodies.setdefault(key, body) == body, "a retry differs from its first try"
+        return list(bodies.values())
 
     def steps(self) -> list[int]:
         """Steps of the metric points, each once, in the order of their first arrival."""
@@ -175,21 +178,16 @@ class FakeBackend:
         flat = [step for body in taken for step in (body if isinstance(body, list) else [body])]
         return list(dict.fromkeys(flat))
 
-    def body(self, key: str) -> Any:
-        """The body that came under a key; every time the same."""
-        bodies = [body for _, taken, body in self.taken if taken == key]
-        assert bodies.count(bodies[0]) == len(bodies), "a retry differs from its first try"
-        return bodies[0]
-
     def check_once(self) -> None:
         """Nothing came twice unless its answer was lost, and nothing overtook another."""
-        keys = [key for _, key, _ in self.taken]
-        twice = {key for key in keys if keys.count(key) > 1}
+        times = Counter(key for _, key, _ in self.taken)
+        twice = {key for key, count in times.items() if count > 1}
         assert twice <= self.unsure, f"sent again although it was answered: {twice - self.unsure}"
         for endpoint in ROUTES:
             of_lane = [key for taken, key, _ in self.taken if taken == endpoint]
-            first = list(dict.fromkeys(of_lane))
-            assert [first.index(key) for key in of_lane] == sorted(map(first.index, of_lane))
+            place = {key: number for number, key in enumerate(dict.fromkeys(of_lane))}
+            places = [place[key] for key in of_lane]
+            assert places == sorted(places)
         of_step: dict[int, set[str]] = {}
         for endpoint, key, body in self.taken:
             if endpoint in ("metrics", "points"):
@@ -210,7 +208,7 @@ class Scene:
         self.job = RunningJob(self.redis, JOB, log_lines_kept=lines_kept)
         self.outbox = Outbox(self.senders_redis, lock_s=LOCK_S)
         self.backend = FakeBackend()
-        self.backend.frozen = self._another_takes_over
+        self.backend.frozen = self.another_takes_over
         self.stop = threading.Event()
         self.lines = self.steps = 0
         self.statuses = ["running"]
@@ -257,7 +255,7 @@ class Scene:
             client = cast(BackendClient, self.backend)
             Turn(hold, self.outbox, client, self.policy, self.stop, lambda: False).run()
 
-    def _another_takes_over(self) -> None:
+    def another_takes_over(self) -> None:
         """This sender's process stands still until another has had its turn."""
         self.clock.pass_(LOCK_S + 1)
         left, self.backend.answers = self.backend.answers, deque()

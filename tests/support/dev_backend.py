@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,8 @@ class DevBackendClient:
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False
+        # One that is kept may be closed, as idle, in the moment in which a test goes on with it.
+        self._session.headers["Connection"] = "close"
 
     def close(self) -> None:
         """Close its connections."""
@@ -94,7 +97,12 @@ class DevBackend(DevBackendClient):
 
     module = "backend_bridge.dev_backend"
 
-    def __init__(self, bridge_url: str | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        bridge_url: str | None = None,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dev-backend-")
         self.folder = Path(self._folder.name)
         self.database = self.folder / "backend.sqlite3"
@@ -102,6 +110,7 @@ class DevBackend(DevBackendClient):
         super().__init__(f"http://127.0.0.1:{self.port}")
         self._bridge_url = bridge_url
         self._options = options
+        self._environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -129,6 +138,7 @@ class DevBackend(DevBackendClient):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
+                env=self._environment,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():

@@ -15,8 +15,8 @@ def _after_writing(change: Callable[[Path], None]) -> None:
 
     write = result.write_model
 
-    def write_and_change(trainer: Any, folder: Path, *rest: Any) -> None:
-        write(trainer, folder, *rest)
+    def write_and_change(trainer: Any, folder: Path, *rest: Any, **more: Any) -> None:
+        write(trainer, folder, *rest, **more)
         change(folder)
 
     result.write_model = write_and_change
@@ -164,7 +164,7 @@ def private_files() -> None:
     """Files are readable by their owner only, as safetensors writes them."""
     from tasks.results import result
 
-    result.make_readable = lambda _: None
+    result.make_readable = lambda *_: None
 
 
 def base_by_path() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 import requests
 
 from tests.support.ports import free_port
@@ -38,14 +39,14 @@ class Flower:
             },
             log_file=stack.home / "flower.log",
         )
+        self._redis = stack.redis
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.auth = (USER, PASSWORD)
 
     def __enter__(self) -> Self:
-        self._process.start()
         try:
-            wait_for("Flower answers", self._answers, 30)
+            self._start()
         except BaseException:
             self._process.stop(10)
             raise
@@ -60,11 +61,30 @@ class Flower:
         self._session.close()
         self._process.stop(10)
 
+    def _start(self) -> None:
+        self._process.start()
+        wait_for("Flower answers", self._answers)
+        wait_for("Flower hears the workers", self._hears)
+
+    def restart(self) -> None:
+        """End it, and start it over the same home."""
+        self._process.stop(10)
+        self._start()
+
     def _answers(self) -> bool:
         try:
             return self.get("/workers").ok
         except requests.RequestException:
             return False
+
+    def _hears(self) -> bool:
+        """Whether it has subscribed: what workers say before that is lost to it."""
+        connections = psutil.Process(self._process.pid).net_connections("tcp")
+        ours = {connection.laddr.port for connection in connections}
+        return any(
+            int(client["psub"]) and int(client["addr"].rpartition(":")[2]) in ours
+            for client in self._redis.client_list()
+        )
 
     def get(self, path: str, **query: str) -> requests.Response:
         """One page or answer. Raises requests.RequestException."""
@@ -85,7 +105,7 @@ class Flower:
             task = self.get("/api/tasks").json().get(attempt_id)
             return task if task and task["state"] == state else None
 
-        attempt: dict[str, Any] = wait_for(f"Flower shows {attempt_id} as {state}", found, 20)
+        attempt: dict[str, Any] = wait_for(f"Flower shows {attempt_id} as {state}", found)
         return attempt
 
     def log(self) -> str:

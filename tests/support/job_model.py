@@ -120,6 +120,9 @@ class JobModel:
     def restart(self, name: str) -> bool:
         return self._again(name, {JobStatus.FAILED, CANCELLED})
 
+    def start_afresh(self, name: str) -> bool:
+        return self._again(name, {QUEUED, PAUSED, JobStatus.FAILED, CANCELLED})
+
     def complete(self, name: str, attempt: int) -> bool:
         return self._move(name, attempt, OCCUPYING, JobStatus.COMPLETED)
 

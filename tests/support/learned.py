@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.prepare import read_data
+from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
 from tasks.datasets.training_data import tokenise_data
@@ -19,14 +19,19 @@ family_tokenizer = cache(tokenizer_of)
 
 
 def learned(
-    folder: Path, rows: Any, family: str = "chatml", method: str = "sft", **data: Any
+    folder: Path,
+    rows: Any,
+    family: str = "chatml",
+    method: str = "sft",
+    training: dict[str, Any] | None = None,
+    **data: Any,
 ) -> Report:
     """The report of a check of ``rows`` (a list, or the text of a CSV file)."""
     path = folder / ("rows.csv" if isinstance(rows, str) else "rows.jsonl")
     text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")
-    training = {"method": method}
-    config = JobConfig.model_validate({"model": {"name": "-"}, "training": training, "data": data})
+    settings = {"method": method, **(training or {})}
+    config = JobConfig.model_validate({"model": {"name": "-"}, "training": settings, "data": data})
     report, cache_dir = Report(path.name, method), folder / "cache"
     try:
         found = locate_dataset(str(path), None, ["/"], cache_dir)

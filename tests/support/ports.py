@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainyard.local.services import free_ports
+from trainyard.local.ports import free_ports
 
 
 def free_port() -> int:

@@ -35,8 +35,9 @@ class Stack:
 
     ``separate_homes``: each worker has a TRAINYARD_HOME of its own, as on hosts that share nothing
     but Redis. ``separate_networks``: each worker reaches Redis through one of ``networks``, and the
-    bridge through the last of them, which a test can cut. ``settings`` are environment variables of
-    all of them. A context manager; leaving it checks that no process is left.
+    bridge through the last of them, which a test can cut. ``within``: the folder for all its files.
+    ``redis_environment`` is for Redis, ``settings`` are environment variables of all others.
+    A context manager; leaving it checks that no process is left.
     """
 
     def __init__(
@@ -45,15 +46,19 @@ class Stack:
         slots: int = 1,
         separate_homes: bool = False,
         separate_networks: bool = False,
+        within: Path | None = None,
+        redis_environment: Mapping[str, str] | None = None,
         **settings: str,
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="trainyard-stack-")
+        self._folder = tempfile.TemporaryDirectory(prefix="trainyard-stack-", dir=within)
         self.home = Path(self._folder.name)
         self.datasets = self.home / "datasets"
         self.models = self.home / "models"
         self.datasets.mkdir()
         self.models.mkdir()
-        self.redis_server = RedisServer(append_only=True, requirepass="stack-password").__enter__()
+        self.redis_server = RedisServer(
+            append_only=True, requirepass="stack-password", environment=redis_environment
+        ).__enter__()
         cables = slots + 1 if separate_networks else 0
         self.networks = [TcpProxy(self.redis_server.port).__enter__() for _ in range(cables)]
         self.port = free_port()
@@ -141,9 +146,9 @@ class Stack:
         return len(SlotRegistry(self.redis).alive())
 
     def bridge_answers(self) -> bool:
-        """Whether its health says ok."""
+        """Whether it takes requests."""
         try:
-            return bool(self.bridge._call("GET", "/health")["status"] == "ok")
+            return bool(self.bridge._call("GET", "/health/ready")["status"] == "ok")
         except Exception:
             return False
 
@@ -281,12 +286,13 @@ class Stack:
         return [process for process in self.processes() if process not in services]
 
     def training_process(self, number: int = 0) -> psutil.Process:
-        """The training process of one slot: the child of the keeper."""
+        """The training (or generating) process of one slot: the child of the keeper, no probe."""
 
         def found() -> psutil.Process | None:
             for keeper in _children(psutil.Process(self.slot_process(number))):
-                for training in _children(keeper):
-                    return training
+                for process in _children(keeper):
+                    if not _is_probe(process):
+                        return process
             return None
 
         process: psutil.Process = wait_for("a training runs", found)
@@ -348,6 +354,15 @@ def _command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def _is_probe(process: psutil.Process) -> bool:
+    """Whether it is a probe, or too young to tell: it has its keeper's name at first."""
+    try:
+        unsure = process.name() in ("ty-keeper", "ty-probe")
+        return unsure or "tasks.probe" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

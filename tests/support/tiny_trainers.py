@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, SFTConfig
+from trl import DPOConfig, KTOConfig, SFTConfig
 
-from tasks.methods.orpo import OddsRatioTrainer, ORPOConfig
+from tasks.methods.kto import UnpairedTrainer
+from tasks.methods.orpo import OddsRatioTrainer
 from tasks.methods.preference import PreferenceTrainer
+from tasks.methods.reference_free import CPOConfig, ORPOConfig
+from tasks.methods.simpo import SimpleTrainer
 from tasks.methods.supervised import SupervisedTrainer
+from trainyard.contract.methods import METHODS
 
 VOCABULARY = 64
 _COMMON = {
@@ -83,6 +87,13 @@ def trainer(
     elif method == "dpo":
         made, config = PreferenceTrainer, DPOConfig
         more["ref_model"] = tiny(model.config.model_type, seed=1)
+    elif method == "kto":
+        made, config = UnpairedTrainer, KTOConfig
+        arguments |= METHODS[method].arguments
+        more["ref_model"] = tiny(model.config.model_type, seed=1)
+    elif method == "simpo":
+        made, config = SimpleTrainer, CPOConfig
+        arguments |= METHODS[method].arguments
     else:
         made, config = OddsRatioTrainer, ORPOConfig
         arguments["remove_unused_columns"] = False

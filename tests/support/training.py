@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tests.support.failing_disk import FailingDisk
 from tests.support.faults import FAULTS
 from tests.support.paths import REPOSITORY
 from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
@@ -23,7 +24,7 @@ from trainyard.contract.parser import parse_request
 from trainyard.prctl import die_with_parent
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
-TIMEOUT_S = 100
+TIMEOUT_S = 300
 
 
 @dataclass
@@ -138,7 +139,7 @@ def run_training(
         finally:
             if not run.is_parked:
                 process.end()
-    run.log = log_path.read_text()
+    run.log = log_path.read_text(errors="replace")  # a lost disk ends in a character's middle
     return run
 
 
@@ -209,6 +210,8 @@ class Preloaded:
     rows_that_fit: tuple[int, int] | None = None
     """After which step memory lasts for a micro-batch of how many rows; -1: from the fit check on,
     which is then made on the CPU too."""
+    disk: tuple[str, int, str] | None = None
+    """Below which folder, at which operation, and how the disk fails (``FailingDisk``)."""
     pid = 0
 
     def __enter__(self) -> Preloaded:
@@ -234,13 +237,13 @@ class Preloaded:
     def reset(self) -> None:
         """The next trainings run undisturbed."""
         self.pause_at, self.fail_at, self.rows_that_fit, self.faults = (), None, None, ()
+        self.disk = None
 
     def start(self, log_fd: int, events_fd: int, parking_fd: int | None = None) -> Preloaded:
         """Fork a training with its output to ``log_fd``."""
         parking = [] if parking_fd is None else [parking_fd]
-        message = json.dumps(
-            [self.pause_at, self.fail_at, self.spoil_at, self.rows_that_fit, self.faults]
-        ).encode()
+        changes = [self.pause_at, self.fail_at, self.spoil_at]
+        message = json.dumps([*changes, self.disk, self.rows_that_fit, self.faults]).encode()
         socket.send_fds(self._socket, [message], [log_fd, events_fd, *parking])
         self.pid = int(self._socket.recv(32))
         return self
@@ -277,8 +280,10 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
             os.environ.update(_parking_variable(parking))
-            *changes, rows_that_fit, faults = json.loads(data)
+            *changes, disk, rows_that_fit, faults = json.loads(data)
             _change_step_ends(*changes)
+            if disk is not None:
+                FailingDisk(Path(disk[0]), *disk[1:])
             if rows_that_fit:
                 _run_out_of_memory(*rows_that_fit)
             for name in faults:

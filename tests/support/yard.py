@@ -34,7 +34,8 @@ class Yard:
     def __init__(self, home: Path, output: Path, **environment: str) -> None:
         self.home = home
         bridge, backend, flower = free_port(), free_port(), free_port()
-        self.bridge = BridgeClient(f"http://127.0.0.1:{bridge}")
+        self.bridge = BridgeClient(f"http://127.0.0.1:{bridge}", environment.get("BRIDGE_API_KEY"))
+        self.flower_url = f"http://127.0.0.1:{flower}"
         self.backend = DevBackendClient(f"http://127.0.0.1:{backend}")
         self.environment = {
             **dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
@@ -99,9 +100,9 @@ class Yard:
 
     # ------------------------------------------------------------ jobs
 
-    def submit(self, body: dict[str, Any]) -> None:
+    def submit(self, body: dict[str, Any], token: str | None = None) -> None:
         """Create the job at the backend and start it at the bridge."""
-        job_id, token = body["execution_id"], f"tok-{secrets.token_hex(8)}"
+        job_id, token = body["execution_id"], token or f"tok-{secrets.token_hex(8)}"
         self.backend.create_job(job_id, token, body["config"])
         self.bridge.start({**body, "job_token": token})
 

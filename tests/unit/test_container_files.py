@@ -4,6 +4,7 @@ tests/acceptance/test_compose.py runs them."""
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import subprocess
 import textwrap
@@ -82,6 +83,27 @@ def test_compose_takes_every_file_and_every_quoted_one(compose: Path, tmp_path: 
         assert (done.returncode, done.stderr) == (0, ""), name
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["some of them", "by CDI"])
+def test_the_gpus_that_the_page_chooses_come_in_place_of_all(
+    compose: Path, tmp_path: Path, number: int
+) -> None:
+    page = "docs/how-to/gpu-in-docker.md"
+    quoted = [text for name, text in compose_files() if name.startswith(page)]
+    beside = tmp_path / "third.yml"
+    beside.write_text([text for text in quoted if text.startswith("services:")][number])
+    files = [REPOSITORY / MAIN, REPOSITORY / "docker-compose.gpu.yml", beside]
+    options = [word for file in files for word in ("-f", file)]
+    shown = subprocess.check_output(
+        [compose, "--env-file", "/dev/null", *options, "config", "--format", "json"],
+        env={"HOME": str(tmp_path)},
+        timeout=60,
+    )
+    worker = json.loads(shown)["services"]["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device["device_ids"]
+    assert "count" not in device
+
+
 def test_every_setting_reaches_a_container() -> None:
     passed = {name for service in services().values() for name in service.get("environment", {})}
     settings = {name.upper() for name in Settings.model_fields}
@@ -110,6 +132,17 @@ def test_a_container_that_is_not_the_worker_has_no_secret_of_the_trainings() -> 
     assert with_token == {"worker"}
 
 
+@pytest.mark.parametrize("name", services())
+def test_a_container_has_no_more_than_it_needs(name: str) -> None:
+    service = services()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"] == {"max-size": "50m", "max-file": "3"}
+    assert not service.get("privileged")
+
+
 def test_the_gpu_file_adds_the_gpus_and_their_torch_to_the_worker_alone() -> None:
     (worker,) = services("docker-compose.gpu.yml").values()
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
@@ -117,19 +150,26 @@ def test_the_gpu_file_adds_the_gpus_and_their_torch_to_the_worker_alone() -> Non
     assert worker["build"]["args"] == {"TORCH_BUILD": "${TORCH_BUILD:-cuda}"}
 
 
-def test_the_parts_of_the_requirements_are_what_the_images_install() -> None:
+def test_an_image_is_built_once() -> None:
+    built = [service["image"] for service in services().values() if "build" in service]
+    assert sorted(built) == ["trainyard-services", "trainyard-worker:cpu"]
+    others = [s for s in services().values() if s["image"] in built and "build" not in s]
+    assert {service["pull_policy"] for service in others} == {"never"}
+
+
+def test_the_parts_of_the_lock_are_what_the_images_install() -> None:
     headings = re.findall(r"sed -n '/\^(# \w+)/", (REPOSITORY / "Dockerfile").read_text())
     assert headings == ["# Services", "# Training"]
-    parts = dict(map(part_of, (REPOSITORY / "requirements.txt").read_text().split("\n\n")))
-    assert parts["# Training"] >= {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}
+    parts = dict(map(part_of, (REPOSITORY / "requirements.lock").read_text().split("\n\n")))
+    assert parts["# Training"] >= {"transformers", "trl", "peft", "accelerate", "datasets"}
     assert not parts["# Services"] & parts["# Training"]
-    assert {"celery", "redis", "flower", "fastapi"} <= parts["# Services"]
+    assert {"celery", "redis", "flower", "fastapi", "setuptools"} <= parts["# Services"]
 
 
 def part_of(text: str) -> tuple[str, set[str]]:
     """A part's heading and the names of its packages."""
     lines = text.splitlines()
-    names = {re.split(r"[^\w-]", line)[0] for line in lines if not line.startswith("#")}
+    names = {line.partition("==")[0] for line in lines if "==" in line}
     return " ".join(lines[0].split()[:2]).rstrip(":"), names
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.support.paths import REPOSITORY
 
 ROOMS = ("trainyard", "backend_bridge", "worker", "tasks")
-ALL_FOLDERS = {*ROOMS, "benchmarks", "docs", "examples", "tests"}
+ALL_FOLDERS = {*ROOMS, "benchmarks", "docs", "examples", "tests", "tools"}
 FULLER = {"tests/support": "one file a double or helper", "tests/acceptance": "one file a story"}
 """Folders that may hold more files, each with its reason."""
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "pandas", "pyarrow"}
@@ -89,10 +89,8 @@ ROOMS_BELOW = {
             "redis_url",
             "prctl",
             "old_names",
-            "durable_files",
-            "service",
         ],
-        ["setting_values", "service_logs"],
+        ["service", "durable_files", "setting_values", "service_logs"],
         ["settings", "child_process", "client"],
         ["home", "secret_environment", "secret_pieces"],
         ["redaction"],
@@ -106,15 +104,21 @@ ROOMS_BELOW = {
     ],
     "backend_bridge": [
         ["intake", "delivery", "reaper"],
-        ["wiring"],
+        ["wiring", "webhook"],
         ["api", "courier_child"],
+        ["openai_api"],
+        ["routers"],
         ["server", "courier", "dev_backend"],
     ],
     "worker": [
-        ["machine", "slot", "slot_names"],
-        ["slot_process", "start_checks"],
+        ["machine", "doubt"],
+        ["slot_lease"],
+        ["slot", "start_checks"],
+        ["slot_process"],
         ["supervisor"],
+        ["generation"],
         ["signals", "consuming", "kept_worker"],
+        ["proof"],
         ["launcher"],
         ["remote_control"],
         ["app", "health"],
@@ -126,13 +130,15 @@ ROOMS_BELOW = {
         ["arguments", "checkpoints", "models", "parking", "progress", "ranks"],
         ["run", "datasets"],
         ["methods", "fetcher"],
-        ["preparation"],
+        ["preparation", "probe"],
         ["callbacks"],
         ["trial"],
         ["results"],
         ["trainer"],
         ["preload"],
         ["runner"],
+        ["generation"],
+        ["exports"],
     ],
     "tasks.datasets": [
         ["cache", "formats", "row_shapes"],
@@ -146,6 +152,7 @@ ROOMS_BELOW = {
         ["example"],
         ["training_data"],
         ["read_data"],
+        ["sets"],
         ["prepare"],
         ["check"],
     ],

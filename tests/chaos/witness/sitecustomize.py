@@ -106,5 +106,9 @@ def _after_fork() -> None:
 
 
 _watch: Watch | None = None
+if "CRASH_FOLDER" in os.environ:
+    import crash_points
+
+    crash_points.watch(Path(os.environ["CRASH_FOLDER"]))
 if "CHAOS_WITNESS" in os.environ and "worker.slot_process" in sys.orig_argv:
     os.register_at_fork(after_in_child=_after_fork)

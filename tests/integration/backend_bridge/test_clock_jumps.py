@@ -12,6 +12,7 @@ import pytest
 
 from backend_bridge.reaper import Reaper
 from tests.support.celery_app import bridge_celery
+from tests.support.faked_clock import LIBRARIES, FakedClock
 from tests.support.redis_server import RedisServer
 from tests.support.requests import start_request
 from tests.support.store_calls import job_store
@@ -20,7 +21,6 @@ from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import open_dispatcher
 from trainyard.store.job import Job
 
-LIBRARIES = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
 LEASE_S, RENEW_EVERY_S, HOUR_S = 3.0, 0.25, 3600
 
 pytestmark = pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed")
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not instal
 class Scene:
     """A reaper over a Redis whose clock can be set, and ``job-1``, claimed."""
 
-    def __init__(self, redis: Any, app: Any, offset: Path) -> None:
+    def __init__(self, redis: Any, app: Any, clock: FakedClock) -> None:
         self.store = job_store(redis, lease_s=LEASE_S, max_restarts=1)
         self.reaper = Reaper(open_dispatcher(self.store, app, redis))
-        self._offset, self._offset_s = offset, 0
+        self.set_clock = clock.set_by
         self.stop = threading.Event()
         self.worker_dies = threading.Event()
         self.store.admit(start_request("job-1"), slots=1)
@@ -55,13 +55,6 @@ class Scene:
         while not self.worker_dies.wait(RENEW_EVERY_S):
             self.store.renew("job-1", 1)
 
-    def set_clock(self, by_s: int) -> None:
-        """Set the clock of Redis; its monotonic one goes on."""
-        self._offset_s += by_s
-        aside = self._offset.with_suffix(".new")
-        aside.write_text(f"{self._offset_s:+d}\n")
-        aside.replace(self._offset)
-
     def job(self) -> Job:
         job = self.store.get("job-1")
         assert job is not None
@@ -71,17 +64,10 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("backend_bridge.reaper.EVERY_S", 0.2)
-    offset = tmp_path / "offset"
-    offset.write_text("+0\n")
-    faked = {
-        "LD_PRELOAD": str(LIBRARIES[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
-    with RedisServer(environment=faked) as server, server.client() as redis:
+    clock = FakedClock(tmp_path / "offset")
+    with RedisServer(environment=clock.environment) as server, server.client() as redis:
         wait_for("Redis is up for a lease", lambda: server_age_s(redis) > LEASE_S)
-        with bridge_celery(server.url) as app, Scene(redis, app, offset) as scene:
+        with bridge_celery(server.url) as app, Scene(redis, app, clock) as scene:
             yield scene
 
 

@@ -20,7 +20,7 @@ from tests.integration.backend_bridge.test_dev_backend import (
     TestStatus,
 )
 from tests.integration.backend_bridge.test_dev_backend import TestChecksInOrder as DevBackendChecks
-from tests.support.dev_backend import DevBackend
+from tests.support.dev_backend import DevBackend, DevBackendClient
 from tests.support.paths import REPOSITORY
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
@@ -35,9 +35,7 @@ class NextBackend(DevBackend):
 
     def __init__(self, built: Path, store: Path) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._session = requests.Session()
-        self._session.trust_env = False
+        DevBackendClient.__init__(self, f"http://127.0.0.1:{self.port}")
         self._store = store
         self.process = subprocess.Popen(
             [built / "node_modules/.bin/next", "start", "-H", "127.0.0.1", "-p", str(self.port)],

@@ -300,7 +300,7 @@ def test_the_loop_finds_both_kinds_and_ends_when_told(
 
 
 def test_after_an_outage_it_waits_a_lease_before_it_takes_a_job(
-    app: Any, monkeypatch: pytest.MonkeyPatch
+    app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The supervisor could not renew meanwhile: it has the first chance."""
     monkeypatch.setattr("backend_bridge.reaper.EVERY_S", 0.02)
@@ -314,7 +314,7 @@ def test_after_an_outage_it_waits_a_lease_before_it_takes_a_job(
         server.kill()
         thread.start()
         try:
-            time.sleep(0.3)  # it has seen that Redis is away
+            wait_for("it has seen that", lambda: "Redis is away" in caplog.text)
             server.start()
             yard.expire("job-1")
             time.sleep(1)

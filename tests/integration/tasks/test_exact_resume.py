@@ -59,10 +59,26 @@ CASES = {
     # 8 micro-batches an epoch in groups of 3: the third step of each has two.
     "accumulation with remainder": Case({"max_steps": 8, "gradient_accumulation_steps": 3}, (2, 3)),
     "lora": Case({"max_steps": 5, **LORA}, (1, 3)),
+    "dora, and a head that is trained whole": Case(
+        {
+            "max_steps": 5,
+            "use_lora": True,
+            "lora_config": {
+                **{"r": 4, "dropout": 0.1, "use_dora": True, "use_rslora": True},
+                **{"modules_to_save": ["lm_head"], "init_lora_weights": "gaussian"},
+            },
+        },
+        (1, 3),
+    ),
+    "noise on embeddings, a frozen layer": Case(
+        {"max_steps": 7, "neftune_noise_alpha": 5, "freeze": ["model.layers.0"]}, (2, 5)
+    ),
     "packing": Case({"max_steps": 8, "packing": True, "max_length": 64, "batch_size": 2}, (2, 5)),
     "loader workers": Case({"max_steps": 11, "dataloader_num_workers": 1}, (3, 9)),
     "dpo": Case({"method": "dpo", "max_steps": 5, "beta": 0.2}, (1, 3), dataset="pairs.jsonl"),
-    "dpo with lora": Case({"method": "dpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"),
+    "dpo with lora, another loss": Case(
+        {"method": "dpo", "loss_type": "ipo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"
+    ),
     "cpt": Case({"method": "cpt", "max_steps": 9, "max_length": 32}, (2, 7), dataset="play.txt"),
     "cpt with lora": Case(
         {"method": "cpt", "max_steps": 5, "max_length": 32, **LORA},
@@ -73,6 +89,36 @@ CASES = {
     "orpo": Case({"method": "orpo", "max_steps": 5}, (1, 3), dataset="pairs.jsonl"),
     "orpo with lora": Case(
         {"method": "orpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl", slow=True
+    ),
+    "dpo, an adapter trained on": Case(
+        {"method": "dpo", "max_steps": 5, "use_lora": True, "lora_config": {"adapter": "continue"}},
+        (1, 3),
+        model="job:origin",
+        dataset="pairs.jsonl",
+    ),
+    "a new adapter on a merged one": Case(
+        {"max_steps": 5, "use_lora": True, "lora_config": {"r": 2, "adapter": "new"}},
+        (1, 3),
+        model="job:origin",
+        slow=True,
+    ),
+    "simpo with lora": Case(
+        {"method": "simpo", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"
+    ),
+    "kto, accumulated, with evals": Case(
+        {
+            "method": "kto",
+            "max_steps": 5,
+            "gradient_accumulation_steps": 2,
+            "eval_strategy": "steps",
+            "eval_steps": 2,
+        },
+        (1, 3),
+        dataset="marked.jsonl",
+        data={"eval_split": 0.2},
+    ),
+    "reward_model with lora": Case(
+        {"method": "reward_model", "max_steps": 5, **LORA}, (1, 3), dataset="pairs.jsonl"
     ),
     # 8 prompts of 2 answers in steps of 4 rows are 4 steps an epoch: the pauses lie in two.
     "rlhf, in the second epoch": Case(
@@ -102,12 +148,21 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the data sets."""
+def home(tmp_path_factory: pytest.TempPathFactory, models: Path, preloaded: Preloaded) -> Path:
+    """A home with the data sets, and an adapter to go on from."""
     home = tmp_path_factory.mktemp("home")
     write_jsonl(home / "datasets" / "sums.jsonl", SUMS)
     write_jsonl(home / "datasets" / "pairs.jsonl", PREFERENCES)
+    write_jsonl(
+        home / "datasets" / "marked.jsonl",
+        [
+            {"prompt": row["prompt"], "completion": row["rejected"], "label": n % 3 > 0}
+            for n, row in enumerate(PREFERENCES)
+        ],
+    )
     (home / "datasets" / "play.txt").write_text("\n\n".join(row["question"] for row in SUMS))
+    origin = request("origin", Case({"max_steps": 2, **LORA}, ()))
+    run_training(home, origin, models=models, preloaded=preloaded)
     return home
 
 
@@ -194,3 +249,38 @@ def whole(name: str, models: Path, home: Path, preloaded: Preloaded) -> Run:
         assert run.outcome.outcome == "completed", run.log
         _WHOLE[name] = run
     return _WHOLE[name]
+
+
+@pytest.mark.parametrize(
+    ("training", "data"),
+    [
+        # 8 steps an epoch: the end lies in the middle of one.
+        pytest.param({"max_steps": 6, "save_steps": 3}, {}, id="its last step"),
+        pytest.param(
+            {
+                **{"max_steps": 60, "learning_rate": 0.3, "early_stopping_patience": 1},
+                **{"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2},
+            },
+            {"eval_split": 0.2},
+            id="early stopping",
+        ),
+    ],
+)
+def test_a_training_that_had_ended_makes_no_step_more(
+    training: dict[str, Any],
+    data: dict[str, Any],
+    models: Path,
+    home: Path,
+    preloaded: Preloaded,
+) -> None:
+    """It was lost after its last checkpoint, and before anybody had written that it is done."""
+    job = request(f"ended-{len(data)}", Case(training, (), data=data))
+    first = run_training(home, job, models=models, preloaded=preloaded)
+    assert first.outcome.outcome == "completed", first.log
+    trained = weights(first)
+    (first.job_dir / "model").rename(first.job_dir / "of-the-first")
+    second = run_training(home, job, models=models, preloaded=preloaded, attempt=2)
+    assert second.outcome.outcome == "completed", second.log
+    assert second.outcome.result["steps"] == first.outcome.result["steps"] < 60
+    assert weights(second) == trained
+    assert numbers(second) in ([], numbers(first)[-1:])

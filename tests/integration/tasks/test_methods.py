@@ -23,6 +23,11 @@ PAIRS = [
     }
     for n in range(24)
 ]
+MARKED = [
+    {"prompt": pair["prompt"], "completion": pair[name], "label": name == "chosen"}
+    for pair in PAIRS
+    for name in ("chosen", "rejected")
+]
 TEXT = "\n\n".join(f"{n} plus 1 is {n + 1}.\nAnd so on, line by line." for n in range(40))
 LORA = {"use_lora": True, "lora_config": {"r": 4, "dropout": 0.0}}
 RLHF = {"method": "rlhf", "batch_size": 8, "max_length": 96, "max_steps": 2}
@@ -60,6 +65,11 @@ CASES = {
     "dpo": Case(
         {"method": "dpo", "beta": 0.2}, [0.69315, 0.36866, 0.20803, 0.11562], "pairs.jsonl"
     ),
+    "dpo, ipo": Case(
+        {"method": "dpo", "beta": 0.2, "loss_type": "ipo"},
+        [6.25, 4.32676, 2.15153, 0.9488],
+        "pairs.jsonl",
+    ),
     "dpo, lora": Case(
         {"method": "dpo", "beta": 0.2, **LORA}, [0.69315, 0.54326, 0.47971, 0.41239], "pairs.jsonl"
     ),
@@ -68,6 +78,17 @@ CASES = {
     ),
     "orpo, lora": Case(
         {"method": "orpo", "beta": 0.2, **LORA}, [6.31733, 6.07404, 5.96892, 5.78214], "pairs.jsonl"
+    ),
+    "simpo": Case({"method": "simpo"}, [1.33562, 0.47811, 0.20125, 0.14017], "pairs.jsonl"),
+    "kto": Case({"method": "kto"}, [0.5, 0.458, 0.4332, 0.4308], "marked.jsonl"),
+    "kto, lora": Case({"method": "kto", **LORA}, [0.5, 0.479, 0.4693, 0.4687], "marked.jsonl"),
+    "reward_model": Case(
+        {"method": "reward_model"}, [0.68878, 0.65374, 0.6297, 0.25146], "pairs.jsonl"
+    ),
+    "reward_model, lora": Case(
+        {"method": "reward_model", "merge_adapter": True, **LORA},
+        [0.68878, 0.49922, 0.63759, 0.35231],
+        "pairs.jsonl",
     ),
     # The loss of answers of the model's own is zero at each step's begin; its gradient is not.
     "rlhf, rloo, function": Case(
@@ -80,11 +101,11 @@ CASES = {
         [0.36393, 0.47135],
         figure="grad_norm",
     ),
-    "rlhf, grpo, both": Case(
+    "grpo, both": Case(
         {
             **RLHF,
+            "method": "grpo",
             "rlhf": {
-                "algorithm": "grpo",
                 "reward_model": "judge",
                 "reward_functions": ["answer", "format"],
                 **ANSWERS,
@@ -109,6 +130,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     write_jsonl(home / "datasets" / "sums.jsonl", SUMS)
     write_jsonl(home / "datasets" / "pairs.jsonl", PAIRS)
+    write_jsonl(home / "datasets" / "marked.jsonl", MARKED)
     (home / "datasets" / "play.txt").write_text(TEXT)
     return home
 
@@ -143,6 +165,24 @@ def test_a_method_gives_its_losses(
     assert found == pytest.approx(case.expected, rel=2e-3, abs=2e-5)
     weights = "adapter_model.safetensors" if "lora" in name else "model.safetensors"
     assert (run.job_dir / "model" / weights).is_file()
+
+
+@pytest.mark.parametrize(("lora", "result"), [({}, "model"), (LORA, "model/merged")])
+def test_a_reward_model_that_was_trained_rewards(
+    lora: dict[str, Any], result: str, models: Path, home: Path, preloaded: Preloaded
+) -> None:
+    training = {"method": "reward_model", "merge_adapter": bool(lora), **lora}
+    asked = request(f"judge-{len(lora)}", Case(training, [], "pairs.jsonl"))
+    run = run_training(home, asked, models=models, preloaded=preloaded)
+    assert run.outcome.outcome == "completed", run.log
+    assert "same score by itself and in a batch" in run.log
+    assert "AutoModelForSequenceClassification" in (run.job_dir / "model/README.md").read_text()
+    shutil.copytree(run.job_dir / result, models / f"own-{len(lora)}")
+    rewarded = {**RLHF, "rlhf": {"reward_model": f"own-{len(lora)}", **ANSWERS}}
+    run = run_training(
+        home, request(f"by-{len(lora)}", Case(rewarded, [])), models=models, preloaded=preloaded
+    )
+    assert run.outcome.outcome == "completed", run.log
 
 
 @pytest.mark.parametrize(

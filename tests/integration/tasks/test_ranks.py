@@ -281,6 +281,8 @@ def test_a_killed_rank_is_a_crash_of_the_training(
                 for pid in (preloaded.pid, *ranks, *fresh)
                 for connection in psutil.Process(pid).net_connections("inet")
             )
+            meeting = home / "jobs" / "killed" / "ranks" / "meeting"
+            assert meeting.stat().st_size, "they met at no port, which every user could reach"
             os.kill(ranks[1], signal.SIGKILL)
 
     asked = request("killed", {**TWO, "max_steps": 100_000})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.models import load_adapter
+from tests.support.small_disk import fill, small_disk
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 from trainyard.contract.checkpoint_manifest import verify
 from trainyard.contract.errors import ErrorKind
@@ -141,34 +140,25 @@ def test_a_training_that_gets_no_better_stops_with_its_best_kept(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 5 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)], check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "5m") as mounted:
+        if not mounted:
+            pytest.skip("mounting needs root, and a machine that lets it")
+        yield tmp_path / "disk"
 
 
 def test_a_disk_that_fills_up_fails_the_job_and_leaves_older_checkpoints(
-    small_disk: Path, models: Path, preloaded: Preloaded
+    disk: Path, models: Path, preloaded: Preloaded
 ) -> None:
-    write_jsonl(small_disk / "datasets" / "sums.jsonl", ROWS)
-    filler = small_disk / "filler"
+    write_jsonl(disk / "datasets" / "sums.jsonl", ROWS)
 
-    def fill(event: Any, _: Any) -> None:
-        if isinstance(event, Checkpoint) and not filler.exists():
-            free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-            filler.write_bytes(b"x" * (free - 300_000))
+    def fill_once(event: Any, _: Any) -> None:
+        if isinstance(event, Checkpoint) and not (disk / "filler").exists():
+            fill(disk, leave=300_000)
 
     asked = request("full", {"max_steps": 100_000, "save_steps": 20, "save_total_limit": 1})
-    run = run_training(small_disk, asked, models=models, preloaded=preloaded, on_event=fill)
+    run = run_training(disk, asked, models=models, preloaded=preloaded, on_event=fill_once)
     assert run.outcome.error is not None, run.log
     assert run.outcome.error.kind is ErrorKind.DISK_FULL, run.log
     assert "earlier checkpoints are intact" in run.outcome.error.hint
@@ -179,11 +169,11 @@ def test_a_disk_that_fills_up_fails_the_job_and_leaves_older_checkpoints(
 
 
 def test_a_job_that_cannot_fit_on_the_disk_does_not_start(
-    small_disk: Path, models: Path, preloaded: Preloaded
+    disk: Path, models: Path, preloaded: Preloaded
 ) -> None:
-    write_jsonl(small_disk / "datasets" / "sums.jsonl", ROWS)
+    write_jsonl(disk / "datasets" / "sums.jsonl", ROWS)
     asked = request("huge", {"save_total_limit": 9})
-    run = run_training(small_disk, asked, models=models, preloaded=preloaded)
+    run = run_training(disk, asked, models=models, preloaded=preloaded)
     assert run.outcome.error is not None, run.log
     assert run.outcome.error.kind is ErrorKind.DISK_FULL
     assert "9 are kept" in run.outcome.error.message

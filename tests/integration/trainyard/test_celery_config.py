@@ -17,9 +17,9 @@ from tests.support.celery_app import bridge_celery
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
 from tests.support.store_calls import job_store
-from trainyard.contract.names import QUEUE_GPU, TASK_TRAIN
+from trainyard.contract.names import PRIORITY_DEFAULT, QUEUE_GPU, TASK_TRAIN
 from trainyard.scheduling.dispatch import Dispatcher
-from trainyard.scheduling.queue import JobQueue, keys_of
+from trainyard.scheduling.queue import JobQueue, _key, keys_of, shown_as
 from trainyard.scheduling.slots import SlotRegistry
 from trainyard.settings import read_settings
 from trainyard.store.job_files import JobFiles
@@ -158,3 +158,12 @@ def test_the_settings_that_the_design_rests_on(app: Celery) -> None:
     assert conf.task_time_limit is conf.worker_max_tasks_per_child is None
     assert not conf.worker_cancel_long_running_tasks_on_connection_loss
     assert not conf.worker_redirect_stdouts
+
+
+def test_a_message_shows_which_job_it_is(queue: JobQueue, real_redis: Redis) -> None:
+    """Flower and Celery's events show it; the arguments themselves are the attempt's id alone."""
+    queue.enqueue("job-1:1", shown=shown_as("my run", "m" * 500, None))
+    raw = json.loads(real_redis.lindex(_key(QUEUE_GPU, PRIORITY_DEFAULT), 0))  # type: ignore[arg-type]
+    assert raw["headers"]["argsrepr"] == "['job-1:1']"
+    assert raw["headers"]["kwargsrepr"] == repr({"name": "my run", "model": "m" * 100})
+    assert json.loads(base64.b64decode(raw["body"]))[:2] == [["job-1:1"], {}]

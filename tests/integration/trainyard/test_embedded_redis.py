@@ -153,12 +153,15 @@ def test_on_loopback_too_if_it_is_told_so(
 ) -> None:
     port = free_port()
     monkeypatch.setenv("EMBEDDED_REDIS_PORT", str(port))
-    embedded.start()
+    monkeypatch.setenv("PATH", "")  # the server of the Python package, which is an old one
+    process = embedded.start()
     assert embedded.url.endswith(f"@127.0.0.1:{port}/0")
     assert listening(embedded) == {("127.0.0.1", port)}
     with embedded.client() as client:
         assert client.ping()
     assert (embedded.folder / "redis.sock").is_socket()
+    embedded.end(process)
+    assert "EMBEDDED_REDIS_PORT may take Redis 6.2.14 over by a script (CVE-" in embedded.error()
 
 
 def test_a_long_path_has_its_socket_in_a_short_private_folder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -102,10 +101,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def resume(self, name: str) -> None:
         assert (self.store.resume(name) is not None) == self.model.resume(name)
 
-    @rule(name=jobs, from_start=st.booleans())
-    def restart(self, name: str, from_start: bool) -> None:
-        done = self.store.restart(name, from_start=from_start) is not None
-        assert done == self.model.restart(name)
+    @rule(name=jobs)
+    def restart(self, name: str) -> None:
+        assert (self.store.restart(name) is not None) == self.model.restart(name)
+
+    @rule(name=jobs)
+    def start_afresh(self, name: str) -> None:
+        assert (self.store.start_afresh(name) is not None) == self.model.start_afresh(name)
 
     @rule(name=jobs)
     def to_head(self, name: str) -> None:
@@ -184,8 +186,7 @@ def test_any_short_number_of_sequences(machine: type[StoreAgainstModel]) -> None
     run(machine, QUICK)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("LONG_FORMS" not in os.environ, reason="takes an hour: LONG_FORMS=1 runs it")
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_many_sequences(machine: type[StoreAgainstModel]) -> None:
     run(machine, LONG)

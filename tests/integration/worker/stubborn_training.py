@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import os
 import platform
+import random
 import signal
 import socket
 import subprocess
@@ -118,6 +119,69 @@ def fork_without_pause(events_fd: int) -> None:
             if generation == 20:
                 print("ready")
     time.sleep(60)
+
+
+def grow_family(events_fd: int) -> None:
+    """A family of any shape, drawn from ``SEED``: see ``_Relative``."""
+    rng = random.Random(int(os.environ["SEED"]))
+    for _ in range(rng.randint(1, 3)):
+        _Relative(rng.random(), generations=2).start()
+    print("ready")
+    _Relative(rng.random(), generations=0).live(flees=False)
+
+
+class _Relative:
+    """A process with habits that make it hard to end, and children with habits of their own."""
+
+    def __init__(self, seed: float, generations: int) -> None:
+        self._random = random.Random(seed)
+        self._generations = generations
+
+    def start(self) -> None:
+        if os.fork() != 0:
+            return
+        if self._perhaps(0.3):
+            os.setsid()
+        elif self._perhaps(0.3):
+            os.setpgid(0, 0)
+        if self._perhaps(0.3) and os.fork() != 0:  # a daemon: orphaned at once
+            os._exit(0)
+        if self._perhaps(0.2):
+            for standard_fd in (0, 1, 2):
+                os.close(standard_fd)
+        for _ in range(self._random.randint(0, 2) if self._generations else 0):
+            _Relative(self._random.random(), self._generations - 1).start()
+        self.live()
+
+    def live(self, *, flees: bool = True) -> None:
+        """Ignore every signal that can be, and stay."""
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signum not in (signal.SIGCHLD, 32, 33) and self._perhaps(0.8):
+                signal.signal(signum, signal.SIG_IGN)
+        ways = [self._sleep, self._sleep, self._spin, self._stand]
+        self._random.choice([*ways, self._flee] if flees else ways)()
+        os._exit(0)
+
+    def _sleep(self) -> None:
+        time.sleep(60)
+
+    def _spin(self) -> None:
+        sum(itertools.repeat(1))
+
+    def _stand(self) -> None:
+        """Stopped, as by a debugger or Ctrl-Z."""
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _flee(self) -> None:
+        """Be always another process."""
+        for _ in range(2000):
+            if self._perhaps(0.5):
+                os.setsid()
+            if os.fork() != 0:
+                return
+
+    def _perhaps(self, probability: float) -> bool:
+        return self._random.random() < probability
 
 
 def _start_family() -> None:

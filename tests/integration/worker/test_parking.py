@@ -413,6 +413,20 @@ def test_release(slot):
     assert release_parked(slot.name, attempt.id, DEADLINE_S), "true also for an unknown one"
 
 
+def test_release_of_what_is_about_to_park(slot):
+    attempt = slot.start("park")
+    pid = attempt.training_pid
+    assert ask(attempt, "park") == "paused"
+    os.kill(attempt.keeper_pid, signal.SIGSTOP)
+    attempt.handle.park(LONG_S)
+    attempt.close()
+    assert not release_parked(slot.name, attempt.id, 0.1)
+    with all_to_die(pid) as wait_until_dead:
+        os.kill(attempt.keeper_pid, signal.SIGCONT)
+        wait_until_dead()
+    assert wait_gone(slot.name, attempt.id, DEADLINE_S)
+
+
 def test_release_of_what_does_not_die_in_time_says_so(slot):
     attempt, pid = parked_pid(slot)
     keeper_pid = process_stat(pid).parent_pid
@@ -534,11 +548,11 @@ def test_held_it_has_no_deadline(slot):
 def test_neither_lease_nor_parking_time_follow_a_resumed_training(slot):
     first = slot.start("park")
     started(first)
-    first.handle.set_lease(1.5)
-    pid = park(first, seconds=1.5)
+    first.handle.set_lease(3.0)
+    pid = park(first, seconds=3.0)
     second = slot.start("park", parked=first.id)
     assert started(second).pid == pid
-    assert not wait_gone(slot.name, second.id, 2.0)
+    assert not wait_gone(slot.name, second.id, 3.5)
     second.handle.set_lease(0.2)
     assert second.wait_message(Gone).lease_expired
 

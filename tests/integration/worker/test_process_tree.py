@@ -286,7 +286,9 @@ def test_stopping_the_slot_process_ends_the_attempts_and_says_so(slot):
         attempt.output.wait_for("ready")
     slot.process.stop(DEADLINE_S)
     for attempt in attempts:
-        assert attempt.wait_end() == Gone(None, signal.SIGKILL, killed_descendants=FAMILY_SIZE)
+        assert attempt.wait_end() == Gone(
+            None, signal.SIGKILL, killed_descendants=FAMILY_SIZE, slot_gone=True
+        )
     with pytest.raises(SlotUnavailable):
         wait_gone(slot.name, attempts[0].id, 0.1)
 
@@ -372,22 +374,35 @@ def test_log_handlers_made_during_the_preload_write_to_the_output(open_slot):
 # ---------------------------------------------------------------- whether to fork
 
 
-def test_a_request_during_the_import_waits_and_is_forked(open_slot):
-    slot = open_slot("import time; time.sleep(1)")
+def importing_until(file: Path) -> str:
+    """Source of a preload that takes until ``file`` is there."""
+    return f"""
+import pathlib, time
+while not pathlib.Path({str(file)!r}).exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_request_during_the_import_waits_and_is_forked(open_slot, tmp_path):
+    go_on = tmp_path / "go-on"
+    slot = open_slot(importing_until(go_on))
     attempt = slot.start("exit_with_code", EXIT_CODE="0")
     assert attempt.handle.read_messages() == []
+    go_on.touch()
     attempt.wait_end()
     assert attempt.wait_message(Started).preloaded is True
 
 
-def test_a_supervisor_that_died_during_the_import_starts_nothing(open_slot):
-    slot = open_slot("""
-        import os, pathlib, time
-        os.register_at_fork(before=pathlib.Path(os.environ["SLOT_LOG"]).touch)
-        time.sleep(1)
-    """)
+def test_a_supervisor_that_died_during_the_import_starts_nothing(open_slot, tmp_path):
+    go_on = tmp_path / "go-on"
+    slot = open_slot(f"""
+import os
+{importing_until(go_on)}
+os.register_at_fork(before=pathlib.Path(os.environ["SLOT_LOG"]).touch)
+""")
     attempt = slot.start("sleep")
     attempt.handle.close()
+    go_on.touch()
     assert slot.wait_gone(attempt)
     assert not slot.log.exists()
 

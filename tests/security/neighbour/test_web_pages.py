@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from backend_bridge.api.docs_routes import page
+from backend_bridge.api.docs_routes import assets, page
 from backend_bridge.api.guards import STRANGER, HostGuard, KeyGuard
 
 HERE = {"Host": "127.0.0.1:8000"}
@@ -74,6 +76,13 @@ def test_the_key_opens_whatever_the_case_of_its_scheme(authorization: str, stran
     headers = {"Authorization": authorization.encode("latin-1")}
     assert client.get("/", headers=headers).status_code == (401 if stranger else 200)
     assert client.get("/health", headers=headers).text == f"stranger: {stranger}"
+
+
+def test_the_page_is_of_a_version_without_known_holes() -> None:
+    """A newer one is copied from npm's swagger-ui-dist."""
+    bundle = Path(str(assets.directory), "swagger-ui-bundle.js").read_text()
+    assert re.findall(r'PACKAGE_VERSION:"([\d.]+)"', bundle) == ["5.35.0"]
+    assert re.findall(r'DOMPurify\.version="([\d.]+)"', bundle) == ["3.4.17"]
 
 
 def test_the_page_with_buttons_is_not_framed() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +83,27 @@ def test_a_server_that_drips_is_given_up(
     ):
         fetch(server.url("/a"), tmp_path, limits)
     assert time.monotonic() - started < 8
+
+
+def test_a_name_that_is_found_at_the_second_look_up_only_is_not_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server of the attacker's fails at first, and then answers with an address of ours."""
+    look_ups, real = list[str](), socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+        look_ups.append(host)
+        if len(look_ups) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+        return real("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(http, "MOST_TRIES", 1)
+    with FileServer(files={"/a.jsonl": b"secret"}) as server:
+        url = server.url("/a.jsonl").replace("127.0.0.1", "evil.example")
+        with pytest.raises(DatasetError):
+            fetch(url, tmp_path, TransferLimits())
+        assert server.requests == []
 
 
 @pytest.mark.parametrize(

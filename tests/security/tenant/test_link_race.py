@@ -98,6 +98,29 @@ def test_a_link_between_the_check_and_the_opening_is_refused(
         locate_dataset("sub/a.txt", None, [str(root)], tmp_path / "cache")
 
 
+@pytest.mark.parametrize("error", [OSError(22, "Invalid argument"), RuntimeError("Symlink loop")])
+def test_a_link_that_changes_while_it_is_followed_is_refused(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    (root / "set").mkdir(parents=True)
+    (root / "set/real.txt").write_text(HARMLESS)
+    (root / "set/a.txt").symlink_to("real.txt")
+
+    def changed(path: Path) -> Path:
+        if path.name == "a.txt":
+            raise error
+        return Path(os.path.realpath(path))
+
+    def exchange(*arguments: object) -> HeldFiles:
+        monkeypatch.setattr(Path, "resolve", changed)
+        return held_files.HeldFiles(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(locate, "HeldFiles", exchange)
+    with pytest.raises(DatasetError, match="was changed while it was opened"):
+        locate_dataset("set", None, [str(root)], tmp_path / "cache")
+
+
 def test_links_within_the_roots_are_read(tmp_path: Path) -> None:
     """As the hub's cache has them; one that leads around in a circle is not gone into."""
     root = tmp_path / "root"

@@ -16,7 +16,8 @@ from trainyard.contract.events import Reading
 from trainyard.store.job_store import JobStore
 from worker.slot import WorkerSlot
 from worker.slot_process.protocol import Gone
-from worker.supervisor.attempt_end import AttemptFailed, AttemptLost, Conclusion, Course
+from worker.supervisor.attempt_end import Conclusion, Course
+from worker.supervisor.loss import AttemptFailed, AttemptLost
 
 
 def conclude(store: JobStore, course: Course) -> None:

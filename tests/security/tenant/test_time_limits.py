@@ -11,7 +11,8 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 from trainyard.settings import read_settings
-from worker.supervisor.attempt_end import AttemptFailed, Conclusion, Course
+from worker.supervisor.attempt_end import Conclusion, Course
+from worker.supervisor.loss import AttemptFailed
 from worker.supervisor.time_limits import TimeLimits
 
 

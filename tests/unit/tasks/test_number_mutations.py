@@ -124,13 +124,13 @@ MUTATIONS = {
         {"evals": {10: 3.0, 20: 2.0, 30: 1.0}, "kept": (10, 20), "step": 30, "loaded": []},
     ),
     "another loss is asked for and ignored": Mutation(
-        "trainyard.contract.rules.refused_fields",
+        "trainyard.contract.rules._loss",
         lambda _: (),
         test_rules.test_what_would_train_another_model_is_refused_not_ignored,
         {
             "config": {"training": {"loss_type": "ipo"}},
             "path": "training.loss_type",
-            "said": "the method's",
+            "said": "the loss of sft is its own",
         },
     ),
     "a setting without effect is not said": Mutation(

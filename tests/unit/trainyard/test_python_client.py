@@ -16,6 +16,7 @@ import trainyard
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import FakeBridge
 from trainyard import Client, JobFailed, TrainingJob, python_client
+from trainyard.client import GenerationFailed
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
@@ -100,3 +101,37 @@ def test_importing_the_package_loads_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     with pytest.raises(AttributeError, match="no attribute 'Clint'"):
         trainyard.Clint  # type: ignore[attr-defined]  # noqa: B018
+
+
+def events(*said: dict[str, Any]) -> str:
+    return "".join(f": still here\n\ndata: {json.dumps(one)}\n\n" for one in said)
+
+
+DONE = {"kind": "done", "reason": "stop", "completion_tokens": 2}
+
+
+def test_an_answer_comes_in_pieces(client: Client, bridge: FakeBridge) -> None:
+    pieces = [{"kind": "text", "text": text} for text in ("Ro", "me.")]
+    told = events({"kind": "waiting", "position": 1, "behind": ["k"], "slots": 1}, *pieces, DONE)
+    bridge.answers["POST", "/api/training/j/generate"] = 200, told
+    heard: list[str] = []
+    job = TrainingJob(client.bridge, "j")
+    assert job.generate("Capital?", base=True, on_text=heard.append) == "Rome."
+    assert heard == ["Ro", "me."]
+    assert bridge.calls[-1].body["prompt"] == "Capital?"
+    assert bridge.calls[-1].body["base"]
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ([{"kind": "failed", "error": "It hung.", "hint": "Ask again."}], "It hung. Ask again."),
+        ([{"kind": "text", "text": "Ro"}], "ended the answer in its middle"),
+    ],
+)
+def test_no_answer_is_an_error(
+    client: Client, bridge: FakeBridge, said: list[dict[str, Any]], sentence: str
+) -> None:
+    bridge.answers["POST", "/api/training/j/generate"] = 200, events(*said)
+    with pytest.raises(GenerationFailed, match=sentence):
+        TrainingJob(client.bridge, "j").generate([{"role": "user", "content": "Capital?"}])

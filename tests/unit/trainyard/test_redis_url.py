@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -87,7 +88,13 @@ def test_tls_is_verified_unless_the_url_says_otherwise(
         ("redis://[::1", "percent-encode"),
         ("redis://h/jobs", "number of a database"),
         ("redis://h/-1", "number of a database"),
-        ("redis://h?ssl_ca_certs=x", "'ssl_ca_certs' behind the '?': redis:// takes db"),
+        (
+            "redis://h?ssl_ca_certs=x",
+            "'ssl_ca_certs' behind the '?': redis:// takes db, password_file",
+        ),
+        ("redis://h?password_file=/no/such", "password_file that cannot be read (No such file"),
+        ("redis://h?password_file=/dev/null", "password_file that is empty"),
+        ("redis://:pa@h?password_file=/dev/null", "a password and a password_file"),
         ("rediss://h?socket_timeout=3", "'socket_timeout'"),
         ("rediss://h?ssl_cert_reqs=some", "ssl_cert_reqs"),
         ("rediss://h?ssl_check_hostname=maybe", "ssl_check_hostname"),
@@ -101,6 +108,16 @@ def test_refusals(url: str, words: str) -> None:
         parse_redis_url(url)
     assert words in str(caught.value)
     assert "pa" not in str(caught.value).replace("path", "").replace("password", "")
+
+
+@pytest.mark.parametrize("url", ["redis://h/2", "unix://user:@/run/r.sock", "sentinel://a/yard"])
+def test_a_password_may_lie_in_a_file(url: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/w:rd#1\n")
+    found = parse_redis_url(f"{url}?password_file={secret}")
+    assert found.password == "p@ss/w:rd#1"
+    assert found.username == ("user" if "user" in url else None)
+    assert "p%40ss%2Fw%3Ard%231@" in found.broker_url
 
 
 def test_a_password_is_in_no_representation() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from trainyard.settings import SettingsError, read_settings, settings, slot_name
+from trainyard.scheduling.slot_names import slot_name
+from trainyard.settings import SettingsError, read_settings, settings
 
 
 @pytest.fixture(autouse=True)
@@ -224,6 +225,8 @@ def test_no_address_holds_a_password(url: str, monkeypatch: pytest.MonkeyPatch) 
 def test_who_fetches_jobs_needs_a_key_and_reports_there() -> None:
     with pytest.raises(SettingsError, match="PULL_URL: needs PULL_API_KEY"):
         read_settings(pull_url="https://app.example")
+    with pytest.raises(SettingsError, match="WEBHOOK_URL: needs WEBHOOK_SECRET"):
+        read_settings(webhook_url="https://app.example/ends")
     with pytest.raises(SettingsError, match="PULL_AGENT_ID"):
         read_settings(pull_agent_id="short")
     found = read_settings(pull_url="https://app.example/", pull_api_key="key-of-this-yard")

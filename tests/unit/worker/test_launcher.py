@@ -15,6 +15,14 @@ def gpus(count: int) -> list[Gpu]:
     return [Gpu(f"GPU-{number}", "H200", 141.0) for number in range(count)]
 
 
+def test_a_worker_s_name_in_celery_ends_in_its_host_s_not_in_a_container_s_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launcher, "host_name", lambda: "yard-worker-1")
+    command = launcher.worker_command("yard-worker-1-0")
+    assert command[command.index("-n") + 1] == "yard-worker-1-0@yard-worker-1"
+
+
 def visible(monkeypatch: pytest.MonkeyPatch, count: int, **settings: int) -> list[str | None]:
     """CUDA_VISIBLE_DEVICES of each slot on a machine with so many GPUs."""
     monkeypatch.setattr(launcher, "list_gpus", lambda: gpus(count))

@@ -13,6 +13,9 @@ from redis.exceptions import ConnectionError
 
 from tests.support.store_calls import JOB, admit, claim, job_store
 from trainyard.contract.statuses import JobStatus
+from trainyard.scheduling.drains import Drains
+from trainyard.scheduling.slot_names import host_name
+from trainyard.scheduling.slots import SlotRegistry
 from worker import remote_control, signals
 
 SLOT = SimpleNamespace(name="box-0", socket_name="x")
@@ -41,11 +44,10 @@ class Worker:
     def __init__(self, redis: Any, patch: pytest.MonkeyPatch) -> None:
         self.store = job_store(redis)
         self.removed: list[str] = []
-        self.unfit: dict[str, str] = {}
+        self.slots = SlotRegistry(redis)
         self.consumer = Consumer()
         dispatcher = SimpleNamespace(
-            queue=SimpleNamespace(remove=self.removed.append),
-            slots=SimpleNamespace(out_of_service=lambda: self.unfit),
+            queue=SimpleNamespace(remove=self.removed.append), slots=self.slots
         )
         for module in (signals, remote_control):
             patch.setattr(module, "slot", lambda: SLOT)
@@ -68,7 +70,10 @@ def worker(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Worker:
     return Worker(redis, monkeypatch)
 
 
-@pytest.mark.parametrize("command", ["pool_grow", "pool_shrink", "autoscale", "pool_restart"])
+@pytest.mark.parametrize(
+    "command",
+    ["pool_grow", "pool_shrink", "autoscale", "pool_restart", "time_limit", "rate_limit"],
+)
 def test_what_would_break_a_slot_is_refused(worker: Worker, command: str) -> None:
     assert worker.control(command, n=1)["error"].startswith(f"{command} is refused: ")
 
@@ -111,13 +116,17 @@ def test_a_shutdown_is_what_sigterm_is(worker: Worker, monkeypatch: pytest.Monke
 
 
 def test_a_drain_is_of_both_queues_and_is_undone(worker: Worker) -> None:
+    drains = Drains(worker.slots.redis)
     worker.control("cancel_consumer", queue="gpu")
     assert worker.consumer.queues == set()
+    assert drains.holds("box-0", "box"), "it outlives a restart of the worker"
     assert "takes jobs" in worker.control("add_consumer", queue="gpu")["ok"]
-    assert worker.consumer.queues == {"gpu", "gpu.box-0"}
+    assert not drains.holds("box-0", "box")
+    drains.order(host_name())
+    assert "its host is drained" in worker.control("add_consumer", queue="gpu")["error"]
 
 
 def test_a_slot_that_is_unfit_and_a_queue_of_others_are_refused(worker: Worker) -> None:
-    worker.unfit = {"box-0": "its GPU is full"}
+    worker.slots.take_out("box-0", "its GPU is full")
     assert "its GPU is full" in worker.control("add_consumer", queue="gpu")["error"]
     assert "only" in worker.control("add_consumer", queue="others")["error"]

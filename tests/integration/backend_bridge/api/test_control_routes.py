@@ -1,4 +1,4 @@
-"""What people ask of a job through the bridge: cancel, pause, resume, force-start."""
+"""What people ask of a job through the bridge: cancel, pause, resume, force-start, remove."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError
 
 from backend_bridge.intake.job_control import no_such_job
 from tests.support.bridge import Running, refusal
+from trainyard.store.keys import Key
 
 
 def test_cancel_of_a_queued_job(bridge: Running) -> None:
@@ -141,3 +142,18 @@ def test_a_checkpoint_that_is_none_and_where_they_are_listed(bridge: Running) ->
     sent = {"checkpoint_path": "nonsense"}
     message = bridge.client.post("/api/training/resume/job-1", json=sent).json()["message"]
     assert "; `trainyard checkpoints job-1` lists them; job job-1 stays paused" in message
+
+
+def test_a_job_is_removed_once_it_has_ended_and_is_reported(bridge: Running) -> None:
+    refusal(bridge.client.delete("/api/training/jobs/job-1"), 404)
+    bridge.start()
+    assert (
+        "job-1 is queued" in refusal(bridge.client.delete("/api/training/jobs/job-1"), 409)["error"]
+    )
+    bridge.client.post("/api/training/cancel/job-1")
+    unsaid = refusal(bridge.client.delete("/api/training/jobs/job-1"), 409)
+    assert "has not got every report" in unsaid["error"]
+    bridge.client.app.state.bridge.redis.zrem(Key.UNDELIVERED, "job-1")  # type: ignore[attr-defined]
+    answer = bridge.client.delete("/api/training/jobs/job-1")
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    assert bridge.get("status/job-1").status_code == 404

@@ -176,6 +176,8 @@ def test_the_complete_log(job: Job) -> None:
     answer = job.bridge.get("job-1/download/logs")
     assert answer.text == "all\nof it\n"
     assert "job-1.log" in answer.headers["content-disposition"]
+    job.write("train.log.1", "what was\nbefore\n")
+    assert job.bridge.get("job-1/download/logs").text == "what was\nbefore\nall\nof it\n"
 
 
 @pytest.mark.parametrize("path", ["checkpoints/x", "x/download/model", "x/download/logs"])

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from redis import Redis
 
+from backend_bridge.openai_api import routes as openai_routes
 from tests.support.bridge import Running, refusal
 from tests.support.ports import free_port
 from trainyard.settings import SettingsError
+from trainyard.store.job_reads import JobReads
 
 KEY = "bridge-k3y"
 
@@ -23,6 +26,8 @@ ROUTES = [
     ("GET", "/api/training/metrics/x"),
     ("GET", "/api/training/jobs"),
     ("GET", "/api/training/queue"),
+    ("DELETE", "/api/training/jobs/x"),
+    ("POST", "/api/training/x/generate"),
     ("POST", "/api/training/cancel/x"),
     ("POST", "/api/training/pause/x"),
     ("POST", "/api/training/resume/x"),
@@ -32,11 +37,33 @@ ROUTES = [
     ("GET", "/api/training/x/download/model"),
     ("GET", "/api/training/x/download/logs"),
 ]
-PAGES = [
-    ("GET", path)
-    for path in ("/", "/docs", "/docs/openapi.json", "/openapi.json", "/docs-assets/swagger-ui.css")
+OPENAI_ROUTES = [
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files"),
+    ("GET", "/v1/files/x"),
+    ("GET", "/v1/files/x/content"),
+    ("DELETE", "/v1/files/x"),
+    ("POST", "/v1/fine_tuning/jobs"),
+    ("GET", "/v1/fine_tuning/jobs"),
+    ("GET", "/v1/fine_tuning/jobs/x"),
+    ("POST", "/v1/fine_tuning/jobs/x/cancel"),
+    ("POST", "/v1/fine_tuning/jobs/x/pause"),
+    ("POST", "/v1/fine_tuning/jobs/x/resume"),
+    ("GET", "/v1/fine_tuning/jobs/x/events"),
+    ("GET", "/v1/fine_tuning/jobs/x/checkpoints"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/x"),
+    ("POST", "/v1/chat/completions"),
 ]
-ELSEWHERE = [("GET", "/no-such-route"), ("GET", "/health/"), ("GET", "//health"), ("PUT", "/docs")]
+"""Not in the document; their refusals have OpenAI's form."""
+PAGES = [("GET", path) for path in ("/", "/docs", "/openapi.json", "/docs-assets/swagger-ui.css")]
+ELSEWHERE = [
+    ("GET", "/no-such-route"),
+    ("GET", "/health/"),
+    ("GET", "/health/no"),
+    ("GET", "//health"),
+    ("PUT", "/docs"),
+]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +83,50 @@ def test_every_route_asks_for_the_key_in_the_same_words(
     assert KEY not in answers.pop()
 
 
+def test_openais_routes_ask_for_it_in_openais_form(make_bridge: Any) -> None:
+    client = make_bridge(BRIDGE_API_KEY=KEY).client
+    asked = [*OPENAI_ROUTES, ("GET", "/v1/none")]
+    answers = [client.request(method, path) for method, path in asked]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(401, answers[0].text)}
+    error = answers[0].json()["error"]
+    assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")
+    assert "set BRIDGE_API_KEY" in error["message"]
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("GET", "/v1/none", 404, "no route GET /v1/none"),
+        ("PUT", "/v1/files", 405, "no route PUT /v1/files"),
+        ("GET", "/v1/files?limit=0", 400, "query.limit"),
+        ("POST", "/v1/fine_tuning/jobs", 400, "model: Field required"),
+    ],
+)
+def test_what_is_wrong_below_v1_has_openais_form(
+    bridge: Running, method: str, path: str, status: int, said: str
+) -> None:
+    answer = bridge.client.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert said in error["message"]
+
+
+def test_defects_and_a_redis_that_is_away_have_it_too(
+    make_bridge: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = make_bridge(REDIS_URL=f"redis://:s3cr3t@127.0.0.1:{free_port()}/0")
+    answer = away.client.get("/v1/models")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    monkeypatch.setattr("backend_bridge.openai_api.model_routes.base_models", None)
+    monkeypatch.setattr(JobReads, "newest", lambda *_: ([], None))
+    answer = away.client.get("/v1/models")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert "s3cr3t" not in answer.text
+
+
 def test_with_the_key_and_health_without(make_bridge: Any) -> None:
     bridge = make_bridge(BRIDGE_API_KEY=KEY)
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -68,7 +139,16 @@ def test_with_the_key_and_health_without(make_bridge: Any) -> None:
 def test_no_route_was_forgotten(bridge: Running) -> None:
     listed = bridge.client.get("/openapi.json").json()["paths"]
     routes = {(m.upper(), path.replace("{job_id}", "x")) for path, ms in listed.items() for m in ms}
-    assert routes - {("GET", "/health")} == set(ROUTES)
+    health = {("GET", f"/health{what}") for what in ("", "/live", "/ready")}
+    assert routes - health == set(ROUTES)
+    theirs = {
+        (method, "/v1" + re.sub(r"{[^}]+}", "x", route.path))
+        for router in openai_routes.ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert theirs == set(OPENAI_ROUTES)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "my-host", "127.0.0.1.evil.com"])

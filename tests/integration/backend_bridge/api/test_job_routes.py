@@ -36,7 +36,7 @@ def test_a_job_is_started_and_seen_everywhere(bridge: Running) -> None:
     (waiting,) = queue["queued"]
     assert (waiting["job_id"], waiting["queue_position"]) == ("job-2", 1)
     health = bridge.client.get("/health").json()
-    assert (health["status"], health["active_jobs"], health["queued_jobs"]) == ("ok", 1, 1)
+    assert (health["active_jobs"], health["queued_jobs"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,13 @@ def test_the_list_is_read_page_by_page_while_jobs_come_and_go(
     assert page(status="cancelled")[0] == ["job-4"]
     assert page(user_id="ada", limit=2)[0] == ["job-5", "job-3"]
     assert page(since="2100-01-01T00:00:00Z") == ([], None)
-    for wrong in ({"limit": 0}, {"cursor": "x"}, {"status": "done"}, {"since": "2026-01-01T00:00"}):
+    for wrong in (
+        {"limit": 0},
+        {"cursor": "x"},
+        {"status": "done"},
+        {"since": "2026-01-01T00:00"},
+        {"since": "0.5"},
+    ):
         refusal(bridge.get("jobs", params=wrong), 422)
     real_redis.zrem("trainyard:jobs", first[-1])
     assert set(everything[3:]) <= set(page(cursor=cursor)[0]), "none is passed over"

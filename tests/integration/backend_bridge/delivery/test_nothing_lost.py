@@ -213,6 +213,8 @@ def test_past_the_cap_the_backend_has_the_newest_lines_and_one_that_counts_the_o
                 job.log(*(f"line {n}" for n in range(written, to)))
                 written = to
             job.complete()
+            tried = failures(redis)
+            wait_for("the next try has read all of it", lambda: failures(redis) > tried)
             backend.start()
             wait_delivered(redis)
         said = f"seed {seed}"

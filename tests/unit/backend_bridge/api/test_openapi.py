@@ -58,6 +58,7 @@ def test_bodies_are_references(document: dict[str, Any]) -> None:
         "execute": (True, {"schema": {"$ref": f"{SCHEMA}StartRequest"}}),
         "cancel": (False, {"schema": {"$ref": f"{SCHEMA}CancelBody"}}),
         "resume": (False, {"schema": {"$ref": f"{SCHEMA}ResumeBody"}}),
+        "generate": (True, {"schema": {"$ref": f"{SCHEMA}GenerateBody"}}),
     }
 
 
@@ -65,6 +66,8 @@ def test_operations_are_called_by_one_short_name(document: dict[str, Any]) -> No
     assert operations(document).keys() == {
         *(
             "health",
+            "live",
+            "ready",
             "prometheus",
             "execute",
             "status",
@@ -74,8 +77,8 @@ def test_operations_are_called_by_one_short_name(document: dict[str, Any]) -> No
             "jobs",
             "queue",
         ),
-        *("pause", "resume", "cancel", "force_start"),
-        *("checkpoints", "download_model", "download_logs"),
+        *("pause", "resume", "cancel", "force_start", "remove"),
+        *("checkpoints", "download_model", "download_logs", "generate"),
     }
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from backend_bridge.delivery.backend_client import Answer
 from backend_bridge.delivery.outbox import Hold, Outbox
 from tests.support.delivery_scene import JOB, LOCK_S, Clock, FakeBackend, Scene, own_clock
+from trainyard.contract.backend_routes import ROUTES
 from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.delivery_report import delivery_report
 from trainyard.store.event_log import Entry
@@ -288,6 +289,17 @@ def test_an_outage_of_404s_names_no_route(clock: Clock) -> None:
     scene.backend.lanes = {}
     scene.turns_until_done()
     scene.check_all_arrived()
+    assert delivery_report(scene.redis).missing_routes == {}
+
+
+def test_a_route_that_another_job_missed_is_forgotten_once_one_arrives_there(clock: Clock) -> None:
+    scene = Scene(clock)
+    scene.outbox.note_missing_route(ROUTES["logs"], missing=True)
+    scene.metric()
+    scene.turns_until_done()
+    assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["logs"]]
+    scene.log()
+    scene.turns_until_done()
     assert delivery_report(scene.redis).missing_routes == {}
 
 

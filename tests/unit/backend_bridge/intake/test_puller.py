@@ -79,7 +79,7 @@ class Yard:
             store=self.store,
             queue=queue,
             send=lambda job_id: self.sent.append(self.store.get(job_id).attempt_id),  # type: ignore[union-attr]
-            files_are_reachable=lambda job: True,
+            is_away=lambda job: False,
         )
         return Puller(
             self.redis,

@@ -14,7 +14,7 @@ from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.methods import parts
 from tasks.methods.parts import Folders
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, ModelConfig
 
 CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
 GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
@@ -83,7 +83,7 @@ def test_packed_rows_and_pairs_are_left_as_they_are() -> None:
         (GPU, {"torch_dtype": "float32"}, {}, "float32", "as asked"),
         (GPU, {}, {"bf16": False}, "float32", "without bf16"),
         (OLD, {}, {}, "float32", "without bf16"),
-        (GPU, {}, {"lora_config": {"bias": "all"}}, "float32", "biases of it are trained"),
+        (GPU, {}, {"lora_config": {"bias": "all"}}, "float32", "weights of it are trained"),
     ],
 )
 def test_a_base_model_below_an_adapter_loads_in_half_precision(
@@ -143,7 +143,7 @@ def test_a_model_without_the_chosen_attention_loads_with_its_own(
         return "model"
 
     monkeypatch.setattr(parts, "load_model", load_model)
-    folders = Folders(Path("m"), Path("m"), remote_code=False)
+    folders = Folders(Path("m"), Path("m"), remote_code=False, base=ModelConfig(name="m"))
     config = JobConfig.model_validate({"model": {"name": "m"}})
     assert parts.load(folders, config, arguments(FLASH)) == "model"
     assert tried == ["flash_attention_2", None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from tasks.checkpoints.folder import PARTIAL_DIR_NAME, last_good, list_checkpoin
 from tasks.checkpoints.folder import publish as publish_checkpoint
 from tasks.checkpoints.resume import Start, check_fits, choose_start, commit_start, fingerprint
 from tasks.errors import ConfigurationError
-from trainyard.contract.checkpoint_manifest import Manifest
+from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import TrainingSpec
 
@@ -52,6 +53,28 @@ def test_the_last_good_one_is_chosen_where_none_is_named(tmp_path: Path) -> None
     write(tmp_path, 12)
     assert chosen(tmp_path) == "checkpoints/checkpoint-12"
     assert chosen(tmp_path, resume_from="checkpoints/checkpoint-3") == "checkpoints/checkpoint-3"
+
+
+def test_a_choice_that_cannot_be_read_is_refused_until_it_is_made_again(tmp_path: Path) -> None:
+    for step in (3, 6):
+        write(tmp_path, step)
+    assert chosen(tmp_path, resume_from="checkpoints/checkpoint-3") == "checkpoints/checkpoint-3"
+    note = tmp_path / "checkpoints" / "branch.json"
+    note.write_text(note.read_text().replace("checkpoint-3", "checkpoint-6"))
+    with pytest.raises(ConfigurationError, match=r"branch\.json is unreadable") as refused:
+        chosen(tmp_path)
+    assert "checkpoints/checkpoint-3, checkpoints/checkpoint-6" in str(refused.value.mend)
+    assert chosen(tmp_path, resume_from="checkpoints/checkpoint-3") == "checkpoints/checkpoint-3"
+    assert chosen(tmp_path) == "checkpoints/checkpoint-3"
+
+
+def test_records_of_an_older_version_have_no_hash(tmp_path: Path) -> None:
+    folder = write(tmp_path, 3)
+    manifest = json.loads((folder / MANIFEST_NAME).read_bytes())
+    del manifest["sha256"]
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    (folder.parent / "branch.json").write_text('{"attempt": 1, "checkpoint": null}')
+    assert chosen(tmp_path) == "checkpoints/checkpoint-3"
 
 
 def test_a_named_one_leaves_the_later_ones_behind_for_good(tmp_path: Path) -> None:

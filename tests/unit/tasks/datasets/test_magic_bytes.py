@@ -70,6 +70,7 @@ ROWS: dict[str, Any] = {"question": "x", "answer": ["y"] * 9}
 KINDS: dict[str, tuple[bytes, str, str]] = {
     "git lfs": (LFS.encode(), "a Git LFS pointer", "git lfs pull"),
     "git annex": (b"/annex/objects/MD5E-s9--b1.parquet\n", "a git-annex pointer", "git annex get"),
+    "dvc": (b"outs:\n- md5: 4d7a2146\n  path: train.jsonl\n", "a DVC pointer", "dvc pull"),
     "xlsx": (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", "as CSV"),
     "xlsb": (zipped("[Content_Types].xml", "xl/workbook.bin"), "an Excel workbook", "as CSV"),
     "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "old Office", "as CSV"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from docs.reference.templates import trl_templates
-from tasks.datasets.prepare import read_data
+from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
 from tasks.datasets.training_data import tokenise_data

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tasks.datasets.check import CheckSpec, check
+from tasks.datasets.check import CheckSpec, as_typed, check
 from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
+from tasks.datasets.shapes.shape import HOW_TO_TELL
 from tests.support.file_server import FileServer
 from tests.support.models import make_tiny_model
 from tests.support.paths import SHARED_DATA
@@ -264,6 +265,42 @@ def test_columns_and_message_keys_that_are_not_used_are_listed(tmp_path: Path, m
     with_template = checked(path, tmp_path / "cache", model=model)
     assert with_template.used.message_keys == ["mood", "name"]
     assert "Not used   columns id, source; message keys mood, name" in list(with_template.lines())
+
+
+@pytest.mark.parametrize(
+    ("names", "method", "chat"),
+    [
+        (("question", "answer"), "sft", True),
+        (("prompt", "completion"), "sft", False),
+        (("question", "answer"), "rlhf", True),
+        (("prompt", "completion"), "rlhf", False),
+    ],
+)
+def test_rows_that_miss_the_model_s_chat_template_are_said(
+    tmp_path: Path, model: str, names: tuple[str, str], method: str, chat: bool
+) -> None:
+    rows = [dict(zip(names, (f"{n}+1?", str(n + 1)), strict=True)) for n in range(6)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    rlhf = {"reward_functions": ["answer"], "max_completion_length": 16}
+    training = {"method": method, **({"rlhf": rlhf} if method == "rlhf" else {})}
+    report = checked(path, tmp_path / "cache", model=model, training=training)
+    assert report.as_json()["chat_template"] is chat
+    assert any("without the model's chat template" in note for note in report.notes) is not chat
+
+
+def test_a_question_that_is_to_be_trained_on_is_said(tmp_path: Path) -> None:
+    chat = [
+        {"role": "user", "content": "Hi", "train": True},
+        {"role": "assistant", "content": "Ho", "train": True},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", [{"messages": chat}] * 2)
+    assert checked(path, tmp_path / "cache").used.message_keys == ["train of the user"]
+
+
+def test_what_is_said_to_people_names_the_command_s_own_options() -> None:
+    said = as_typed(HOW_TO_TELL)
+    assert "--column question=YOURS --column answer=YOURS" in said
+    assert "config." not in said
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,16 @@ import torch
 from torch.nn import functional
 
 from tests.support.models import make_tiny_model
+from tests.support.plain_losses import (
+    LABELLED,
+    PAIRS,
+    ROWS,
+    answers,
+    by_hand,
+    first_log,
+    log_probs,
+    nll,
+)
 from tests.support.tiny_trainers import tiny, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # within trl
@@ -19,55 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning") 
 BETA = 0.1
 
 
-def _ids(start: int, count: int) -> list[int]:
-    return [2 + (7 * start + 5 * n * n + n) % 60 for n in range(count)]
-
-
-# Prompts and answers of very different lengths, as rows have them.
-ROWS = [
-    {
-        "input_ids": _ids(n, 3 + n % 4) + _ids(n + 40, answer),
-        "labels": [-100] * (3 + n % 4) + _ids(n + 40, answer),
-    }
-    for n, answer in enumerate([1, 9, 2, 14, 1, 1, 20, 3, 1, 7, 2, 12, 1, 5])
-]
-PAIRS = [
-    {
-        "prompt_ids": _ids(n, 2 + n % 3),
-        "chosen_ids": _ids(n + 20, 1 + 3 * (n % 4)),
-        "rejected_ids": _ids(n + 30, 1 + 2 * (n % 5)),
-    }
-    for n in range(14)
-]
-
-
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
-
-
-def log_probs(model: Any, ids: list[int], labels: list[int]) -> torch.Tensor:
-    """Of the labels of one row, each on its own: no batch, no padding, no mask."""
-    found = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-    targets = torch.tensor(labels[1:])
-    of_targets = found[torch.arange(len(targets)), targets.clamp(min=0)]
-    return of_targets[targets != -100]
-
-
-def nll(model: Any, rows: list[dict[str, Any]] = ROWS) -> torch.Tensor:
-    found = torch.cat([log_probs(model, row["input_ids"], row["labels"]) for row in rows])
-    return -found.mean()
-
-
-def answers(model: Any, name: str) -> list[torch.Tensor]:
-    return [
-        log_probs(
-            model,
-            pair["prompt_ids"] + pair[f"{name}_ids"],
-            [-100] * len(pair["prompt_ids"]) + pair[f"{name}_ids"],
-        )
-        for pair in PAIRS
-    ]
 
 
 def dpo(model: Any) -> torch.Tensor:
@@ -94,26 +57,46 @@ def orpo(model: Any) -> torch.Tensor:
     return -torch.cat(chosen).mean() - BETA * ratio.mean()
 
 
+def simpo(model: Any) -> torch.Tensor:
+    chosen, rejected = (
+        torch.stack([BETA * row.sum() / len(row) for row in answers(model, name)])
+        for name in ("chosen", "rejected")
+    )
+    return -functional.logsigmoid(chosen - rejected - 0.5).mean()
+
+
+def kto(model: Any) -> torch.Tensor:
+    """With the mean over all rows of the step for z, each with the answer of the fifth next."""
+    reference = tiny(model.config.model_type, seed=1)
+
+    def ratio(prompt: list[int], answer: list[int]) -> torch.Tensor:
+        row = prompt + answer, [-100] * len(prompt) + answer
+        with torch.no_grad():
+            known = log_probs(reference, *row).sum()
+        return log_probs(model, *row).sum() - known
+
+    with torch.no_grad():
+        others = [*LABELLED[5:], *LABELLED[:5]]
+        z = torch.stack(
+            [
+                ratio(row["prompt_ids"], other["completion_ids"])
+                for row, other in zip(LABELLED, others, strict=True)
+            ]
+        ).mean()
+    losses = []
+    for row in LABELLED:
+        above = BETA * (ratio(row["prompt_ids"], row["completion_ids"]) - z.clamp(min=0))
+        losses.append(1 - torch.sigmoid(above) if row["label"] else 1 - torch.sigmoid(-above))
+    return torch.stack(losses).mean()
+
+
 METHODS: dict[str, tuple[list[dict[str, Any]], Callable[[Any], torch.Tensor]]] = {
     "sft": (ROWS, nll),
     "dpo": (PAIRS, dpo),
     "orpo": (PAIRS, orpo),
+    "simpo": (PAIRS, simpo),
+    "kto": (LABELLED, kto),
 }
-
-
-def by_hand(loss_of: Callable[[Any], torch.Tensor], model: Any) -> tuple[float, float]:
-    """The loss and the norm of its gradient."""
-    loss = loss_of(model)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-    norm = math.sqrt(sum(float((g**2).sum()) for g in gradients if g is not None))
-    return loss.item(), norm
-
-
-def first_log(trainer: Any) -> dict[str, float]:
-    trainer.train()
-    found: dict[str, float] = next(e for e in trainer.state.log_history if "loss" in e)
-    return found
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -150,3 +150,10 @@ def test_a_folder_without_a_tokenizer_is_said_in_a_sentence(llama: Path) -> None
         path.unlink()
     with pytest.raises(ModelError, match="has no tokenizer: its folder holds none of"):
         load_tokenizer(llama, JOB, False)
+
+
+def test_a_package_that_lacks_is_to_be_installed(llama: Path) -> None:
+    configure(llama, quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
+    with pytest.raises(ModelError, match="optimum") as caught:
+        load(llama)
+    assert caught.value.mend.startswith("Install the package")

@@ -70,6 +70,7 @@ def test_an_adapter_says_how_much_it_trains_and_where() -> None:
     model = SimpleNamespace(
         peft_config={},
         parameters=lambda: weights,
+        named_parameters=lambda: zip(("a.lora_A.weight", "a.weight"), weights, strict=True),
         targeted_module_names=names,
         targeted_parameter_names=[],
     )

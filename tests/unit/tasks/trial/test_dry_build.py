@@ -14,7 +14,7 @@ from tasks.trial.dry_build import build_on_dummy
 
 def build(tmp_path: Path, **arguments: Any) -> None:
     args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], **arguments)
-    build_on_dummy(args, total_steps=20, sent=arguments)
+    build_on_dummy(args, total_steps=20)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,5 @@ def test_a_setting_of_adam_s_that_the_optimizer_has_not_is_said(
     assert "Ignored: config.training.adam_beta1: sgd has none" in caplog.text
     caplog.clear()
     build(tmp_path, adam_beta1=0.5)
+    build(tmp_path, optim="sgd")  # a stored request has every setting
     assert not caplog.text

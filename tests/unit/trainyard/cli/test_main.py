@@ -16,7 +16,7 @@ from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.ports import free_port
 from tests.support.requests import request_body
-from trainyard.cli import main
+from trainyard.cli import main, watching
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
@@ -112,6 +112,24 @@ def test_an_error_is_one_sentence_and_exit_code_1(
     assert done.stderr.startswith("trainyard: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_errors_of_a_job_with_its_traceback_and_its_attempts(bridge: FakeBridge) -> None:
+    frame = {"file": "a.py", "line": 3, "function": "f", "code": "raise \x1b[31mx"}
+    one = {"kind": "dataset", "message": "No rows.", "hint": "Add some.", "exception": "ValueError"}
+    attempt = {**one, "traceback": [frame], "attempt": 2, "at": "2026-01-01T00:00:00Z"}
+    answer = {**one, "traceback": [frame], "status": "failed", "attempts": [attempt]}
+    bridge.answers["GET", "/api/training/x/errors"] = 200, answer
+    done = trainyard("errors", "x")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "attempt 2, 2026-01-01T00:00:00Z: dataset: No rows."
+    for words in ("a.py:3 in f", "ValueError", "hint: Add some."):
+        assert words in done.stdout
+    assert "\x1b" not in done.stdout
+    assert json.loads(trainyard("errors", "x", "--json").stdout) == answer
+    well = {**dict.fromkeys(one), "status": "running", "attempts": []}
+    bridge.answers["GET", "/api/training/x/errors"] = 200, well
+    assert trainyard("errors", "x").stdout == "x is running: no attempt of it has failed\n"
 
 
 def test_no_bridge_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +336,7 @@ class GrowingLog:
 def test_following_prints_every_line_once_though_old_ones_are_cut(
     bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(main, "FOLLOW_EVERY_S", 0)
+    monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
     log = GrowingLog(kept=kept, growth=5, end=100)
     bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
     bridge.answers["GET", "/api/training/status/job-1"] = log.status
@@ -328,7 +346,7 @@ def test_following_prints_every_line_once_though_old_ones_are_cut(
 
 
 def test_following_says_what_it_missed(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "FOLLOW_EVERY_S", 0)
+    monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
     log = GrowingLog(kept=4, growth=10, end=30)
     bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
     bridge.answers["GET", "/api/training/status/job-1"] = log.status

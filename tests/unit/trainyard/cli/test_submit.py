@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
 from trainyard.cli import main, progress, watching
+from trainyard.cli.forecasts import dry_run
 from trainyard.cli.request_file import RequestFileError, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.parser import parse_request
@@ -291,12 +292,17 @@ def test_the_end_is_what_one_waited_for(
 ) -> None:
     monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
     settings.cache_clear()
-    result = {"model_dir": "model", "first_eval_loss": 6.5, "last_eval_loss": 4.25}
+    result = {
+        "model_dir": "model", "first_eval_loss": 6.5, "last_eval_loss": 4.25,
+        "saved_step": 40, "steps": 40,
+    }  # fmt: skip
+    point = {"best_eval_loss": 4.125, "best_step": 32}
     warned = [Verdict(kind=VerdictKind.OVERFITTING, sentence="eval loss rose")]
-    done = job(JobStatus.COMPLETED, result=result, warnings=warned)
+    done = job(JobStatus.COMPLETED, result=result, warnings=warned, point=point)
     bridge.answers["GET", "/api/training/status/j"] = 200, done
     elsewhere = trainyard("wait", "j").stdout
     assert "eval loss   6.5 before, 4.25 after" in elsewhere
+    assert "saved       step 40 of 40, the last; the best eval was 4.125 at step 32" in elsewhere
     assert "note        eval loss rose" in elsewhere
     assert "/api/training/j/download/model" in elsewhere
     folder = tmp_path / "jobs" / "j" / "model"
@@ -304,9 +310,7 @@ def test_the_end_is_what_one_waited_for(
     (folder / "weights").write_bytes(b"0" * 2_500_000)
     here = trainyard("status", "j").stdout
     assert f"model       {folder} (2.5 MB)" in here
-    assert f"generate --model {folder}" in here
-    (folder / "adapter_config.json").touch()
-    assert f"generate --model tiny --model {folder}" in trainyard("status", "j").stdout
+    assert "try it      trainyard generate j --prompt" in here
 
 
 def test_a_narrow_terminal_shows_fewer_columns_and_every_id_whole(
@@ -368,8 +372,8 @@ def commands() -> dict[str, click.Command]:
     return dict(main.main.commands)
 
 
-NO_FIGURES = {"up", "demo", "completion", "help", "open"}
-"""They serve, show or print a script: nothing for a program to read."""
+NO_FIGURES = {"up", "demo", "completion", "help", "open", "chat"}
+"""They serve, show, talk or print a script: nothing for a program to read."""
 
 
 @pytest.mark.parametrize("name", sorted(commands().keys() - NO_FIGURES))
@@ -400,15 +404,72 @@ def test_completion(shell: str) -> None:
     assert "_TRAINYARD_COMPLETE" in done.stdout
 
 
-def test_job_ids_are_completed_and_errors_are_not_shown(bridge: FakeBridge) -> None:
-    def completed() -> str:
-        words = {"_TRAINYARD_COMPLETE": "bash_complete", "COMP_WORDS": "trainyard status mat"}
-        done = CliRunner().invoke(
-            main.main, [], env={**words, "COMP_CWORD": "2"}, prog_name="trainyard"
-        )
-        return done.stdout.strip()
+def completed(*words: str) -> str:
+    """What bash shows for a line that ends in the last of ``words``."""
+    line = {"COMP_WORDS": f"trainyard {' '.join(words)}", "COMP_CWORD": str(len(words))}
+    done = CliRunner().invoke(
+        main.main, [], env={"_TRAINYARD_COMPLETE": "bash_complete", **line}, prog_name="trainyard"
+    )
+    return done.stdout.strip()
 
-    assert completed() == ""
+
+def test_job_ids_are_completed_and_errors_are_not_shown(bridge: FakeBridge) -> None:
+    assert completed("status", "mat") == ""
     answer = {"jobs": [{"job_id": "math-1"}, {"job_id": "other"}]}
     bridge.answers["GET", "/api/training/jobs"] = 200, answer
-    assert completed() == "plain,math-1"
+    assert completed("status", "mat") == "plain,math-1"
+
+
+def test_methods_and_paths_are_completed() -> None:
+    assert completed("submit", "--method", "rl") == "plain,rlhf"
+    for words in (("submit", "--dataset"), ("submit", "--model"), ("check-dataset",)):
+        assert completed(*words, "dat") == "file,dat"
+
+
+def test_a_dry_run_sends_nothing_and_says_what_would_be(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = {
+        "usable": True, "rows": 90, "splits": {"train": 80, "eval": 10}, "dropped": 9,
+        "tokens": 8100, "max_length": 64, "warnings": ["4 rows dropped"],
+    }  # fmt: skip
+    looked_at: list[str] = []
+
+    def report_of(path: Path, eval_path: str, *_: Any, **__: Any) -> Any:
+        looked_at.extend((path.name, eval_path))
+        return report
+
+    monkeypatch.setattr(dry_run, "report_of", report_of)
+    monkeypatch.setenv("DATASET_ROOTS", str(tmp_path))
+    (tmp_path / "a.jsonl").touch()
+    settings.cache_clear()
+    before = job(JobStatus.COMPLETED, result={"tokens_per_second": 100.0})
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": [before]}
+    done = trainyard(
+        *("submit", "--model", "tiny", "--dataset", "a.jsonl", "--batch-size", "4"),
+        *("--epochs", "2", "--token", "t", "--dry-run"),
+        *("--set", "config.training.gradient_accumulation_steps=1"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert {call.method for call in bridge.calls} == {"GET"}
+    for part in (
+        *("90 rows of a.jsonl (train 80, eval 10); 9 of them dropped", "steps       36"),
+        *("time        about 2:24, as fast as j was", "memory      not known", "4 rows dropped"),
+    ):
+        assert part in done.stdout, done.stdout
+    assert looked_at == ["a.jsonl", ""]
+
+
+def test_whoever_waits_is_told(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.COMPLETED)
+    note = tmp_path / "note"
+    program = tmp_path / "notify-send"
+    program.write_text(f'#!/bin/sh\necho "$1: $2" > {note}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert "\a" not in trainyard("wait", "j").stderr
+    done = trainyard("wait", "j", "--notify")
+    assert (done.exit_code, done.stderr) == (0, "\a")
+    assert note.read_text() == "Trainyard: j is completed\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from trainyard.cli.up import ports_of
-from trainyard.local.services import PortTaken, free_ports
+from trainyard.local.ports import PortTaken, free_ports
 from trainyard.settings import Settings, read_settings
 
 SERVICES = ("bridge_port", "flower_port", "dev_backend_port")
@@ -66,6 +66,6 @@ def test_a_port_that_only_root_may_take(current: Settings, monkeypatch: pytest.M
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("trainyard.local.services.socket.socket.bind", denied)
+    monkeypatch.setattr("trainyard.local.ports.socket.socket.bind", denied)
     with pytest.raises(PortTaken, match="is below those that this user may take: set BRIDGE_PORT"):
         ports_of(current)

@@ -25,7 +25,7 @@ HISTORY = {"log.md", "decisions"}
 """What was so at its time."""
 NAME = "|".join(METHODS)
 LIST = re.compile(rf"`*\b(?:{NAME})\b`*(?:(?:, | and | or |/|\|)`*\b(?:{NAME})\b`*)+")
-TRAITS = ("next_token", "whole_documents", "reference_model", "samples_answers")
+TRAITS = ("next_token", "whole_documents", "reference_model", "samples_answers", "scores_texts")
 
 
 def lists_in(text: str) -> list[frozenset[str]]:
@@ -74,12 +74,16 @@ def test_a_list_of_methods_in_the_documents_is_one_of_the_records(path: Path) ->
 def test_a_list_is_seen() -> None:
     everywhere = [found for path in PAGES for found in lists_in(path.read_text())]
     assert frozenset(METHODS) in everywhere
-    assert frozenset({"dpo", "orpo"}) in everywhere
+    assert frozenset({"dpo", "orpo", "simpo", "reward_model"}) in everywhere
 
 
 def test_a_sentence_on_all_methods() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"], "or") == "a, b or c"
-    assert by_method(lambda how: how.settings.get("beta")) == "0.1, for rlhf 0.05"
-    assert data_needs("orpo").startswith("dpo and orpo need chosen and rejected")
+    assert by_method(lambda how: how.settings.get("beta")) == (
+        "0.1, for simpo 2.0, for rlhf 0.05, for grpo 0.05"
+    )
+    assert data_needs("orpo").startswith(
+        "dpo, orpo, simpo and reward_model need chosen and rejected"
+    )
     assert all(how.needs in data_needs("cpt") for how in METHODS.values())

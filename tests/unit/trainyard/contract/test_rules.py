@@ -23,7 +23,7 @@ def problems(training: dict[str, Any], *, gpu: bool | None = None) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("method", ["sft", "cpt", "dpo", "orpo"])
+@pytest.mark.parametrize("method", ["sft", "cpt", "dpo", "orpo", "simpo", "kto"])
 def test_methods_without_needs_of_their_own_are_admitted(method: str) -> None:
     assert problems({"method": method, "use_lora": True, "quantization": {}}, gpu=False) == {}
 
@@ -108,7 +108,7 @@ def test_rlhf_without_a_reward_is_told_what_to_use_instead() -> None:
         found = problems(training)
         assert set(found) == {"rlhf"}
         assert "reward_model" in found["rlhf"]
-        assert "dpo or orpo" in found["rlhf"]
+        assert "dpo, orpo, simpo or reward_model" in found["rlhf"]
     assert problems(REWARDED) == {}
 
 
@@ -116,10 +116,13 @@ def test_rlhf_without_a_reward_is_told_what_to_use_instead() -> None:
     ("more", "path"),
     [
         ({"batch_size": 3}, "rlhf.num_generations"),
+        ({"method": "grpo"}, None),
+        ({"method": "grpo", "rlhf": {"reward_functions": ["answer"], "algorithm": "rloo"}},
+         "rlhf.algorithm"),
         ({"batch_size": 3, "gradient_accumulation_steps": 4}, None),
         ({"max_length": 256}, "rlhf.max_completion_length"),
     ],
-)
+)  # fmt: skip
 def test_rlhfs_groups_of_answers_have_room(more: dict[str, Any], path: str | None) -> None:
     assert list(problems({**REWARDED, **more})) == ([path] if path else [])
 
@@ -158,14 +161,27 @@ def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
 @pytest.mark.parametrize(
     ("config", "path", "said"),
     [
-        ({"training": {"method": "dpo", "loss_type": "ipo"}}, "training.loss_type", "the method's"),
+        ({"training": {"loss_type": "ipo"}}, "training.loss_type", "the loss of sft is its own"),
+        ({"training": {"method": "dpo", "loss_type": "aot"}}, "training.loss_type", "hinge, ipo"),
+        ({"training": {"method": "dpo", "loss_type": "orpo"}}, "training.loss_type",
+         "config.training.method"),
+        ({"training": {"method": "dpo", "loss_type": "ipo", "label_smoothing_factor": 0.1}},
+         "training.label_smoothing_factor", "the loss ipo has none"),
+        ({"training": {"method": "dpo", "label_smoothing_factor": 0.5}},
+         "training.label_smoothing_factor", "below 0.5"),
         ({"checkpoint_resume": "/c/checkpoint-5"}, "checkpoint_resume", "resume the job that has"),
         ({"training": {"resume_from_checkpoint": True}}, "training.resume_from_checkpoint",
          "begins with its base"),
         ({"model": {"load_in_4bit": True}}, "model.load_in_4bit", "config.training.quantization"),
-        ({"lora": {"use_dora": True}}, "lora.use_dora", "plain LoRA"),
-        ({"training": {"lora_config": {"modules_to_save": ["lm_head"]}}}, "lora.modules_to_save",
-         "plain LoRA"),
+        ({"training": {"use_dora": True}}, "training.use_dora", "config.lora.use_dora"),
+        ({"neftune_noise_alpha": 5}, "neftune_noise_alpha", "config.training.neftune_noise_alpha"),
+        ({"training": {"use_lora": True, "freeze": ["model"]}}, "training.freeze", "is frozen"),
+        ({"training": {"use_lora": True}, "lora": {"use_dora": True, "dropout": 0,
+          "target_parameters": ["a"]}}, "lora.use_dora", "is of layers"),
+        ({"training": {"use_lora": True, "method": "reward_model"},
+          "lora": {"modules_to_save": ["score"]}}, "lora.modules_to_save", "trained whole anyway"),
+        ({"training": {"use_lora": True}, "lora": {"adapter": "new", "use_dora": True}},
+         "lora.adapter", "or DoRA"),
     ],
 )  # fmt: skip
 def test_what_would_train_another_model_is_refused_not_ignored(
@@ -183,6 +199,8 @@ def test_what_would_train_another_model_is_refused_not_ignored(
 
 
 def test_a_field_that_asks_for_nothing_is_not_refused() -> None:
+    robust = {"method": "dpo", "loss_type": "robust", "label_smoothing_factor": 0.1}
+    assert problems(robust) == problems({"method": "dpo", "label_smoothing_factor": 0.1}) == {}
     assert problems({"loss_type": None, "neftune_noise_alpha": 0, "use_dora": False}) == {}
 
 

@@ -68,15 +68,12 @@ def test_the_command_line_s_colours() -> None:
 
 def test_the_page_s_buttons() -> None:
     text = (STATIC / "controls.js").read_text()
-    rows = re.findall(r'^  "?([a-z-]+)"?: { label: .*?states: \[(.*?)\]', text, re.MULTILINE)
-    shown = {button: set(re.findall(r'"(\w+)"', states)) for button, states in rows}
-    assert shown.keys() == set(get_args(Button))
-    for status, record in STATUSES.items():
-        assert {b for b, states in shown.items() if status in states} == set(record.buttons)
+    shown = re.findall(r'^  "?([a-z-]+)"?: { label: ', text, re.MULTILINE)
+    assert sorted(shown) == sorted(get_args(Button))
 
 
 def test_the_page_s_colours() -> None:
-    text = (STATIC / "style.css").read_text()
+    text = (STATIC / "base.css").read_text()
     usual = re.search(r"^\.badge {\s*--tone: var\(--(\w+)\);", text, re.MULTILINE)
     assert usual
     tones = {
@@ -106,8 +103,6 @@ def lists_of_strings(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
 def test_nothing_else_lists_statuses(path: Path) -> None:
-    if path == STATIC / "controls.js":
-        return  # compared above
     allowed = NO_STATUSES.get(relative(path), [])
     found = [words for words in lists_of_strings(path) if len(set(words) & set(JobStatus)) > 1]
     assert not [words for words in found if words != allowed]

@@ -47,7 +47,9 @@ def test_a_slip_of_the_hand_is_refused_with_what_was_meant(place: Place) -> None
         refuse_missing("chat.jsonl", replace(place, bare_at_hub=True))
 
 
-@pytest.mark.parametrize("name", ["mine.jsonl", "./datasets/none.jsonl", "/nowhere/x", "~/x"])
+@pytest.mark.parametrize(
+    "name", ["mine.jsonl", "./datasets/none.jsonl", "datasets/none.jsonl", "/nowhere/x", "~/x"]
+)
 def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str) -> None:
     with pytest.raises(PathRefused, match="No such data set"):
         refuse_missing(name, place)

@@ -16,6 +16,7 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Warnings
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.verdicts import Verdict, VerdictKind
+from trainyard.store.attempt_writes import SLOT_LOSSES_MAX
 from trainyard.store.job_store import JobStore
 
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
@@ -57,6 +58,7 @@ Q, R, P, PD, CG, CD, C, F = (
 )
 CALLS: dict[str, Callable[[JobStore, int], Any]] = {
     "claim": claim,
+    "give_up_waiting": lambda store, n: store.give_up_waiting(JOB, n, ERROR),
     "renew": lambda store, n: store.renew(JOB, n).held,
     "append": lambda store, n: store.append(JOB, n, 1, [METRIC]),
     "complete": lambda store, n: store.complete(JOB, n, {}),
@@ -76,12 +78,14 @@ ALLOWED: dict[str, dict[JobStatus, JobStatus]] = {
     "paused": {P: PD},
     "put_back": {R: Q, P: PD, CG: CD},
     "lost": {R: Q, P: PD, CG: CD},
+    "give_up_waiting": {Q: F},
 }
 ASKS: dict[str, Callable[[JobStore], Any]] = {
     "cancel": lambda store: store.cancel(JOB),
     "pause": lambda store: store.pause(JOB),
     "resume": lambda store: store.resume(JOB),
-    "restart": lambda store: store.restart(JOB, from_start=False),
+    "restart": lambda store: store.restart(JOB),
+    "start_afresh": lambda store: store.start_afresh(JOB),
     "to_head": lambda store: store.to_head(JOB),
 }
 """What people ask of a job, whatever its attempt."""
@@ -90,6 +94,7 @@ ALLOWED_ASKS: dict[str, dict[JobStatus, JobStatus]] = {
     "pause": {Q: PD, R: P},
     "resume": {PD: Q},
     "restart": {F: Q, CD: Q},
+    "start_afresh": {Q: Q, PD: Q, F: Q, CD: Q},
     "to_head": {Q: Q},
 }
 
@@ -161,13 +166,13 @@ def test_what_people_ask_from_every_state(
     assert job.status is ALLOWED_ASKS[ask].get(status, status)
     if not done:
         assert redis.hgetall(f"trainyard:job:{JOB}") == before
-    assert job.attempt == (2 if ask in ("resume", "restart") and done else 1)
+    assert job.attempt == (2 if ask in ("resume", "restart", "start_afresh") and done else 1)
 
 
 @pytest.mark.parametrize("status", [F, CD])
 def test_a_job_that_is_started_again_forgets_its_end(store: JobStore, status: JobStatus) -> None:
     put_into(store, status)
-    assert store.restart(JOB, from_start=True)
+    assert store.start_afresh(JOB)
     job = store.get(JOB)
     assert job is not None
     assert (job.error, job.completed_at, job.cancel, job.slot) == (None, None, "", "")
@@ -175,6 +180,25 @@ def test_a_job_that_is_started_again_forgets_its_end(store: JobStore, status: Jo
     assert claim(store, 2)
     assert not store.complete(JOB, 1, {})
     assert store.complete(JOB, 2, {})
+
+
+@pytest.mark.parametrize("kept", ["checkpoint", "resume_from"])
+def test_a_job_with_checkpoints_is_for_slots_of_their_home(
+    store: JobStore, redis: Any, kept: str
+) -> None:
+    admit(store)
+    assert store.claim(JOB, 1, slot="a-0", worker="w", home="a")
+    assert store.put_back(JOB, 1, "it stops.")
+    here, there = ({"slot": f"{home}-0", "worker": "w", "home": home} for home in "ab")
+    assert store.claim(JOB, 2, **there), "it has none yet"
+    assert store.put_back(JOB, 2, "it stops.")
+    redis.hset(f"trainyard:job:{JOB}", kept, "checkpoints/checkpoint-4")
+    assert not store.claim(JOB, 3, **here)
+    job = store.get(JOB)
+    assert job is not None
+    assert (job.status, job.home, job.home_host) == (Q, "b", "b")
+    assert store.start_afresh(JOB)
+    assert store.claim(JOB, 4, **here), "a person said so"
 
 
 def test_the_head_of_the_queue(store: JobStore) -> None:
@@ -263,6 +287,19 @@ def test_a_job_that_is_lost_too_often_fails_with_the_reason(store: JobStore, red
     assert job.error.kind is ErrorKind.WORKER_LOST
     assert job.error.message.startswith("It was killed. The job was started 3 times")
     assert statuses(redis) == ["running", "running", "running", "failed"]
+
+
+def test_what_a_slot_loses_counts_no_restart_but_not_for_ever(redis: Redis) -> None:
+    store = job_store(redis, max_restarts=0)
+    admit(store)
+    for attempt in range(1, SLOT_LOSSES_MAX + 1):
+        assert claim(store, attempt)
+        assert store.lost(JOB, attempt, "The slot process ended.", excused=True) is Q
+    job = store.get(JOB)
+    assert job is not None
+    assert (job.slot_losses, job.restarts) == (SLOT_LOSSES_MAX, 0)
+    assert claim(store, SLOT_LOSSES_MAX + 1)
+    assert store.lost(JOB, SLOT_LOSSES_MAX + 1, "It may be the job.", excused=True) is F
 
 
 def test_without_restarts_the_first_loss_is_the_last(redis: Redis) -> None:
@@ -380,3 +417,23 @@ def test_a_job_knows_the_newest_verdicts_on_its_training(store: JobStore) -> Non
     job = store.get(JOB)
     assert job is not None
     assert job.warnings == verdicts
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "progress"),
+    [
+        ("checkpoints/checkpoint-4", {"step": 4, "epoch": 0.4, "total_steps": 20}),
+        ("", {}),
+    ],
+)
+def test_a_lost_job_stands_where_its_checkpoint_does(
+    store: JobStore, checkpoint: str, progress: dict[str, Any]
+) -> None:
+    put_into(store, JobStatus.RUNNING)
+    reached = {"step": 5, "epoch": 0.5, "total_steps": 20, "remaining_seconds": 9.5}
+    fields = {"progress": json.dumps(reached), "checkpoint": checkpoint}
+    assert store.append(JOB, 1, 1, [], fields)
+    store.lost(JOB, 1, "Its worker was lost.")
+    job = store.get(JOB)
+    assert job is not None
+    assert job.progress == progress

@@ -122,10 +122,12 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(job_id=jobs, from_start=st.booleans())
     def restart(self, job_id: str, from_start: bool) -> None:
-        if self.store.restart(job_id, from_start=from_start) is not None:
+        again = self.store.start_afresh if from_start else self.store.restart
+        if again(job_id) is not None:
             self.again[job_id] += 1
-            self.restarted[job_id] += 1
-            del self.ended[job_id]
+            if job_id in self.ended:
+                self.restarted[job_id] += 1
+                del self.ended[job_id]
 
     @invariant()
     def the_sets_agree_with_the_statuses(self) -> None:

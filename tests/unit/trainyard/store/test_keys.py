@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import REPOSITORY
-from trainyard.store.keys import JobKey, Key
+from trainyard.store.keys import GenerationKey, JobKey, Key
 
 LITERAL = re.compile(r"trainyard:[a-z{]")
 PRODUCT = [
@@ -26,9 +26,9 @@ def test_no_key_is_spelled_elsewhere(path: Path) -> None:
 
 
 def test_keys_are_distinct_and_ours() -> None:
-    of_a_job = [kind.of("j") for kind in JobKey]
-    assert len({*Key, *of_a_job}) == len(Key) + len(JobKey)
-    assert all(LITERAL.match(key) for key in (*Key, *of_a_job))
+    of_one = [kind.of("j") for kinds in (JobKey, GenerationKey) for kind in kinds]
+    assert len({*Key, *of_one}) == len(Key) + len(JobKey) + len(GenerationKey)
+    assert all(LITERAL.match(key) for key in (*Key, *of_one))
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda p: p.stem)

@@ -16,6 +16,7 @@ from trainyard.log_lines import stamp
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from trainyard.store.unsent_records import find_unsent, send_unsent, sizes_of_records
+from worker.supervisor import job_folder
 from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import open_records
 
@@ -193,3 +194,21 @@ def test_a_line_of_the_store_that_a_killed_attempt_wrote_is_written_once(
     written = (tmp_path / "train.log").read_text().splitlines()
     assert sorted(written) == sorted(lines_of(store))
     assert sum("Killed." in line for line in written) == 1
+
+
+def test_a_log_that_began_anew_before_it_was_heard_of(
+    store: JobStore, tmp_path: Path, files: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_folder, "LOG_BYTES_MAX", 100)
+    attempt = Attempt(store, tmp_path, files)
+    attempt.say(*(f"line {number} of those that were sent, all of them" for number in range(2)))
+    assert attempt.buffer.flush()
+    attempt.say("one more", *(f"{'x' * 60} {number}" for number in range(2)))
+    attempt.say("in a file of its own")
+    assert (tmp_path / "train.log").read_text() == "in a file of its own\n"
+    assert (tmp_path / "train.log.1").stat().st_size > 100
+    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, job_of(store), tmp_path)
+    sent = lines_of(store)
+    assert [line[-1] for line in sent[:2]] == ["m", "m"]
+    assert sent[2:] == ["one more", f"{'x' * 60} 0", f"{'x' * 60} 1", "in a file of its own"]

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import json
 import pickle
-from pathlib import Path
 
 import pytest
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
-from worker.machine import memory
 from worker.slot_process.client import KeeperLost, LastMessage
 from worker.slot_process.protocol import Gone, StartRefused
 from worker.supervisor.attempt_end import (
     AttemptCancelled,
     AttemptCompleted,
     AttemptEnd,
-    AttemptFailed,
     AttemptLetGo,
-    AttemptLost,
     AttemptPaused,
     AttemptPutBack,
     ResumeRefused,
-    how_it_died,
     read_end,
 )
+from worker.supervisor.loss import AttemptFailed, AttemptLost, how_it_died
 
 KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
+SLOT_GONE = Gone(None, 9, 0, slot_gone=True)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +31,9 @@ KILLED = Gone(exit_code=None, signal=9, killed_descendants=0)
     [
         (KILLED, False, "killed by SIGKILL", ErrorKind.WORKER_LOST),
         (KILLED, True, "the machine ran out of memory", ErrorKind.OUT_OF_MEMORY),
+        (KeeperLost(), True, "of its limit, ran out", ErrorKind.OUT_OF_MEMORY),
+        (SLOT_GONE, True, "of its limit, ran out", ErrorKind.OUT_OF_MEMORY),
+        (SLOT_GONE, False, "The slot process ended", ErrorKind.WORKER_LOST),
         (Gone(None, 11, 0), True, "killed by SIGSEGV", ErrorKind.WORKER_LOST),
         (Gone(3, None, 0), False, "exit code 3 and no result", ErrorKind.WORKER_LOST),
         (Gone(None, None, 0, "no fork"), False, "not be started: no fork", ErrorKind.WORKER_LOST),
@@ -60,7 +60,7 @@ REPORT = ErrorReport(kind=ErrorKind.CONFIGURATION, message="Not that one.", hint
         AttemptCompleted(result={"model_dir": "model", "final_loss": 0.5}),
         AttemptPaused(checkpoint="checkpoints/7", parked="j:1", parked_on="s", parked_worker="w"),
         AttemptCancelled(),
-        AttemptPutBack(),
+        AttemptPutBack(because="its slot was drained"),
         ResumeRefused(report=REPORT),
         AttemptLetGo(),
     ],
@@ -70,8 +70,8 @@ def test_an_end_passes_through_the_task_s_result(end: AttemptEnd) -> None:
 
 
 def test_the_exceptions_pass_to_the_worker_s_main_process() -> None:
-    lost = pickle.loads(pickle.dumps(AttemptLost("It hung.", ErrorKind.HANG)))
-    assert (str(lost), lost.kind) == ("It hung.", ErrorKind.HANG)
+    lost = pickle.loads(pickle.dumps(AttemptLost("It hung.", ErrorKind.HANG, of_slot=True)))
+    assert (str(lost), lost.kind, lost.of_slot) == ("It hung.", ErrorKind.HANG, True)
     report = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
     failed = pickle.loads(pickle.dumps(AttemptFailed.from_report(report)))
     assert str(failed) == "No rows."
@@ -82,9 +82,19 @@ def test_a_failure_without_a_report_still_has_a_sentence() -> None:
     assert str(AttemptFailed.from_report(None)) == "The training failed and did not say why."
 
 
-def test_the_kernels_counter_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vmstat = tmp_path / "vmstat"
-    vmstat.write_text("pgfault 12\noom_kill 3\n")
-    monkeypatch.setattr(memory, "_VMSTAT", vmstat)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "missing")
-    assert memory.oom_kills() == 3
+@pytest.mark.parametrize(
+    ("end", "of_slot"),
+    [
+        (KILLED, False),
+        (Gone(3, None, 0), False),
+        (SLOT_GONE, True),
+        (KeeperLost(), True),
+        (None, True),
+        (StartRefused("busy"), True),
+        (Gone(None, None, 0, "no fork"), True),
+    ],
+)
+def test_what_a_training_runs_on_is_no_fault_of_the_job(
+    end: LastMessage | None, of_slot: bool
+) -> None:
+    assert how_it_died(end, oom_killed=False).of_slot is of_slot

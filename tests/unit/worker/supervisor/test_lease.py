@@ -1,4 +1,4 @@
-"""What is said of an outage of Redis: that it began, and that it is over."""
+"""What is said of an outage of Redis, what a lost lease ends, and who renews nothing."""
 
 from __future__ import annotations
 
@@ -8,27 +8,90 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
+from tests.support.waiting import wait_for
 from trainyard.store.attempt_writes import Renewal
+from worker.supervisor import lease as module
 from worker.supervisor.lease import LeaseGuard
 
 
 class Store:
     lease_ms = 60_000
     away = False
+    held = True
+    asked = 0
 
     def renew(self, job_id: str, attempt: int) -> Renewal:
+        self.asked += 1
         if self.away:
             raise ConnectionError("refused")
-        return Renewal(True, "running", "")
+        return Renewal(self.held, "running", "")
+
+
+class Keeper:
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = list[str]()
+
+    def set_lease(self, lease_s: float | None) -> None:
+        self.heard.append("lease")
+
+    def kill(self) -> None:
+        self.heard.append("kill")
+
+
+@pytest.fixture(autouse=True)
+def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_S", 0.01)
+
+
+def a_link(keeper: Keeper) -> Any:
+    return SimpleNamespace(keeper=keeper, watch_wakeups=lambda eventfd: None)
 
 
 def test_an_outage_is_said_once_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
     store: Any = Store()
-    link: Any = SimpleNamespace(keeper=SimpleNamespace(set_lease=lambda _: None))
-    guard = LeaseGuard(store, "job-1", 1, link, lambda text, level: None)
-    for away in (False, True, True, True, False, False, True):
-        store.away = away
-        assert (guard.renew() is None) is away
+    with LeaseGuard(store, "job-1", 1) as guard:
+        for away in (False, True, False, True):
+            store.away = away
+            rounds = store.asked + 3
+            wait_for("some rounds", lambda rounds=rounds: store.asked >= rounds)
+            assert (guard.look() is None) is away
     said = [record.getMessage() for record in caplog.records]
     assert ["not renewed" in text for text in said] == [True, False, True]
-    assert "lease renewed again after 0.0 s" in said[1]
+    assert "lease renewed again after 0." in said[1]
+
+
+def test_a_lost_lease_ends_the_training_without_its_supervisor() -> None:
+    store: Any = Store()
+    keeper = Keeper()
+    with LeaseGuard(store, "job-1", 1) as guard, guard.guarding(a_link(keeper)):
+        store.held = False
+        wait_for("the kill", lambda: keeper.heard[-1] == "kill")
+        assert guard.lost
+        assert [text for text, _ in guard.words()] == [
+            "Another attempt has this job, or it has ended (it is running): this attempt ends"
+        ]
+
+
+def test_a_lease_that_was_lost_before_the_training_started_ends_it() -> None:
+    store: Any = Store()
+    store.held = False
+    keeper = Keeper()
+    with LeaseGuard(store, "job-1", 1) as guard:
+        wait_for("the loss", lambda: guard.lost)
+        with guard.guarding(a_link(keeper)):
+            assert keeper.heard[-1] == "kill"
+
+
+def test_a_supervisor_that_is_stuck_keeps_no_lease(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "ALONE_S", 0.2)
+    store: Any = Store()
+    with LeaseGuard(store, "job-1", 1) as guard:
+        while store.asked < 40:
+            guard.look()
+        wait_for("the end", lambda: "renewed no more" in caplog.text)
+        asked = store.asked
+        assert 55 <= asked <= 61

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import resource
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,27 @@ def test_a_full_disk_costs_no_line_of_the_stream(
     out.handler.flush()
     assert [line[22:] for line in out.batches[0]] == ["one", "two"]
     assert caplog.text.count("No space left on device") == 1
+
+
+def test_half_a_line_that_found_room_is_taken_back(tmp_path: Path) -> None:
+    with closing(Record(tmp_path / "metrics.jsonl")) as record:
+        record.append("first\n")
+        with longest_file(8):
+            record.append("second\n")
+        record.append("third\n")
+        assert (tmp_path / "metrics.jsonl").read_text() == "first\nthird\n"
+        assert record.end == 12
+
+
+@contextmanager
+def longest_file(size: int) -> Iterator[None]:
+    """As a disk with room for so many bytes of a file: what fits of a write is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_line_that_a_kill_cut_in_two_is_ended_before_the_next(tmp_path: Path) -> None:
@@ -423,6 +445,6 @@ def test_a_fenced_buffer_stops(events: EventBuffer, running: JobStore) -> None:
     assert events.flush()
     running.put_back(JOB, 1, "x")
     events.log_lines(["after"], 0)
-    assert not events.flush_until(deadline=float("inf"))
+    assert not events.flush_all()
     assert events.fenced
     assert "after" not in json.dumps(stream(running))

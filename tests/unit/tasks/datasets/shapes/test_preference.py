@@ -55,6 +55,14 @@ TEXTS = {"prompt": "Is 3 odd? ", "chosen": "Yes.", "rejected": "No."}
         (SAME, SAME),
         ({**SAME, "prompt": "Is 3 odd?"}, SAME),
         ({"messages": ASKED, "chosen": "Yes.", "rejected": "No."}, SAME),
+        (
+            {
+                "input": {"messages": ASKED, "tools": [], "parallel_tool_calls": True},
+                "preferred_output": [answer("Yes.")],
+                "non_preferred_output": [answer("No.")],
+            },
+            SAME,
+        ),
         (WHOLE, SAME),
         ({"messages": WHOLE["chosen"], **WHOLE}, SAME),
         ({"prompt": "?", **WHOLE}, SAME),
@@ -96,6 +104,7 @@ def test_columns_that_make_no_pair_are_named() -> None:
         ({"chosen": [user("x"), answer("a")], "rejected": [user("x")]}, "no answer of its own"),
         ({"messages": WHOLE["chosen"], "chosen": "Yes.", "rejected": "No."}, "ends with an answer"),
         ({**WHOLE, "prompt": "Is it raining?"}, "'prompt' is another than what the two"),
+        ({**SAME, "prompt": {"messages": ASKED, "tools": [{"type": "function"}]}}, "holds tools"),
     ],
 )
 def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:

@@ -22,6 +22,7 @@ from tasks.datasets.row_kinds import ROW_KINDS, kind_for, rows_of, shape_of
 from tasks.datasets.shapes.format import format_row
 from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import recognise_shape
+from tasks.datasets.shapes.values import is_blank
 from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
@@ -66,7 +67,9 @@ SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "a text and its answer in messages": lambda q, a: {"prompt": q, "completion": turns(q, a)[1:]},
 }
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(str.strip)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
+    lambda text: not is_blank(text)
+)
 
 
 def rendered(row: dict[str, Any], tokenizer: Any) -> Rendered:

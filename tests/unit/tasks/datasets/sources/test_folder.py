@@ -206,6 +206,13 @@ def test_shards_of_one_split_are_one(tmp_path: Path) -> None:
     assert len(used(opened(tmp_path, dict.fromkeys(files, ROWS)))["train"]) == 4
 
 
+def test_shards_that_are_not_there_are_missed(tmp_path: Path) -> None:
+    shards = (f"data/train-{n:05}-of-00004.jsonl" for n in (0, 3))
+    source = opened(tmp_path, dict.fromkeys(shards, ROWS))
+    assert missed(source) == ["train-00001-of-00004.jsonl"]
+    assert "2 of 4 shards are missing" in source.left_out[0].why
+
+
 SFT = ("train_sft", "train_prefs", "test_sft", "test_prefs")
 
 

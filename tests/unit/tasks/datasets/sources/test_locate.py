@@ -102,6 +102,8 @@ def test_a_saved_folder_in_an_archive_cannot_point_out_of_it(tmp_path: Path, nam
 
 def test_the_settings_reach_the_training() -> None:
     settings = read_settings(max_download_gb=7, allow_private_urls=True)
-    job: Any = SimpleNamespace(job_id="job", attempt=1, resume_from="", from_start=False)
+    job: Any = SimpleNamespace(
+        job_id="job", attempt=1, resume_from="", from_start=False, dataset=""
+    )
     spec = training_spec(settings, "host-0", job)
     assert (spec.max_download_gb, spec.allow_private_urls) == (7, True)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import torch
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend_bridge.api.metrics import FIGURES
+from backend_bridge.api.monitoring.figures import FIGURES
 from tasks.callbacks.gpu_figures import nvml_sampler
 from tasks.callbacks.metrics import MetricReporter
 from tests.support.bridge import Running
@@ -25,6 +26,8 @@ from tests.support.paths import REPOSITORY
 from trainyard import __version__
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Metric
+from trainyard.scheduling.couriers import CourierRegister
+from trainyard.scheduling.drains import Drains
 from trainyard.scheduling.slots import SlotRegistry, SlotState
 from worker.machine.gpu import list_gpus
 from worker.supervisor.event_buffer import EventBuffer
@@ -95,12 +98,91 @@ def test_slots_that_are_up_busy_and_silent(bridge: Running, real_redis: Any) -> 
     assert found["job_silence_seconds", "box-0"] == pytest.approx(90, abs=30)
 
 
-def test_the_host_of_the_bridge(bridge: Running) -> None:
+def test_a_slot_that_was_lost_is_expected_until_it_leaves_or_is_drained(
+    bridge: Running, real_redis: Any
+) -> None:
+    registry = SlotRegistry(real_redis)
+    for name in ("box-0", "box-1", "gone-0"):
+        registry.beat(name, {})
+        real_redis.zincrby("trainyard:slots", -600, name)
+    Drains(real_redis).order("box-1")
+    registry.leave("gone-0")
+    found = scrape(bridge)
+    assert [found["slot_expected", name] for name in ("box-0", "box-1")] == [1, 0]
+    assert found["slot_up", "box-0"] == found["slots",] == 0
+    assert ("slot_up", "gone-0") not in found
+
+
+def test_what_a_crash_would_cost_and_since_when_no_step_was_made(
+    bridge: Running, real_redis: Any
+) -> None:
+    bridge.start()
+    assert bridge.store.claim("job-1", 1, slot="box-0", worker="w")
+
+    def ages(begun: int, step: int, checkpoint: int) -> list[float]:
+        now_ms = 1000 * real_redis.time()[0]
+        ago = {"attempt_started_at": begun, "step_at": step, "checkpoint_at": checkpoint}
+        known = real_redis.hgetall("trainyard:job:job-1").keys() & ago
+        real_redis.hset("trainyard:job:job-1", mapping={k: now_ms - 1000 * ago[k] for k in known})
+        found = scrape(bridge)
+        kinds = ("step", "checkpoint")
+        return [round(found[f"job_{kind}_age_seconds", "box-0"], -2) for kind in kinds]
+
+    assert ages(900, 600, 700) == [900, 900], "it has made no step yet"
+    progress = '{"step": 4, "total_steps": 9, "epoch": 0.1, "total_epochs": 1}'
+    fields = {"progress": progress, "checkpoint": "checkpoints/checkpoint-4"}
+    assert bridge.store.append("job-1", 1, 1, [], fields)
+    assert ages(900, 600, 700) == [600, 700]
+    assert bridge.store.append("job-1", 1, 2, [], {"progress": progress})
+    assert ages(500, 600, 700) == [500, 500], "of the attempt before it is no news"
+    assert bridge.store.append("job-1", 1, 3, [], {"progress": progress.replace("4", "5", 1)})
+    job = bridge.store.get("job-1")
+    assert job and job.step_at
+    assert job.step_at == pytest.approx(real_redis.time()[0], abs=30)
+
+
+def test_what_has_not_arrived_by_its_state(bridge: Running, real_redis: Any) -> None:
+    bridge.start("unknown")
+    bridge.start("known")
+    for job_id in ("unknown", "known"):
+        assert bridge.store.claim(job_id, 1, slot=f"{job_id}-0", worker="w")
+    real_redis.hset("trainyard:delivery:known", "state", '{"heard": true}')
+    refused = {"job_id": "known", "kind": "log", "reason": "No.", "at": time.time() - 600}
+    real_redis.lpush("trainyard:set-aside", json.dumps(refused))
+    found = scrape(bridge)
+    states = ("waiting", "unheard", "set_aside")
+    assert [found["delivery_backlog_messages", state] for state in states] == [1, 1, 1]
+    oldest = [found["delivery_backlog_oldest_seconds", state] for state in states]
+    assert oldest == [pytest.approx(n, abs=30) for n in (0, 0, 600)]
+
+
+def test_couriers_and_the_times_of_requests(bridge: Running, real_redis: Any) -> None:
+    assert scrape(bridge)["couriers",] == 0
+    CourierRegister(real_redis).beat()
+    bridge.client.get("/api/training/status/none")
+    for path in ("/wp-admin", "/.env"):
+        assert bridge.client.get(path).status_code == 404
+    for method in ("BREW", "WHEN"):
+        assert bridge.client.request(method, "/metrics").status_code == 405
+    found = scrape(bridge)
+    assert found["couriers",] == 1
+    assert found["bridge_request_seconds_count", "405", "other", "/metrics"] == 2
+    assert found["bridge_request_seconds_count", "200", "GET", "/metrics"] == 1
+    assert found["bridge_request_seconds_count", "404", "other", "other"] == 2
+    assert found["bridge_request_seconds_bucket", "200", "+Inf", "GET", "/metrics"] == 1
+    assert 0 < found["bridge_request_seconds_sum", "200", "GET", "/metrics"] < 60
+    (asked,) = (key for key in found if key[0].endswith("_count") and "status" in key[-1])
+    assert asked[1:3] == ("404", "GET")
+    assert "none" not in asked[-1]
+
+
+def test_the_host_of_the_bridge(make_bridge: Any, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    bridge = make_bridge(TRAINYARD_HOME=str(home))
     found = scrape(bridge)
     assert found["build_info", __version__] == 1
     assert found["redis_memory_bytes",] > 100_000
     assert ("disk_free_bytes",) not in found, "no home is here"
-    home = bridge.client.app.state.bridge.settings.trainyard_home
     home.mkdir()
     assert scrape(bridge)["disk_free_bytes",] > 0
 
@@ -108,7 +190,7 @@ def test_the_host_of_the_bridge(bridge: Running) -> None:
 def test_alerts_and_dashboard_speak_of_figures_that_are_told(bridge: Running) -> None:
     text = bridge.client.get("/metrics").text
     told = set(re.findall(r"^# TYPE (\w+)", text, re.M))
-    told |= {f"{name}_bucket" for name in told}
+    told |= {f"{name}_{part}" for name in told for part in ("bucket", "count")}
     board = json.loads((REPOSITORY / "deploy/grafana/trainyard.json").read_text())
     rules = yaml.safe_load((REPOSITORY / "deploy/prometheus/alerts.yml").read_text())
     asked = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
@@ -118,6 +200,11 @@ def test_alerts_and_dashboard_speak_of_figures_that_are_told(bridge: Running) ->
     assert named <= told
     kinds = {kind for expr in asked for kind in re.findall(r'kind=~"([\w|]+)"', expr)}
     assert {one for kind in kinds for one in kind.split("|")} <= set(ErrorKind)
+    states = {state for expr in asked for state in re.findall(r'state="(\w+)"', expr)}
+    assert states
+    assert states <= set(
+        re.findall(r'^trainyard_delivery_backlog_messages{state="(\w+)"', text, re.M)
+    )
 
 
 def test_the_alerts_are_rules_for_prometheus() -> None:

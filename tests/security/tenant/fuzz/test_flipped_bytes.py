@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).with_name("flipped_bytes.py")
 
 
 @pytest.mark.parametrize(
-    "count", [60, pytest.param(5000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    "count", [60, pytest.param(5000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_flipped_bytes_are_read_or_refused(count: int, tmp_path: Path) -> None:
     """In memory that is filled with other values: what is not written is not zero."""

@@ -1,0 +1,103 @@
+"""Questions to a trained model: answered on the slot, never beside a training."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
+from trainyard.client import BridgeError
+from trainyard.store.keys import Key
+
+PROMPT = {"prompt": "2 + 2", "max_tokens": 4}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        running.submit("made", steps=4, training={"use_lora": True})
+        running.wait("made", "completed")
+        yield running
+
+
+def ask(stack: Stack, **question: Any) -> list[dict[str, Any]]:
+    return list(stack.bridge.generate("made", {**PROMPT, **question}))
+
+
+def kinds(said: list[dict[str, Any]]) -> list[str]:
+    return [one["kind"] for one in said if one["kind"] not in ("waiting", "text")]
+
+
+def test_a_model_answers_stays_loaded_and_makes_room_for_a_training(stack: Stack) -> None:
+    said = ask(stack)
+    assert kinds(said) == ["loading", "done"]
+    assert said[-1]["completion_tokens"] == 4
+    assert said[-1]["reason"] == "length"
+    for question in ({}, {"base": True}):  # an adapter's base model is there already
+        said = ask(stack, **question)
+        assert [one["loaded"] for one in said if one["kind"] == "loading"] == [True]
+    assert kinds(ask(stack, checkpoint="checkpoints/checkpoint-4")) == ["loading", "done"]
+    process = stack.training_process()
+    stack.submit("after", steps=1)
+    stack.wait("after", "completed")
+    assert not process.is_running()
+
+
+def test_it_waits_while_the_slot_trains_and_goes_when_its_client_does(stack: Stack) -> None:
+    stack.submit("long", steps=100_000)
+    stack.wait_for_step("long", 1)
+    said = stack.bridge.generate("made", PROMPT)
+    assert next(said) == {"kind": "waiting", "position": 1, "behind": ["long"], "slots": 1}
+    said.close()  # type: ignore[attr-defined]  # a generator
+    wait_for("it is forgotten", lambda: not stack.redis.zcard(Key.GENERATIONS))
+    said = stack.bridge.generate("made", PROMPT)
+    assert next(said)["kind"] == "waiting"
+    stack.bridge.cancel("long", force=True)
+    assert kinds(list(said)) == ["loading", "done"]
+    assert stack.bridge.status("long")["status"] == "cancelled"
+
+
+def test_a_client_that_leaves_ends_its_answer_and_the_model_stays(stack: Stack) -> None:
+    said = stack.bridge.generate("made", {**PROMPT, "max_tokens": 4096})
+    while next(said)["kind"] != "loading":
+        pass
+    said.close()  # type: ignore[attr-defined]  # a generator
+    answered = ask(stack)
+    assert [one["loaded"] for one in answered if one["kind"] == "loading"] == [True]
+
+
+def test_a_process_that_dies_is_said_and_leaves_the_slot_free(stack: Stack) -> None:
+    ask(stack)
+    said = stack.bridge.generate("made", {**PROMPT, "max_tokens": 4096})
+    while next(said)["kind"] != "loading":
+        pass
+    process = stack.training_process()
+    os.kill(process.pid, signal.SIGKILL)
+    last = list(said)[-1]
+    assert last["kind"] == "failed"
+    assert last["error"] == "The process that generates ended without an answer."
+    stack.submit("then", steps=1)
+    stack.wait("then", "completed")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "question", "status", "sentence"),
+    [
+        ("unknown", PROMPT, 404, "there is no job"),
+        ("made", {}, 422, "give a prompt or messages"),
+        ("made", {**PROMPT, "checkpoint": "../../etc"}, 422, "checkpoint"),
+        ("made", {**PROMPT, "checkpoint": "checkpoints/checkpoint-99"}, 409, "has no checkpoints"),
+        ("made", {**PROMPT, "max_tokens": 10**6}, 422, "max_tokens"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_at_once(
+    stack: Stack, job_id: str, question: dict[str, Any], status: int, sentence: str
+) -> None:
+    with pytest.raises(BridgeError, match=sentence) as refused:
+        list(stack.bridge.generate(job_id, question))
+    assert refused.value.status == status

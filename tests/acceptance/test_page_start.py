@@ -1,0 +1,109 @@
+"""The page's form in a real browser: a job started anew, and as another one with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+
+from tests.support.browser import Page, open_browser
+from tests.support.fake_bridge import Call
+from tests.support.page_scene import PageScene
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+CHECK_S = 250
+"""A check imports the libraries of data sets, which takes a while on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def scene() -> Iterator[PageScene]:
+    with PageScene() as running:
+        rows = [f'{{"prompt": "What is {n}?", "completion": "It is {n}."}}' for n in range(20)]
+        (running.home / "rows.jsonl").write_text("\n".join(rows))
+        (running.home / "broken.jsonl").write_text('{"foo": 1}\n')
+        yield running
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, scene: PageScene) -> Iterator[Page]:
+    yield Page(browser, scene.url)
+    browser.get("about:blank")
+
+
+def write(page: Page, name: str, text: str) -> None:
+    field = page.find(f"[name='{name}']")
+    field.clear()
+    field.send_keys(text)
+
+
+def test_a_job_with_changes_is_checked_and_started(page: Page, scene: PageScene) -> None:
+    def started(call: Call) -> tuple[int, dict[str, str]]:
+        return 200, {"job_id": call.body["execution_id"]}
+
+    scene.bridge.answers["POST", "/api/training/execute"] = started
+    scene.add("completed", "first", name="first")
+    page.open("/jobs/first")
+    page.wait_text("h1", "first")
+    page.find("#copy").click()
+    page.wait_text("#copied", "As first")
+    write(page, "name", "second")
+    write(page, "config.training.learning_rate", "5e-5")
+    write(page, "dataset_path", "broken.jsonl")
+    page.find("#send").click()
+    page.wait_text("#report", "no", CHECK_S)
+    page.wait_text("#report-words", "foo")  # not usable: it was not sent
+    assert not [call for call in scene.bridge.calls if call.path.endswith("execute")]
+
+    write(page, "dataset_path", "rows.jsonl")
+    page.find("#send").click()
+    page.wait_text("h1", "second", CHECK_S)
+    sent = next(call.body for call in scene.bridge.calls if call.path.endswith("execute"))
+    training = {"method": "sft", "num_epochs": 3, "max_steps": 600, "learning_rate": 5e-5}
+    assert sent["config"] == {"model": {"name": "Qwen/Qwen3-0.6B"}, "training": training}
+    assert (sent["name"], sent["dataset_path"]) == ("second", "rows.jsonl")
+    row = scene.backend.status(sent["execution_id"])
+    assert (row["name"], row["learning_rate"]) == ("second", 5e-5)
+    assert not page.complaints()
+
+
+def test_what_is_refused_leaves_no_row(page: Page, scene: PageScene) -> None:
+    page.open("/new")
+    page.wait_text("#first", "Learning rate")
+    write(page, "config.model.name", "tiny")
+    write(page, "dataset_path", "rows.jsonl")
+    write(page, "config.training.learning_rate", "fast")
+    page.find("#send").click()
+    page.wait_text("#said", "config.training.learning_rate")
+    write(page, "config.training.learning_rate", "1e-3")
+    answer = {"error": "The queue is full."}
+    scene.bridge.answers["POST", "/api/training/execute"] = (409, answer)
+    page.find("#send").click()
+    page.wait_text("#said", "The queue is full.", CHECK_S)
+    assert scene.backend.call("GET", "/api/training/local/jobs")["jobs"] == []
+
+
+def test_a_path_outside_of_the_roots_is_not_read(page: Page, scene: PageScene) -> None:
+    page.open("/new")
+    secret = scene.home.parent / f"{scene.home.name}-outside.jsonl"
+    secret.write_text('{"text": "secret"}\n')
+    try:
+        for path in (str(secret), f"../{secret.name}", "/etc/passwd"):
+            body = {"dataset_path": path, "config": {"model": {"name": "tiny"}}}
+            answer = page.browser.execute_async_script(
+                """const [body, done] = arguments;
+                fetch("/api/dev/start/check", {method: "POST", body: JSON.stringify(body),
+                    headers: {"Content-Type": "application/json"}})
+                    .then(async (answer) => done([answer.status, await answer.text()]))""",
+                body,
+            )
+            assert answer[0] == 404
+            assert "secret" not in answer[1].replace(path, "")
+    finally:
+        secret.unlink()

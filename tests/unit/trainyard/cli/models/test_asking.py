@@ -1,0 +1,79 @@
+"""Questions from the command line: one, a file of them, a conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.support.fake_bridge import Call, FakeBridge
+from trainyard.cli import main
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        bridge.answers["POST", "/api/training/j/generate"] = echo
+        yield bridge
+
+
+def echo(call: Call) -> tuple[int, str]:
+    asked = call.body.get("prompt") or call.body["messages"][-1]["content"]
+    done = {"kind": "done", "reason": "stop", "completion_tokens": 1}
+    said = ([{"kind": "text", "text": f"<{asked}>"}] if asked != "?" else []) + [done]
+    return 200, "".join(f"data: {json.dumps(one)}\n\n" for one in said)
+
+
+def trainyard(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main.main, arguments, input=stdin)
+
+
+def test_a_question_from_an_option_or_standard_input(bridge: FakeBridge) -> None:
+    done = trainyard("generate", "j", "--prompt", "a", "--checkpoint", "8", "--seed", "3")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "<a>\n", "")
+    assert bridge.calls[0].body == {
+        "prompt": "a",
+        "base": False,
+        "checkpoint": "checkpoints/checkpoint-8",
+        "max_tokens": 256,
+        "temperature": 0.0,
+        "seed": 3,
+    }
+    assert trainyard("generate", "j", stdin="b").stdout == "<b>\n"
+    assert trainyard("generate", "j", stdin=" ").exit_code == 2
+    told = trainyard("generate", "j", "--prompt", "a", "--json").stdout
+    assert json.loads(told) == {"prompt": "a", "answer": "<a>"}
+
+
+def test_an_answer_that_is_empty_is_said(bridge: FakeBridge) -> None:
+    done = trainyard("generate", "j", "--prompt", "?")
+    assert (done.stdout, done.stderr) == ("\n", "(it answers nothing)\n")
+
+
+def test_each_row_of_a_file_comes_back_with_its_answer(bridge: FakeBridge, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": "a", "id": 7},
+        {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "x"}]},
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    done = trainyard("generate", "j", "--file", str(file))
+    answers = [{**rows[0], "answer": "<a>"}, {**rows[1], "answer": "<é>"}]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == answers
+    file.write_text('{"id": 1}')
+    refused = trainyard("generate", "j", "--file", str(file))
+    assert refused.exit_code == 1
+    assert "row 1 has no question" in refused.stderr
+
+
+def test_a_conversation_remembers_what_was_said(bridge: FakeBridge) -> None:
+    done = trainyard("chat", "j", "--system", "be brief", stdin="a\nb\n\n")
+    assert done.exit_code == 0
+    assert [turn["content"] for turn in bridge.calls[-1].body["messages"]] == [
+        *("be brief", "a", "<a>", "b")
+    ]
