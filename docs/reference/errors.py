@@ -15,6 +15,8 @@ _MEANINGS = {
     ErrorKind.DISK_FULL: "A file could not be written: no space, or a quota is used up.",
     ErrorKind.WORKER_LOST: "The training, its supervisor or the worker was killed or cut off, "
     "each time that it was started.",
+    ErrorKind.DEVICE: "The slot should have a GPU and torch could not use it, time and again; the "
+    "slot is out of service.",
     ErrorKind.HANG: "The training made no step any more, each time that it was started.",
     ErrorKind.TIME_LIMIT: "The job took longer than the worker or its request allows.",
     ErrorKind.DIVERGED: "The loss, the gradient norm or a trained weight was NaN or infinite "

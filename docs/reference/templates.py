@@ -9,7 +9,8 @@ from typing import Any
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from tasks.datasets.shapes.canonical import canonical_messages, canonical_tools
+from tasks.datasets.shapes.calls import canonical_tools
+from tasks.datasets.shapes.canonical import canonical_messages
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.template import ChatTemplate
 from tasks.datasets.tokens.turns import Turns, turns_of
