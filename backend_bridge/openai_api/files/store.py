@@ -6,14 +6,15 @@ is a fact like its size.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -86,6 +87,13 @@ class FileStore:
                 with suppress(FileNotFoundError):  # another request has put it elsewhere
                     total += (Path(folder) / name).lstat().st_size
         return total
+
+    @contextmanager
+    def only_one(self) -> Iterator[None]:
+        """Names stand still meanwhile: a folder that changes its name is not seen by a walk."""
+        with self.folder.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def files(self) -> list[StoredFile]:
         """All of them, the newest first."""
@@ -172,7 +180,6 @@ class Upload:
         """Let it appear. Raises UploadRefused if it holds no JSON lines."""
         self._rows.flush()
         os.fsync(self._rows.fileno())
-        self._refuse_too_much()
         self._refuse_other_forms()
         now = time.time()
         file = StoredFile(
@@ -184,7 +191,9 @@ class Upload:
             expires_at=None if lives_s is None else now + lives_s,
         )
         write_durably(self._folder / _FACTS, file.model_dump_json().encode())
-        self._folder.rename(self._store.folder / file.id)
+        with self._store.only_one():
+            self._refuse_too_much()
+            self._folder.rename(self._store.folder / file.id)
         sync(self._store.folder)
         return file
 
