@@ -1,16 +1,18 @@
-"""Fresh process: forked before the training has done anything, and asked for one thing later.
+"""Fresh process: has the imports of a training, nothing of what one makes, and answers a question.
 
-It has the imports of its parent and nothing of what the parent made since, so that what it finds
-in a folder is what anybody would find there. A fork at the moment of the question would have the
-parent's threads' locks, its CUDA context and its weights.
+What it finds in a folder is what anybody would find there. A fork of the training would have its
+threads' locks, its CUDA context and its weights; so the keeper forks it, which has done nothing but
+wait. Without a keeper it is a new interpreter.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -22,7 +24,9 @@ from typing import Any
 
 from trainyard.contract.error_tree import Interruption
 
-_NAME = "ty-fresh"
+FD_VARIABLE = "TRAINYARD_FORK_FD"
+"""Names the descriptor of the socket over which the keeper hears that it is to fork."""
+_FORK = b'{"op":"fork"}\n'
 _LOOK_S = 0.1
 _DIES_FIRST = "1000"
 """Its badness: if memory runs out the kernel takes it, and not the training."""
@@ -48,80 +52,60 @@ class Failed:
         return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-class FreshProcess:
-    """This side of the process. It answers one question and lives no longer than its parent."""
+def ask(function: str, question: Any, timeout_s: float, meanwhile: Callable[[], None]) -> Any:
+    """What ``function`` (``module:name``) returns in a fresh process for ``question``, or a Failed.
 
-    def __init__(self, pid: int, connection: Connection) -> None:
-        self._pid = pid
-        self._owner = os.getpid()
-        self._connection = connection
-
-    @classmethod
-    def fork(cls, forget: Callable[[], None]) -> FreshProcess:
-        """Fork it. ``forget`` is called there: it closes what only the parent speaks over.
-
-        To be called while the process has one thread and has touched no device.
-        """
-        ours, theirs = Pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                ours.close()
-                forget()
-                _be_quiet()
-                _serve(theirs)
-            finally:
-                os._exit(1)
-        theirs.close()
-        return cls(pid, ours)
-
-    def ask(
-        self, function: str, question: Any, timeout_s: float, meanwhile: Callable[[], None]
-    ) -> Any:
-        """What ``function`` (``module:name``) returns there for ``question``, or a Failed.
-
-        ``meanwhile`` is called a few times a second, and may raise. Raises TookTooLong and
-        FreshProcessDied.
-        """
-        deadline = time.monotonic() + timeout_s
+    ``meanwhile`` is called a few times a second, and may raise. Raises TookTooLong and
+    FreshProcessDied.
+    """
+    deadline = time.monotonic() + timeout_s
+    ours, theirs = Pipe()
+    with ours:
+        with theirs:
+            _start(theirs.fileno())
         try:
-            self._connection.send((function, question))
-            while not self._connection.poll(_LOOK_S):
+            ours.send((function, question, timeout_s))
+            while not ours.poll(_LOOK_S):
                 meanwhile()
                 if time.monotonic() > deadline:
                     raise TookTooLong
-            return self._connection.recv()
+            return ours.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise FreshProcessDied from error
 
-    def end(self) -> None:
-        """End it, whatever it does."""
-        self._connection.close()
-        if self._owner == os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+
+def _start(descriptor: int) -> None:
+    fork_fd = os.environ.get(FD_VARIABLE)
+    if fork_fd is not None:
+        with socket.socket(fileno=os.dup(int(fork_fd))) as keeper:
+            socket.send_fds(keeper, [_FORK], [descriptor])
+        return
+    null = subprocess.DEVNULL
+    command = [sys.executable, "-m", "tasks.fresh_process", str(descriptor)]
+    subprocess.Popen(command, pass_fds=[descriptor], stdin=null, stdout=null, stderr=null)
 
 
-def _be_quiet() -> None:
-    """Its output would hold the pipe of an attempt that has ended while the training is parked."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    os.close(null)
-    Path("/proc/self/comm").write_text(_NAME)
+def main(descriptor: int) -> int:
+    """Answer what is asked over the connection; returns the exit code.
+
+    An answer that takes longer than the asker waits for ends the process (SIGALRM).
+    """
     Path("/proc/self/oom_score_adj").write_text(_DIES_FIRST)
-
-
-def _serve(connection: Connection) -> None:
+    connection = Connection(descriptor)
     try:
-        function, question = connection.recv()
+        function, question, timeout_s = connection.recv()
     except EOFError:
-        os._exit(0)
+        return 0
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
     module, _, name = function.partition(":")
     try:
         answer = getattr(importlib.import_module(module), name)(question)
     except Exception as error:
         answer = Failed.of(error)
     connection.send(answer)
-    os._exit(0)
+    return 0
+
+
+if __name__ == "__main__":
+    # By its name: a Failed of __main__ could not be read by who asked.
+    sys.exit(importlib.import_module("tasks.fresh_process").main(int(sys.argv[1])))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tasks.channel import Channel
 from tasks.checkpoints.resume import Start
-from tasks.fresh_process import FreshProcess
 from tasks.parking.place import ParkingPlace
 from tasks.progress.phases import Phases
 from tasks.progress.verdicts import Verdicts
@@ -24,8 +23,7 @@ class Run:
     ``spec`` names it; after a warm resume it is that of the attempt that goes on. ``request``: as
     admitted, then in the pieces that fit into memory. ``place``: where a paused training waits;
     without one a pause ends the process. ``start``: the verified checkpoint that is gone on from.
-    ``fresh``: loads the result again; None if the request does without. ``verdicts``: what is to be
-    said of the training.
+    ``verdicts``: what is to be said of the training.
     """
 
     spec: TrainingSpec
@@ -35,7 +33,6 @@ class Run:
     ranks: Ranks = ALONE
     place: ParkingPlace | None = None
     start: Start | None = None
-    fresh: FreshProcess | None = None
     verdicts: Verdicts = field(init=False)
 
     def __post_init__(self) -> None:

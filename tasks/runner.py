@@ -11,14 +11,12 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.channel import Channel, SocketChannel
 from tasks.errors import Paused, Stopped, report
-from tasks.fresh_process import FreshProcess
 from tasks.output import set_up_output
 from tasks.parking.place import ParkingPlace
 from tasks.progress.phases import Phases
@@ -87,40 +85,19 @@ def _train(spec: TrainingSpec, channel: SocketChannel, place: ParkingPlace | Non
     from tasks.preload import Run, train  # noqa: PLC0415
 
     imports_s = time.monotonic() - started
-    with _fresh_process(request, channel, place) as fresh:
-        if request.config.training.processes > 1:
-            return _train_in_ranks(spec, request, channel, fresh, imports_s)
-        use_one_gpu()
-        channel.start()
-        run = Run(spec, request, channel, Phases(channel), place=place, fresh=fresh)
-        run.phases.note("imports", imports_s)
-        return train(run)
-
-
-@contextmanager
-def _fresh_process(
-    request: TrainingRequest, channel: SocketChannel, place: ParkingPlace | None
-) -> Iterator[FreshProcess | None]:
-    """The process that will load the result again, if it is to be verified."""
-
-    def forget() -> None:
-        channel.forget()
-        if place is not None:
-            place.close()
-
-    fresh = FreshProcess.fork(forget) if request.config.training.verify_result else None
-    try:
-        yield fresh
-    finally:
-        if fresh is not None:
-            fresh.end()
+    if request.config.training.processes > 1:
+        return _train_in_ranks(spec, request, channel, imports_s)
+    use_one_gpu()
+    channel.start()
+    run = Run(spec, request, channel, Phases(channel), place=place)
+    run.phases.note("imports", imports_s)
+    return train(run)
 
 
 def _train_in_ranks(
     spec: TrainingSpec,
     request: TrainingRequest,
     channel: SocketChannel,
-    fresh: FreshProcess | None,
     imports_s: float,
 ) -> Outcome:
     """Start the ranks and wait for them. They do not park: a resume of theirs is cold."""
@@ -129,7 +106,7 @@ def _train_in_ranks(
     from tasks.ranks.launch import run_ranks  # noqa: PLC0415 (as above)
 
     def attempt(channel: Channel, ranks: Ranks) -> Outcome:
-        run = Run(spec, request, channel, Phases(channel), ranks, fresh=fresh)
+        run = Run(spec, request, channel, Phases(channel), ranks)
         run.phases.note("imports", imports_s)
         return _outcome(lambda: train(run))
 

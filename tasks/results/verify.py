@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.errors import TrainingError
-from tasks.fresh_process import Failed, FreshProcessDied, TookTooLong
+from tasks.fresh_process import Failed, FreshProcessDied, TookTooLong, ask
 from tasks.results.files import MERGED_DIR_NAME
 from tasks.results.reload import CHECK, Question
 from tasks.run import Run
@@ -50,13 +50,12 @@ def verify(run: Run, partial: Path, asked: ToVerify) -> None:
 
     A merged copy that is wrong is taken away. If there is no time or memory for it, that is said.
     """
-    assert run.fresh is not None, "asked for only if there is one"
     questions = [question for question in (asked.model, asked.merged) if question is not None]
     limit_s = time_limit_s(asked.parameters, sum(run.phases.seconds.values()))
     try:
-        answers = run.fresh.ask(CHECK, questions, limit_s, run.channel.raise_if_cancelled)
+        answers = ask(CHECK, questions, limit_s, run.channel.raise_if_cancelled)
     except TookTooLong:
-        not_verified(run, f"loading it again took longer than {limit_s:.0f} s")
+        not_verified(run, f"loading it again took longer than {limit_s:.2g} s")
         return
     except FreshProcessDied:
         not_verified(run, "the process that loads it again ended: there may be too little memory")

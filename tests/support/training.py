@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from tests.support.paths import REPOSITORY
 from trainyard.contract.events import AnyEvent, Command, Outcome, TrainingSpec
 from trainyard.contract.parser import parse_request
 from trainyard.prctl import die_with_parent
+from worker.slot_process.training_start import FORK_FD_VARIABLE
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 TIMEOUT_S = 300
@@ -267,37 +269,70 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
     from tasks import preload, runner
 
     assert preload is not None
-    own_pid = os.getpid()
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, 1024, 3)
         if not data:
             return
         log_fd, events_fd, *parking = descriptors
-        pid = os.fork()
-        if pid == 0:
-            die_with_parent(signal.SIGKILL, own_pid)
-            connection.close()
-            os.dup2(log_fd, 1)
-            os.dup2(log_fd, 2)
-            os.environ.update(_parking_variable(parking))
-            *changes, disk, rows_that_fit, faults = json.loads(data)
-            _change_step_ends(*changes)
-            if disk is not None:
-                FailingDisk(Path(disk[0]), *disk[1:])
-            if rows_that_fit:
-                _run_out_of_memory(*rows_that_fit)
-            for name in faults:
-                FAULTS[name]()
-            code = 1
-            try:
-                code = runner.main(events_fd)
-            finally:
-                os._exit(code)
-        for descriptor in descriptors:
+        forks, forks_end = socket.socketpair()
+        environment = {**_parking_variable(parking), FORK_FD_VARIABLE: str(forks_end.fileno())}
+
+        def train(fd: int = events_fd, environment: Mapping[str, str] = environment) -> int:
+            os.environ.update(environment)
+            return runner.main(fd)
+
+        pid = _fork(connection, log_fd, data, train)
+        for descriptor in (forks_end.detach(), *descriptors):
             os.close(descriptor)
         connection.sendall(str(pid).encode())
+        with forks:
+            _serve_forks(connection, forks, pid, data)
         _, status = os.waitpid(pid, 0)
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _fork(connection: socket.socket, output_fd: int, data: bytes, main: Callable[[], int]) -> int:
+    """The pid of a fork that runs ``main`` with all changes made."""
+    own_pid, pid = os.getpid(), os.fork()
+    if pid:
+        return pid
+    die_with_parent(signal.SIGKILL, own_pid)
+    connection.close()
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    *changes, disk, rows_that_fit, faults = json.loads(data)
+    _change_step_ends(*changes)
+    if disk is not None:
+        FailingDisk(Path(disk[0]), *disk[1:])
+    if rows_that_fit:
+        _run_out_of_memory(*rows_that_fit)
+    for name in faults:
+        FAULTS[name]()
+    code = 1
+    try:
+        code = main()
+    finally:
+        os._exit(code)
+
+
+def _serve_forks(
+    connection: socket.socket, forks: socket.socket, training: int, data: bytes
+) -> None:
+    """Be the keeper of ``training`` until it has ended: fork what it asks for."""
+    from tasks import fresh_process
+
+    ended = os.pidfd_open(training)
+    null = os.open(os.devnull, os.O_WRONLY)
+    while ended not in select.select([ended, forks], [], [])[0]:
+        line, descriptors, _, _ = socket.recv_fds(forks, 64, 1)
+        if not line:  # it has closed its end, and is about to end
+            os.waitid(os.P_PID, training, os.WEXITED | os.WNOWAIT)
+            break
+        fresh = _fork(connection, null, data, lambda fd=descriptors[0]: fresh_process.main(fd))
+        os.close(descriptors[0])
+        os.waitpid(fresh, 0)  # it ends by itself: it has answered, or nobody waits for it any more
+    os.close(null)
+    os.close(ended)
 
 
 def _change_step_ends(

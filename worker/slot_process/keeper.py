@@ -1,7 +1,7 @@
 """Keeper of an attempt: one small single-threaded process that answers for its process tree.
 
-It forks the training, passes signals on, and holds the supervisor's connection as its lifeline.
-However an attempt ends, the keeper leaves no process behind:
+It forks the training, and what that asks for; it passes signals on, and holds the supervisor's
+connection as its lifeline. However an attempt ends, the keeper leaves no process behind:
 
     the training exits or dies      its remaining descendants are killed
     the supervisor sends Kill       the training and every descendant are killed
@@ -21,7 +21,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Collection
@@ -42,6 +41,7 @@ from worker.slot_process.message_socket import MessageSocket
 from worker.slot_process.parked_time import ParkedTime
 from worker.slot_process.protocol import (
     AnyMessage,
+    Fork,
     FromKeeper,
     Gone,
     Kill,
@@ -56,7 +56,13 @@ from worker.slot_process.protocol import (
     Terminate,
 )
 from worker.slot_process.stderr_lines import say
-from worker.slot_process.training_start import TrainingStart, run_training
+from worker.slot_process.training_start import (
+    FORK_FD_VARIABLE,
+    PARKING_FD_VARIABLE,
+    TrainingStart,
+    fork_fresh,
+    fork_training,
+)
 
 _STUCK_AFTER_S = 5.0
 """How long a killed process may take to die before the supervisor hears of it. Large ones need
@@ -110,8 +116,11 @@ class _Keeper:
         self._lifeline: Lifeline | None = lifeline
         self._parked: ParkedTime | None = None
         self._control = control
-        parking, self._training_end = socket.socketpair()
+        parking, parking_end = socket.socketpair()
+        forks, forks_end = socket.socketpair()
         self._parking = MessageSocket(parking)
+        self._forks = MessageSocket(forks)
+        self._training_ends = {PARKING_FD_VARIABLE: parking_end, FORK_FD_VARIABLE: forks_end}
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM])
         self._training_pid: int | None = None
         self._exit: Exit | None = None
@@ -125,26 +134,19 @@ class _Keeper:
         """Fork the training process and report its pid. An impossible fork ends the attempt."""
         if self._must_end:
             return
-        sys.stdout.flush()
-        sys.stderr.flush()
-        keeper_pid = os.getpid()
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
+        sockets = {name: end.fileno() for name, end in self._training_ends.items()}
         try:
-            pid = os.fork()
+            self._training_pid = fork_training(start, sockets, self._close)
         except OSError as error:
             self._error = f"the training process could not be started: {error}"
             self._must_end = True
             return
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            self._close()
-            run_training(start, keeper_pid, self._training_end.fileno())
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.close(start.output_fd)
         os.close(start.events_fd)
-        self._training_end.close()
-        self._training_pid = pid
-        self._send(Started(pid, time.monotonic(), start.preloaded))
+        for end in self._training_ends.values():
+            end.close()
+        self._start = start
+        self._send(Started(self._training_pid, time.monotonic(), start.preloaded))
 
     def serve(self) -> None:
         """Wait until the training has ended or has to end."""
@@ -152,6 +154,8 @@ class _Keeper:
             sources = [self._wakeup.fileno(), self._control.fileno()]
             if self._lifeline is not None:
                 sources += self._lifeline.fds()
+            if not self._forks.lost:
+                sources.append(self._forks.fileno())
             ready = set(select.select(sources, [], [], self._timeout_s())[0])
             if self._wakeup.fileno() in ready:
                 self._on_signals()
@@ -159,6 +163,8 @@ class _Keeper:
                 self._on_lifeline(self._lifeline, ready)
             if self._control.fileno() in ready:
                 self._on_control()
+            if self._forks.fileno() in ready:
+                self._on_forks()
             if self._parked is not None:
                 self._on_parked_time(self._parked)
 
@@ -216,6 +222,12 @@ class _Keeper:
                 self._park(lifeline, seconds)
             case _:
                 raise ProtocolError(f"the supervisor sent {message.op}")
+
+    def _on_forks(self) -> None:
+        for message, connection in zip(self._forks.read(), self._forks.take_fds(), strict=True):
+            if not isinstance(message, Fork):
+                raise ProtocolError(f"the training sent {message.op}")
+            fork_fresh(self._start, connection, self._close)
 
     # ------------------------------------------------------------ parked
 
@@ -282,4 +294,5 @@ class _Keeper:
             self._lifeline.close()
         self._control.close()
         self._parking.close()
+        self._forks.close()
         self._wakeup.close()

@@ -15,8 +15,10 @@ A message is one JSON line, ``{"op": name, field: value, ...}``; [descriptors] c
     lifeline         ─▶ Terminate, Kill, SetLease, Park        ◀─ Started, StillAlive, Parked, Gone
     control socket   ─▶ Resume [lifeline, output, events]      ◀─ Parked, Resumed
     parking socket   ─▶ Resume [output, events]
+    fork socket                                               ◀─ Fork [connection]
 
-The parking socket is the training's (``tasks.parking``): it reads that one message and sends none.
+The last two are the training's (``tasks.parking``, ``tasks.fresh_process``): it reads the one
+message and sends the other.
 
 Resuming: the slot process keeps its copies of the three descriptors until the keeper has said
 Resumed; if the keeper ends instead, the attempt starts cold with them. Of Parked the slot process
@@ -211,7 +213,14 @@ class Resumed:
     op: ClassVar = "resumed"
 
 
-AnyMessage = AnyRequest | WhetherGone | ToKeeper | FromKeeper | Resume | Resumed
+@dataclass(frozen=True)
+class Fork:
+    """The training wants a process of its kind that has done nothing yet, for this connection."""
+
+    op: ClassVar = "fork"
+
+
+AnyMessage = AnyRequest | WhetherGone | ToKeeper | FromKeeper | Resume | Resumed | Fork
 _HINTS = {kind: get_type_hints(kind) for kind in get_args(AnyMessage)}
 _KINDS = {kind.op: kind for kind in _HINTS}
 

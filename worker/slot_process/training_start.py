@@ -13,23 +13,30 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 from trainyard.prctl import die_with_parent, set_process_name
+from worker.slot_process.stderr_lines import say
 
 _OOM_SCORE_ADJ = 500
 """Added to the training's badness (0 to 1000): when the host's memory runs out the kernel shall
 take the training, which can be started again, and not a worker, a keeper or Redis."""
 
 
-_NAMES = {"tasks.probe:main": "ty-probe", "tasks.generation.process:main": "ty-generation"}
+FRESH_ENTRY = "tasks.fresh_process:main"
+_NAMES = {
+    "tasks.probe:main": "ty-probe",
+    "tasks.generation.process:main": "ty-generation",
+    FRESH_ENTRY: "ty-fresh",
+}
 """What ``top`` and ``ps`` call a process that is no training, by its entry."""
 
 PARKING_FD_VARIABLE = "TRAINYARD_PARKING_FD"
-"""Names, in a training's environment, the descriptor of its parking socket."""
+FORK_FD_VARIABLE = "TRAINYARD_FORK_FD"
+"""Name, in a training's environment, the descriptors of its sockets with the keeper."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,47 @@ class TrainingStart:
     preloaded: bool
 
 
-def run_training(start: TrainingStart, keeper_pid: int, parking_fd: int) -> NoReturn:
+def fork_training(
+    start: TrainingStart, sockets: Mapping[str, int], close_own: Callable[[], None]
+) -> int:
+    """Fork the training process; returns its pid. Called by its keeper. Raises OSError.
+
+    ``sockets`` are the training's ends of those with its keeper, by the variables that name them.
+    ``close_own`` closes there what is the keeper's alone.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    keeper_pid = os.getpid()
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
+    try:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            close_own()
+            _run_training(start, keeper_pid, sockets)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    return pid
+
+
+def fork_fresh(training: TrainingStart, connection: int, close_own: Callable[[], None]) -> None:
+    """Fork a process as ``training`` was, that answers over ``connection``, which is closed here.
+
+    If that fails, the other end sees nothing but that.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    start = replace(training, entry=FRESH_ENTRY, output_fd=null, events_fd=connection)
+    try:
+        fork_training(start, {}, close_own)
+    except OSError as error:
+        say(f"keeper: no fresh process: {error}")
+    os.close(null)
+    os.close(connection)
+
+
+def _run_training(start: TrainingStart, keeper_pid: int, sockets: Mapping[str, int]) -> NoReturn:
     """Turn this forked child into the training process and run it to its end.
 
-    ``parking_fd`` is the training's end of its parking socket.
     Never returns. Exit code 1, with a traceback on stderr, if an exception escapes.
     """
     code = 1
@@ -64,8 +108,8 @@ def run_training(start: TrainingStart, keeper_pid: int, parking_fd: int) -> NoRe
         _raise_oom_score()
         _connect_standard_streams(start.output_fd)
         os.environ.update(start.env)
-        os.environ[PARKING_FD_VARIABLE] = str(parking_fd)
-        code = _run_here(start) if start.preloaded else _run_fresh(start, parking_fd)
+        os.environ.update({name: str(fd) for name, fd in sockets.items()})
+        code = _run_here(start) if start.preloaded else _run_fresh(start, sockets.values())
     except SystemExit as end:
         code = _exit_code(end)
     except BaseException:
@@ -123,10 +167,10 @@ def _run_here(start: TrainingStart) -> int:
     return int(getattr(importlib.import_module(module), function)(start.events_fd))
 
 
-def _run_fresh(start: TrainingStart, parking_fd: int) -> NoReturn:
+def _run_fresh(start: TrainingStart, sockets: Iterable[int]) -> NoReturn:
     module = start.entry.partition(":")[0]
-    os.set_inheritable(start.events_fd, True)
-    os.set_inheritable(parking_fd, True)
+    for descriptor in (start.events_fd, *sockets):
+        os.set_inheritable(descriptor, True)
     env = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",

@@ -32,13 +32,6 @@ def rows_of(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def by_name(training_pid: int) -> tuple[list[int], list[int]]:
-    """The ranks of a training, the first one first, and what waits to verify its result."""
-    below = sorted(descendants_of(training_pid))
-    fresh = [pid for pid in below if psutil.Process(pid).name() == "ty-fresh"]
-    return [pid for pid in below if pid not in fresh], fresh
-
-
 TWO = {"distributed": {"processes": 2, "strategy": "ddp"}}
 LORA: dict[str, Any] = {"use_lora": True, "lora_config": {"r": 4}}
 
@@ -269,16 +262,14 @@ def test_a_killed_rank_is_a_crash_of_the_training(
     models: Path, home: Path, preloaded: Preloaded
 ) -> None:
     ranks: list[int] = []
-    fresh: list[int] = []
     addresses: list[str] = []
 
     def kill(event: Any, _: Callable[[str], None]) -> None:
         if isinstance(event, Metric) and not ranks:
-            for found, pids in zip((ranks, fresh), by_name(preloaded.pid), strict=True):
-                found.extend(pids)
+            ranks.extend(sorted(descendants_of(preloaded.pid)))
             addresses.extend(
                 connection.laddr.ip
-                for pid in (preloaded.pid, *ranks, *fresh)
+                for pid in (preloaded.pid, *ranks)
                 for connection in psutil.Process(pid).net_connections("inet")
             )
             meeting = home / "jobs" / "killed" / "ranks" / "meeting"
@@ -288,8 +279,8 @@ def test_a_killed_rank_is_a_crash_of_the_training(
     asked = request("killed", {**TWO, "max_steps": 100_000})
     run = run_training(home, asked, models=models, preloaded=preloaded, on_event=kill)
     assert (run.exit_code, run.of(Outcome)) == (-signal.SIGKILL, [])
-    assert (len(ranks), len(fresh)) == (2, 1)
-    wait_for("none is left", lambda: not any(process_stat(pid) for pid in ranks + fresh))
+    assert len(ranks) == 2
+    wait_for("none is left", lambda: not any(map(process_stat, ranks)))
     assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
     assert addresses, "they do talk"
 
@@ -313,7 +304,7 @@ def test_stacks_of_all_ranks_and_a_cancel_at_the_next_step(
     run = run_training(home, asked, models=models, preloaded=preloaded, on_event=cancel)
     assert (run.outcome.outcome, run.exit_code) == ("cancelled", 0), run.log
     assert not (run.job_dir / "model").exists()
-    assert len(below) == 3, "two ranks, and what waits to verify the result"
+    assert len(below) == 2
     assert not any(process_stat(pid) for pid in below)
 
 
@@ -363,8 +354,8 @@ def test_the_keeper_leaves_no_rank_behind(
         with attempt.events.makefile("rb") as lines:
             while not isinstance(EVENT.validate_json(lines.readline()), Metric):
                 pass
-        ranks, fresh = by_name(attempt.training_pid)
-        assert (len(ranks), len(fresh)) == (2, 1)
+        ranks = list(descendants_of(attempt.training_pid))
+        assert len(ranks) == 2
         if how == "kill":
             attempt.handle.kill()
             # How many the keeper had to kill itself is open: a rank also dies with its parent.
@@ -372,4 +363,4 @@ def test_the_keeper_leaves_no_rank_behind(
         else:
             attempt.handle.close()
             attempt.output.wait_until_all_are_dead()
-        wait_for("none is left", lambda: not any(process_stat(pid) for pid in ranks + fresh))
+        wait_for("none is left", lambda: not any(map(process_stat, ranks)))

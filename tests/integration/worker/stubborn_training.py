@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+from tasks import fresh_process
+
 
 def main(events_fd: int) -> int:
     """Entry point, as ``tasks.runner:main`` is."""
@@ -59,7 +61,8 @@ def describe(events_fd: int) -> None:
     print("blocked", sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
     print("argv", sys.argv[1:] == [str(events_fd)])
     links = {int(fd.name): _target(fd) for fd in Path("/proc/self/fd").iterdir()}
-    known = {0, 1, 2, events_fd, int(os.environ["TRAINYARD_PARKING_FD"])}
+    sockets = [os.environ[f"TRAINYARD_{name}_FD"] for name in ("PARKING", "FORK")]
+    known = {0, 1, 2, events_fd, *map(int, sockets)}
     print("other channels", [t for fd, t in links.items() if fd not in known and ":" in t])
     print("preloaded", "worker.slot_process" in str(sys.modules["__main__"].__spec__))
 
@@ -69,6 +72,22 @@ def _target(fd: Path) -> str:
         return str(fd.readlink())
     except FileNotFoundError:  # the descriptor that listed the folder
         return ""
+
+
+def ask_a_fresh_process(events_fd: int) -> None:
+    """What it says to questions, one after the other; the last one kills it."""
+    for number in range(2):
+        found = fresh_process.ask("json:loads", f'[{number}, "{os.getpid()}"]', 30, lambda: None)
+        print(found == [number, str(os.getpid())])
+    print(fresh_process.ask("json:loads", "no JSON", 30, lambda: None).error[:15])
+    try:
+        fresh_process.ask("time:sleep", 60, 0.2, lambda: None)
+    except fresh_process.TookTooLong:
+        print("took too long")
+    try:
+        fresh_process.ask("signal:raise_signal", signal.SIGKILL, 30, lambda: None)
+    except fresh_process.FreshProcessDied:
+        print("died")
 
 
 def sleep(events_fd: int) -> None:

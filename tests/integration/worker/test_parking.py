@@ -297,8 +297,8 @@ def test_many_rounds_leave_no_descriptor(slot):
         assert hear(second) == f"resumed as {second.id}"
         assert park(second) == pid
         attempt = second
-    # Control and parking socket, and both ends of the wakeup pipe.
-    wait_for("the descriptors are closed", lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 4)
+    # Control, parking and fork socket, and both ends of the wakeup pipe.
+    wait_for("the descriptors are closed", lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 5)
     # The standard ones, the listener, both ends of the wakeup pipe, the keeper's control socket.
     wait_for("the descriptors are closed", lambda: len(open_fds(slot.pid)) == 3 + 4)
     assert release_parked(slot.name, attempt.id, DEADLINE_S)

@@ -477,12 +477,20 @@ def test_a_keeper_holds_neither_the_outputs_of_its_attempt_nor_another_lifeline(
     attempts = [slot.start("sleep") for _ in range(2)]
     for attempt in attempts:
         attempt.output.wait_for("ready")
-        # Its lifeline, control and parking socket, both ends of its wakeup pipe and the
+        # Its lifeline, control, parking and fork socket, both ends of its wakeup pipe and the
         # supervisor's pidfd.
         wait_for(
             "the descriptors are closed",
-            lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 6,
+            lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 7,
         )
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_training_is_given_fresh_processes_when_it_asks(slot, preload):
+    attempt = slot.start("ask_a_fresh_process", preload=preload)
+    assert attempt.wait_end().exit_code == 0
+    said = ["True", "True", "JSONDecodeError", "took too long", "died"]
+    assert attempt.output.text.splitlines() == said
 
 
 def test_orphans_are_reaped_while_the_training_runs(slot):
