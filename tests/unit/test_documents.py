@@ -10,6 +10,7 @@ import pytest
 
 from docs.reference import __main__
 from docs.reference.settings import as_markdown
+from tasks.arguments.table import TABLE
 from tests.support.paths import REPOSITORY
 from trainyard.cli.request_file import read_request
 from trainyard.contract.parser import parse_request
@@ -66,3 +67,11 @@ def test_links_between_the_documents_lead_somewhere() -> None:
     for document in documents:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_comparison_names_settings_that_exist() -> None:
+    page = (REPOSITORY / "docs/comparison.md").read_text()
+    here = " ".join(row.rstrip(" |").rpartition(" | ")[2] for row in page.splitlines())
+    named = set(re.findall(r"`((?:training|lora|data|model)\.\w+)", here))
+    assert len(named) > 30
+    assert named <= {setting.path for setting in TABLE}
