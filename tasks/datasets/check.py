@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import shlex
 import sys
 import traceback
 from functools import partial
@@ -36,9 +38,6 @@ WITHOUT_MODEL = (
 
 
 _OPTIONS = {
-    'config.data.columns, as in {"question": "your column", "answer": "your other column"}': (
-        "--column question=YOURS --column answer=YOURS"
-    ),
     "config.data.columns": "--column",
     "config.data.skip_bad_rows": "--skip-bad-rows",
     "config.data.text_field": "--text-field",
@@ -47,6 +46,8 @@ _OPTIONS = {
     "config.training.max_length": "--max-length",
 }
 """Options of the command by the fields of a request, of which a report speaks."""
+_TOLD = re.compile(r"config\.data\.columns, as in (\{[^{}]*\})")
+"""As ``needs`` of the shapes says it."""
 
 
 class CheckSpec(BaseModel):
@@ -90,9 +91,18 @@ def main() -> int:
 
 def as_typed(line: str) -> str:
     """``line`` with the options of ``trainyard check-dataset`` for the fields of a request."""
+    line = _TOLD.sub(_as_options, line)
     for field, option in _OPTIONS.items():
         line = line.replace(field, option)
     return line
+
+
+def _as_options(told: re.Match[str]) -> str:
+    try:
+        roles = json.loads(told[1])
+    except ValueError:  # a row says so, not we
+        return told[0]
+    return " ".join(f"--column {shlex.quote(f'{role}={roles[role]}')}" for role in roles)
 
 
 def check(spec: CheckSpec) -> Report:

@@ -78,8 +78,7 @@ _SFT = Method(
     data="conversations, prompts with answers, or text",
     rows="answers",
     shapes=("text", *_ANSWERED),
-    needs="one of: text; prompt and completion; question and answer; instruction and output or "
-    "response (with or without input); messages (role, content); conversations (from, value)",
+    needs="messages, question and answer, prompt and completion, or text",
     trainers=("sft",),
     settings={
         "max_length": None,
@@ -262,14 +261,3 @@ def by_method(value: Callable[[Method], Any]) -> str:
     usual = max(values.values(), key=list(values.values()).count)
     others = [f"for {name} {text}" for name, text in values.items() if text != usual]
     return ", ".join([usual, *others])
-
-
-def data_needs(first: str) -> str:
-    """A sentence on the rows that each method needs, those of ``first`` before the others'."""
-    by_need: dict[str, list[str]] = {METHODS[first].needs: []}
-    for name, method in METHODS.items():
-        by_need.setdefault(method.needs, []).append(name)
-    parts = (
-        f"{listed(of)} {'needs' if len(of) == 1 else 'need'} {need}" for need, of in by_need.items()
-    )
-    return "; ".join(parts) + "."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.errors import DatasetError
 from trainyard.contract.config import DataConfig
-from trainyard.contract.methods import DEFAULT_METHOD, METHODS, ShapeName, data_needs, names
+from trainyard.contract.methods import DEFAULT_METHOD, METHODS, RowsName, ShapeName, names
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,38 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 _FORMAT_OF = {name: shape for shape, names in _FORMATS.items() for name in names}
 
-HOW_TO_TELL = (
-    'Other names can be told with config.data.columns, as in {"question": "your column", "answer": '
-    '"your other column"} ("prompt" and "completion": without the chat template), or with '
-    "config.data.text_field."
-)
-SAMPLE_CHARACTERS = 150
+_TOLD: Mapping[RowsName, tuple[str, ...]] = {
+    "answers": ("question", "answer"),
+    "documents": ("text",),
+    "pairs": ("prompt", "chosen", "rejected"),
+    "labelled": ("question", "answer", "label"),
+    "prompts": ("prompt",),
+}
+"""Roles that ``config.data.columns`` may give to columns of other names, by the kind of rows."""
+SAMPLE_CHARACTERS = 70
 
 
 def needs(method: str, columns: Sequence[str] = ()) -> str:
-    """What every method needs, that of ``method`` first, and how to tell other names.
+    """What ``method`` needs, and how to tell it of columns with other names.
 
     Where ``columns`` fit another method, that is named before all else.
     """
-    return f"{looks_like(columns, method)}{data_needs(method)} {HOW_TO_TELL}"
+    how = METHODS[method]
+    roles = {role: _nearest(role, columns) for role in _TOLD[how.rows]}
+    told = json.dumps(roles, ensure_ascii=False)
+    return (
+        f"{looks_like(columns, method)}{method} needs {how.needs} (docs/data-sets.md has every "
+        f"shape). Other names can be told with config.data.columns, as in {told}."
+    )
+
+
+def _nearest(role: str, columns: Sequence[str]) -> str:
+    """The column that is called so or nearly so, as in ``Question text``; else a word for it."""
+    for column in columns:
+        name = column.lower()
+        if role in re.split(r"[^a-z]", name) or difflib.get_close_matches(role, [name], 1, 0.8):
+            return column
+    return "YOURS"
 
 
 def looks_like(columns: Sequence[str], method: str) -> str:

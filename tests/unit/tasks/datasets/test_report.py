@@ -11,7 +11,7 @@ import pytest
 from tasks.datasets.check import CheckSpec, as_typed, check
 from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
-from tasks.datasets.shapes.shape import HOW_TO_TELL
+from tasks.datasets.shapes.shape import needs
 from tests.support.file_server import FileServer
 from tests.support.models import make_tiny_model
 from tests.support.paths import SHARED_DATA
@@ -298,9 +298,18 @@ def test_a_question_that_is_to_be_trained_on_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_said_to_people_names_the_command_s_own_options() -> None:
-    said = as_typed(HOW_TO_TELL)
-    assert "--column question=YOURS --column answer=YOURS" in said
-    assert "config." not in said
+    assert "--column question=YOURS --column 'answer=The answer'" in as_typed(
+        needs("sft", ["id", "The answer"])
+    )
+    assert "--column prompt=YOURS --column chosen=chosen --column rejected=YOURS" in as_typed(
+        needs("dpo", ["chosen"])
+    )
+    assert "config." not in as_typed(needs("sft"))
+
+
+@pytest.mark.parametrize("told", ["{no object}", '{"a": "}', "{}"])
+def test_a_row_that_speaks_as_the_report_does_stops_nothing(told: str) -> None:
+    as_typed(f"The first rows: config.data.columns, as in {told}")
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from tests.support.paths import REPOSITORY
-from trainyard.contract.methods import METHODS, MethodName, by_method, data_needs, listed, names
+from trainyard.contract.methods import METHODS, MethodName, by_method, listed, names
 
 RECORDS = {"trainyard/contract/methods.py", "tasks/methods/registry.py"}
 """The records, and their trainers: nothing else names a method."""
@@ -83,7 +83,3 @@ def test_a_sentence_on_all_methods() -> None:
     assert by_method(lambda how: how.settings.get("beta")) == (
         "0.1, for simpo 2.0, for rlhf 0.05, for grpo 0.05"
     )
-    assert data_needs("orpo").startswith(
-        "dpo, orpo, simpo and reward_model need chosen and rejected"
-    )
-    assert all(how.needs in data_needs("cpt") for how in METHODS.values())

@@ -21,7 +21,7 @@ from tasks.datasets.parts import open_parts
 from tasks.datasets.row_kinds import ROW_KINDS, kind_for, rows_of, shape_of
 from tasks.datasets.shapes.format import format_row
 from tasks.datasets.shapes.problems import EmptyRow, RowProblem
-from tasks.datasets.shapes.shape import recognise_shape
+from tasks.datasets.shapes.shape import needs, recognise_shape
 from tasks.datasets.shapes.values import is_blank
 from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
@@ -221,7 +221,9 @@ def test_known_shapes_with_other_columns_beside_them_are_told_apart(
     assert recognise_shape(columns).title() == title
 
 
-def test_the_error_lists_columns_three_rows_and_what_each_method_needs(tmp_path: Path) -> None:
+def test_the_error_is_short_and_lists_columns_three_rows_and_what_the_method_needs(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"price": n, "size": "x" * 500}) + "\n" for n in range(5)))
     [part] = open_parts(path, tmp_path / "cache")
@@ -229,9 +231,27 @@ def test_the_error_lists_columns_three_rows_and_what_each_method_needs(tmp_path:
         shape_of(part, DataConfig())
     said = caught.value.sentence
     assert [f'[{n}] {{"price": {n - 1}' in said for n in (1, 2, 3, 4)] == [True, True, True, False]
-    assert len(said) < 700, "rows are cut"
-    for method in ("sft", "cpt", "dpo", "orpo", "rlhf"):
-        assert method in caught.value.mend
+    assert "sft needs" in caught.value.mend
+    assert len(f"{said} {caught.value.mend}") < 650
+
+
+@pytest.mark.parametrize(
+    ("method", "columns", "told"),
+    [
+        ("sft", ["id", "questions", "answer_text"], ("questions", "answer_text")),
+        ("sft", ["ticket", "body"], ("YOURS", "YOURS")),
+        ("sft", ["Question", "Réponse"], ("Question", "YOURS")),
+        ("sft", ["requested", "unanswered"], ("YOURS", "YOURS")),
+        ("dpo", ["prompt", "chosen", "reject"], ("prompt", "chosen", "reject")),
+        ("cpt", ["plain text"], ("plain text",)),
+    ],
+)
+def test_columns_that_are_called_nearly_right_are_named(
+    method: str, columns: list[str], told: tuple[str, ...]
+) -> None:
+    said = needs(method, columns)
+    [roles] = re.findall(r"config\.data\.columns, as in (\{.*\})", said)
+    assert tuple(json.loads(roles).values()) == told
 
 
 PAIRS, CHAT = ["prompt", "chosen", "rejected"], ["id", "conversations"]
