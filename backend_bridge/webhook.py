@@ -27,7 +27,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from urllib3.exceptions import HTTPError
 
-from backend_bridge.delivery.total_timeout import deadline, make_pool
+from backend_bridge.delivery.total_timeout import exchange, make_pool
 from trainyard.contract.statuses import TERMINAL
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -104,12 +104,9 @@ class Webhook:
         headers = signed(self._key, f"{job.attempt_id}:{job.status}", body, time.time)
         parts = urlsplit(self._url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        options = {"redirect": False, "retries": False, "preload_content": False}
-        pool = make_pool(self._url)
+        pool, until = make_pool(self._url), time.monotonic() + TIMEOUT_S
         try:
-            with deadline(TIMEOUT_S):
-                answer = pool.urlopen("POST", target, body=body, headers=headers, **options)
-                answer.close()
+            answer, _ = exchange(pool, "POST", target, body, headers, until=until, most=0)
         except HTTPError as error:
             return type(error).__name__
         finally:

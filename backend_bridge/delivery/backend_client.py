@@ -1,17 +1,6 @@
 """Backend client: the routes of a backend, and what each of their answers means for a sender.
 
-Every call ends in exactly one answer, and raises nothing but programming errors:
-
-    Answer
-     ├ Delivered        2xx with JSON that does not say "success": false, or 204
-     ├ TryAgain         not known to have arrived: 5xx, 408, 425, 429, 3xx, no connection, no
-     │                  answer in time, half a body, a 2xx that is no JSON
-     ├ RouteMissing     405: a backend without this endpoint
-     ├ AccessRefused    401 or 404: a race at the job's creation, a database that is away, or a
-     │                  route that is missing
-     ├ TooLarge         413: less of it may be accepted
-     └ Refused          any other 4xx: will never be accepted
-
+Every call ends in exactly one :data:`Answer`, and raises nothing but programming errors.
 The job's token stands in the Authorization header only: no answer, exception or log line
 holds it, not even if the backend's own error text repeats it.
 """
@@ -22,11 +11,9 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -34,14 +21,15 @@ from pydantic import SecretStr
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, ProtocolError
 
-from backend_bridge.delivery.total_timeout import deadline, make_pool
-from trainyard.contract.backend_routes import ROUTES, Endpoint
+from backend_bridge.delivery.messages import BackendMessage
+from backend_bridge.delivery.total_timeout import exchange, make_pool
+from trainyard.contract.backend_routes import ROUTES
 
 BODY_LIMIT_BYTES = 65536
 """What is read of an answer; the contract's answers are far smaller."""
 
 _REASON_LIMIT = 300
-NO_CONTENT, TOO_LARGE = 204, 413
+NO_CONTENT = 204
 _TEMPORARY = frozenset({408, 425, 429})
 _NOT_DONE = _TEMPORARY | {500, 501, 503}
 """A gateway's 502 and 504 tell nothing of the backend behind it."""
@@ -56,12 +44,13 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Delivered:
-    """The backend has it."""
+    """The backend has it: 2xx with JSON that does not say "success": false, or 204."""
 
 
 @dataclass(frozen=True)
 class TryAgain:
-    """It is not known that the backend has it. ``retry_after_s``: what it asked for, if so;
+    """It is not known that the backend has it: 5xx, 408, 425, 429, 3xx, no connection, no answer in
+    time, half a body, a 2xx that is no JSON. ``retry_after_s``: what it asked for, if so;
     ``not_done``: it said that it has not."""
 
     reason: str
@@ -78,28 +67,23 @@ class RouteMissing:
 
 @dataclass(frozen=True)
 class AccessRefused:
-    """401 or 404, with the backend's own sentence."""
+    """401 or 404, with the backend's own sentence: a race at the job's creation, a database that is
+    away, or a route that is missing."""
 
     reason: str
     http_status: int
 
 
 @dataclass(frozen=True)
-class TooLarge:
-    """413, with the backend's own sentence."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Refused:
-    """The backend will never take it, with its own sentence; None: it was not even asked."""
+    """The backend will never take it, with its own sentence: any other 4xx; of a 413 it may take
+    less. None: it was not even asked."""
 
     reason: str
     http_status: int | None
 
 
-Answer = Delivered | TryAgain | RouteMissing | AccessRefused | TooLarge | Refused
+Answer = Delivered | TryAgain | RouteMissing | AccessRefused | Refused
 
 
 class BackendClient:
@@ -125,91 +109,42 @@ class BackendClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the kept-alive connections."""
         self._pool.close()
 
-    def patch_status(
-        self, job_id: str, token: SecretStr, key: str, status: str, error: str | None = None
+    def post(
+        self, job_id: str, token: SecretStr, message: BackendMessage, *, until: float = math.inf
     ) -> Answer:
-        """``PATCH .../status``. ``key`` goes out as the Idempotency-Key, as in all of them."""
-        body = {"status": status} if error is None else {"status": status, "error": error}
-        return self._send(job_id, "status", token, key, body)
-
-    def put_metric(
-        self, job_id: str, token: SecretStr, key: str, point: Mapping[str, Any]
-    ) -> Answer:
-        """``PUT .../metrics``. Values that are not finite are left out.
-
-        The backend reads the eval perplexity from ``perplexity``: it goes out under both names.
-        """
-        return self._send(job_id, "metrics", token, key, _told(point))
-
-    def post_logs(self, job_id: str, token: SecretStr, key: str, lines: Sequence[str]) -> Answer:
-        """``POST .../logs``: append ``lines`` in their order."""
-        return self._send(job_id, "logs", token, key, {"logs": list(lines)})
-
-    def post_points(
-        self, job_id: str, token: SecretStr, key: str, points: Sequence[Mapping[str, Any]]
-    ) -> Answer:
-        """``POST /metrics``: many points in their order."""
-        body = {"job_id": job_id, "metrics": [_told(point) for point in points]}
-        return self._send(job_id, "points", token, key, body)
-
-    def post_prediction(
-        self, job_id: str, token: SecretStr, key: str, prediction: Mapping[str, Any]
-    ) -> Answer:
-        """``POST /predictions`` with one of them."""
-        body = {"job_id": job_id, "predictions": [prediction]}
-        return self._send(job_id, "predictions", token, key, body)
-
-    def post_row(self, job_id: str, token: SecretStr, key: str, row: Mapping[str, Any]) -> Answer:
-        """``POST /jobs``: fields of the job's row."""
-        return self._send(job_id, "row", token, key, row)
-
-    def _send(
-        self, job_id: str, endpoint: Endpoint, token: SecretStr, key: str, body: Any
-    ) -> Answer:
+        """Make one request. Nothing is sent past ``until`` (time.monotonic())."""
         secret = token.get_secret_value()
         if not _HEADER_SAFE.fullmatch(secret):
             return Refused("the job's token holds characters that no HTTP header can carry", None)
-        method, _, path = ROUTES[endpoint].partition(" ")
+        route = ROUTES[message.endpoint]
+        method, _, path = route.partition(" ")
         path = self._base_path + path.format(jobId=quote(job_id, safe=""))
-        headers = {**_HEADERS, "Authorization": f"Bearer {secret}", "Idempotency-Key": key}
-        content = json.dumps(body, allow_nan=False).encode()
+        access = {"Authorization": f"Bearer {secret}", "Idempotency-Key": message.key}
+        content = json.dumps(message.body, allow_nan=False).encode()
+        until = min(until, time.monotonic() + self.timeout_s)
         try:
-            with deadline(self.timeout_s):
-                response = self._pool.urlopen(
-                    method,
-                    path,
-                    body=content,
-                    headers=headers,
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                )
-                try:
-                    return _read(response, ROUTES[endpoint], secret)
-                finally:
-                    response.close()  # read to its end, its connection is back in the pool
+            head, body = exchange(
+                *(self._pool, method, path, content, _HEADERS | access),
+                until=until,
+                most=BODY_LIMIT_BYTES,
+            )
         except HTTPError as error:
             return TryAgain(_connection_trouble(error, self.timeout_s))
+        return _answer(head, body, route, secret)
 
 
-def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
-    """Answer for a response whose head has come; reads its body."""
-    code = response.status
+def _answer(head: BaseHTTPResponse, received: bytes, route: str, secret: str) -> Answer:
+    code = head.status
     if code == 405:
         return RouteMissing(route)
-    is_json, body = _json_of(response)
+    is_json, body = _json_of(received)
     said_no = isinstance(body, dict) and body.get("success") is False
     if code == NO_CONTENT or (200 <= code < 300 and is_json and not said_no):
         return Delivered()
@@ -224,21 +159,16 @@ def _read(response: BaseHTTPResponse, route: str, secret: str) -> Answer:
         reason = f"{reason}: {told.encode(errors='backslashreplace').decode()}"
     if code in (401, 404):
         return AccessRefused(reason, code)
-    if code == TOO_LARGE:
-        return TooLarge(reason)
     if 400 <= code < 500 and code not in _TEMPORARY:
         return Refused(reason, code)
-    retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+    retry_after_s = _retry_after_s(head.headers.get("Retry-After"))
     return TryAgain(reason, retry_after_s, not_done=code in _NOT_DONE)
 
 
-def _json_of(response: BaseHTTPResponse) -> tuple[bool, Any]:
-    """Whether the body is JSON of at most BODY_LIMIT_BYTES, and its value."""
-    received = b""
-    for chunk in response.stream(8192):
-        received += chunk
-        if len(received) > BODY_LIMIT_BYTES:
-            return False, None
+def _json_of(received: bytes) -> tuple[bool, Any]:
+    """Whether a body is JSON of at most BODY_LIMIT_BYTES, and its value."""
+    if len(received) > BODY_LIMIT_BYTES:
+        return False, None
     try:
         return True, json.loads(received)
     except (ValueError, RecursionError):
@@ -271,16 +201,3 @@ def _connection_trouble(error: HTTPError, timeout_s: float) -> str:
     if isinstance(error, ProtocolError) and "Connection broken" in text:
         return "the answer ended in the middle"
     return f"the connection failed ({type(error).__name__})"
-
-
-def _told(point: Mapping[str, Any]) -> dict[str, Any]:
-    """A point as it goes out: finite values, the eval perplexity under both of its names."""
-    body = {name: value for name, value in point.items() if not _is_not_finite(value)}
-    for name, other in (("perplexity", "eval_perplexity"), ("eval_perplexity", "perplexity")):
-        if name in body:
-            body.setdefault(other, body[name])
-    return body
-
-
-def _is_not_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

@@ -8,10 +8,11 @@ courier reads them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -23,9 +24,9 @@ from backend_bridge.delivery.backend_client import (
     Delivered,
     Refused,
     RouteMissing,
-    TooLarge,
     TryAgain,
 )
+from backend_bridge.delivery.messages import BackendMessage
 from trainyard.contract.backend_routes import ROUTES, WITHOUT, Endpoint
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.contract.statuses import JobStatus
@@ -33,55 +34,47 @@ from trainyard.local.diagnosis.finding import Finding
 from trainyard.store.delivery_state import BODY_BYTES_MAX
 
 _STAMP = "[2026-01-01 00:00:00] "
+_LONG = _STAMP + "x" * (BODY_BYTES_MAX // LOG_LINES_PER_BATCH - len(_STAMP) - len('"", '))
 _POINT = {"step": 1, "epoch": 0, "train_loss": 1.5, "learning_rate": 0.001}
+_EVAL = {"step": 2, "eval_loss": 1.25, "perplexity": 3.5, "eval_perplexity": 3.5}
+_REPORTS: tuple[tuple[Endpoint, str, Mapping[str, Any]], ...] = (
+    ("metrics", "a point", _POINT),
+    ("metrics", "a point of an eval", _POINT | _EVAL),
+    ("logs", "a line", {"logs": [f"{_STAMP}one line, with € and \N{WASTEBASKET}"]}),
+    ("logs", "100 lines, 64 KiB", {"logs": [_LONG] * LOG_LINES_PER_BATCH}),
+)
+_PREDICTION = {"epoch": 0, "step": 4, "sample_index": 0, "prompt": "2+2?", "prediction": "4"}
+_STATUSES = (JobStatus.PAUSED, JobStatus.RUNNING, JobStatus.COMPLETED)
 _MENDS: dict[type[Answer], str] = {
     TryAgain: "Answer 200 with JSON: a courier would send this again and again.",
     RouteMissing: "Add the route.",
     AccessRefused: "Make the row first, with this token; a route that is missing answers so too.",
-    TooLarge: "Take bodies of 64 KiB: a courier halves log lines, and sets the rest aside.",
     Refused: "A courier would set this message aside.",
 }
+_MEND_413 = "Take bodies of 64 KiB: a courier halves log lines, and sets the rest aside."
 
 
 def check_backend(client: BackendClient, job_id: str, token: SecretStr) -> Iterator[Finding]:
     """Every check, in the order of a short job that completes."""
-    unique = f"{job_id}:check-{time.time_ns()}"
+    keys = (f"{job_id}:check-{time.time_ns()}:{number}" for number in itertools.count())
 
-    def key(what: str) -> str:
-        return f"{unique}:{what}"
+    def post(endpoint: Endpoint, body: Mapping[str, Any], token: SecretStr = token) -> Answer:
+        return client.post(job_id, token, BackendMessage(endpoint, next(keys), body))
 
-    def status(name: str) -> Answer:
-        return client.patch_status(job_id, token, key(name), name)
-
-    first = status("running")
+    running = {"status": "running"}
+    first = post("status", running)
     yield _required("status", "running", first)
     if not isinstance(first, AccessRefused):
         wrong = SecretStr(token.get_secret_value()[::-1] + "-wrong")
-        yield _wrong_token(client.patch_status(job_id, wrong, key("wrong-token"), "running"))
-    point = client.put_metric(job_id, token, key("point"), _POINT)
-    yield _required("metrics", "a point", point)
-    evaluated = {**_POINT, "step": 2, "eval_loss": 1.25, "perplexity": 3.5}
-    yield _required(
-        "metrics", "a point of an eval", client.put_metric(job_id, token, key("eval"), evaluated)
-    )
-    line = _STAMP + "one line, with € and \N{WASTEBASKET}"
-    yield _required("logs", "a line", client.post_logs(job_id, token, key("line"), [line]))
-    size = BODY_BYTES_MAX // LOG_LINES_PER_BATCH - len(_STAMP) - len('"", ')
-    many = [_STAMP + "x" * size] * LOG_LINES_PER_BATCH
-    yield _required("logs", "100 lines, 64 KiB", client.post_logs(job_id, token, key("many"), many))
-    yield from _optional(client, job_id, token, key)
-    for name in (JobStatus.PAUSED, JobStatus.RUNNING, JobStatus.COMPLETED):
-        yield _required("status", name, client.patch_status(job_id, token, key(f"{name}-2"), name))
-
-
-def _optional(
-    client: BackendClient, job_id: str, token: SecretStr, key: Callable[[str], str]
-) -> Iterator[Finding]:
-    points = [{**_POINT, "step": step} for step in (3, 4)]
-    yield _may_lack("points", client.post_points(job_id, token, key("points"), points))
-    said: dict[str, Any] = {"job_id": job_id, "epoch": 0, "step": 4}
-    said |= {"sample_index": 0, "prompt": "2+2?", "prediction": "4"}
-    yield _may_lack("predictions", client.post_prediction(job_id, token, key("said"), said))
+        yield _wrong_token(post("status", running, wrong))
+    for endpoint, what, body in _REPORTS:
+        yield _required(endpoint, what, post(endpoint, body))
+    many = [_POINT | {"step": step} for step in (3, 4)]
+    yield _may_lack("points", post("points", {"job_id": job_id, "metrics": many}))
+    said = {"job_id": job_id, "predictions": [{"job_id": job_id} | _PREDICTION]}
+    yield _may_lack("predictions", post("predictions", said))
+    for name in _STATUSES:
+        yield _required("status", name, post("status", {"status": name}))
 
 
 def _required(endpoint: Endpoint, what: str, answer: Answer) -> Finding:
@@ -90,7 +83,8 @@ def _required(endpoint: Endpoint, what: str, answer: Answer) -> Finding:
         return Finding(endpoint, "ok", f"{route} takes {what}.")
     reason = "HTTP 405" if isinstance(answer, RouteMissing) else answer.reason
     sentence = f"{route} does not take {what}: {reason}."
-    return Finding(endpoint, "failure", sentence, _MENDS[type(answer)])
+    too_large = isinstance(answer, Refused) and answer.http_status == 413
+    return Finding(endpoint, "failure", sentence, _MEND_413 if too_large else _MENDS[type(answer)])
 
 
 def _may_lack(endpoint: Endpoint, answer: Answer) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from functools import partial
 from threading import Event, Thread
 
 from redis import Redis
@@ -33,9 +33,8 @@ class Forwarder:
     """A courier of events. ``redis`` must decode responses to str.
 
     ``senders`` jobs are sent side by side; at most half of the senders work on jobs whose last
-    try failed or was slow. ``request_timeout_s`` bounds one request. ``client_factory`` makes the
-    client of one sender thread. Raises ValueError where ``backend_url`` is no plain http(s)
-    address.
+    try failed or was slow. ``request_timeout_s`` bounds one request. Raises ValueError where
+    ``backend_url`` is no plain http(s) address.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Forwarder:
         senders: int = 8,
         request_timeout_s: float = 10.0,
         policy: DeliveryPolicy | None = None,
-        client_factory: Callable[[], BackendClient] | None = None,
     ) -> None:
         self._redis = redis
         self._policy = policy or DeliveryPolicy()
@@ -54,9 +52,7 @@ class Forwarder:
         self._lock_s = request_timeout_s + self._policy.lock_margin_s
         self._outbox = Outbox(redis, lock_s=self._lock_s)
         self._redis_away = False
-        self._make_client = client_factory or (
-            lambda: BackendClient(backend_url, timeout_s=request_timeout_s)
-        )
+        self._make_client = partial(BackendClient, backend_url, timeout_s=request_timeout_s)
         self._make_client().close()  # a wrong address is said here, not in every thread
 
     def run(self, stop: Event) -> None:
@@ -124,41 +120,24 @@ class Forwarder:
     def _send_jobs(self, jobs: ReadyJobs, stop: Event, troubled_too: bool) -> None:
         with self._make_client() as client:
             while (job_id := jobs.take(troubled_too=troubled_too)) is not None:
-                troubled = None
+                troubled = None  # of a job that is not ours to send it is not known
+                said = {"job_id": job_id, "action": "redis_away"}
                 try:
-                    troubled = self._turn(job_id, client, jobs, stop)
+                    if (hold := self._outbox.claim(job_id)) is not None:
+                        others_wait = jobs.others_wait
+                        turn = Turn(hold, self._outbox, client, self._policy, stop, others_wait)
+                        if turn.run():
+                            jobs.offer(job_id)
+                        troubled = turn.troubled
                 except HoldLost:
-                    logger.info(
-                        "job %s: another sender has taken it",
-                        job_id,
-                        extra={"action": "hold_lost", "job_id": job_id},
-                    )
+                    said["action"] = "hold_lost"
+                    logger.info("job %s: another sender has taken it", job_id, extra=said)
                 except RedisError as error:
-                    logger.info(
-                        "job %s: Redis: %s",
-                        job_id,
-                        error,
-                        extra={"action": "redis_away", "job_id": job_id},
-                    )
+                    logger.info("job %s: Redis: %s", job_id, error, extra=said)
                     stop.wait(self._policy.redis_pause_s)
                 except Exception:
                     # The lock keeps the job away for some seconds; then it is tried again.
-                    logger.exception(
-                        "job %s: sending failed",
-                        job_id,
-                        extra={"action": "sender_error", "job_id": job_id},
-                    )
+                    said["action"] = "sender_error"
+                    logger.exception("job %s: sending failed", job_id, extra=said)
                 finally:
                     jobs.done(job_id, troubled=troubled)
-
-    def _turn(
-        self, job_id: str, client: BackendClient, jobs: ReadyJobs, stop: Event
-    ) -> bool | None:
-        """Whether the backend was in trouble; None if the job was not ours to send."""
-        hold = self._outbox.claim(job_id)
-        if hold is None:
-            return None
-        turn = Turn(hold, self._outbox, client, self._policy, stop, jobs.others_wait)
-        if turn.run():
-            jobs.offer(job_id)
-        return turn.troubled

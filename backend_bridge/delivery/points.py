@@ -1,4 +1,4 @@
-"""Points: metric points that go out many at a time, to catch up after an outage.
+"""Points: metric points, one by one, or many at a time to catch up after an outage.
 
 What a request holds is stored before it is made, so that a retry, by whichever sender, has the same
 points under the same key. If such a request may have arrived, its points go in no other. A point
@@ -15,67 +15,76 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backend_bridge.delivery.messages import PointsMessage, key_of
+from backend_bridge.delivery.messages import BackendMessage, key_of
 from trainyard.contract.events import Metric
-from trainyard.store.delivery_state import DeliveryProgress, Points
+from trainyard.store.delivery_state import DeliveryProgress
 from trainyard.store.event_log import Entry, entry_position
 
 POINTS_MIN = 10
 """Fewer that wait are no backlog."""
-TRIES = 5
-"""After so many in a row that failed, points go one by one: that route may work."""
 _AROUND_BYTES = 200
 
 
-def go_together(progress: DeliveryProgress, entry: Entry, *, first: bool) -> bool:
-    """Whether ``entry`` may go out with those behind it, or has to, since it was tried so.
+def points_message(
+    job_id: str, page: Sequence[Entry], progress: DeliveryProgress, *, may_plan: bool
+) -> BackendMessage:
+    """The next request for metric points, of which ``page`` begins with the first.
 
-    ``first``: no metric was tried in this turn.
+    ``may_plan``: a request for many may be begun; the page holds all of one that is under way.
+    Raises ValueError or KeyError if the first is none.
     """
-    if entry.kind != "metric" or entry.again:
-        return False
-    if progress.points.to:
-        return True
-    tried_alone = first or progress.metric.failing == entry.entry_id
-    return not tried_alone and entry.position > entry_position(progress.points.single_to)
+    first, points = page[0], progress.points
+    if may_plan and not first.again and not points.to and _is_untried(first, progress):
+        points.to = _plan(page, progress.body_bytes)
+    key = key_of(job_id, first)
+    if first.again or not points.to:
+        return BackendMessage("metrics", key, _point(first), first, first.entry_id)
+    end = entry_position(points.to)
+    found = [entry for entry in page if entry.kind == "metric" and entry.position <= end]
+    key = f"{key}-{found[-1].fields['sequence']}"
+    body = {"job_id": job_id, "metrics": [_stamped(entry) for entry in found]}
+    return BackendMessage(
+        "points", key, body, first, points.to, entries=len(found), is_new=not points.unsure
+    )
 
 
-def plan(progress: DeliveryProgress, page: Iterable[Entry]) -> str:
+def _is_untried(entry: Entry, progress: DeliveryProgress) -> bool:
+    """Whether a point was not tried by itself."""
+    by_itself = entry_position(progress.points.single_to)
+    return entry.position > by_itself and progress.metric.failing != entry.entry_id
+
+
+def _plan(page: Iterable[Entry], body_bytes: int) -> str:
     """The last entry of those of ``page`` that go out together; "" if they go one by one."""
     chosen, size = list[Entry](), _AROUND_BYTES
     for entry in page:
         if entry.kind == "status":
             break
-        if entry.kind != "metric" or not progress.metric.is_behind(entry.entry_id):
+        if entry.kind != "metric":
             continue
         try:
-            size += len(json.dumps(_point(entry))) + len(", ")
+            size += len(json.dumps(_stamped(entry))) + len(", ")
         except (KeyError, ValidationError):
             break
-        if size > progress.body_bytes:
+        if size > body_bytes:
             return _last(chosen)
         chosen.append(entry)
     return _last(chosen[:-1])
-
-
-def points_message(job_id: str, entries: Sequence[Entry], *, is_sure: bool) -> PointsMessage:
-    """The request that holds the metric points of ``entries``."""
-    found = [entry for entry in entries if entry.kind == "metric"]
-    key = f"{key_of(job_id, found[0])}-{found[-1].fields['sequence']}"
-    points = [_point(entry) for entry in found]
-    return PointsMessage(key, points, found[-1].entry_id, is_sure)
-
-
-def one_by_one(progress: DeliveryProgress) -> None:
-    """Let the points of the request that is under way go out singly."""
-    progress.points = Points(single_to=progress.points.to or progress.points.single_to)
 
 
 def _last(entries: Sequence[Entry]) -> str:
     return entries[-1].entry_id if len(entries) >= POINTS_MIN else ""
 
 
+def _stamped(entry: Entry) -> dict[str, Any]:
+    at = datetime.fromtimestamp(entry.position[0] / 1000, UTC).isoformat(timespec="milliseconds")
+    return {**_point(entry), "timestamp": at.replace("+00:00", "Z")}
+
+
 def _point(entry: Entry) -> dict[str, Any]:
-    at = datetime.fromtimestamp(entry.position[0] / 1000, UTC)
+    """A point, its eval perplexity under both names: the backend reads it from ``perplexity``."""
     point = Metric.model_validate_json(entry.fields["data"]).to_backend()
-    return {**point, "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    for name, other in (("perplexity", "eval_perplexity"), ("eval_perplexity", "perplexity")):
+        if name in point:
+            point.setdefault(other, point[name])
+    return point

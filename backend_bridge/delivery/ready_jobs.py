@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Condition
+from typing import Literal
 
 
 class ReadyJobs:
@@ -17,9 +18,7 @@ class ReadyJobs:
         self._changed = Condition()
         self._healthy: deque[str] = deque()
         self._troubled: deque[str] = deque()
-        self._waiting: set[str] = set()
-        self._busy: set[str] = set()
-        self._offered_meanwhile: set[str] = set()
+        self._known: dict[str, Literal["waits", "busy", "offered meanwhile"]] = {}
         self._last_troubled: set[str] = set()
         self._closed = False
 
@@ -29,13 +28,13 @@ class ReadyJobs:
         The thread may have looked for the last time before the event that is why.
         """
         with self._changed:
-            if job_id in self._busy:
-                self._offered_meanwhile.add(job_id)
-            elif job_id not in self._waiting:
+            if job_id not in self._known:
                 self._add(job_id)
+            elif self._known[job_id] == "busy":
+                self._known[job_id] = "offered meanwhile"
 
     def _add(self, job_id: str) -> None:
-        self._waiting.add(job_id)
+        self._known[job_id] = "waits"
         troubled = job_id in self._last_troubled
         (self._troubled if troubled else self._healthy).append(job_id)
         self._changed.notify_all()
@@ -44,13 +43,10 @@ class ReadyJobs:
         """Wait for a job and take it; None when the queue is closed. End with :meth:`done`."""
         with self._changed:
             while not self._closed:
-                queues = (self._healthy, self._troubled) if troubled_too else (self._healthy,)
-                for queue in queues:
-                    if queue:
-                        job_id = queue.popleft()
-                        self._waiting.discard(job_id)
-                        self._busy.add(job_id)
-                        return job_id
+                if queue := self._healthy or (troubled_too and self._troubled):
+                    job_id = queue.popleft()
+                    self._known[job_id] = "busy"
+                    return job_id
                 self._changed.wait()
             return None
 
@@ -61,9 +57,7 @@ class ReadyJobs:
                 self._last_troubled.add(job_id)
             elif troubled is False:
                 self._last_troubled.discard(job_id)
-            self._busy.discard(job_id)
-            if job_id in self._offered_meanwhile:
-                self._offered_meanwhile.discard(job_id)
+            if self._known.pop(job_id) == "offered meanwhile":
                 self._add(job_id)
 
     def others_wait(self) -> bool:

@@ -1,4 +1,4 @@
-"""Total timeout: a pool of HTTP connections whose time limit bounds the whole exchange.
+"""Total timeout: an HTTP exchange whose time limit bounds the whole of it.
 
 The timeouts of `urllib3` bound each single read: a server that sends one byte every few
 seconds holds a request for ever. The sender of a job's events posts only while its lock
@@ -13,34 +13,50 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import certifi
-from urllib3 import PoolManager
+from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+_CHUNK_BYTES = 8192
 _deadline: ContextVar[float] = ContextVar("deadline")
 """time.monotonic() at which the request of this thread ends."""
 
 
-@contextmanager
-def deadline_at(moment: float) -> Iterator[None]:
-    """Bound every exchange of this thread inside the block: past ``moment`` (time.monotonic()), or
-    that of a block around it, TimeoutError is raised and nothing is sent."""
-    reset = _deadline.set(min(moment, _deadline.get(moment)))
+def exchange(
+    pool: HTTPConnectionPool,
+    method: str,
+    target: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    until: float,
+    most: int,
+) -> tuple[BaseHTTPResponse, bytes]:
+    """An answer and its body, of which little more than ``most`` bytes are read; 0: none of it.
+
+    No redirect is followed. Past ``until`` (time.monotonic()) nothing is sent. Raises
+    urllib3.exceptions.HTTPError.
+    """
+    reset = _deadline.set(until)
     try:
-        yield
+        how = {"redirect": False, "retries": False, "preload_content": False}
+        answer = pool.urlopen(method, target, body=body, headers=headers, **how)
+        received = b""
+        try:
+            for chunk in answer.stream(_CHUNK_BYTES) if most else ():
+                received += chunk
+                if len(received) > most:
+                    break
+        finally:
+            answer.close()  # read to its end, its connection is back in the pool
+        return answer, received
     finally:
         _deadline.reset(reset)
-
-
-def deadline(timeout_s: float) -> AbstractContextManager[None]:
-    """:func:`deadline_at` the end of ``timeout_s`` from now."""
-    return deadline_at(time.monotonic() + timeout_s)
 
 
 def _remaining_s() -> float:
@@ -103,7 +119,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 def make_pool(base_url: str) -> HTTPConnectionPool:
-    """Kept-alive connections to one server for one thread; use them inside :func:`deadline`.
+    """Kept-alive connections to one server for one thread, for :func:`exchange`.
 
     Unlike a session of `requests` they take nothing from the environment (a netrc file would
     replace the Authorization header, a proxy would see it) and keep no cookies (one job's answer

@@ -1,120 +1,203 @@
-"""Walk of a job's stream: which of its entries is sent next.
+"""Walk of a job's stream: which request is made next.
 
 Statuses, metrics, log lines and predictions are lanes, each delivered in order. As a rule they go
 out as they were written, the oldest first. A lane that the backend does not take waits until its
 own due time, and the others go by; but a status waits for metrics and log lines that were written
 before it, up to ``patience_s``. Statuses go first if what stands before them has waited for longer.
+The job's row is told after each status, and at most every ``row_s`` while metrics arrive.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from dataclasses import dataclass
 
-from backend_bridge.delivery.messages import LANE_OF_KIND, ROUTE_OF_LANE
-from backend_bridge.delivery.outbox import Hold, Outbox
+from backend_bridge.delivery.log_bodies import log_message
+from backend_bridge.delivery.messages import (
+    ENDPOINT_OF_LANE,
+    LANE_OF_KIND,
+    BackendMessage,
+    prediction_message,
+    row_message,
+    status_message,
+)
+from backend_bridge.delivery.outbox import Hold
+from backend_bridge.delivery.points import points_message
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.stream import Stream
+from trainyard.contract.backend_routes import ROUTES, WITHOUT, Endpoint
 from trainyard.contract.events import LaneName
-from trainyard.store.delivery_state import LANES, Lane
+from trainyard.store.delivery_state import LANES
 from trainyard.store.event_log import Entry, entry_position
 
 
-@dataclass
 class Walk:
     """Walk of one turn, over the lanes that do not wait."""
 
-    hold: Hold
-    outbox: Outbox
-    policy: DeliveryPolicy
-
-    def __post_init__(self) -> None:
-        self.open = {name for name in LANES if self.is_due(name)}
+    def __init__(self, hold: Hold, stream: Stream, policy: DeliveryPolicy) -> None:
+        self._hold, self._stream, self._policy = hold, stream, policy
+        self._progress = hold.progress
+        self._open = {name for name in LANES if self._is_due(name)}
         """Lanes that do not wait."""
-        positions = [self._lane(name).position for name in self.open]
-        self.seen = min(positions, key=entry_position, default="")
+        positions = [self._progress.lane(name).position for name in self._open]
+        self._seen = min(positions, key=entry_position, default="")
         """The entry up to which nothing is left for the open lanes."""
-        self.page: deque[Entry] = deque()
+        self._page: deque[Entry] = deque()
         """What comes next in the stream."""
-        self._again = self.hold.again > 0
-        self._read_to = "0-0" if self._again else self.seen
+        self._again = hold.again > 0
+        self._read_to = "0-0" if self._again else self._seen
+        self._is_left = self._is_first_metric = True
 
-    def _lane(self, name: LaneName) -> Lane:
-        return self.hold.progress.lane(name)
+    def next(self) -> BackendMessage | None:
+        """The request to be made now; None if none may be made any more in this turn."""
+        self._open = {name for name in self._open if self._is_due(name)}
+        if any(map(self._is_due, self.waiting)):  # its entries were gone by: a turn of its own
+            return None
+        if (row := self._row()) is not None:
+            return row
+        entry = self._next_entry()
+        self._is_left = entry is not None
+        return None if entry is None else self._message(entry)
 
-    def is_due(self, name: LaneName) -> bool:
-        return self._lane(name).due_ms <= self.hold.now_ms
-
+    @property
     def waiting(self) -> list[LaneName]:
-        return [name for name in LANES if name not in self.open]
+        """Lanes that wait for the backend."""
+        return [name for name in LANES if name not in self._open]
 
-    def keep_due(self) -> None:
-        """A lane was refused: it waits."""
-        self.open = {name for name in self.open if self.is_due(name)}
+    def rest(self) -> tuple[int | None, str]:
+        """In how many ms the job is due again, None: nothing waits; and the entry up to which all
+        was seen, "" if what lies beyond does not matter."""
+        row, now_ms = self._progress.row, self._hold.now_ms
+        due_in_ms = [self._progress.lane(name).due_ms - now_ms for name in self.waiting]
+        if row.wanted:
+            due_in_ms.append(row.lane.due_ms - now_ms)
+        if self._open and self._is_left:
+            due_in_ms.append(0)
+        seen = "" if self._is_left or not self._open else self._seen
+        return min(due_in_ms, default=None), seen
 
-    def next(self) -> Entry | None:
-        """The entry to be sent now; None if nothing is left that may be."""
-        while self.open:
-            while self.page:
-                entry = self.page[0]
+    def _is_due(self, name: LaneName) -> bool:
+        return self._progress.lane(name).due_ms <= self._hold.now_ms
+
+    def _lacks(self, endpoint: Endpoint) -> bool:
+        """Whether the backend was seen to lack a route that it may lack, not long ago."""
+        route = ROUTES[endpoint]
+        seen_at = float(self._hold.missing.get(route) or 0)
+        return route in WITHOUT and time.time() - seen_at < self._policy.optional_route_s
+
+    # ------------------------------------------------------------ which entry
+
+    def _next_entry(self) -> Entry | None:
+        while self._open:
+            while self._page:
+                entry = self._page[0]
                 if self._may_go(entry):
                     return self._status_before(entry) or entry
-                self.pass_(entry)
-            self.page.extend(self.outbox.read(self.hold.job_id, self._read_to, again=self._again))
-            if self.page:
-                self._read_to = self.page[-1].entry_id
-            elif self._again:
-                self._again, self._read_to = False, self.seen
-            else:
+                self._pass(self._page.popleft())
+            if not self._read_page():
                 return None
         return None
 
-    def pass_(self, entry: Entry) -> None:
+    def _read_page(self) -> bool:
+        found = self._stream.read(self._hold.job_id, self._read_to, again=self._again)
+        if not found and self._again:
+            self._again, self._read_to = False, self._seen
+            return self._read_page()
+        self._page.extend(found)
+        if found:
+            self._read_to = found[-1].entry_id
+        return bool(found)
+
+    def _pass(self, entry: Entry) -> None:
         """Note that ``entry`` needs nothing more, as far as the open lanes go."""
-        if self.page and entry is self.page[0]:
-            self.page.popleft()
-            if not entry.again:
-                self.seen = entry.entry_id
-                for lane in map(self._lane, self.open):
-                    lane.position = max(lane.position, entry.entry_id, key=entry_position)
-        else:  # a status that went before others
-            self.hold.progress.status.position = entry.entry_id
+        if not entry.again:
+            self._seen = entry.entry_id
+            for lane in map(self._progress.lane, self._open):
+                lane.position = max(lane.position, entry.entry_id, key=entry_position)
 
     def _may_go(self, entry: Entry) -> bool:
         name = LANE_OF_KIND.get(entry.kind)
-        if name not in self.open:
+        if name not in self._open:
             return False
         if entry.again:
-            return True
-        if not self._lane(name).is_behind(entry.entry_id):
-            return False
-        if self.hold.lacks(ROUTE_OF_LANE[name], self.policy.optional_route_s):
+            return entry.entry_id != self._hold.sent_again
+        if not self._progress.lane(name).is_behind(entry.entry_id) or self._lacks(
+            ENDPOINT_OF_LANE[name]
+        ):
             return False
         if name == "status" and (wait_ms := self._wait_before(entry)) > 0:
-            self.open.discard("status")
-            self.hold.progress.status.due_ms = self.hold.now_ms + wait_ms
+            self._open.discard("status")
+            self._progress.status.due_ms = self._hold.now_ms + wait_ms
             return False
         return True
 
     def _wait_before(self, status: Entry) -> int:
         """Milliseconds for which a status waits for older messages that were not taken."""
-        patience_ms = int(1000 * self.policy.patience_s)
+        patience_ms = int(1000 * self._policy.patience_s)
         waits = [0]
         required: tuple[LaneName, ...] = ("metric", "log")
-        for lane in (self._lane(name) for name in required if name not in self.open):
+        for lane in (self._progress.lane(name) for name in required if name not in self._open):
             position = entry_position(lane.failing or "0-0")
             if lane.failing and lane.refusal != "missing" and position < status.position:
-                lost_in_ms = position[0] + patience_ms - self.hold.now_ms
-                waits.append(min(lost_in_ms, lane.due_ms - self.hold.now_ms))
+                lost_in_ms = position[0] + patience_ms - self._hold.now_ms
+                waits.append(min(lost_in_ms, lane.due_ms - self._hold.now_ms))
         return max(waits)
 
     def _status_before(self, entry: Entry) -> Entry | None:
         """A status that goes before ``entry``, which has waited for too long to keep it waiting."""
-        if entry.again or entry.kind == "status" or "status" not in self.open:
+        if entry.again or entry.kind == "status" or "status" not in self._open:
             return None
-        if self.hold.now_ms - entry.position[0] <= 1000 * self.policy.patience_s:
+        if self._hold.now_ms - entry.position[0] <= 1000 * self._policy.patience_s:
             return None
-        known = max(entry.entry_id, self.hold.progress.status.position, key=entry_position)
-        if entry_position(self.hold.last_status) <= entry_position(known):
+        known = max(entry.entry_id, self._progress.status.position, key=entry_position)
+        if entry_position(self._hold.last_status) <= entry_position(known):
             return None
-        status = self.outbox.status_beyond(self.hold.job_id, known)
+        status = self._stream.status_beyond(self._hold.job_id, known)
         return status if self._may_go(status) else None
+
+    # ------------------------------------------------------------ its request
+
+    def _message(self, entry: Entry) -> BackendMessage:
+        job_id, progress, name = self._hold.job_id, self._progress, LANE_OF_KIND[entry.kind]
+        try:
+            match name:
+                case "status":
+                    return status_message(job_id, entry, progress.ended_attempt)
+                case "metric":
+                    return self._points(entry)
+                case "prediction":
+                    return prediction_message(job_id, self._hold.user_id, entry)
+                case "log":
+                    return log_message(job_id, entry, progress, self._noted(entry))
+        except (KeyError, ValueError) as error:
+            problem, endpoint = f"the entry cannot be read: {error}", ENDPOINT_OF_LANE[name]
+            return BackendMessage(endpoint, "", {}, entry, entry.entry_id, problem=problem)
+
+    def _points(self, entry: Entry) -> BackendMessage:
+        points, page = self._progress.points, self._page
+        is_first, self._is_first_metric = self._is_first_metric, False
+        if points.to and not entry.again:
+            end = entry_position(points.to)
+            while page[-1].position < end and self._read_page():
+                pass  # all that a request under way holds
+        may_plan = not is_first and not self._lacks("points")
+        return points_message(self._hold.job_id, page, self._progress, may_plan=may_plan)
+
+    def _noted(self, entry: Entry) -> int:
+        """How many more lines were cut before ``entry`` than its numbers say."""
+        begin, end = self._progress.next_line, int(entry.fields.get("first_line", 0))
+        if entry.again or self._progress.gap or end <= begin:
+            return 0
+        return self._stream.lines_noted(self._hold.job_id, begin, end)
+
+    def _row(self) -> BackendMessage | None:
+        """What is known of the job, if it is time to tell it, and the backend takes that."""
+        row, hold = self._progress.row, self._hold
+        if not row.wanted or row.lane.due_ms > hold.now_ms:
+            return None
+        known = hold.user_id and row.status and not self._lacks("row")
+        job = self._stream.job(hold.job_id) if known else None
+        if job is None:
+            row.wanted = False
+            return None
+        return row_message(job, row.status, hold.now_ms)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 from unittest import mock
@@ -23,9 +24,9 @@ from backend_bridge.delivery.backend_client import (
     Delivered,
     Refused,
     RouteMissing,
-    TooLarge,
     TryAgain,
 )
+from backend_bridge.delivery.messages import BackendMessage
 from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn
@@ -106,31 +107,26 @@ class FakeBackend:
         """What happens while the request with a key is under way."""
         self.frozen: Callable[[], None] = lambda: None
 
-    def patch_status(
-        self, job_id: str, token: SecretStr, key: str, status: str, error: str | None
+    def post(
+        self, job_id: str, token: SecretStr, message: BackendMessage, *, until: float = math.inf
     ) -> Answer:
-        return self._answer("status", key, status)
-
-    def put_metric(self, job_id: str, token: SecretStr, key: str, point: Any) -> Answer:
-        return self._answer("metrics", key, point["step"])
-
-    def post_logs(self, job_id: str, token: SecretStr, key: str, lines: list[str]) -> Answer:
-        if len(json.dumps({"logs": lines})) > self.largest:
-            self.tried.append(key)
-            return TooLarge("HTTP 413")
-        return self._answer("logs", key, list(lines))
-
-    def post_points(self, job_id: str, token: SecretStr, key: str, points: list[Any]) -> Answer:
-        self.points += 1
-        return self._answer("points", key, [point["step"] for point in points])
-
-    def post_prediction(
-        self, job_id: str, token: SecretStr, key: str, prediction: Mapping[str, Any]
-    ) -> Answer:
-        return self._answer("predictions", key, prediction)
-
-    def post_row(self, job_id: str, token: SecretStr, key: str, row: Mapping[str, Any]) -> Answer:
-        return self._answer("row", key, row)
+        body: Any = message.body
+        match message.endpoint:
+            case "status":
+                body = body["status"]
+            case "metrics":
+                body = body["step"]
+            case "logs" if len(json.dumps(body)) > self.largest:
+                self.tried.append(message.key)
+                return Refused("HTTP 413", 413)
+            case "logs":
+                body = list(body["logs"])
+            case "points":
+                self.points += 1
+                body = [point["step"] for point in body["metrics"]]
+            case "predictions":
+                (body,) = body["predictions"]
+        return self._answer(message.endpoint, message.key, body)
 
     def _answer(self, endpoint: str, key: str, body: Any) -> Answer:  # noqa: PLR0911 (one each)
         self.tried.append(key)

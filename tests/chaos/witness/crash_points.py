@@ -63,11 +63,11 @@ PLACES = {
     "the-hold": "backend_bridge.delivery.outbox:Outbox.claim",
     "the-mark": "backend_bridge.delivery.outbox:Outbox.hold",
     "the-release": "backend_bridge.delivery.outbox:Outbox.release",
-    "the-status": "backend_bridge.delivery.backend_client:BackendClient.patch_status",
-    "the-point": "backend_bridge.delivery.backend_client:BackendClient.put_metric",
-    "the-lines": "backend_bridge.delivery.backend_client:BackendClient.post_logs",
+    "the-status": "backend_bridge.delivery.backend_client:BackendClient.post status",
+    "the-point": "backend_bridge.delivery.backend_client:BackendClient.post metrics",
+    "the-lines": "backend_bridge.delivery.backend_client:BackendClient.post logs",
 }
-"""Each is a point before it and one after it."""
+"""Each is a point before it and one after it; with an endpoint, of messages to that alone."""
 POINTS = [f"{moment}-{what}" for what in PLACES for moment in ("before", "after")]
 
 
@@ -79,9 +79,13 @@ def _struck(folder: Path, point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _with_points(folder: Path, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_points(
+    folder: Path, what: str, endpoint: str, function: Callable[..., Any]
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*arguments: Any, **more: Any) -> Any:
+        if endpoint and endpoint not in (getattr(one, "endpoint", "") for one in arguments):
+            return function(*arguments, **more)
         _struck(folder, f"before-{what}")
         result = function(*arguments, **more)
         _struck(folder, f"after-{what}")
@@ -121,9 +125,10 @@ class _Wrapping(importlib.abc.MetaPathFinder):
         return spec
 
     def _wrap(self, module: ModuleType, what: str, place: str) -> None:
-        *owners, last = place.split(".")
+        name, _, endpoint = place.partition(" ")
+        *owners, last = name.split(".")
         owner: Any = functools.reduce(getattr, owners, module)
-        setattr(owner, last, _with_points(self._folder, what, getattr(owner, last)))
+        setattr(owner, last, _with_points(self._folder, what, endpoint, getattr(owner, last)))
 
 
 def watch(folder: Path) -> None:

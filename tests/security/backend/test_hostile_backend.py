@@ -22,6 +22,7 @@ from backend_bridge.delivery.backend_client import (
     Refused,
     TryAgain,
 )
+from backend_bridge.delivery.messages import BackendMessage
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from trainyard.contract.units import MB
 
@@ -32,6 +33,10 @@ RETRY_MAX_S = 601.0
 LAST_BYTES = b'"logs": ["line"]}'
 OK = b"HTTP/1.1 200 OK\r\n"
 FINE = b'{"success": true}'
+
+
+def message(key: str) -> BackendMessage:
+    return BackendMessage("logs", key, {"logs": ["line"]})
 
 
 def answer(body: bytes, head: bytes = OK) -> bytes:
@@ -121,7 +126,7 @@ def told(pieces: Iterable[bytes]) -> Answer:
         tracemalloc.start()
         begin = time.monotonic()
         try:
-            found = client.post_logs("job-1", TOKEN, "job-1:1:7", ["line"])
+            found = client.post("job-1", TOKEN, message("job-1:1:7"))
             assert time.monotonic() - begin < TIMEOUT_S + SLACK_S
             assert tracemalloc.get_traced_memory()[1] < MEMORY_MAX
         finally:
@@ -145,7 +150,7 @@ def test_two_answers_at_once_are_one() -> None:
     with backend([answer(FINE) * 50]) as client:
         for number in range(3):
             key = f"job-1:1:{number}"
-            sent = [client.post_logs("job-1", TOKEN, key, ["line"]) for _ in range(3)]
+            sent = [client.post("job-1", TOKEN, message(key)) for _ in range(3)]
             assert Delivered() in sent
             assert all(isinstance(one, Delivered | TryAgain) for one in sent)
 

@@ -1,14 +1,15 @@
 -- Give a job back. One script, so that an event that comes at the same moment finds the job either
 -- held, and is seen here, or free, and wakes a sender.
--- ARGV: id, holder, due in ms from now ('' = nothing waits), the entry up to which all was seen ('' =
--- no matter), fields of the delivery hash (JSON).
+-- ARGV: id, holder, fields of the delivery hash and of the missing routes that changed (JSON), due in ms
+-- from now ('' = nothing waits), the entry up to which all was seen ('' = no matter).
 -- Returns 1 if the job is due at once, 0 if later or not at all, -1 if another sender has it.
 local id, holder, now = ARGV[1], ARGV[2], now_ms()
 local delivery = key('delivery', id)
 if redis.call('HGET', delivery, 'holder') ~= holder then return -1 end
-set_fields(delivery, ARGV[5])
-local due = ARGV[3] ~= '' and now + tonumber(ARGV[3])
-local unseen = ARGV[4] ~= '' and redis.call('XRANGE', key('events', id), '(' .. ARGV[4], '+', 'COUNT', 1)
+set_fields(delivery, ARGV[3])
+set_fields(MISSING_ROUTES, ARGV[4])
+local due = ARGV[5] ~= '' and now + tonumber(ARGV[5])
+local unseen = ARGV[6] ~= '' and redis.call('XRANGE', key('events', id), '(' .. ARGV[6], '+', 'COUNT', 1)
 if (unseen and #unseen > 0) or redis.call('HEXISTS', delivery, 'asked') == 1 then due = now end
 if due then
   redis.call('ZADD', UNDELIVERED, 'XX', due, id)

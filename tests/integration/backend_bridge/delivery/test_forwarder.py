@@ -19,11 +19,10 @@ from typing import Any, Protocol
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery import sender
 from backend_bridge.delivery.backend_client import BackendClient
-from backend_bridge.delivery.messages import send
 from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.sender import Turn
 from tests.support.dev_backend import FaultyBackend
 from tests.support.forwarding import (
     endpoints,
@@ -589,13 +588,15 @@ def test_a_sender_frozen_right_before_its_request_does_not_make_it_after_the_loc
     hold = outbox.claim("job-1")
     assert hold is not None
 
-    def frozen_first(*arguments: Any) -> Any:
-        wait_for("another sender has taken the job", lambda: outbox.claim("job-1"))
-        return send(*arguments)
-
-    monkeypatch.setattr(sender, "send", frozen_first)
     with BackendClient(backend.url, timeout_s=0.2) as client:
-        turn = sender.Turn(hold, outbox, client, DeliveryPolicy(), threading.Event(), lambda: False)
+        post = client.post
+
+        def frozen_first(*arguments: Any, **options: Any) -> Any:
+            wait_for("another sender has taken the job", lambda: outbox.claim("job-1"))
+            return post(*arguments, **options)
+
+        monkeypatch.setattr(client, "post", frozen_first)
+        turn = Turn(hold, outbox, client, DeliveryPolicy(), threading.Event(), lambda: False)
         with pytest.raises(HoldLost):
             turn.run()
     assert backend.received == []

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery.outbox import PAGE_ENTRIES
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
+from backend_bridge.delivery.stream import PAGE_ENTRIES
 from tests.support.forwarding import (
     QUICK,
     forwarding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,21 @@ def test_points_that_may_have_arrived_go_in_no_other_request(
     scene.turns_until_done()
     if then != "405":  # which says that nothing can have arrived there
         scene.check_all_arrived()
+
+
+@pytest.mark.parametrize("fault", ["away", "lost"])
+@pytest.mark.parametrize("scripts", range(2, 7))
+def test_a_redis_that_is_away_for_a_moment_does_not_make_points_unsure(
+    clock: Clock, fault: str, scripts: int
+) -> None:
+    """For good, if the route for many never answers: it is known that none of them arrived."""
+    scene = with_many(Scene(clock), 30)
+    scene.backend.lanes = {"points": "500"}
+    scene.senders_redis.faults = deque(["ok"] * scripts + [fault])
+    scene.turn()
+    scene.complete()
+    scene.turns_until_done()
+    scene.check_all_arrived()
 
 
 def predicted(scene: Scene, step: int) -> None:

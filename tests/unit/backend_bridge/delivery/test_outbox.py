@@ -10,15 +10,9 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery.outbox import (
-    PAGE_BYTES,
-    PAGE_ENTRIES,
-    SET_ASIDE_KEPT,
-    Hold,
-    HoldLost,
-    Outbox,
-    set_aside_record,
-)
+from backend_bridge.delivery.acknowledge import set_aside_record
+from backend_bridge.delivery.outbox import SET_ASIDE_KEPT, Hold, HoldLost, Outbox
+from backend_bridge.delivery.stream import PAGE_BYTES, PAGE_ENTRIES
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from tests.support.waiting import wait_for
@@ -66,14 +60,15 @@ def claimed(outbox: Outbox) -> Hold:
 
 def handle_all(hold: Hold, outbox: Outbox) -> str:
     """Move every lane past everything there is; the newest entry."""
-    last = outbox.read(JOB, hold.progress.log.position)[-1].entry_id
+    last = outbox.stream.read(JOB, hold.progress.log.position)[-1].entry_id
     for lane in hold.progress.lanes:
         lane.position = last
     return last
 
 
 def set_aside(outbox: Outbox, hold: Hold, entry: Entry, reason: str) -> None:
-    outbox.hold(hold, set_aside_record(JOB, entry, reason, None), entry.kind)
+    hold.set_aside = (set_aside_record(JOB, entry, reason, None), entry.kind)
+    outbox.hold(hold)
 
 
 def test_an_event_makes_its_job_due(outbox: Outbox, redis: Redis) -> None:
@@ -98,30 +93,30 @@ def test_a_claim_tells_what_a_sender_needs(job: RunningJob, outbox: Outbox) -> N
 def test_entries_come_in_order_and_in_pages(job: RunningJob, outbox: Outbox) -> None:
     for number in range(PAGE_ENTRIES + 10):
         job.log(f"line {number}")
-    first = outbox.read(JOB, "0-0")
-    rest = outbox.read(JOB, first[-1].entry_id)
+    first = outbox.stream.read(JOB, "0-0")
+    rest = outbox.stream.read(JOB, first[-1].entry_id)
     assert len(first) == PAGE_ENTRIES
     assert [entry.kind for entry in first + rest] == ["status"] + ["log"] * (PAGE_ENTRIES + 10)
     positions = [entry.position for entry in first + rest]
     assert positions == sorted(set(positions))
-    assert outbox.read(JOB, rest[-1].entry_id) == []
+    assert outbox.stream.read(JOB, rest[-1].entry_id) == []
 
 
 def test_a_page_of_large_entries_is_short(job: RunningJob, outbox: Outbox) -> None:
     lines = ["x" * LINE_CHARACTERS_MAX] * (PAGE_BYTES // LINE_CHARACTERS_MAX // 2)
     for _ in range(20):
         job.log(*lines)
-    assert len(outbox.read(JOB, "0-0")) <= 4
+    assert len(outbox.stream.read(JOB, "0-0")) <= 4
 
 
 def test_a_status_is_found_without_what_lies_between(job: RunningJob, outbox: Outbox) -> None:
     job.log("a line")
     hold = claimed(outbox)
-    running, line = outbox.read(JOB, "0-0")
+    running, line = outbox.stream.read(JOB, "0-0")
     assert hold.last_status == running.entry_id
     job.complete()
     outbox.hold(hold)
-    completed = outbox.status_beyond(JOB, line.entry_id)
+    completed = outbox.stream.status_beyond(JOB, line.entry_id)
     assert hold.last_status == completed.entry_id
     assert json.loads(completed.fields["data"]) == {"status": "completed"}
 
@@ -216,7 +211,7 @@ def test_an_event_between_the_last_look_and_the_end_is_not_lost(
     job.log("just now")
     assert outbox.release(hold, due_in_ms=None, seen=seen), "it is due at once"
     hold = claimed(outbox)
-    assert [entry.kind for entry in outbox.read(JOB, hold.progress.log.position)] == ["log"]
+    assert [entry.kind for entry in outbox.stream.read(JOB, hold.progress.log.position)] == ["log"]
     assert not outbox.release(hold, due_in_ms=None, seen=handle_all(hold, outbox))
 
 
@@ -236,7 +231,7 @@ def test_a_frozen_sender_writes_nothing_after_its_job_was_taken(
     taken: list[Hold] = []
     wait_for("taken over", lambda: taken.append(c) if (c := outbox.claim(JOB)) else taken)
     before = redis.hgetall(f"trainyard:delivery:{JOB}")
-    entry = outbox.read(JOB, "0-0")[0]
+    entry = outbox.stream.read(JOB, "0-0")[0]
     handle_all(frozen, outbox)
     for write in (
         lambda: outbox.hold(frozen),
@@ -316,7 +311,7 @@ def test_a_lock_that_a_clock_set_back_has_lengthened_is_a_lock_again(
 
 def test_what_is_set_aside_can_be_read(job: RunningJob, outbox: Outbox, redis: Redis) -> None:
     hold = claimed(outbox)
-    entry = outbox.read(JOB, "0-0")[0]
+    entry = outbox.stream.read(JOB, "0-0")[0]
     set_aside(outbox, hold, entry, "HTTP 400: no")
     set_aside(outbox, hold, entry, "HTTP 400: no")  # the answer to the first was lost
     (record,) = map(json.loads, redis.lrange("trainyard:set-aside", 0, -1))  # type: ignore[arg-type]
@@ -331,14 +326,24 @@ def test_the_list_of_what_is_set_aside_is_bounded(
     job: RunningJob, outbox: Outbox, redis: Redis
 ) -> None:
     redis.rpush("trainyard:set-aside", *(["{}"] * SET_ASIDE_KEPT))
-    set_aside(outbox, claimed(outbox), outbox.read(JOB, "0-0")[0], "newest")
+    set_aside(outbox, claimed(outbox), outbox.stream.read(JOB, "0-0")[0], "newest")
     assert redis.llen("trainyard:set-aside") == SET_ASIDE_KEPT
     newest = redis.lindex("trainyard:set-aside", 0)
     assert json.loads(newest)["reason"] == "newest"  # type: ignore[arg-type]
 
 
-def test_missing_routes_are_remembered_until_they_are_there(outbox: Outbox, redis: Redis) -> None:
-    outbox.note_missing_route("POST /x", missing=True)
-    assert redis.hkeys("trainyard:missing-routes") == ["POST /x"]
-    outbox.note_missing_route("POST /x", missing=False)
-    assert redis.hkeys("trainyard:missing-routes") == []
+def test_missing_routes_are_remembered_until_they_are_there(
+    job: RunningJob, outbox: Outbox, redis: Redis
+) -> None:
+    redis.hset("trainyard:missing-routes", "POST /of-another-sender", "5")
+    hold = claimed(outbox)
+    hold.missing["POST /x"] = "7"
+    outbox.hold(hold)
+    assert redis.hgetall("trainyard:missing-routes") == {
+        "POST /of-another-sender": "5",
+        "POST /x": "7",
+    }
+    redis.hdel("trainyard:missing-routes", "POST /of-another-sender")
+    hold.missing["POST /x"] = ""
+    outbox.release(hold, due_in_ms=0, seen="")
+    assert redis.hgetall("trainyard:missing-routes") == {}

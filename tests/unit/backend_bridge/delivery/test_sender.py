@@ -91,9 +91,9 @@ class SlowBackend(FakeBackend):
         super().__init__()
         self.meanwhile = meanwhile
 
-    def patch_status(self, *args: Any) -> Answer:
+    def post(self, *args: Any, **options: Any) -> Answer:
         self.meanwhile()
-        return super().patch_status(*args)
+        return super().post(*args, **options)
 
 
 def test_a_lock_outlasts_the_request_that_is_made_under_it(clock: Clock) -> None:
@@ -106,13 +106,13 @@ def test_a_lock_outlasts_the_request_that_is_made_under_it(clock: Clock) -> None
         claims.append(Outbox(scene.redis, lock_s=LOCK_S).claim(JOB))
 
     scene.backend = SlowBackend(meanwhile)
-    read = scene.outbox.read
+    read = scene.outbox.stream.read
 
     def slow_read(*args: Any, **options: Any) -> list[Entry]:
         clock.pass_(LOCK_S - scene.backend.timeout_s / 2)
         return read(*args, **options)
 
-    scene.outbox.read = slow_read  # type: ignore[method-assign]
+    scene.outbox.stream.read = slow_read  # type: ignore[method-assign]
     scene.turn()
     assert claims == [None]
     assert scene.backend.of("status") == ["running"]
@@ -294,7 +294,7 @@ def test_an_outage_of_404s_names_no_route(clock: Clock) -> None:
 
 def test_a_route_that_another_job_missed_is_forgotten_once_one_arrives_there(clock: Clock) -> None:
     scene = Scene(clock)
-    scene.outbox.note_missing_route(ROUTES["logs"], missing=True)
+    scene.redis.hset("trainyard:missing-routes", ROUTES["logs"], "1")
     scene.metric()
     scene.turns_until_done()
     assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["logs"]]

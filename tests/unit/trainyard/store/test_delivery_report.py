@@ -7,7 +7,8 @@ import time
 import pytest
 from redis import Redis
 
-from backend_bridge.delivery.outbox import Hold, Outbox, set_aside_record
+from backend_bridge.delivery.acknowledge import set_aside_record
+from backend_bridge.delivery.outbox import Hold, Outbox
 from tests.support.running_job import RunningJob
 from trainyard.store.delivery_report import SetAside, delivery_report
 
@@ -52,13 +53,13 @@ def test_what_was_set_aside_has_its_reason(redis: Redis) -> None:
     RunningJob(redis, "job-1").metric(1)
     outbox = Outbox(redis, lock_s=60)
     hold = claimed(outbox, "job-1")
-    status, metric = outbox.read("job-1", "0-0")
+    status, metric = outbox.stream.read("job-1", "0-0")
     for entry, reason, http_status in (
         (status, "HTTP 400: no", 400),
         (metric, "the entry cannot be read", None),
     ):
-        record = set_aside_record("job-1", entry, reason, http_status)
-        outbox.hold(hold, record, entry.kind)
+        hold.set_aside = (set_aside_record("job-1", entry, reason, http_status), entry.kind)
+        outbox.hold(hold)
     report = delivery_report(redis)
     unread, refused = report.set_aside
     assert refused == SetAside(
@@ -73,8 +74,8 @@ def test_routes_that_the_backend_lacks_and_the_last_error_are_named(redis: Redis
     outbox = Outbox(redis, lock_s=60)
     hold = claimed(outbox, "job-1")
     hold.progress.last_error = "connection refused"
+    hold.missing["POST /x"] = str(int(time.time()))
     outbox.hold(hold)
-    outbox.note_missing_route("POST /x", missing=True)
     report = delivery_report(redis)
     assert report.missing_routes == {"POST /x": pytest.approx(time.time(), 5)}
     assert [(job.last_error, job.heard) for job in report.waiting] == [

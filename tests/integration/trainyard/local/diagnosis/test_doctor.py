@@ -18,7 +18,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from backend_bridge.delivery.outbox import Outbox, set_aside_record
+from backend_bridge.delivery.acknowledge import set_aside_record
+from backend_bridge.delivery.outbox import Outbox
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
@@ -149,9 +150,10 @@ def test_what_the_backend_has_not_got(yard: SlotRegistry, real_redis: Any) -> No
     outbox = Outbox(real_redis, lock_s=60)
     hold = outbox.claim("job-1")
     assert hold is not None
-    running = outbox.read("job-1", "0-0")[0]
-    outbox.hold(hold, set_aside_record("job-1", running, "HTTP 400: no", 400), "status")
-    outbox.note_missing_route("POST .../logs", missing=True)
+    running = outbox.stream.read("job-1", "0-0")[0]
+    hold.set_aside = (set_aside_record("job-1", running, "HTTP 400: no", 400), "status")
+    hold.missing["POST .../logs"] = "5"
+    outbox.hold(hold)
     (set_aside,) = found("delivery", "warning")
     assert "1 messages were set aside, the newest of job job-1: HTTP 400" in set_aside.sentence
     assert "`trainyard redeliver job-1`" in set_aside.mend
