@@ -218,9 +218,11 @@ class TrainingJob:
 
 
 def _data(dataset: Any) -> dict[str, str]:
-    """``dataset_path``, or ``dataset_content`` as JSON lines."""
+    """``dataset_path``, or ``dataset_content`` as JSON lines. Raises TrainyardError."""
     if isinstance(dataset, str | Path):
         return {"dataset_path": str(dataset)}
+    if len(dataset) == 0:
+        raise TrainyardError("the data set has no rows")
     if hasattr(dataset, "to_json"):
         return {"dataset_content": dataset.to_json(orient="records", lines=True, force_ascii=False)}
     return {"dataset_content": "\n".join(json.dumps(row, ensure_ascii=False) for row in dataset)}

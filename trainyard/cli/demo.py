@@ -58,6 +58,12 @@ class Materials:
     prompt: str
 
 
+_NEXT = (
+    "Your own: `trainyard up` keeps the services running, and `trainyard submit` starts a job "
+    "(docs/quickstart.md, step 3)."
+)
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a person asks of the demo; None: what it chooses itself."""
@@ -127,6 +133,7 @@ def _run(console: Console, wanted: Wanted) -> int:
             services.stop()
     console.print(summary(job, heard, seconds, materials.prompt, texts))
     console.print(f"The model lies in {trained}", soft_wrap=True, highlight=False)
+    console.print(_NEXT, soft_wrap=True, highlight=False)
     return 0 if heard == "completed" else 1
 
 

@@ -32,8 +32,17 @@ from trainyard.cli.watching import errors, logs, open_page, status, wait
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import SettingsError
 
-_OTHER_NAMES = {"list": "ps", "ls": "ps", "delete": "rm", "remove": "rm", "follow": "wait"}
+_OTHER_NAMES = {
+    **dict.fromkeys(("list", "ls"), "ps"),
+    **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("train", "run", "start"), "submit"),
+    **dict.fromkeys(("show", "info", "describe"), "status"),
+    **dict.fromkeys(("log", "tail"), "logs"),
+    "follow": "wait",
+}
 """What people of other tools type."""
+_ENDS = ("stop", "kill", "down", "abort")
+EXIT_INTERRUPTED = 130
 
 
 class Commands(click.Group):
@@ -42,9 +51,22 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _ENDS:  # too much is at stake to guess
+            raise click.UsageError(
+                f"No such command '{args[0]}': `pause` and `cancel` end a job's run, and Ctrl-C "
+                "where `trainyard up` runs stops the services."
+            )
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            ctx.exit(EXIT_INTERRUPTED)
         except SettingsError as error:
             click.echo(f"trainyard: {error}", err=True)
             ctx.exit(EXIT_SETTINGS)
@@ -111,9 +133,9 @@ def metrics(job_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(points)
         return
-    from trainyard.cli.tables import metric_table, show
+    from trainyard.cli.tables import show_metrics
 
-    show(metric_table(points))
+    show_metrics(points)
 
 
 @main.command()
@@ -125,9 +147,9 @@ def checkpoints(job_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(answer)
         return
-    from trainyard.cli.tables import checkpoint_table, show
+    from trainyard.cli.tables import show_checkpoints
 
-    show(checkpoint_table(answer["checkpoints"]))
+    show_checkpoints(answer["checkpoints"])
 
 
 @main.command()
@@ -188,7 +210,10 @@ def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
 def show_help(ctx: click.Context, command: str | None) -> None:
     """Show the help of a command, or of all."""
     root = ctx.find_root()
-    found = main.get_command(root, command) if command else main
+    if command is None:
+        click.echo(root.get_help())
+        return
+    found = main.get_command(root, command)
     if found is None:
         raise click.UsageError(f"No such command '{command}'.")
     click.echo(found.get_help(click.Context(found, info_name=found.name, parent=root)))

@@ -27,6 +27,10 @@ def read_request(text: str, name: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
     except (ValueError, RecursionError) as no_json:
+        if name.endswith((".jsonl", ".ndjson")):
+            raise RequestFileError(
+                f"{name} holds rows, and no request", "give it as --dataset, with --model"
+            ) from None
         if name.endswith(".json") or text.lstrip()[:1] in ("{", "["):
             raise RequestFileError(f"{name} is no JSON: {_where(no_json)}") from None
         try:

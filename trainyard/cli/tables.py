@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,8 @@ from trainyard.log_lines import clean
 from trainyard.scheduling.nodes import Node
 
 PIPE_COLUMNS = 400
+LINE_CHARACTERS = 100
+"""What is longer and has parts has a line for each."""
 _COLOURS: Mapping[str, str] = {name: status.colour for name, status in STATUSES.items()}
 
 
@@ -104,20 +106,30 @@ _DISPENSABLE = (
 
 
 def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
-    """One row a job; columns go until the others are whole."""
+    """One row a job."""
+    _show_rows(jobs, _JOB_COLUMNS, _DISPENSABLE)
+
+
+def _show_rows(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Callable[[Mapping[str, Any]], str | Text]],
+    dispensable: Iterable[str],
+    justify: JustifyMethod = "left",
+) -> None:
+    """A table; on a narrow terminal columns go until the others are whole."""
     console, wide = Console(), Console(width=PIPE_COLUMNS)
-    columns, dispensable = dict(_JOB_COLUMNS), iter(_DISPENSABLE)
+    shown, spare = dict(columns), (name for name in dispensable if name in columns)
     while True:
         table = Table(box=None, header_style="bold")
-        for column in columns:
-            table.add_column(column, no_wrap=True, overflow="fold")
-        for job in jobs:
-            table.add_row(*(cell(job) for cell in columns.values()))
+        for column in shown:
+            table.add_column(column, no_wrap=True, overflow="fold", justify=justify)
+        for row in rows:
+            table.add_row(*(cell(row) for cell in shown.values()))
         fits = wide.measure(table).maximum <= console.width
-        dropped = None if fits or not console.is_terminal else next(dispensable, None)
+        dropped = None if fits or not console.is_terminal else next(spare, None)
         if dropped is None:
             return show(table)
-        del columns[dropped]
+        del shown[dropped]
 
 
 def _age(created_at: str | None) -> str:
@@ -138,30 +150,29 @@ def job_details(job: dict[str, Any]) -> Table:
     for name, value in job.items():
         if value is None or value in ({}, []):
             continue
-        shown = coloured_status(value) if name == "status" else plain(_shown(value))
+        text = _shown(value)
+        if isinstance(value, dict) and len(text) > LINE_CHARACTERS:
+            text = "\n".join(f"{key} {_shown(inner)}" for key, inner in value.items())
+        shown = coloured_status(value) if name == "status" else plain(text)
         table.add_row(name, shown)
     return table
 
 
-def checkpoint_table(checkpoints: list[dict[str, Any]]) -> Table:
-    """One row a checkpoint."""
-    table = Table(box=None, header_style="bold")
-    for column in ("checkpoint", "step", "epoch", "loss", "eval", "size", "written", ""):
-        # A path is never cut: it is what resume takes.
-        table.add_column(column, overflow="fold" if column == "checkpoint" else "ellipsis")
-    for item in checkpoints:
-        marks = [word for word in ("best", "latest") if item[f"is_{word}"]]
-        table.add_row(
-            plain(item["path"]),
-            str(item["step"]),
-            number(item["epoch"]),
-            number(item["train_loss"]),
-            number(item["eval_loss"]),
-            f"{item['size_bytes'] / MB:,.1f} MB",
-            item["created_at"][:19].replace("T", " "),
-            ", ".join(marks),
-        )
-    return table
+_CHECKPOINT_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
+    "checkpoint": lambda one: plain(one["path"]),
+    "step": lambda one: str(one["step"]),
+    "epoch": lambda one: number(one["epoch"]),
+    "loss": lambda one: number(one["train_loss"]),
+    "eval": lambda one: number(one["eval_loss"]),
+    "size": lambda one: f"{one['size_bytes'] / MB:,.1f} MB",
+    "written": lambda one: one["created_at"][:19].replace("T", " "),
+    "": lambda one: ", ".join(mark for mark in ("best", "latest") if one[f"is_{mark}"]),
+}
+
+
+def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
+    """One row a checkpoint; its path is never cut: it is what resume takes."""
+    _show_rows(checkpoints, _CHECKPOINT_COLUMNS, ("written", "epoch", "size", "loss", "step"))
 
 
 def node_table(nodes: Iterable[Node]) -> Table:
@@ -213,15 +224,37 @@ def verdict_line(promise: str, reason: str, seconds: float) -> Text:
     return line.append_text(plain(f"\n      {reason}")) if reason else line
 
 
-def metric_table(points: list[dict[str, Any]]) -> Table:
-    """One row a point; a column for each field that occurs."""
-    columns = list(dict.fromkeys(name for point in points for name in point))
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right")
+_LESS_TOLD = (
+    *("eval_perplexity", "train_perplexity", "samples_per_second", "gpu_memory_reserved_gb"),
+    *("gpu_utilization_percent", "gpu_memory_allocated_gb", "perplexity", "grad_norm"),
+    *("tokens_per_second", "epoch", "learning_rate"),
+)
+
+
+def show_metrics(points: Sequence[Mapping[str, Any]]) -> None:
+    """One row a step; a column for each field that occurs."""
+    rows = _by_step(points)
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: lambda row, name=name: number(row.get(name), 5) for name in names}
+    _show_rows(rows, columns, _LESS_TOLD, "right")
+
+
+def _by_step(points: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Points as rows: an eval's point carries what was trained last, which its own row has."""
+    rows: list[dict[str, Any]] = []
+    trained: Mapping[str, Any] = {}
     for point in points:
-        table.add_row(*(number(point.get(column), 5) for column in columns))
-    return table
+        told = dict(point)
+        if point.get("eval_loss") is None:
+            trained = point
+        else:
+            kept = ("step", "epoch")
+            told = {k: v for k, v in point.items() if k in kept or trained.get(k) != v}
+        if rows and rows[-1]["step"] == point["step"]:
+            rows[-1] |= told
+        else:
+            rows.append(told)
+    return rows
 
 
 def _shown(value: Any) -> str:

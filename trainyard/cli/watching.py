@@ -105,7 +105,7 @@ def errors(job_id: str, as_json: bool) -> None:
         for frame in error["traceback"]:
             where = f"  {frame['file']}:{frame['line']} in {frame['function']}"
             click.echo(plain(f"{where}\n    {frame['code']}").plain)
-        if error["exception"]:
+        if error["exception"] and error["message"] not in error["exception"]:
             click.echo(plain(f"  {error['exception']}").plain)
         if error["hint"]:
             click.echo(plain(f"  hint: {error['hint']}").plain)

@@ -64,6 +64,9 @@ def test_what_is_wrong_is_said_before_anything_is_sent(client: Client, bridge: F
     for more in ({"method": "sfft"}, {"learning_rate": float("nan")}, {"config": {"lorra": {}}}):
         with pytest.raises(TrainyardError):
             client.train("tiny", "a/b", token="t", **more)
+    for nothing in ([], pandas.DataFrame()):
+        with pytest.raises(TrainyardError, match="has no rows"):
+            client.train("tiny", nothing, token="t")
     assert bridge.calls == []
 
 

@@ -106,14 +106,22 @@ def _typed() -> str:
 
 def _say(bridge: BridgeClient, job_id: str, body: dict[str, Any]) -> str:
     """Print the answer as it comes; returns it."""
-    said = ""
-    for piece in bridge.answer(job_id, body, _tell):
+    said, late = list[str](), list[str]()
+
+    def tell(note: str) -> None:
+        # Why there is no answer yet is told at once; why there is no more, on a line of its own.
+        (late.append if said else _tell)(note)
+
+    for piece in bridge.answer(job_id, body, tell):
         click.echo(piece, nl=False)
-        said += piece
+        said.append(piece)
     click.echo()
-    if not said.strip():
-        click.echo("(it answers nothing)", err=True)
-    return said
+    for note in late:
+        _tell(note)
+    answer = "".join(said)
+    if not answer.strip():
+        _tell("(it answers nothing)")
+    return answer
 
 
 def _tell(note: str) -> None:

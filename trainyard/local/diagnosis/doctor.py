@@ -63,7 +63,8 @@ def _through_redis(
         return []
     with connect(settings.redis_location, retries=0) as redis:
         try:
-            known = [*redis_findings(redis), *request_findings(redis)]
+            embedded = settings.redis_url is None
+            known = [*redis_findings(redis, embedded=embedded), *request_findings(redis)]
             if "passing" not in kinds:
                 slots = [*slot_findings(redis)]
                 answers = not _are(backend, "backend", "failure")

@@ -14,6 +14,12 @@ from trainyard.scheduling.host_waits import HostWaits, waits_for
 from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.job_reads import JobReads
 
+_UPDATE = "Update it: 6.2.20, 7.2.11, 7.4.6, 8.2.2, or your distribution's redis-server."
+_CHOOSE_ANOTHER = (
+    "Install your distribution's redis-server (`apt install redis-server`) and start "
+    "`trainyard up` again, which takes that one; jobs stay."
+)
+
 
 def findings_of(troubles: Iterable[Trouble]) -> Iterator[Finding]:
     for trouble in troubles:
@@ -25,7 +31,8 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def redis_findings(redis: Redis) -> Iterator[Finding]:
+def redis_findings(redis: Redis, *, embedded: bool = False) -> Iterator[Finding]:
+    """``embedded``: it is the one that `trainyard up` starts, and chooses."""
     started = time.perf_counter()
     seconds, micros = redis.time()
     taken_s = time.perf_counter() - started
@@ -37,7 +44,7 @@ def redis_findings(redis: Redis) -> Iterator[Finding]:
             "redis",
             "warning",
             f"Redis {version} has a known hole ({HOLE}): a script may take the server over.",
-            "Update it: 6.2.20, 7.2.11, 7.4.6, 8.2.2, or your distribution's redis-server.",
+            _CHOOSE_ANOTHER if embedded else _UPDATE,
         )
     yield clock_finding("Redis", seconds + micros / 1e6)
 

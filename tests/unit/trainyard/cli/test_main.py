@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -125,11 +126,26 @@ def test_errors_of_a_job_with_its_traceback_and_its_attempts(bridge: FakeBridge)
     assert done.stdout.splitlines()[0] == "attempt 2, 2026-01-01T00:00:00Z: dataset: No rows."
     for words in ("a.py:3 in f", "ValueError", "hint: Add some."):
         assert words in done.stdout
+    attempt["exception"] = "tasks.errors.DatasetError: No rows. Add some."
+    told = trainyard("errors", "x").stdout
+    assert (told.count("No rows."), told.count("Add some.")) == (1, 1), "all is said once"
     assert "\x1b" not in done.stdout
     assert json.loads(trainyard("errors", "x", "--json").stdout) == answer
     well = {**dict.fromkeys(one), "status": "running", "attempts": []}
     bridge.answers["GET", "/api/training/x/errors"] = 200, well
     assert trainyard("errors", "x").stdout == "x is running: no attempt of it has failed\n"
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, click.Abort])
+def test_ctrl_c_is_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, ended: type[BaseException]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise ended
+
+    monkeypatch.setattr(BridgeClient, "jobs", interrupted)
+    done = trainyard("ps")
+    assert (done.exit_code, done.stderr) == (130, "\n")
 
 
 def test_no_bridge_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +310,52 @@ def test_metrics(bridge: FakeBridge) -> None:
     assert first.split() == ["1", "0", "2", "–"]
     assert second.split() == ["2", "0", "–", "1.25"]
     assert json.loads(trainyard("metrics", "job-1", "--json").stdout) == points
+
+
+def test_what_an_eval_s_point_carries_of_the_last_step_is_not_repeated(bridge: FakeBridge) -> None:
+    one, two = ({"train_loss": loss, "grad_norm": 0.5} for loss in (2.0, 1.5))
+    points: list[dict[str, Any]] = [
+        {"step": 1, "epoch": 0, **one},
+        {"step": 2, "epoch": 0, **one, "eval_loss": 1.25},
+        {"step": 3, "epoch": 1, **two},
+        {"step": 3, "epoch": 1, **two, "eval_loss": 1.125},
+    ]
+    bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": points}
+    shown = trainyard("metrics", "job-1").stdout.splitlines()
+    assert [line.split() for line in shown[1:]] == [
+        ["1", "0", "2", "0.5", "–"],
+        ["2", "0", "–", "–", "1.25"],
+        ["3", "1", "1.5", "0.5", "1.125"],
+    ]
+
+
+def test_a_narrow_terminal_shows_fewer_metrics_and_whole_paths_of_checkpoints(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    names = ("train_loss", "learning_rate", "grad_norm", "tokens_per_second", "eval_loss")
+    point = {"step": 1000, "epoch": 3, **dict.fromkeys(names, 1234.5)}
+    bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": [point]}
+    shown = CliRunner().invoke(main.main, ["metrics", "job-1"], env={"COLUMNS": "60"}).stdout
+    assert all(name in shown for name in ("step", "train_loss", "eval_loss", "learning_rate"))
+    assert "grad_norm" not in shown
+    assert "…" not in shown
+    written = {"step": 1000, "epoch": 3.0, "train_loss": 1.5, "eval_loss": 1.25, "size_bytes": 9}
+    marks = {"created_at": "2026-01-01T00:00:00Z", "is_best": True, "is_latest": False}
+    one = {"path": f"checkpoints/checkpoint-{10**9}", **written, **marks}
+    bridge.answers["GET", "/api/training/checkpoints/job-1"] = 200, {"checkpoints": [one]}
+    shown = CliRunner().invoke(main.main, ["checkpoints", "job-1"], env={"COLUMNS": "60"}).stdout
+    assert one["path"] in shown
+    assert "best" in shown
+    assert "…" not in shown
+
+
+def test_a_row_of_many_parts_has_a_line_for_each(bridge: FakeBridge) -> None:
+    result = {"model_dir": "model", **{f"figure_{n}": n for n in range(20)}}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(result=result)
+    shown = trainyard("status", "job-1").stdout.splitlines()
+    assert max(map(len, shown)) < 100
+    assert any(line.split() == ["figure_19", "19"] for line in shown)
 
 
 @pytest.mark.parametrize(("flags", "force"), [([], False), (["--force"], True)])

@@ -336,6 +336,28 @@ def test_ps_shows_the_newest_of_a_status(bridge: FakeBridge) -> None:
 def test_help_is_a_command_too() -> None:
     assert trainyard("help", "delete").stdout == trainyard("rm", "--help").stdout
     assert trainyard("help", "nonsense").exit_code == 2
+    assert trainyard("help").stdout == trainyard("--help").stdout
+
+
+def test_names_of_other_tools_find_their_command() -> None:
+    for name, ours in (
+        ("train", "submit"),
+        ("run", "submit"),
+        ("info", "status"),
+        ("tail", "logs"),
+    ):
+        assert trainyard("help", name).stdout == trainyard(ours, "--help").stdout
+    done = trainyard("stop", "job-1")
+    assert done.exit_code == 2
+    assert "`pause` and `cancel` end a job's run" in done.stderr
+
+
+def test_rows_are_no_request(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n{"text": "b"}\n')
+    done = trainyard("submit", str(file))
+    assert done.exit_code == 1
+    assert "holds rows, and no request: give it as --dataset" in done.stderr
 
 
 def test_a_followed_job_that_fails_is_exit_code_1_with_its_hint(bridge: FakeBridge) -> None:

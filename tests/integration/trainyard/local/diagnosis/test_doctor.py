@@ -106,9 +106,16 @@ def test_a_redis_that_evicts(yard: SlotRegistry, real_redis: Any) -> None:
     assert risk.sentence == "Redis keeps no append-only file: a restart of it loses jobs."
 
 
-def test_a_redis_with_a_known_hole(yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_with_a_known_hole(
+    yard: SlotRegistry, real_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis_findings, "version_of", lambda _: (7, 2, 4))
-    assert "has a known hole (CVE-2025-49844)" in found("redis", "warning")[-1].sentence
+    told = found("redis", "warning")[-1]
+    assert "has a known hole (CVE-2025-49844)" in told.sentence
+    assert told.mend.startswith("Update it: ")
+    own = next(one for one in redis_findings.redis_findings(real_redis, embedded=True) if one.mend)
+    assert "redis-server" in own.mend
+    assert "`trainyard up` again" in own.mend
     monkeypatch.setattr(redis_findings, "version_of", lambda _: (7, 2, 11))
     assert not [f for f in found("redis") if "hole" in f.sentence]
 

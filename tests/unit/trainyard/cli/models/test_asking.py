@@ -55,6 +55,17 @@ def test_an_answer_that_is_empty_is_said(bridge: FakeBridge) -> None:
     assert (done.stdout, done.stderr) == ("\n", "(it answers nothing)\n")
 
 
+def test_why_an_answer_was_cut_stands_on_a_line_of_its_own(bridge: FakeBridge) -> None:
+    def cut(call: Call) -> tuple[int, str]:
+        status, said = echo(call)
+        return status, said.replace('"stop"', '"length"')
+
+    bridge.answers["POST", "/api/training/j/generate"] = cut
+    done = trainyard("generate", "j", "--prompt", "a")
+    assert done.output.splitlines()[0] == "<a>"
+    assert done.output.splitlines()[1].startswith("(cut after 1 tokens")
+
+
 def test_each_row_of_a_file_comes_back_with_its_answer(bridge: FakeBridge, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"instruction": "a", "id": 7},
