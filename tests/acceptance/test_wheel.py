@@ -21,12 +21,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: a build writes into the folder that it builds."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, called as a clone is: a build writes into the folder that it builds."""
+    source = tmp_path_factory.mktemp("source") / "trainyard"
     for name in repository_files(*PRODUCT, "pyproject.toml", "requirements.txt", "README.md"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("built")
     _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(source))
     (made,) = built.glob("*.whl")
     return made
@@ -34,17 +40,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the programs of an environment that the wheel is installed into.
-
-    Its last resort is this environment's packages. They stand on the path by a .pth file, and no
-    .pth file of theirs is read: Trainyard itself is not among them as an editable install.
-    """
-    environment = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    programs = environment / "bin"
-    _pip("--python", str(programs / "python"), "install", "--no-deps", "--no-index", str(wheel))
-    (packages,) = (environment / "lib").glob("python*/site-packages")
-    (packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    """Folder of the programs of an environment that the wheel is installed into."""
+    programs = _environment(tmp_path_factory.mktemp("environment"), str(wheel))
     shutil.copy(Path(sys.executable).with_name("celery"), programs / "celery")
     return programs
 
@@ -79,6 +76,30 @@ def test_the_demo_runs_from_the_wheel(programs: Path, tmp_path: Path) -> None:
     assert re.search(r"status at the backend +completed", done.stdout)
     (model,) = (tmp_path / "home/demo/jobs").glob("*/model/model.safetensors")
     assert model.stat().st_size > 0
+
+
+def test_a_script_beside_the_clone_finds_the_client(source: Path, tmp_path: Path) -> None:
+    """As ``make setup`` installs it: a folder called trainyard stands before all else then."""
+    programs = _environment(tmp_path, "--no-build-isolation", "--editable", str(source))
+    script = source.parent / "mine.py"
+    script.write_text("from trainyard import Client\nprint(Client.__module__)\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.check_output([programs / "python", script], env=environment, text=True)
+    assert said == "trainyard.python_client\n"
+
+
+def _environment(folder: Path, *what: str) -> Path:
+    """Folder of the programs of an environment with ``what`` installed.
+
+    Its last resort is this environment's packages. They stand on the path by a .pth file, and no
+    .pth file of theirs is read: Trainyard itself is not among them as an editable install.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    (packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    program = folder / "bin" / "python"
+    _pip("--python", str(program), "install", "--no-deps", "--no-index", *what)
+    return program.parent
 
 
 def _pip(*arguments: str) -> None:
