@@ -47,8 +47,8 @@ def _fetched(errand: dict[str, Any], dataset_url: str) -> dict[str, Any]:
     from tasks.datasets.sources.locate import DownloadLimits, fetched  # noqa: PLC0415
 
     reference = errand["reference"]
-    if dataset_url and clean_url(dataset_url) == reference:
-        reference = dataset_url
+    whole = (url for url in dataset_url.splitlines() if clean_url(url) == reference)
+    reference = next(whole, reference)
     limits = DownloadLimits(**errand["limits"])
     found = fetched(reference, Path(errand["cache_dir"]), limits, errand["subset"])
     return {"path": str(found.path), "name": found.name, "subset": found.subset}

@@ -62,7 +62,7 @@ def prepare(run: Run) -> Prepared:
         tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
     max_length, note = choose_max_length(config, positions(model_config))
     with run.phases.phase("data"), run.ranks.first_before_others():
-        sources = run.request.dataset_path or "dataset_content", run.request.eval_dataset_path
+        sources = run.request.trains_on or "dataset_content", run.request.eval_dataset_path
         run.channel.send_now(Reading(source=", ".join(filter(None, sources))))
         data = prepare_data(
             run.request,

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard.cli.request_file import with_flags
+from trainyard.cli.request_file import data_set, with_flags
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.data_sets import DataSet
 from trainyard.contract.methods import DEFAULT_METHOD
 from trainyard.contract.statuses import TERMINAL
 from trainyard.local.submission import prepare, start
@@ -51,7 +52,7 @@ class Client:
     def train(
         self,
         model: str | Path,
-        dataset: str | Path | Sequence[Mapping[str, Any]] | pandas.DataFrame,
+        dataset: str | Path | Sequence[str | Path | Mapping[str, Any]] | pandas.DataFrame,
         *,
         eval_dataset: str | Path | None = None,
         method: str = DEFAULT_METHOD,
@@ -68,9 +69,10 @@ class Client:
         """Start a job.
 
         ``dataset``: a path, what else the worker reaches, or rows, which travel in the request
-        (MAX_REQUEST_MB). ``eval_dataset``: a path of one that evaluates. ``config``: everything
-        else, as in ``config`` of a request. Raises TrainyardError; a request that is refused leaves
-        nothing behind.
+        (MAX_REQUEST_MB); a list of paths (``"chats.jsonl:2"``: with a weight) or of
+        ``{"path": ..., "samples": ...}`` is mixed. ``eval_dataset``: a path of one that evaluates.
+        ``config``: everything else, as in ``config`` of a request. Raises TrainyardError; a request
+        that is refused leaves nothing behind.
         """
         flags = {
             "config.model.name": str(model),
@@ -217,12 +219,26 @@ class TrainingJob:
         return folder
 
 
-def _data(dataset: Any) -> dict[str, str]:
-    """``dataset_path``, or ``dataset_content`` as JSON lines. Raises TrainyardError."""
+def _data(dataset: Any) -> dict[str, Any]:
+    """``dataset_path``, ``datasets``, or ``dataset_content`` as JSON lines.
+
+    Raises TrainyardError.
+    """
     if isinstance(dataset, str | Path):
         return {"dataset_path": str(dataset)}
     if len(dataset) == 0:
         raise TrainyardError("the data set has no rows")
     if hasattr(dataset, "to_json"):
         return {"dataset_content": dataset.to_json(orient="records", lines=True, force_ascii=False)}
-    return {"dataset_content": "\n".join(json.dumps(row, ensure_ascii=False) for row in dataset)}
+    rows = list(dataset)
+    if all(_is_data_set(one) for one in rows):
+        named = (one if isinstance(one, Mapping) else data_set(str(one)) for one in rows)
+        return {"datasets": [{**one, "path": str(one["path"])} for one in named]}
+    return {"dataset_content": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)}
+
+
+def _is_data_set(one: Any) -> bool:
+    """Whether it names a data set, and is no row of one."""
+    if not isinstance(one, Mapping):
+        return isinstance(one, str | Path)
+    return "path" in one and set(one) <= set(DataSet.model_fields)

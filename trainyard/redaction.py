@@ -173,7 +173,8 @@ def redactor_of(
     public: Collection[str] = (),
 ) -> Redactor:
     """A redactor that knows every secret of this process, the token of its job and what gives
-    access in its data set's URL. ``public``: words that are said all the time, as the job's id."""
+    access in its data sets' URLs (a line each). ``public``: words that are said all the time, as
+    the job's id."""
     ours = {
         name.upper(): value.get_secret_value()
         for name, value in settings
@@ -183,7 +184,8 @@ def redactor_of(
     redis = parse_redis_url(settings.redis_location)  # here they are decoded
     known += [secret for secret in (redis.password, redis.sentinel_password) if secret]
     known += [job_token.get_secret_value()] if job_token else []
-    known += secrets_of(dataset_url.get_secret_value()) if dataset_url else []
+    for url in dataset_url.get_secret_value().splitlines() if dataset_url else ():
+        known += secrets_of(url)
     return Redactor(known, public)
 
 

@@ -47,7 +47,7 @@ def others_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 def seal(environment: Mapping[str, str], dataset_url: str = "") -> int:
     """A descriptor of a sealed file in memory with the secrets for one training: the caller's.
 
-    ``dataset_url``: the data set's URL with what :func:`clean_url` takes out of it.
+    ``dataset_url``: the data sets' URLs, a line each, with what :func:`clean_url` takes out.
     """
     content = {"environment": others_secrets(environment), "dataset_url": dataset_url}
     descriptor = os.memfd_create("trainyard-secrets", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -86,8 +86,8 @@ def _describe_admission(start: dict[str, Any]) -> None:
         del start["properties"][name]
     start["properties"]["job_token"] |= {"minLength": 1, "pattern": f"^{VISIBLE_ASCII}$"}
     start["description"] = (
-        "What a job is to do. It needs `dataset_path` or `dataset_content`, which no `anyOf` says: "
-        "generators would make two types of it."
+        "What a job is to do. It needs `dataset_path`, `dataset_content` or `datasets`, which no "
+        "`anyOf` says: generators would make several types of it."
     )
 
 

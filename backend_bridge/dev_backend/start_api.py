@@ -55,11 +55,14 @@ class Starts:
         """The report of ``trainyard check-dataset --json``. Raises ApiError."""
         made = await run_in_threadpool(_prepared, body)
         request = parse_request(made)
-        evaluates = request.eval_dataset_path
+        named, evaluates = request.trains_on, request.eval_dataset_path
+        several = [
+            {**one.model_dump(), "path": _readable(one.path)} for one in request.datasets or ()
+        ]
         spec = {
-            "path": _readable(str(made.get("dataset_path", ""))),
+            "path": named if several else _readable(request.dataset_path),
             "eval_path": _readable(evaluates) if evaluates else "",
-            "config": request.config.model_dump(mode="json"),
+            "config": {**request.config.model_dump(mode="json"), "datasets": several or None},
             "with_model": False,
             "model_roots": [],
             "cache_dir": str(settings().trainyard_home / "cache"),

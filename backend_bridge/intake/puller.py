@@ -193,7 +193,7 @@ def body_of(job: Mapping[str, Any], token: str) -> dict[str, Any]:
     if isinstance(config, dict) and "model" not in config and job.get("model_name"):
         config = {**config, "model": {"name": job["model_name"]}}
     names = (
-        *("dataset_path", "dataset_content", "eval_dataset_path"),
+        *("dataset_path", "dataset_content", "datasets", "eval_dataset_path"),
         *("name", "user_id", "priority"),
     )
     given = {name: job[name] for name in names if job.get(name) is not None}

@@ -206,6 +206,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("seed", "seed"),
     Setting("training.max_hours", used_by="the worker: hours in slots, past which the job fails"),
     Setting("dataset_path", used_by="the request's dataset_path, where that is empty"),
+    Setting("datasets", used_by="the request's datasets, where there are none: several data sets, "
+            "mixed ([page](data-sets.md#several-data-sets))", since="0.2"),
     Setting("eval_dataset_path", used_by="the request's eval_dataset_path, where that is empty",
             since="0.2"),
     Setting("output_dir", ignored="the result is written to the job's own folder"),

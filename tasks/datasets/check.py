@@ -21,8 +21,10 @@ from pydantic import BaseModel, ValidationError
 
 from tasks import sealed_secrets
 from tasks.datasets.example import untokenised_example
+from tasks.datasets.mix.mixed import read_mix, tokenise_mix
+from tasks.datasets.mix.report import MixReport
 from tasks.datasets.report import NOT_USABLE, Report
-from tasks.datasets.sets import ReadSets, read_sets, tokenise_sets
+from tasks.datasets.sets import read_sets, tokenise_sets
 from tasks.datasets.sources.locate import DownloadLimits, Located, NoSuchPath, locate_dataset
 from tasks.datasets.training_data import ReadData
 from tasks.errors import DatasetError
@@ -51,7 +53,8 @@ _TOLD = re.compile(r"config\.data\.columns, as in (\{[^{}]*\})")
 
 
 class CheckSpec(BaseModel):
-    """What to check. ``config`` is a job's; its model counts where ``with_model``."""
+    """What to check: ``path``, or ``config.datasets``, of which ``path`` is the name. ``config`` is
+    a job's; its model counts where ``with_model``."""
 
     path: str
     eval_path: str = ""
@@ -107,7 +110,9 @@ def _as_options(told: re.Match[str]) -> str:
 
 def check(spec: CheckSpec) -> Report:
     """Check the data set; whatever is wrong with it stands in the report."""
-    report = Report(spec.path, spec.config.training.method)
+    method, seed = spec.config.training.method, spec.config.seed
+    several = spec.config.datasets
+    report = MixReport(spec.path, method, seed=seed) if several else Report(spec.path, method)
     try:
         _check(spec, report)
     except Exception as error:
@@ -135,51 +140,34 @@ def _check(spec: CheckSpec, report: Report) -> None:
         except NoSuchPath:
             raise DatasetError(f"No such file or folder: {path!r}.", "Check the path.") from None
 
-    found = located(spec.path, spec.config.data.subset or None)
-    locate_eval = partial(located, spec.eval_path) if spec.eval_path else None
-    sets = read_sets(found, locate_eval, spec.config, cache_dir, report, limits)
+    config, evaluates = spec.config, spec.eval_path
+    if isinstance(report, MixReport):
+        mix = read_mix(config.datasets or [], located, evaluates, config, cache_dir, report, limits)
+        if spec.with_model and report.error is None:
+            tokenise_mix(mix, config, cache_dir=cache_dir, report=report, **_how(spec, report))
+        elif not spec.with_model:
+            for one in mix.sets:
+                _measure(one.read, one.report)
+            _measure_eval(mix.eval, report)
+            report.add_up()
+        return
+    found = located(spec.path, config.data.subset or None)
+    locate_eval = partial(located, evaluates) if evaluates else None
+    sets = read_sets(found, locate_eval, config, cache_dir, report, limits)
     if spec.with_model:
-        _tokenise(spec, sets, report, cache_dir)
+        tokenise_sets(sets, config, cache_dir=cache_dir, report=report, **_how(spec, report))
         return
     _measure(sets.train, report)
-    if sets.eval is not None and report.eval_set is not None:
-        _measure(sets.eval, report.eval_set)
-        report.eval_set.notes.clear()
+    _measure_eval(sets.eval, report)
 
 
-def _tokenise(spec: CheckSpec, sets: ReadSets, report: Report, cache_dir: Path) -> None:
+def _how(spec: CheckSpec, report: Report) -> dict[str, Any]:
     # Late: torch takes seconds to import, and a check without a model does without.
-    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+    from tasks.datasets.check_tokenizer import tokenizer_of  # noqa: PLC0415
 
-    from tasks.arguments.build import choose_max_length  # noqa: PLC0415
-    from tasks.models.end_tokens import end_tokens  # noqa: PLC0415
-    from tasks.models.load import load_config, load_tokenizer  # noqa: PLC0415
-    from tasks.models.origin import Places, find_origin  # noqa: PLC0415
-    from tasks.models.positions import positions  # noqa: PLC0415
-
-    transformers_logging.disable_progress_bar()
-    config = spec.config
-    here = Path(config.model.name).expanduser()
-    named = config.model.model_copy(update={"name": str(here.absolute())} if here.is_dir() else {})
-    roots = ["/", *spec.model_roots] if here.is_dir() else spec.model_roots
-    origin = find_origin(named, Places(roots, Path(spec.jobs_dir)))
-    folder = origin.model
-    scores = config.training.how.scores_texts
-    model = load_config(folder, config.model.name, False, scores=scores)
-    tokenizer: Any = load_tokenizer(origin.tokenizer, config, False)
-    max_length, note = choose_max_length(config, positions(model))
-    if note is not None:
-        report.notes.append(str(note))
-    tokenise_sets(
-        sets,
-        config,
-        tokenizer,
-        report,
-        max_length=max_length,
-        add_eos=config.tokenizer.add_eos_token is not False,
-        end_tokens=end_tokens(folder, model),
-        cache_dir=cache_dir,
-    )
+    found, note = tokenizer_of(spec.config, spec.model_roots, Path(spec.jobs_dir))
+    report.notes += [note] if note else []
+    return found
 
 
 def _measure(read: ReadData, report: Report) -> None:
@@ -191,6 +179,12 @@ def _measure(read: ReadData, report: Report) -> None:
     if len(indices):
         report.example = untokenised_example(read.stored[part].dataset[int(indices[0])])
     report.notes.append(WITHOUT_MODEL)
+
+
+def _measure_eval(read: ReadData | None, report: Report) -> None:
+    if read is not None and report.eval_set is not None:
+        _measure(read, report.eval_set)
+        report.eval_set.notes.clear()
 
 
 if __name__ == "__main__":

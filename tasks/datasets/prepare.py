@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.datasets.mix.mixed import read_mix, tokenise_mix
+from tasks.datasets.mix.report import MixReport
 from tasks.datasets.report import Report
 from tasks.datasets.sets import read_sets, tokenise_sets
-from tasks.datasets.sources.locate import DownloadLimits, locate_dataset
+from tasks.datasets.sources.locate import DownloadLimits, Located, locate_dataset
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import DatasetError
 from trainyard.contract.events import TrainingSpec
@@ -41,30 +43,31 @@ def prepare_data(
     limits = DownloadLimits(
         int(spec.max_download_gb * GB), spec.allow_private_urls, tuple(spec.s3_buckets)
     )
-    found = locate_dataset(
-        request.dataset_path,
-        request.dataset_content,
-        _roots(spec, request.dataset_path),
-        cache_dir,
-        limits,
-        config.data.subset or None,
-    )
-    locate_eval = None
-    if path := request.eval_dataset_path:
-        locate_eval = partial(locate_dataset, path, None, _roots(spec, path), cache_dir, limits)
-    report = Report(found.name, config.training.method)
-    sets = read_sets(found, locate_eval, config, cache_dir, report, limits)
-    if report.error is None:
-        data = tokenise_sets(
-            sets,
-            config,
-            tokenizer,
-            report,
-            max_length=max_length,
-            add_eos=add_eos,
-            end_tokens=end_tokens,
-            cache_dir=cache_dir,
-        )
+
+    def located(path: str, subset: str | None = None) -> Located:
+        return locate_dataset(path, None, _roots(spec, path), cache_dir, limits, subset)
+
+    path, data_sets, evaluates = request.dataset_path, request.datasets, request.eval_dataset_path
+    how: dict[str, Any] = {
+        "max_length": max_length,
+        "add_eos": add_eos,
+        "end_tokens": end_tokens,
+        "cache_dir": cache_dir,
+    }
+    report: Report
+    if data_sets:
+        report = mixed = MixReport(request.trains_on, config.training.method, seed=config.seed)
+        mix = read_mix(data_sets, located, evaluates, config, cache_dir, mixed, limits)
+        if report.error is None:
+            data = tokenise_mix(mix, config, tokenizer, mixed, **how)
+    else:
+        content, subset = request.dataset_content, config.data.subset or None
+        found = locate_dataset(path, content, _roots(spec, path), cache_dir, limits, subset)
+        report = Report(found.name, config.training.method)
+        locate_eval = partial(located, evaluates) if evaluates else None
+        sets = read_sets(found, locate_eval, config, cache_dir, report, limits)
+        if report.error is None:
+            data = tokenise_sets(sets, config, tokenizer, report, **how)
     write_atomically(Path(spec.job_dir) / DATA_REPORT, json.dumps(report.as_json(), indent=1))
     for line in report.lines():
         level = logging.WARNING if line.startswith("Warning") else logging.INFO

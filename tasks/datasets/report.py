@@ -103,8 +103,8 @@ class Report:
         """Make rows that cannot be used an error, unless they are left out."""
         if self.problem_count and not self.skip_bad_rows:
             self.error = (
-                f"{self.problem_count:,} of {_rows(self.rows)} of the data set cannot be trained "
-                f"on; the first is {self.problems[0]}."
+                f"{self.problem_count:,} of {row_count(self.rows)} of the data set cannot be "
+                f"trained on; the first is {self.problems[0]}."
             )
             self.hint = (
                 "Mend or remove these rows, or leave them out with config.data.skip_bad_rows. The "
@@ -115,7 +115,7 @@ class Report:
     def verdicts(self) -> list[Verdict]:
         """What does not keep the data set from being used, but is to be known."""
         said = list[tuple[VerdictKind, str]]()
-        of_rows, limit = f"of {_rows(self.rows)}", f"max_length ({self.max_length} tokens)"
+        of_rows, limit = f"of {row_count(self.rows)}", f"max_length ({self.max_length} tokens)"
         if self.problem_count and self.skip_bad_rows:
             bad = f"{self.problem_count:,} {of_rows} cannot be used and are left out"
             said.append((VerdictKind.ROWS_DROPPED, bad))
@@ -126,15 +126,15 @@ class Report:
             said.append((VerdictKind.ROWS_CUT, f"{cut:,} {of_rows} cut off at {limit}"))
         data = []
         if self.duplicates:
-            data.append(f"{_rows(self.duplicates)} repeat an earlier row")
+            data.append(f"{row_count(self.duplicates)} repeat an earlier row")
         if self.leaked:
-            data.append(f"{_rows(self.leaked)} of the eval split are in the train split, too")
+            data.append(f"{row_count(self.leaked)} of the eval split are in the train split, too")
         data += self.used.warnings
         if self.labels is not None and 0 in self.labels:
             one, other = ("good", "bad") if self.labels[0] else ("bad", "good")
             data.append(f"every row is {one}: nothing says what is {other}")
         for what, rows in sorted(self.left_out.items()):
-            data.append(f"the chat template leaves out {what} in {_rows(rows)}")
+            data.append(f"the chat template leaves out {what} in {row_count(rows)}")
         said += [(VerdictKind.DATA, sentence) for sentence in data]
         if self.turn_end is not None:
             said.append(self.turn_end)
@@ -191,6 +191,7 @@ class Report:
             "warnings": self.warnings,
             "notes": self.notes,
             "eval_set": self.eval_set.as_json() if self.eval_set else None,
+            "sets": [],
             "error": self.error,
             "hint": self.hint,
         }
@@ -204,44 +205,41 @@ class Report:
             yield f"Splits     {splits or 'none'}"
             yield f"Empty      {self.empty:,} rows; {self.duplicates:,} repeat an earlier one"
         for line in self.used.lines():
-            yield _printable(line)
+            yield printable(line)
         yield from self._length_lines()
         if self.trained_tokens is not None and self.tokens is not None:
             yield f"Tokens     {self.tokens:,}, of which {self.trained_tokens:,} are trained on"
         if self.labels is not None:
             good, bad = self.labels
-            yield f"Labels     {_rows(good)} are good, {bad:,} bad"
+            yield f"Labels     {row_count(good)} are good, {bad:,} bad"
         yield from self._example_lines()
         for note in self.notes:
             yield f"Note: {note}"
         if self.eval_set is not None:
-            yield from self._eval_lines(self.eval_set)
+            yield from self.eval_set.nested("Eval set")
         if self.problem_count:
-            yield f"{_rows(self.problem_count)} with problems" + (
-                f", the first {len(self.problems)}:"
-                if self.problem_count > len(self.problems)
-                else ":"
-            )
+            more = self.problem_count > len(self.problems)
+            first = f", the first {len(self.problems)}" if more else ""
+            yield f"{row_count(self.problem_count)} with problems{first}:"
             for problem in self.problems:
-                yield _printable(f"  {problem}. {problem.fix}")
+                yield printable(f"  {problem}. {problem.fix}")
         for warning in self.warnings:
-            yield _printable(f"Warning: {warning}")
+            yield printable(f"Warning: {warning}")
         yield self.verdict
 
     @property
     def verdict(self) -> str:
         """One line: usable, or why not and what to do."""
         if self.error is not None:
-            return _printable(f"Not usable for {self.method}: {self.error} {self.hint}".rstrip())
+            return printable(f"Not usable for {self.method}: {self.error} {self.hint}".rstrip())
         with_warnings = " with warnings" if self.warnings else ""
         return f"Usable for {self.method}{with_warnings}"
 
-    @staticmethod
-    def _eval_lines(report: Report) -> Iterator[str]:
-        """Its warnings and its verdict are among those of the whole."""
-        yield f"Eval set   {_printable(report.path)}"
-        for line in report.lines():
-            if not line.startswith("Warning: ") and line != report.verdict:
+    def nested(self, title: str, said: str = "") -> Iterator[str]:
+        """Its lines within another report, which has its warnings and its verdict."""
+        yield f"{title:<11}{printable(said or self.path)}"
+        for line in self.lines():
+            if not line.startswith("Warning: ") and line != self.verdict:
                 yield f"  {line}"
 
     def _length_lines(self) -> Iterator[str]:
@@ -265,7 +263,7 @@ class Report:
         yield f"Row {self.example.row}{seen}; trained on: {TRAINED}…{END_TRAINED}"
         for text in self.example.marked():
             for line in text[:_EXAMPLE_CHARACTERS].split("\n"):
-                yield f"  | {_printable(line)}"
+                yield f"  | {printable(line)}"
             if len(text) > _EXAMPLE_CHARACTERS:
                 yield f"  | … ({len(text) - _EXAMPLE_CHARACTERS:,} more characters)"
 
@@ -289,12 +287,13 @@ def _problem(problem: ReadProblem) -> dict[str, Any]:
     return {"file": found.pop("path"), **found}
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` without what would steer a terminal."""
     return "".join(
         char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in text
     )
 
 
-def _rows(count: int) -> str:
+def row_count(count: int) -> str:
+    """So many rows, in words."""
     return f"{count:,} row" if count == 1 else f"{count:,} rows"

@@ -15,7 +15,7 @@ from tasks.datasets.opened import digests_of
 from tasks.datasets.read_data import read_data
 from tasks.datasets.report import Report
 from tasks.datasets.sources.locate import DownloadLimits, Located
-from tasks.datasets.split import repeated
+from tasks.datasets.split import Digests, repeated
 from tasks.datasets.training_data import ReadData, TrainingData, tokenise_data
 from tasks.errors import DatasetError
 from trainyard.contract.config import JobConfig
@@ -43,6 +43,19 @@ def read_sets(
     if locate_eval is None:
         return ReadSets(read_data(found, config, cache_dir, report, limits))
     train = read_data(found, config, cache_dir, report, limits, role="train")
+    evaluation = read_eval(locate_eval, config, cache_dir, report, limits)
+    report.leaked = repeated(train_digests(train), train_digests(evaluation))
+    return ReadSets(train, evaluation)
+
+
+def read_eval(
+    locate_eval: Callable[[], Located],
+    config: JobConfig,
+    cache_dir: Path,
+    report: Report,
+    limits: DownloadLimits,
+) -> ReadData:
+    """Read what evaluates; ``report``: of what trains. Raises DatasetError, ConfigurationError."""
     if config.data.eval_split or config.data.train_split:
         report.notes.append(
             "eval_dataset_path evaluates, and all rows here train: data.train_split and "
@@ -51,10 +64,13 @@ def read_sets(
     with _of_eval(report) as own:
         located = locate_eval()
         own.path = located.name
-        evaluation = read_data(located, for_eval(config), cache_dir, own, limits, role="eval")
-    one, other = (digests_of(read.stored[0], read.train[1]) for read in (train, evaluation))
-    report.leaked = repeated(one, other)
-    return ReadSets(train, evaluation)
+        return read_data(located, for_eval(config), cache_dir, own, limits, role="eval")
+
+
+def train_digests(read: ReadData) -> Digests:
+    """What tells the rows on the side that trains from each other."""
+    part, rows = read.train
+    return digests_of(read.stored[part], rows)
 
 
 def tokenise_sets(
@@ -64,12 +80,20 @@ def tokenise_sets(
     train = tokenise_data(sets.train, config, tokenizer, report, **how)
     if sets.eval is None:
         return train
+    evaluation = tokenise_eval(sets.eval, config, tokenizer, report, **how)
+    return replace(train, eval=evaluation.train)
+
+
+def tokenise_eval(
+    read: ReadData, config: JobConfig, tokenizer: Any, report: Report, **how: Any
+) -> TrainingData:
+    """As :func:`tokenise_data`; ``report``: of what trains. Raises DatasetError."""
     with _of_eval(report) as own:
-        evaluation = tokenise_data(sets.eval, for_eval(config), tokenizer, own, **how)
+        evaluation = tokenise_data(read, for_eval(config), tokenizer, own, **how)
         # Of the chat template the other report has said it.
         own.turn_end = None
         own.notes = [note for note in own.notes if note not in report.notes]
-    return replace(train, eval=evaluation.train)
+    return evaluation
 
 
 def for_eval(config: JobConfig) -> JobConfig:

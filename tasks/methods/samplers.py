@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
+import pyarrow
 import pyarrow.compute
 import torch
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
+
+_ROWS_AT_ONCE = 10_000
+"""Of a mix every row read is a copy."""
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -45,8 +49,12 @@ class LengthGroupedSampler(Sampler[int]):
 
 def row_lengths(dataset: datasets.Dataset) -> list[int]:
     """Tokens of each row: of ``input_ids``, or of a prompt with the longest of its answers."""
-    table = dataset.with_format("arrow")[:]
+    rows = dataset.with_format("arrow")
+    parts = (rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(dataset), _ROWS_AT_ONCE))
+    return [length for part in parts for length in _lengths_in(part)]
 
+
+def _lengths_in(table: pyarrow.Table) -> list[int]:
     def lengths(column: str) -> Any:
         return pyarrow.compute.list_value_length(table.column(column))
 

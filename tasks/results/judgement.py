@@ -10,7 +10,7 @@ from tasks.datasets.training_data import TrainingData
 from tasks.models.adapter import own_weights
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
-from trainyard.contract.verdicts import VerdictKind
+from trainyard.contract.verdicts import VERDICTS_MAX, VerdictKind
 
 _RISE = 0.01
 """An eval loss that is worse than the best by this share has risen."""
@@ -18,12 +18,18 @@ _CHANCE = 0.9
 """A first loss of at least this share of guessing evenly shows weights that know nothing. Of models
 that were trained, on text of whatever kind, it is well below a half."""
 _MILLION = 1000 * 1000
+_OF_DATA_MAX = VERDICTS_MAX // 2
+"""Many data sets have many warnings: the course of the training has some, too."""
 
 
 def judge_data(run: Run, data: TrainingData) -> None:
     """What the data set's check warned of (the log has it), and evals without a row."""
-    for verdict in data.report.verdicts:
+    said = data.report.verdicts
+    for verdict in said[:_OF_DATA_MAX]:
         run.verdicts.add(verdict.kind, verdict.sentence, logged=True)
+    if (more := len(said) - _OF_DATA_MAX) > 0:
+        sentence = f"{more} more warnings of the data's check stand in the log"
+        run.verdicts.add(VerdictKind.DATA, sentence, logged=True)
     if data.eval is None and (asked := _evals_asked_for(run.config)):
         run.verdicts.add(
             VerdictKind.NO_EVAL,

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks.datasets.mix.report import MixReport
+from tasks.datasets.training_data import TrainingData
 from tasks.preparation import Prepared
 from tasks.results.lineage import lineage
 from tasks.results.loading import how_to_load
@@ -63,9 +65,7 @@ def model_card(
         "## Data",
         _table(
             {
-                "data set": request.dataset_path or "sent with the request",
-                **({"eval data set": name} if (name := request.eval_dataset_path) else {}),
-                "rows are": data.shape.describe(),
+                **_data_sets(request, data),
                 "training rows": len(data.train.dataset),
                 "eval rows": len(data.eval.dataset) if data.eval else 0,
                 "tokens": data.train.tokens,
@@ -87,6 +87,19 @@ def model_card(
         _table({library: version(library) for library in _LIBRARIES}),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _data_sets(request: TrainingRequest, data: TrainingData) -> dict[str, str]:
+    """Where the rows came from and what they are; of several sets how many rows of each count."""
+    if isinstance(data.report, MixReport):
+        named = {f"data set {own.number}": own.summary for own in data.report.sets}
+        shape = f"{data.report.shape}, mixed by the seed {data.report.seed}"
+    else:
+        named = {"data set": request.dataset_path or "sent with the request"}
+        shape = data.shape.describe()
+    if request.eval_dataset_path:
+        named["eval data set"] = request.eval_dataset_path
+    return {**named, "rows are": shape}
 
 
 def _as_adapter(lora: LoraConfig) -> str:

@@ -46,7 +46,8 @@ def test_every_recipe_is_a_request_that_a_gpu_takes(path: Path) -> None:
     request = parse_request({**body, "job_token": "t", "execution_id": "recipe"})
     assert request.ignored == []
     assert problems(request.config, gpu=True, bitsandbytes=True) == []
-    assert f"examples/recipes/{path.name} --dataset {body['dataset_path']}" in path.read_text()
+    if request.datasets is None:
+        assert f"examples/recipes/{path.name} --dataset {body['dataset_path']}" in path.read_text()
 
 
 def test_the_places_that_changes_go_to_exist() -> None:

@@ -153,7 +153,8 @@ ROOMS_BELOW = {
         ["training_data"],
         ["read_data"],
         ["sets"],
-        ["prepare"],
+        ["mix"],
+        ["prepare", "check_tokenizer"],
         ["check"],
     ],
 }

@@ -38,14 +38,21 @@ def columns_of(_: click.Context, __: click.Parameter, given: Sequence[str]) -> d
     return {role: column for role, _, column in pairs}
 
 
-def _not_empty(_: click.Context, __: click.Parameter, path: str) -> str:
-    if not path.strip():
+def _not_empty(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(path.strip() for path in paths):
         raise click.BadParameter("it is empty: name a file, a folder or an address")
-    return path
+    return paths
 
 
 @click.command("check-dataset", short_help="Check a data set before a job takes the GPU.")
-@click.argument("path", callback=_not_empty, shell_complete=complete_path)
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="PATH[:WEIGHT]...",
+    callback=_not_empty,
+    shell_complete=complete_path,
+)
 @click.option(
     "--model",
     help="A folder or a hub name: whose tokens are counted.",
@@ -73,18 +80,25 @@ def _not_empty(_: click.Context, __: click.Parameter, path: str) -> str:
 @click.option("--eval", "eval_path", metavar="PATH", help="A data set of its own that evaluates.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
 def check_dataset(
-    path: str, model: str | None, eval_path: str | None, as_json: bool, **options: Any
+    paths: tuple[str, ...],
+    model: str | None,
+    eval_path: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check the data set at PATH as a job would, without a GPU.
 
-    PATH is a file, a folder or an address, anywhere that you may read. With --model its rows are
-    tokenised as for a training. Exit code: 0 usable, 1 usable with warnings, 2 not usable.
+    PATH is a file, a folder or an address, anywhere that you may read. Several are checked as one
+    training mixes them, each as often as its WEIGHT says. With --model its rows are tokenised as
+    for a training. Exit code: 0 usable, 1 usable with warnings, 2 not usable.
     """
-    body = {**_request(path, model, options), "eval_dataset_path": eval_path}
-    sys.exit(_run(path, model, body, as_json))
+    from trainyard.cli.request_file import with_data  # late: it imports a parser of YAML
+
+    body = with_data(_request(model, options), paths)
+    sys.exit(_run(", ".join(paths), {**body, "eval_dataset_path": eval_path}, model, as_json))
 
 
-def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def _request(model: str | None, options: dict[str, Any]) -> dict[str, Any]:
     training = {name: options.pop(name) for name in ("method", "max_length")}
     seed = options.pop("seed")
     config = {
@@ -94,10 +108,10 @@ def _request(path: str, model: str | None, options: dict[str, Any]) -> dict[str,
     }
     if seed is not None:
         config["seed"] = seed
-    return {"config": config, "dataset_path": path, "job_token": "none-for-a-check"}
+    return {"config": config, "job_token": "none-for-a-check"}
 
 
-def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> int:
+def _run(path: str, body: dict[str, Any], model: str | None, as_json: bool) -> int:
     keep_private()
     # Late: pydantic's models take a while, and every command imports this file.
     from trainyard.contract.parser import parse_request
@@ -112,9 +126,12 @@ def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> i
         make_folder(current.trainyard_home / "cache")
     except SettingsError as error:
         return _not_usable(path, str(error), as_json)
-    spec = _spec(
-        path, request.eval_dataset_path, request.config, current, with_model=model is not None
-    )
+    # As they were typed: a request's have lost the secrets in their URLs.
+    typed = zip(request.datasets or (), body.get("datasets", ()), strict=True)
+    several = [one.model_copy(update={"path": given["path"]}) for one, given in typed] or None
+    config = request.config.model_copy(update={"datasets": several})
+    evaluates = request.eval_dataset_path
+    spec = _spec(path, evaluates, config, current, with_model=model is not None)
     try:
         code = _check({**spec, "as_json": as_json}).returncode
     except KeyboardInterrupt:
@@ -126,12 +143,12 @@ def _run(path: str, model: str | None, body: dict[str, Any], as_json: bool) -> i
 
 
 def report_of(
-    path: Path, eval_path: str, config: JobConfig, current: Settings, *, with_model: bool
+    path: str, eval_path: str, config: JobConfig, current: Settings, *, with_model: bool
 ) -> Any:
-    """The report for programs; ``eval_path``: of a data set that evaluates, or "". Raises
-    TrainyardError if there is none."""
+    """The report for programs; ``path``: the name of ``config.datasets``, if there are any;
+    ``eval_path``: of a data set that evaluates, or "". Raises TrainyardError if there is none."""
     make_folder(current.trainyard_home / "cache")
-    spec = _spec(str(path), eval_path, config, current, with_model=with_model)
+    spec = _spec(path, eval_path, config, current, with_model=with_model)
     try:
         return json.loads(_check({**spec, "as_json": True}, stdout=subprocess.PIPE).stdout)
     except ValueError:
@@ -157,7 +174,7 @@ def _spec(
 
 def first_question(path: Path, columns: dict[str, str], cache: Path) -> str | None:
     """Of the first row that would be trained on, what is asked in it; None if it asks nothing."""
-    body = _request(str(path), None, {"method": DEFAULT_METHOD, "max_length": None, "seed": None})
+    body = _request(None, {"method": DEFAULT_METHOD, "max_length": None, "seed": None})
     config = {**body["config"], "data": {"columns": columns or None}}
     spec = {"path": str(path), "config": config, "model_roots": [], "cache_dir": str(cache)}
     said = _check({**spec, "with_model": False, "as_json": True}, stdout=subprocess.PIPE).stdout

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trainyard.contract.error_tree import TrainyardError
+
+DATA_FIELDS = ("dataset_path", "dataset_content", "datasets")
+"""Of which a request has one."""
+_WEIGHED = re.compile(r"(?![^/]*://[^/]*$)(.+):(-?\d+(?:\.\d+)?)")
+"""A number after a host is its port."""
 
 
 class RequestFileError(TrainyardError):
@@ -68,6 +75,24 @@ def with_flags(
         made["execution_id"] = f"job-{secrets.token_hex(4)}"
     request: dict[str, Any] = made
     return request
+
+
+def data_set(typed: str) -> dict[str, Any]:
+    """One of ``datasets``: a path, with a weight after a colon if no file is called so."""
+    found = _WEIGHED.fullmatch(typed)
+    if found is None or Path(typed).expanduser().exists():
+        return {"path": typed}
+    return {"path": found[1], "weight": float(found[2])}
+
+
+def with_data(body: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
+    """``body`` with what is typed for the data that trains, if anything: one path, or several."""
+    if not typed:
+        return dict(body)
+    sets = [data_set(one) for one in typed]
+    only = len(sets) == 1 and "weight" not in sets[0]
+    others = {name: value for name, value in body.items() if name not in DATA_FIELDS}
+    return {**others, **({"dataset_path": typed[0]} if only else {"datasets": sets})}
 
 
 def _where(error: Exception) -> str:

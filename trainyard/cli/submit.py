@@ -15,7 +15,6 @@ from trainyard.settings import Settings, settings
 
 _FLAGS = {
     "model": "config.model.name",
-    "dataset": "dataset_path",
     "eval_dataset": "eval_dataset_path",
     "method": "config.training.method",
     "epochs": "config.training.num_epochs",
@@ -39,7 +38,11 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
 @click.option("--model", help="Hub name or folder of the base model.", shell_complete=complete_path)
 @click.option(
     "--dataset",
-    help="Path below DATASET_ROOTS, or what else the worker can reach.",
+    "data",
+    multiple=True,
+    metavar="PATH[:WEIGHT]",
+    help="Path below DATASET_ROOTS, or what else the worker can reach; several are mixed, each as "
+    "often as its weight says.",
     shell_complete=complete_path,
 )
 @click.option(
@@ -71,6 +74,7 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
 @as_json_option
 def submit(
     request_file: Any,
+    data: tuple[str, ...],
     assignments: tuple[str, ...],
     allow_unknown: bool,
     dry_run: bool,
@@ -84,19 +88,21 @@ def submit(
     \b
     trainyard submit request.yaml --epochs 1 --follow
     trainyard submit --model tiny --dataset chats.jsonl --set config.seed=7
+    trainyard submit --model tiny --dataset chats.jsonl --dataset code.jsonl:0.5
 
     It is checked before anything is made; a path may be typed as it lies here, if it is below
     DATASET_ROOTS or MODEL_ROOTS. With the development backend its row is made there first, as a
     backend of your own does; that makes the token too. With --follow the exit code tells how the
     job ended.
     """
-    from trainyard.cli.request_file import read_request, with_flags
+    from trainyard.cli.request_file import read_request, with_data, with_flags
     from trainyard.local.submission import prepare, start
 
-    if request_file is None and not any(flags.values()) and not assignments:
+    if request_file is None and not any((data, assignments, *flags.values())):
         raise click.UsageError("give a request file, or --model and --dataset")
     try:
         body = read_request(request_file.read(), request_file.name) if request_file else {}
+        body = with_data(body, data)
         body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
     except UnicodeDecodeError as error:
         raise click.ClickException(

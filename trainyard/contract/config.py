@@ -12,14 +12,19 @@ from pydantic import (
     field_validator,
 )
 
+from trainyard.contract.fields.data_sets import DataSets
 from trainyard.contract.fields.job_reference import job_reference
+from trainyard.contract.fields.numbers import (
+    NOT_BOOL,
+    BatchSize,
+    Beta,
+    Count,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    refuse_bool,
+)
 from trainyard.contract.methods import DEFAULT_METHOD, METHODS, Algorithm, Method, MethodName
-
-
-def _refuse_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")
-    return value
 
 
 def _refuse_share(value: Any) -> Any:
@@ -27,17 +32,9 @@ def _refuse_share(value: Any) -> Any:
         raise ValueError(
             f"should be a whole number of steps; for a share of them send warmup_ratio {value:g}"
         )
-    return _refuse_bool(value)
+    return refuse_bool(value)
 
 
-NOT_BOOL = BeforeValidator(_refuse_bool)
-"""Stands last: what stands after it would be missing in the JSON schema."""
-Count = Annotated[int, Field(ge=1, le=1_000_000_000), NOT_BOOL]
-BatchSize = Annotated[int, Field(ge=1, le=65_536), NOT_BOOL]
-NonNegativeInt = Annotated[int, Field(ge=0), NOT_BOOL]
-NonNegativeFloat = Annotated[float, Field(ge=0), NOT_BOOL]
-Fraction = Annotated[float, Field(ge=0, le=1), NOT_BOOL]
-Beta = Annotated[float, Field(ge=0, lt=1), NOT_BOOL]
 Strategy = Literal["no", "steps", "epoch"]
 
 
@@ -287,5 +284,6 @@ class JobConfig(Section):
     tools: Any = None
     seed: Annotated[int, Field(ge=0, lt=2**32), NOT_BOOL] = 42
     dataset_path: str | None = None
+    datasets: DataSets | None = None
     eval_dataset_path: str | None = None
     output_dir: str | None = None

@@ -54,12 +54,35 @@ def _distinct(problems: list[FieldProblem]) -> list[FieldProblem]:
     return distinct
 
 
-def _with_its_secret(body: Mapping[Any, Any]) -> str | None:
-    """The data set's URL, if what may be stored of it does not give access any more."""
+def _with_their_secrets(body: Mapping[Any, Any]) -> str | None:
+    """The data sets' URLs, a line each, of which what may be stored gives no access any more."""
     config = body.get("config")
-    within = config.get("dataset_path") if isinstance(config, Mapping) else None
-    path = body.get("dataset_path") or within
-    return path if isinstance(path, str) and clean_url(path) != path else None
+    within = config if isinstance(config, Mapping) else {}
+    several = body.get("datasets") or within.get("datasets")
+    paths = [body.get("dataset_path") or within.get("dataset_path")]
+    paths += [
+        one.get("path")
+        for one in (several if isinstance(several, list) else ())
+        if isinstance(one, Mapping)
+    ]
+    return "\n".join(p for p in paths if isinstance(p, str) and clean_url(p) != p) or None
+
+
+def _one_source(raw: Mapping[str, Any]) -> Iterator[FieldProblem]:
+    """Exactly one of the fields that say what trains; the content wins over a path."""
+    within = raw["config"] if isinstance(raw["config"], Mapping) else {}
+    given = [name for name in ("dataset_path", "dataset_content", "datasets") if raw.get(name)]
+    given += [f"config.{name}" for name in ("dataset_path", "datasets") if within.get(name)]
+    several = next((name for name in given if name.endswith("datasets")), None)
+    if not given:
+        message = "required where there is no dataset_content and no datasets"
+        yield FieldProblem(path="dataset_path", message=message)
+    elif several and len(given) > 1:
+        others = " and ".join(name for name in given if name != several)
+        yield FieldProblem(
+            path=several,
+            message=f"should be given alone, without {others}: name all that trains in it",
+        )
 
 
 def _secret_of_eval(body: Mapping[Any, Any]) -> Iterator[FieldProblem]:
@@ -106,7 +129,7 @@ def parse_request(body: Any) -> StartRequest:
     normaliser = Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
     normaliser.run()
     raw["ignored"], raw["notes"] = [], []
-    raw["whole_dataset_path"] = _with_its_secret(body)
+    raw["whole_dataset_path"] = _with_their_secrets(body)
     if raw.get("execution_id") is None:
         raw["execution_id"] = f"job-{secrets.token_hex(8)}"
     for name in ("dataset_path", "eval_dataset_path"):
@@ -125,18 +148,16 @@ def parse_request(body: Any) -> StartRequest:
     if isinstance(token, str) and not re.fullmatch(VISIBLE_ASCII, token):
         message = "should be visible ASCII, without spaces" if token else "should not be empty"
         problems.append(FieldProblem(path="job_token", message=message))
-    inner_path = raw["config"].get("dataset_path") if isinstance(raw["config"], dict) else None
-    if not raw["dataset_path"] and not raw.get("dataset_content") and not inner_path:
-        problems.append(
-            FieldProblem(path="dataset_path", message="required where there is no dataset_content")
-        )
+    problems.extend(_one_source(raw))
     if problems or request is None:
         raise RequestInvalid(_distinct(problems))
 
     request.ignored = ignored_fields(request, [given for given, _ in SPELLINGS]) + copier.dropped
     request.notes = normaliser.notes
     if not request.dataset_path and not request.dataset_content:
-        request.dataset_path = inner_path or ""
+        request.dataset_path = request.config.dataset_path or ""
+    request.datasets = request.datasets or request.config.datasets
+    request.config.datasets = None
     request.eval_dataset_path = request.eval_dataset_path or request.config.eval_dataset_path or ""
     if request.config.lora is None and request.config.training.use_lora:
         request.config.lora = LoraConfig()

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr
 
-from trainyard.contract.config import NOT_BOOL, JobConfig, Section
+from trainyard.contract.config import JobConfig, Section
+from trainyard.contract.fields.data_sets import DataSets, named
+from trainyard.contract.fields.numbers import NOT_BOOL
 from trainyard.contract.names import JOB_ID_PATTERN, PRIORITY_DEFAULT, PRIORITY_LAST, ContractError
 
 
@@ -37,6 +39,7 @@ ShortText = Annotated[str, Field(max_length=1000)]
 class TrainingRequest(Section):
     """What a job is to do: a start request, normalised and without its secrets.
 
+    Of ``dataset_path``, ``dataset_content`` and ``datasets`` (several, mixed) one is given.
     ``eval_dataset_path``: a data set of its own, all of which evaluates.
     ``ignored`` names the fields that mean nothing to us, ``notes`` says if two spellings of
     one setting differed and which won.
@@ -45,6 +48,7 @@ class TrainingRequest(Section):
     config: JobConfig
     dataset_path: Annotated[str, Field(max_length=8192)] = ""
     dataset_content: str | None = None
+    datasets: DataSets | None = None
     eval_dataset_path: Annotated[str, Field(max_length=8192)] = ""
     execution_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
     name: ShortText | None = None
@@ -53,11 +57,17 @@ class TrainingRequest(Section):
     ignored: list[str] = Field(default=[])
     notes: list[str] = Field(default=[])
 
+    @property
+    def trains_on(self) -> str:
+        """What people call the data that trains; empty if it came with the request."""
+        return named(self.dataset_path, self.datasets)
+
 
 class StartRequest(TrainingRequest):
     """Body of ``POST /api/training/execute``, made by ``parser.parse_request``.
 
-    ``whole_dataset_path``: if it is a URL with a secret in it, which ``dataset_path`` lacks.
+    ``whole_dataset_path``: the URLs with a secret in them, a line each: ``dataset_path`` and
+    ``datasets`` lack it.
     """
 
     job_token: Annotated[SecretStr, Field(exclude=True)]

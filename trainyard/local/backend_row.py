@@ -7,6 +7,8 @@ from typing import Any
 import requests
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.clean_urls import clean_url
+from trainyard.contract.fields.data_sets import NAMED_CHARACTERS_MAX
 from trainyard.direct_http import call
 
 TIMEOUT_S = 10
@@ -20,16 +22,31 @@ def row_of(body: dict[str, Any]) -> dict[str, Any]:
     """The row of a job that ``body``, a start request, asks for."""
     config = body.get("config")
     model = config.get("model") if isinstance(config, dict) else None
+    several = body.get("datasets") or (config.get("datasets") if isinstance(config, dict) else None)
+    path = body.get("dataset_path") or ""
+    if isinstance(config, dict) and isinstance(several, list):
+        config = {**config, "datasets": [_stored(one) for one in several]}
+        path = ", ".join(str(_path(one)) for one in config["datasets"])[:NAMED_CHARACTERS_MAX]
     return {
         "job_id": body.get("execution_id"),
         "name": body.get("name"),
         "user_id": body.get("user_id") or "local",
         "model_name": (model.get("name") if isinstance(model, dict) else None) or "unknown",
-        "dataset_path": body.get("dataset_path") or "",
+        "dataset_path": path,
         "status": "pending",
         "config": config,
         "job_token": body.get("job_token"),
     }
+
+
+def _path(data_set: Any) -> Any:
+    return data_set.get("path") if isinstance(data_set, dict) else None
+
+
+def _stored(data_set: Any) -> Any:
+    """One of ``datasets`` without a secret in its URL."""
+    path = _path(data_set)
+    return {**data_set, "path": clean_url(path)} if isinstance(path, str) else data_set
 
 
 def create_row(backend_url: str, body: dict[str, Any]) -> bool:

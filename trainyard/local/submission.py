@@ -86,13 +86,30 @@ def _name_paths(body: dict[str, Any], current: Settings) -> None:
     for field in ("dataset_path", "eval_dataset_path"):
         dataset, sent = body.get(field), field == "dataset_path" and body.get("dataset_content")
         if isinstance(dataset, str) and dataset and not sent:
-            body[field] = named_for_worker(dataset, datasets)
-            refuse_missing(body[field], datasets)
+            body[field] = _found(dataset, datasets)
     config = body.get("config")
+    if isinstance(config, Mapping) and isinstance(config.get("datasets"), list):
+        body["config"] = config = {**config, **_found_all(config["datasets"], datasets)}
+    if isinstance(body.get("datasets"), list):
+        body |= _found_all(body["datasets"], datasets)
     model = config.get("model") if isinstance(config, Mapping) else None
     name = model.get("name") if isinstance(model, Mapping) else None
     if isinstance(name, str) and name:
         models = Place("model", "MODEL_ROOTS", current.model_roots, bare_at_hub=True)
-        named = named_for_worker(name, models)
-        refuse_missing(named, models)
-        body["config"] = {**config, "model": {**model, "name": named}}  # type: ignore[dict-item]
+        body["config"] = {**config, "model": {**model, "name": _found(name, models)}}  # type: ignore[dict-item]
+
+
+def _found(typed: str, place: Place) -> str:
+    name = named_for_worker(typed, place)
+    refuse_missing(name, place)
+    return name
+
+
+def _found_all(several: list[Any], place: Place) -> dict[str, Any]:
+    """``datasets`` with each path as the worker finds it."""
+    paths = [one.get("path") if isinstance(one, Mapping) else None for one in several]
+    found = [
+        {**one, "path": _found(path, place)} if isinstance(path, str) and path else one
+        for one, path in zip(several, paths, strict=True)
+    ]
+    return {"datasets": found}

@@ -126,7 +126,7 @@ class JobReads:
         return SecretStr(token) if token else None
 
     def dataset_url(self, job_id: str) -> SecretStr | None:
-        """The data set's whole URL, if there is a secret in it: the request has it without."""
+        """The data sets' whole URLs with a secret in them, a line each: the request lacks it."""
         url = self.redis.get(JobKey.DATASET_URL.of(job_id))
         return SecretStr(url) if url else None
 

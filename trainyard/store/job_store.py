@@ -75,7 +75,7 @@ class JobStore(AttemptWrites):
             "name": request.name or "",
             "user_id": request.user_id or "",
             "model": request.config.model.name,
-            "dataset": request.dataset_path or "(inline)",
+            "dataset": request.trains_on or "(inline)",
             "method": request.config.training.method,
             "batch_size": str(request.config.training.batch_size),
         }

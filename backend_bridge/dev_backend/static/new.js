@@ -33,7 +33,7 @@ async function copy(id) {
   const answer = await fetch(`/api/training/local/${encodeURIComponent(id)}/status`);
   if (!answer.ok) return;
   const job = await answer.json();
-  copied = { config: clean(job.config), dataset_path: job.dataset_path };
+  copied = { config: clean(job.config), dataset_path: job.config?.datasets ? undefined : job.dataset_path };
   for (const { path } of fields) setValue(control(path), at(copied, path));
   setValue(control("name"), job.name ? `${job.name}, again` : "");
   byId("copied").hidden = false;

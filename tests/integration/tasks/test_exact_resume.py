@@ -36,6 +36,7 @@ class Case:
     model: str = "dropout"
     data: dict[str, Any] = field(default_factory=dict)
     dataset: str = "sums.jsonl"
+    datasets: tuple[dict[str, Any], ...] = ()
     slow: bool = False
 
 
@@ -126,6 +127,27 @@ CASES = {
         (3, 5),
         data={"max_samples": 8},
     ),
+    # 15 conversations, 8 texts and 30 prompts twice: of several shapes, drawn and repeated.
+    "several data sets, with evals": Case(
+        {"max_steps": 7, "eval_strategy": "steps", "eval_steps": 3, "group_by_length": True},
+        (2, 4),
+        data={"eval_split": 0.1},
+        datasets=(
+            {"path": "sums.jsonl", "weight": 0.5},
+            {"path": "play.txt", "samples": 8},
+            {"path": "asked.jsonl", "weight": 2.3},
+        ),
+    ),
+    "several data sets, packed": Case(
+        {"max_steps": 8, "packing": True, "max_length": 64, "batch_size": 2},
+        (2, 5),
+        datasets=({"path": "sums.jsonl"}, {"path": "asked.jsonl", "samples": 40}),
+    ),
+    "dpo on two data sets": Case(
+        {"method": "dpo", "max_steps": 6},
+        (1, 4),
+        datasets=({"path": "pairs.jsonl", "weight": 1.5}, {"path": "more.jsonl", "samples": 7}),
+    ),
     "rlhf with lora, accumulated": Case(
         {
             "method": "rlhf",
@@ -153,6 +175,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, models: Path, preloaded: Prel
     home = tmp_path_factory.mktemp("home")
     write_jsonl(home / "datasets" / "sums.jsonl", SUMS)
     write_jsonl(home / "datasets" / "pairs.jsonl", PREFERENCES)
+    more = [{**row, "prompt": f"Well, {row['prompt']}"} for row in PREFERENCES]
+    write_jsonl(home / "datasets" / "more.jsonl", more)
+    asked = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in more]
+    write_jsonl(home / "datasets" / "asked.jsonl", asked)
     write_jsonl(
         home / "datasets" / "marked.jsonl",
         [
@@ -170,7 +196,7 @@ def request(job_id: str, case: Case) -> dict[str, Any]:
     settings = {"batch_size": 4, "learning_rate": 0.01, "logging_steps": 2, "save_steps": 100}
     return {
         "execution_id": job_id,
-        "dataset_path": case.dataset,
+        **({"datasets": case.datasets} if case.datasets else {"dataset_path": case.dataset}),
         "config": {
             "model": {"name": case.model},
             "training": {**settings, **case.training},

@@ -112,7 +112,8 @@ def test_what_takes_a_secret_is_fetched_by_a_child(tmp_path: Path) -> None:
     with FileServer(answers={"/a.jsonl": only_with_the_password}) as server:
         clean = server.url("/a.jsonl")
         whole = clean.replace("://", f"://me:{CANARY}@") + f"?sig={CANARY}"
-        sealed_secrets.keep(seal({}, whole))
+        another = whole.replace("/a.jsonl", "/another.jsonl")
+        sealed_secrets.keep(seal({}, f"{another}\n{whole}"))
         found = locate_dataset(clean, None, [], tmp_path, limits)
         assert (found.name, found.path.read_text()) == ("a.jsonl", '{"text": "a"}\n')
         sealed_secrets.keep(seal({}, whole.replace("/a.jsonl", "/b.jsonl")))

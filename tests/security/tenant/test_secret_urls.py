@@ -59,7 +59,7 @@ def test_what_holds_no_secret_stays(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", list(CLEANED))
-@pytest.mark.parametrize("where", ["dataset_path", "config", "elsewhere"])
+@pytest.mark.parametrize("where", ["dataset_path", "config", "datasets", "elsewhere"])
 def test_a_request_keeps_it_beside_its_token(url: str, where: str) -> None:
     body = request_body()
     if where == "dataset_path":
@@ -67,6 +67,9 @@ def test_a_request_keeps_it_beside_its_token(url: str, where: str) -> None:
     elif where == "config":
         del body["dataset_path"]
         body["config"]["dataset_path"] = url
+    elif where == "datasets":
+        del body["dataset_path"]
+        body["datasets"] = [{"path": "a.jsonl"}, {"path": url, "weight": 2}]
     else:
         body["meta"] = {"link": [url]}
     request = parse_request(body)
@@ -76,7 +79,8 @@ def test_a_request_keeps_it_beside_its_token(url: str, where: str) -> None:
     else:
         assert request.whole_dataset_path is not None
         assert request.whole_dataset_path.get_secret_value() == url
-        assert request.dataset_path == CLEANED[url]
+        paths = [request.dataset_path, *(one.path for one in request.datasets or ())]
+        assert CLEANED[url] in paths
 
 
 def test_the_job_store_has_it_in_one_key_which_goes_with_the_job(

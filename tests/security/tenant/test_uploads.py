@@ -61,3 +61,21 @@ def test_a_job_with_an_upload_of_its_own_finds_no_others(
 ) -> None:
     with pytest.raises(DatasetError, match=r"outside of|No such data set"):
         evaluated(tmp_path, tokenizer, place.format(home=tmp_path))
+
+
+def test_uploads_are_read_by_their_names_among_several_data_sets(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    evaluated(tmp_path, tokenizer, "held-back.jsonl")
+    settings = read_settings(trainyard_home=tmp_path, dataset_roots=[tmp_path / "data"])
+    spec = training_spec(settings, "host-0", Job("job-1", JobStatus.RUNNING, 1, 0, 0))
+
+    def rows(*paths: str) -> int:
+        body = request_body(dataset_path=None, datasets=[{"path": path} for path in paths])
+        data = prepare_data(parse_request(body), spec, tokenizer, max_length=100, add_eos=True)
+        return len(data.train.dataset)
+
+    assert rows("held-back.jsonl", f"{OURS}/rows.jsonl") == 6
+    for place in (f"{tmp_path}/files", f"../files/{THEIRS}/rows.jsonl", f"{tmp_path}/files/{OURS}"):
+        with pytest.raises(DatasetError, match=r"outside of|No such data set"):
+            rows("held-back.jsonl", place)

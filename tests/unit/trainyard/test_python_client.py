@@ -60,6 +60,20 @@ def test_rows_travel_in_the_request(client: Client, bridge: FakeBridge, rows: An
     assert (body["name"], job.id) == ("n", "j")
 
 
+def test_several_data_sets_are_paths_or_objects_with_a_path(
+    client: Client, bridge: FakeBridge
+) -> None:
+    client.train("tiny", ["a/b:2", Path("c/d"), {"path": "e/f", "samples": 5}], token="t")
+    body = bridge.calls[-1].body
+    assert body["datasets"] == [
+        *({"path": "a/b", "weight": 2}, {"path": "c/d"}, {"path": "e/f", "samples": 5})
+    ]
+    assert not {"dataset_path", "dataset_content"} & set(body)
+    rows = [{"path": "a", "text": "a row that has a path"}]
+    client.train("tiny", rows, token="t")
+    assert json.loads(bridge.calls[-1].body["dataset_content"]) == rows[0]
+
+
 def test_what_is_wrong_is_said_before_anything_is_sent(client: Client, bridge: FakeBridge) -> None:
     for more in ({"method": "sfft"}, {"learning_rate": float("nan")}, {"config": {"lorra": {}}}):
         with pytest.raises(TrainyardError):

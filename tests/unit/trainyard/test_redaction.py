@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from trainyard.contract.errors import ErrorKind, ErrorReport, Frame
 from trainyard.contract.events import Prediction, Warnings
@@ -140,6 +141,12 @@ def test_our_own_settings_are_known() -> None:
     redactor = redactor_of(settings, {})
     shown = redactor.text("redis-password, bridge-key, flower-password")
     assert shown == ", ".join([MASK] * 3)
+
+
+def test_what_gives_access_in_the_urls_of_several_data_sets_is_known() -> None:
+    urls = "https://me:first-password@host/a\nhttps://host/b?X-Amz-Signature=second-signature"
+    redactor = redactor_of(read_settings(redis_url="redis://host"), {}, dataset_url=SecretStr(urls))
+    assert redactor.text("first-password, second-signature") == ", ".join([MASK] * 2)
 
 
 def test_an_error_loses_its_secrets_in_every_part() -> None:

@@ -30,7 +30,7 @@ def forecast(body: Mapping[str, Any], current: Settings, bridge: BridgeClient) -
     report = _report(request, current, with_model=model is not None)
     made: dict[str, Any] = {
         "config": request.config.model_dump(mode="json", exclude_none=True),
-        "dataset_path": request.dataset_path,
+        "dataset_path": request.trains_on,
         "eval_dataset_path": request.eval_dataset_path,
         "data": report,
         "steps": None,
@@ -61,6 +61,9 @@ def lines(made: Mapping[str, Any]) -> Iterator[str]:
         yield f"data        {report['rows']:,} rows of {made['dataset_path']} ({splits}){dropped}"
         if report.get("eval_set"):
             yield f"eval data   {report['eval_set']['rows']:,} rows of {made['eval_dataset_path']}"
+        for one in report.get("sets", ()):
+            used = f"{one['used']['train']:,} train, {one['used']['eval']:,} evaluate"
+            yield f"  set       {one['rows']:,} rows of {Path(one['path']).name}: {used}"
         for warning in report["warnings"]:
             yield f"  note      {warning}"
     yield f"steps       {'not known' if made['steps'] is None else format(made['steps'], ',')}"
@@ -84,17 +87,20 @@ def _report(
     request: TrainingRequest, current: Settings, *, with_model: bool
 ) -> dict[str, Any] | None:
     """The data set's check; None if it cannot be looked at from here."""
-    if not request.dataset_path:
+    named = [one.path for one in request.datasets or ()] or [request.dataset_path]
+    found = [path for name in named if name and (path := _below(name, current.dataset_roots))]
+    if len(found) < len(named):
         return None
-    path = _below(request.dataset_path, current.dataset_roots)
-    if path is None:
-        return None
+    several = [
+        one.model_copy(update={"path": str(path)})
+        for one, path in zip(request.datasets or (), found, strict=False)
+    ]
+    config = request.config.model_copy(update={"datasets": several or None})
+    name = request.trains_on if several else str(found[0])
     evaluates = request.eval_dataset_path
     here = _below(evaluates, current.dataset_roots) if evaluates else None
     eval_path = evaluates if here is None else str(here)
-    report: dict[str, Any] = report_of(
-        path, eval_path, request.config, current, with_model=with_model
-    )
+    report: dict[str, Any] = report_of(name, eval_path, config, current, with_model=with_model)
     if not report["usable"]:
         raise TrainyardError(str(report["error"]), str(report.get("hint") or ""))
     return report
@@ -138,5 +144,7 @@ def _kept(report: Mapping[str, Any]) -> dict[str, int]:
     splits = dict(report["splits"])
     if report.get("eval_set"):
         splits.pop("eval")  # it is counted in a report of its own
+    if report.get("sets"):  # what is dropped is no part of a mix
+        return {"train": 0, **splits}
     share = 1 - (report.get("dropped") or 0) / max(1, sum(splits.values()))
     return {"train": 0, **{name: round(rows * share) for name, rows in splits.items()}}

@@ -54,6 +54,9 @@ def _extras(model: BaseModel, path: Path) -> Iterator[tuple[Path, list[str]]]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _extras(value, (*path, name))
+        for place, inner in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(inner, BaseModel):
+                yield from _extras(inner, (*path, name, str(place)))
 
 
 def _advice(path: Path, known: Collection[str]) -> str:

@@ -109,6 +109,8 @@ def test_a_start_makes_a_row_and_a_refused_one_leaves_none(
 def test_what_lies_outside_of_the_roots_is_not_checked(client: TestClient, path: str) -> None:
     answer = client.post("/api/dev/start/check", json={**REQUEST, "dataset_path": path})
     assert answer.status_code == 404
+    several = {"config": REQUEST["config"], "datasets": [{"path": path}]}
+    assert client.post("/api/dev/start/check", json=several).status_code == 404
 
 
 def test_a_lost_loss_is_forgotten_and_points_have_their_time(client: TestClient) -> None:

@@ -118,6 +118,14 @@ def test_a_job_that_waits_is_fetched_and_admitted_with_its_token(yard: Yard) -> 
     assert yard.notes() == [], "no token is left on the disk"
 
 
+def test_a_job_on_several_data_sets_is_fetched(yard: Yard) -> None:
+    yard.backend.offer(dataset_path="", datasets=[{"path": "a"}, {"path": "b", "weight": 2}])
+    yard.look(3)
+    job = yard.store.get("job-1")
+    assert job is not None
+    assert job.dataset == "a, b (weight 2)"
+
+
 def test_no_job_is_claimed_while_no_slot_is_free(yard: Yard) -> None:
     for number in (1, 2):
         yard.backend.offer(f"job-{number}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.datasets.mix.report import MixReport, SetReport
 from tasks.datasets.report import Report
 from tasks.results.judgement import judge_course, judge_data, judge_model
 from tests.support.callbacks import RecordingChannel, run_over
@@ -95,6 +96,17 @@ def test_what_the_data_set_s_check_warned_of_and_evals_without_a_row() -> None:
     assert sentences[0].startswith("16 of 20 rows dropped: max_length (8 tokens)")
     assert sentences[1] == "1 of 20 rows cut off at max_length (8 tokens)"
     assert sentences[3].startswith("config.training.early_stopping_patience is set, but no row")
+
+
+def test_warnings_of_many_data_sets_leave_room_for_others() -> None:
+    report = MixReport("all", "sft")
+    report.sets = [SetReport(f"{n}.jsonl", "sft", rows=9, duplicates=1) for n in range(30)]
+    channel = RecordingChannel()
+    judge_data(run_over(channel), SimpleNamespace(report=report, eval=None))  # type: ignore[arg-type]
+    assert said(channel)[0] == ("data", "0.jsonl: 1 row repeat an earlier row")
+    assert said(channel)[-1] == ("data", "20 more warnings of the data's check stand in the log")
+    assert len(said(channel)) == 11
+    assert "Warning: 29.jsonl: 1 row repeat an earlier row" in list(report.lines())
 
 
 def test_there_are_no_more_than_twenty() -> None:

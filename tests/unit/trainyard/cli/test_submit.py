@@ -16,12 +16,12 @@ from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import Call, FakeBridge
 from trainyard.cli import main, progress, watching
 from trainyard.cli.forecasts import dry_run
-from trainyard.cli.request_file import RequestFileError, read_request, with_flags
+from trainyard.cli.request_file import RequestFileError, data_set, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.parser import parse_request
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.verdicts import Verdict, VerdictKind
-from trainyard.local.backend_row import BackendError, create_row
+from trainyard.local.backend_row import BackendError, create_row, row_of
 from trainyard.settings import settings
 from trainyard.store.job import Job
 
@@ -82,6 +82,53 @@ def test_flags_alone_make_a_request(bridge: FakeBridge) -> None:
     request = parse_request(body)
     assert (request.config.model.name, request.dataset_path) == ("tiny", "a")
     assert request.config.training.use_lora
+
+
+def test_several_data_sets_are_mixed_each_with_its_weight(
+    bridge: FakeBridge, tmp_path: Path
+) -> None:
+    file = tmp_path / "request.yaml"
+    file.write_text(YAML)
+    data = "--dataset", "a.jsonl", "--dataset", "s3://bucket/b:0.5"
+    done = trainyard("submit", str(file), *data, "--token", "t")
+    assert done.exit_code == 0, done.output
+    body = bridge.calls[-1].body
+    assert body["datasets"] == [{"path": "a.jsonl"}, {"path": "s3://bucket/b", "weight": 0.5}]
+    assert "dataset_path" not in body, "the flags win over the file"
+    trainyard("submit", "--model", "tiny", "--dataset", "a.jsonl:2", "--token", "t")
+    assert bridge.calls[-1].body["datasets"] == [{"path": "a.jsonl", "weight": 2}]
+    wrong = trainyard("submit", "--model", "tiny", "--dataset", "a:0", "--token", "t")
+    assert "datasets.0.weight: should be above 0" in wrong.stderr
+
+
+def test_a_file_or_a_host_with_a_colon_is_no_weight(tmp_path: Path) -> None:
+    (tmp_path / "part:2").touch()
+    for typed in (str(tmp_path / "part:2"), "https://host:8080", "C:a", "a:b:c", "hf://a/b@1.5"):
+        assert data_set(typed) == {"path": typed}
+    assert data_set("https://host:8080/a:3") == {"path": "https://host:8080/a", "weight": 3}
+    assert data_set("a:-1")["weight"] == -1
+
+
+def test_a_dry_run_looks_at_every_data_set(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATASET_ROOTS", str(tmp_path))
+    settings.cache_clear()
+    rows = '{"question": "Which?", "answer": "This."}\n'
+    (tmp_path / "a.jsonl").write_text(rows * 10)
+    (tmp_path / "b.jsonl").write_text(rows.replace("This", "That") * 4)
+    done = trainyard(
+        *("submit", "--model", "tiny", "--dataset", "a.jsonl", "--dataset", "b.jsonl:2.5"),
+        *("--batch-size", "4", "--epochs", "1", "--token", "t", "--dry-run"),
+    )
+    assert done.exit_code == 0, done.stderr
+    for part in (
+        "14 rows of a.jsonl, b.jsonl (weight 2.5) (train 20, eval 0)",
+        "set       10 rows of a.jsonl: 10 train, 0 evaluate",
+        "set       4 rows of b.jsonl: 10 train, 0 evaluate",
+        "steps       5",
+    ):
+        assert part in done.stdout, done.stdout
 
 
 def test_a_token_is_made_for_the_development_backend_alone(
@@ -243,6 +290,18 @@ def test_a_row_is_taken_away_again_if_the_bridge_refuses(
     bridge.answers["POST", "/api/training/execute"] = 409, {"error": "another job's"}
     trainyard("submit", *JOB, "--job-id", "mine", "--epochs", "2")
     assert rows == {"mine"}, "the row was there before"
+
+
+@pytest.mark.parametrize("place", ["body", "config"])
+def test_a_row_has_several_data_sets_in_its_config_and_no_secret_of_them(place: str) -> None:
+    sets = [{"path": "https://user:pass-word@host/a"}, {"path": "b", "weight": 2}, "junk"]
+    config: dict[str, Any] = {"model": {"name": "tiny"}}
+    body: dict[str, Any] = {"execution_id": "a", "job_token": "t", "config": config}
+    (body if place == "body" else config)["datasets"] = sets
+    row = row_of(body)
+    assert row["config"]["datasets"] == [{"path": "https://host/a"}, sets[1], "junk"]
+    assert row["dataset_path"] == "https://host/a, b, None"
+    assert "pass-word" not in json.dumps(row)
 
 
 def test_a_job_that_the_development_backend_does_not_know_is_told(
@@ -457,8 +516,8 @@ def test_a_dry_run_sends_nothing_and_says_what_would_be(
     }  # fmt: skip
     looked_at: list[str] = []
 
-    def report_of(path: Path, eval_path: str, *_: Any, **__: Any) -> Any:
-        looked_at.extend((path.name, eval_path))
+    def report_of(path: str, eval_path: str, *_: Any, **__: Any) -> Any:
+        looked_at.extend((Path(path).name, eval_path))
         return report
 
     monkeypatch.setattr(dry_run, "report_of", report_of)
