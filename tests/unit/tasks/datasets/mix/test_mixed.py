@@ -195,6 +195,19 @@ def test_preferences_are_mixed(home: Path) -> None:
     assert sum(of_set(texts(home, data.train), "q").values()) == 8
 
 
+def test_labels_count_in_all_sets_together(home: Path) -> None:
+    for name, good in (("good", True), ("bad", False)):
+        rows = [{"prompt": f"{n}?", "completion": name, "label": good} for n in range(5)]
+        write_jsonl(home / f"{name}.jsonl", rows)
+    sets = one("good.jsonl"), one("bad.jsonl", weight=2)
+    data = prepared(home, *sets, training={"method": "kto"})
+    assert sorted(data.train.dataset["label"]) == [False] * 10 + [True] * 5
+    assert data.report.labels == (5, 5)
+    assert not [warning for warning in data.report.warnings if "every row is" in warning]
+    data = prepared(home, one("good.jsonl", weight=2), training={"method": "kto"})
+    assert "every row is good: nothing says what is bad" in data.report.warnings
+
+
 def test_a_text_of_paragraphs_stays_in_order_after_the_others(home: Path) -> None:
     training = {"method": "cpt"}
     data = prepared(home, one("play.txt", weight=2), one("texts.jsonl"), training=training)
