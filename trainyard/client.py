@@ -76,6 +76,13 @@ class BridgeClient:
         points: list[dict[str, Any]] = self._call("GET", path)["metrics"]
         return points
 
+    def points(self, job_id: str) -> list[dict[str, Any]]:
+        """Its metric points, and as step 0 the eval before the first step, which is none of them:
+        a backend takes no step 0."""
+        points, before = self.metrics(job_id), self.status(job_id).get("start_eval_loss")
+        first = [] if before is None else [{"step": 0, "epoch": 0, "eval_loss": before}]
+        return first + points
+
     def errors(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/api/training/{quote(job_id, safe='')}/errors")
 

@@ -144,10 +144,10 @@ class TrainingJob:
         return self
 
     def metrics(self) -> pandas.DataFrame:
-        """Its metric points, a row each."""
+        """Its metric points, a row each; step 0 is the eval before the first."""
         import pandas  # noqa: PLC0415  (seconds, for those who ask)
 
-        return pandas.DataFrame(self.bridge.metrics(self.id))
+        return pandas.DataFrame(self.bridge.points(self.id))
 
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines of its log."""

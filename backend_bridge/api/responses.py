@@ -80,6 +80,7 @@ class JobAnswer(BaseModel):
     best_eval_loss: float | None
     best_step: int | None
     eval_loss: float | None
+    start_eval_loss: float | None = None
     learning_rate: float | None
     grad_norm: float | None
     perplexity: float | None

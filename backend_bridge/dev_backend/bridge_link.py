@@ -142,6 +142,10 @@ def bridge_routes(link: BridgeLink, feed: Feed) -> APIRouter:
     async def stream_job(job_id: str) -> StreamingResponse:
         return _stream(lambda: link.job(job_id), "bridge", feed)
 
+    @router.get("/jobs/{job_id}")
+    def job(job_id: str) -> JSONResponse:
+        return JSONResponse(link.job(job_id))
+
     @router.post("/{job_id}/generate")
     def generate(job_id: str, question: Annotated[dict[str, Any], Body()]) -> StreamingResponse:
         return StreamingResponse(link.ask(job_id, question), media_type="text/event-stream")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from transformers import TrainerCallback
 
 from tasks.channel import Channel
-from trainyard.contract.events import Metric, Progress
+from trainyard.contract.events import Metric, Progress, StartEval
 
 PROGRESS_INTERVAL_S = 0.4
 """Between two Progress events of fast steps. A supervisor sees one at least every 0.5 s, or each
@@ -153,7 +153,7 @@ class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
     ) -> None:
-        """Turn the Trainer's logs into a Metric; step 0 is logged and kept, but not sent."""
+        """Turn the Trainer's logs into a Metric; an eval at step 0 into a StartEval."""
         if not logs:
             return
         if "eval_loss" in logs:
@@ -207,6 +207,8 @@ class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is 
                 perplexity=self.perplexity(loss),
                 eval_perplexity=self.perplexity(loss),
             )
+        elif loss is not None:
+            self._channel.send(StartEval(eval_loss=loss))
 
     def _send_metric(self, state: Any, **values: float | None) -> None:
         point = {"step": state.global_step, "epoch": state.epoch or 0.0}

@@ -91,6 +91,43 @@ def test_what_is_no_number_is_marked_and_so_is_the_best(page: Page) -> None:
     assert "Train 1.241" in page.text("#chart-loss .legend")
 
 
+def test_the_eval_before_the_first_step_is_drawn(page: Page, scene: PageScene) -> None:
+    scene.add("completed", "job-start", name="from the start")
+    scene.jobs["job-start"] |= {"start_eval_loss": 7.31, "started_at": "2026-11-30T10:00:00Z"}
+    for path in ("/jobs/job-start", "/jobs/job-running?with=job-start"):
+        open_job(page, path)
+        wait_for("it begins at 0", lambda: drawn(page, "scales.x.min") == 0)
+        page.find(PLOT).send_keys(Keys.HOME)
+        assert page.text("#chart-loss .where") == "Step 0"
+        assert "Eval 7.310" in page.text("#chart-loss .legend")
+
+
+def test_what_an_eval_carries_of_the_last_logged_step_is_no_point_of_training(
+    page: Page, scene: PageScene
+) -> None:
+    """A backend is told the train values again, so that none of its row is blanked."""
+    scene.backend.create_job("job-carried", "t", {"model": {"name": "tiny"}})
+    trained = [{"train_loss": 3.0 - n, "learning_rate": 1e-3, "grad_norm": n + 1.0} for n in (0, 1)]
+    points = [
+        {"step": 1, "epoch": 0, **trained[0]},
+        {"step": 2, "epoch": 0, **trained[0], "eval_loss": 4.0},
+        {"step": 3, "epoch": 1, **trained[1]},
+        {"step": 3, "epoch": 1, **trained[1], "eval_loss": 3.5},
+    ]
+    for point in points:
+        scene.backend.call(
+            "PUT",
+            "/api/training/local/job-carried/metrics",
+            json=point,
+            headers={"Authorization": "Bearer t"},
+        )
+    open_job(page, "/jobs/job-carried")
+    wait_for("all is there", lambda: drawn(page, "data[0]") == [1, 2, 3])
+    assert drawn(page, "data[1]") == [3.0, None, 2.0]
+    assert drawn(page, "data[2]") == [None, 4.0, 3.5]
+    assert drawn(page, "axes[0]._values") == ["1", "2", "3"]
+
+
 def test_the_x_axis_is_steps_epochs_tokens_or_time(page: Page) -> None:
     open_job(page, "/jobs/job-completed")
     ends = {"step": 600, "epoch": 3, "tokens": 600 * 15 * 3000 / 12.5, "time": 1.2 * 590}

@@ -128,8 +128,8 @@ def demo(**wanted: Any) -> None:
 @job_id_argument
 @as_json_option
 def metrics(job_id: str, as_json: bool) -> None:
-    """Print a job's metric points."""
-    points = client().metrics(job_id)
+    """Print a job's metric points; step 0 is the eval before the first."""
+    points = client().points(job_id)
     if as_json:
         echo_json(points)
         return

@@ -224,6 +224,10 @@ def verdict_line(promise: str, reason: str, seconds: float) -> Text:
     return line.append_text(plain(f"\n      {reason}")) if reason else line
 
 
+_TRAINED = (
+    *("train_loss", "train_perplexity", "learning_rate", "grad_norm"),
+    *("samples_per_second", "tokens_per_second"),
+)
 _LESS_TOLD = (
     *("eval_perplexity", "train_perplexity", "samples_per_second", "gpu_memory_reserved_gb"),
     *("gpu_utilization_percent", "gpu_memory_allocated_gb", "perplexity", "grad_norm"),
@@ -240,16 +244,15 @@ def show_metrics(points: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _by_step(points: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Points as rows: an eval's point carries what was trained last, which its own row has."""
+    """Points as rows: an eval's point carries what was trained last, which has a row of its own."""
     rows: list[dict[str, Any]] = []
-    trained: Mapping[str, Any] = {}
+    before: Mapping[str, Any] = {}
     for point in points:
         told = dict(point)
-        if point.get("eval_loss") is None:
-            trained = point
-        else:
-            kept = ("step", "epoch")
-            told = {k: v for k, v in point.items() if k in kept or trained.get(k) != v}
+        is_carried = all(point.get(name) == before.get(name) for name in _TRAINED)
+        if is_carried and point.get("eval_loss") is not None:
+            told = {name: value for name, value in point.items() if name not in _TRAINED}
+        before = point
         if rows and rows[-1]["step"] == point["step"]:
             rows[-1] |= told
         else:

@@ -75,6 +75,13 @@ class Metric(Event):
         return point
 
 
+class StartEval(Event):
+    """The eval before the first step, which is no point: a backend takes none of step 0."""
+
+    event: Literal["start_eval"] = "start_eval"
+    eval_loss: float
+
+
 class Checkpoint(Event):
     """A checkpoint was written and verified. ``path`` is relative to the job folder."""
 
@@ -195,6 +202,7 @@ AnyEvent = Annotated[
     | Phase
     | Progress
     | Metric
+    | StartEval
     | Checkpoint
     | Prediction
     | Held
@@ -235,6 +243,7 @@ EVENT_KINDS: Mapping[str, EventKind] = {
     "divergence": EventKind(Divergence, stored=True, field="divergence"),
     "progress": EventKind(Progress, field="progress"),
     "warnings": EventKind(Warnings, field="warnings"),
+    "start_eval": EventKind(StartEval),
     "held": EventKind(Held),
     "reading": EventKind(Reading),
     "outcome": EventKind(Outcome),

@@ -21,15 +21,16 @@ class Job:
     """One job. Times are seconds since the epoch by Redis's clock.
 
     ``cancel`` is ``""``, ``"asked"`` or ``"forced"``. ``progress`` is the latest
-    ``contract.Progress``, ``point`` the latest known value of every metric field. ``checkpoint``
-    is the latest good one, relative to the job folder on ``home`` (see ``trainyard.home``), that of
-    the host ``home_host``; ``origin`` the job there from whose model it goes on; ``parked`` the
-    attempt whose process waits, parked, on the slot ``parked_on``. ``ran_s`` is how long the
-    attempts before this one held a slot. ``log_bytes`` and ``metric_bytes`` say how much of the job
-    folder's records the stream holds, ``owed_lines`` which of its lines train.log still lacks;
-    ``batch`` counts the appends of this attempt. ``step_at`` is when its newest step was heard of,
-    ``checkpoint_at`` when its newest checkpoint was. ``divergence`` is the last
-    ``contract.Divergence``, ``warnings`` what the newest attempt says of the training.
+    ``contract.Progress``, ``point`` the latest known value of every metric field, the best and the
+    first eval. ``checkpoint`` is the latest good one, relative to the job folder on ``home`` (see
+    ``trainyard.home``), that of the host ``home_host``; ``origin`` the job there from whose model
+    it goes on; ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``.
+    ``ran_s`` is how long the attempts before this one held a slot. ``log_bytes`` and
+    ``metric_bytes`` say how much of the job folder's records the stream holds, ``owed_lines`` which
+    of its lines train.log still lacks; ``batch`` counts the appends of this attempt. ``step_at`` is
+    when its newest step was heard of, ``checkpoint_at`` when its newest checkpoint was.
+    ``divergence`` is the last ``contract.Divergence``, ``warnings`` what the newest attempt says of
+    the training.
     """
 
     job_id: str

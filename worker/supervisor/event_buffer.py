@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from trainyard.contract.events import EVENT_KINDS, Checkpoint, Event, Metric, Phase
+from trainyard.contract.events import EVENT_KINDS, Checkpoint, Event, Metric, Phase, StartEval
 from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -74,6 +74,10 @@ class EventBuffer:
         """Store an event as its kind is: in the stream, in a field of the job, or in both."""
         if isinstance(event, Metric):
             self._metric(event)
+            return
+        if isinstance(event, StartEval):
+            self._point["start_eval_loss"] = event.eval_loss
+            self.set_fields(point=json.dumps(self._point))
             return
         kind, fields = EVENT_KINDS[event.event], dict[str, str]()
         if isinstance(event, Phase):

@@ -29,13 +29,15 @@ export class Compare {
   async add(id) {
     this.select.value = "";
     if (!id || id === this.jobId || this.runs.some((run) => run.id === id)) return;
-    const answer = await fetch(`/api/dev/points/${encodeURIComponent(id)}`);
+    const [answer, live] = await Promise.all([`points/${encodeURIComponent(id)}`, `bridge/jobs/${encodeURIComponent(id)}`]
+      .map((path) => fetch(`/api/dev/${path}`)));
     if (!answer.ok) return;
     const { job, points } = await answer.json();
     const run = new Run(id);
     run.job = job;
     run.name = title(job);
     run.add(points);
+    run.addStart((await live.json()).status);
     this.change([...this.runs, run]);
   }
 

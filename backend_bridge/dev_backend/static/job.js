@@ -115,6 +115,7 @@ function applyBridge({ values }) {
   Object.assign(bridge, values);
   const { status, buttons, checkpoints } = bridge;
   live = status;
+  if (run.addStart(live)) charts.show([run, ...others]);
   controls.show(status?.status ?? null, buttons);
   showCheckpoints(checkpoints, buttons.includes("resume"), (path) => controls.ask("resume", { checkpoint_path: path }));
   if (job) showState();

@@ -3,11 +3,13 @@
 import { count, span, tick } from "./format.js";
 
 // incrs: distances of ticks, if those of decimal numbers are not wanted.
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(15).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const TRAINED = ["train_loss", "train_perplexity", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second"];
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 export const AXES = {
-  step: { label: "Step", format: count },
+  step: { label: "Step", format: count, incrs: WHOLE },
   epoch: { label: "Epoch", format: (value) => tick(Math.round(value * 100) / 100) },
-  tokens: { label: "Tokens", format: count },
+  tokens: { label: "Tokens", format: count, incrs: WHOLE },
   time: {
     label: "Time", format: span,
     incrs: [1, 2, 5, 10, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 6 * HOUR, DAY, 2 * DAY, 7 * DAY],
@@ -21,12 +23,34 @@ export class Run {
     this.job = null;
     this.byStep = new Map();
     this.points = []; // sorted by step
+    this.last = {}; // the newest, as it came
   }
 
   // A step that was trained again replaces the first try.
   add(points) {
     if (!points.length) return;
-    for (const point of points) this.byStep.set(point.step, { ...this.byStep.get(point.step), ...point });
+    for (const point of points) {
+      this.byStep.set(point.step, { ...this.byStep.get(point.step), ...this.own(point) });
+      this.last = point;
+    }
+    this.sort();
+  }
+
+  // A point without what an eval's carries of the last step that was logged.
+  own(point) {
+    if (point.eval_loss == null || !TRAINED.every((name) => point[name] === this.last[name])) return point;
+    return Object.fromEntries(Object.entries(point).filter(([name]) => !TRAINED.includes(name)));
+  }
+
+  // The eval before the first step, which no backend is told as a point. live: the bridge's status.
+  addStart(live) {
+    if (live?.start_eval_loss == null || this.byStep.has(0)) return false;
+    this.byStep.set(0, { step: 0, epoch: 0, eval_loss: live.start_eval_loss, at: live.started_at });
+    this.sort();
+    return true;
+  }
+
+  sort() {
     this.points = [...this.byStep.values()].sort((a, b) => a.step - b.step);
   }
 

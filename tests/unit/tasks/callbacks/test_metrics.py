@@ -9,7 +9,7 @@ import pytest
 
 from tasks.callbacks.metrics import MethodFigures, MetricReporter, perplexity
 from tests.support.callbacks import RecordingChannel, control, state
-from trainyard.contract.events import Metric
+from trainyard.contract.events import Metric, StartEval
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,15 @@ def test_values_that_are_not_finite_are_left_out() -> None:
     assert (metric.train_loss, metric.grad_norm, metric.step) == (None, None, 3)
 
 
-def test_the_eval_before_the_first_step_is_kept_but_not_sent() -> None:
+def test_the_eval_before_the_first_step_is_kept_and_no_point() -> None:
     channel = RecordingChannel()
     reporter: Any = MetricReporter(channel, 8, dict)
     reporter.on_log(None, state(0), None, {"eval_loss": 4.0})
     reporter.on_log(None, state(5), None, {"eval_loss": 2.0})
-    assert [metric.step for metric in channel.sent if isinstance(metric, Metric)] == [5]
+    before, metric = channel.sent
+    assert before == StartEval(eval_loss=4.0)
+    assert isinstance(metric, Metric)
+    assert metric.step == 5
     assert (reporter.first_eval_loss, reporter.last_eval_loss) == (4.0, 2.0)
 
 

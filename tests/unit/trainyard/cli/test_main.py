@@ -305,11 +305,16 @@ def test_metrics(bridge: FakeBridge) -> None:
         {"step": 2, "epoch": 0, "eval_loss": 1.25},
     ]
     bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": points}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job()
     header, first, second = trainyard("metrics", "job-1").stdout.splitlines()
     assert header.split() == ["step", "epoch", "train_loss", "eval_loss"]
     assert first.split() == ["1", "0", "2", "–"]
     assert second.split() == ["2", "0", "–", "1.25"]
     assert json.loads(trainyard("metrics", "job-1", "--json").stdout) == points
+    before = {"step": 0, "epoch": 0, "eval_loss": 7.5}
+    point = {"start_eval_loss": 7.5}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(point=point)
+    assert json.loads(trainyard("metrics", "job-1", "--json").stdout) == [before, *points]
 
 
 def test_what_an_eval_s_point_carries_of_the_last_step_is_not_repeated(bridge: FakeBridge) -> None:
@@ -321,6 +326,7 @@ def test_what_an_eval_s_point_carries_of_the_last_step_is_not_repeated(bridge: F
         {"step": 3, "epoch": 1, **two, "eval_loss": 1.125},
     ]
     bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": points}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job()
     shown = trainyard("metrics", "job-1").stdout.splitlines()
     assert [line.split() for line in shown[1:]] == [
         ["1", "0", "2", "0.5", "–"],
@@ -336,6 +342,7 @@ def test_a_narrow_terminal_shows_fewer_metrics_and_whole_paths_of_checkpoints(
     names = ("train_loss", "learning_rate", "grad_norm", "tokens_per_second", "eval_loss")
     point = {"step": 1000, "epoch": 3, **dict.fromkeys(names, 1234.5)}
     bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": [point]}
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job()
     shown = CliRunner().invoke(main.main, ["metrics", "job-1"], env={"COLUMNS": "60"}).stdout
     assert all(name in shown for name in ("step", "train_loss", "eval_loss", "learning_rate"))
     assert "grad_norm" not in shown

@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError
 
 from tests.support.requests import start_request
 from tests.support.store_calls import job_store
-from trainyard.contract.events import Metric, Phase, Prediction, Progress
+from trainyard.contract.events import Metric, Phase, Prediction, Progress, StartEval
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
 from trainyard.redaction import Redactor
@@ -348,6 +348,20 @@ def test_the_point_holds_the_newest_value_of_each_field(
     assert job is not None
     assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
     assert job.point["train_loss"] == 0.3
+
+
+def test_the_eval_before_the_first_step_is_known_and_no_entry(
+    events: EventBuffer, running: JobStore
+) -> None:
+    events.take(StartEval(eval_loss=7.5))
+    events.flush()
+    assert stream(running) == []
+    events.take(Metric(step=1, epoch=0, train_loss=3.0))
+    events.flush()
+    job = running.get(JOB)
+    assert job is not None
+    assert (job.point["start_eval_loss"], job.point["train_loss"]) == (7.5, 3.0)
+    assert job.point.get("eval_loss") is None
 
 
 def test_the_point_of_an_eval_carries_the_newest_train_values(
