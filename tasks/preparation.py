@@ -14,9 +14,9 @@ from tasks.checkpoints.resume import check_fits, commit_start, fingerprint
 from tasks.datasets.prepare import prepare_data
 from tasks.datasets.training_data import TrainingData
 from tasks.methods.parts import Folders, locate
+from tasks.models.embeddings import positions
 from tasks.models.end_tokens import end_tokens
-from tasks.models.load import load_config, load_tokenizer
-from tasks.models.positions import positions
+from tasks.models.load import add_to_tokenizer, load_config, load_tokenizer
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
 from trainyard.contract.events import Reading
@@ -39,6 +39,7 @@ class Prepared:
 
     folders: Folders
     tokenizer: Any
+    new_tokens: tuple[int, ...]
     data: TrainingData
     arguments: Arguments
     fingerprint: dict[str, str]
@@ -60,6 +61,7 @@ def prepare(run: Run) -> Prepared:
             scores=config.training.how.scores_texts,
         )
         tokenizer = load_tokenizer(folders.tokenizer, config, folders.remote_code)
+        new_tokens = add_to_tokenizer(tokenizer, config.tokenizer)
     max_length, note = choose_max_length(config, positions(model_config))
     with run.phases.phase("data"), run.ranks.first_before_others():
         sources = run.request.trains_on or "dataset_content", run.request.eval_dataset_path
@@ -85,7 +87,7 @@ def prepare(run: Run) -> Prepared:
         eval_on_start=run.start is None and first_eval_is_cheap(data, config),
     )
     _log_choices(arguments)
-    return Prepared(folders, tokenizer, data, arguments, what)
+    return Prepared(folders, tokenizer, new_tokens, data, arguments, what)
 
 
 def _accept_start(run: Run, what: dict[str, str]) -> None:

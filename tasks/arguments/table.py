@@ -161,6 +161,10 @@ TABLE: tuple[Setting, ...] = (
     Setting("tokenizer.trust_remote_code", used_by="the tokenizer's loading, where allowed"),
     Setting("tokenizer.padding_side", used_by="the saved tokenizer; training pads on the right"),
     Setting("tokenizer.add_eos_token", used_by="the tokenising of text and prompt/completion"),
+    Setting("tokenizer.add_tokens", used_by="the tokenizer, and rows of the model's embeddings for "
+            "them, which begin as the mean of all others", since="0.2"),
+    Setting("tokenizer.add_special_tokens", used_by="the same; special ones are left out of "
+            "decoded texts", since="0.2"),
     Setting("lora.adapter", used_by="the model, if its name stands for an adapter: `continue` "
             "trains it on, `new` merges it and puts a new one on top", since="0.2"),
     Setting("lora.r", used_by="LoraConfig(r)", idle=idle.without_adapter),

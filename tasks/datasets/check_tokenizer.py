@@ -9,10 +9,10 @@ from typing import Any
 from transformers.utils import logging as transformers_logging
 
 from tasks.arguments.build import choose_max_length
+from tasks.models.embeddings import positions
 from tasks.models.end_tokens import end_tokens
-from tasks.models.load import load_config, load_tokenizer
+from tasks.models.load import add_to_tokenizer, load_config, load_tokenizer
 from tasks.models.origin import Places, find_origin
-from tasks.models.positions import positions
 from trainyard.contract.config import JobConfig
 
 
@@ -32,8 +32,10 @@ def tokenizer_of(
     scores = config.training.how.scores_texts
     model = load_config(folder, config.model.name, False, scores=scores)
     max_length, note = choose_max_length(config, positions(model))
+    tokenizer = load_tokenizer(origin.tokenizer, config, False)
+    add_to_tokenizer(tokenizer, config.tokenizer)
     how = {
-        "tokenizer": load_tokenizer(origin.tokenizer, config, False),
+        "tokenizer": tokenizer,
         "max_length": max_length,
         "add_eos": config.tokenizer.add_eos_token is not False,
         "end_tokens": end_tokens(folder, model),

@@ -19,10 +19,10 @@ from tasks.arguments.build import quantization_of
 from tasks.errors import ModelError, ModelNotFound
 from tasks.methods.parts import Folders, locate
 from tasks.models.adapter import WEIGHTS_NAME, merged
+from tasks.models.embeddings import positions
 from tasks.models.end_tokens import end_tokens
 from tasks.models.load import TOKENIZER_FILES, load_config, load_model, load_tokenizer
 from tasks.models.origin import ADAPTER_NAME, named_base
-from tasks.models.positions import positions
 from tasks.results.dtype import dtype_of_files
 from tasks.runner import read_request
 from trainyard.contract.config import JobConfig

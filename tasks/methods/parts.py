@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from tasks.errors import ConfigurationError, ModelError
 from tasks.methods.registry import Parts, needs_reference_model
 from tasks.methods.rewards import BUILT_IN, load_reward_model
 from tasks.models.adapter import WEIGHTS_NAME, continued, joinable, merged
+from tasks.models.embeddings import add_to_model, check_vocabulary
 from tasks.models.frozen import freeze
-from tasks.models.load import check_vocabulary, load_model, locate_model
+from tasks.models.load import load_model, locate_model
 from tasks.models.origin import Places, find_origin
 from tasks.models.packing import check_rows_are_apart
 from trainyard.contract.config import JobConfig, LoraConfig, ModelConfig
@@ -84,11 +86,17 @@ def load(folders: Folders, config: JobConfig, arguments: Arguments) -> Any:
 
 
 def load_parts(
-    spec: TrainingSpec, folders: Folders, tokenizer: Any, config: JobConfig, arguments: Arguments
+    spec: TrainingSpec,
+    folders: Folders,
+    tokenizer: Any,
+    new_tokens: Sequence[int],
+    config: JobConfig,
+    arguments: Arguments,
 ) -> Parts:
-    """The models of a training. Raises ModelError."""
-    _check_adapter(folders, config)
+    """The models of a training. Raises ModelError, ConfigurationError."""
+    _check_adapter(folders, config, new_tokens)
     model = load(folders, config, arguments)
+    add_to_model(model, new_tokens, config)
     freeze(model, config.training.freeze)
     check_vocabulary(model, tokenizer, config.model.name)
     values = arguments.values
@@ -97,11 +105,13 @@ def load_parts(
         check_rows_are_apart(model)
     model, reference = take_up(model, folders, config), None
     if needs_reference_model(config.training):
-        reference = take_up(load(folders, config, arguments), folders, config)
-    return Parts(model, reference, *load_rewards(spec, config, arguments))
+        reference = load(folders, config, arguments)
+        add_to_model(reference, new_tokens, config)
+        reference = take_up(reference, folders, config)
+    return Parts(model, reference, *load_rewards(spec, config, arguments), new_tokens)
 
 
-def _check_adapter(folders: Folders, config: JobConfig) -> None:
+def _check_adapter(folders: Folders, config: JobConfig, new_tokens: Sequence[int]) -> None:
     """Before anything is loaded: what becomes of the adapter that is gone on from is said, and can
     be done. Raises ConfigurationError and ModelError."""
     training, name = config.training, config.model.name
@@ -117,6 +127,11 @@ def _check_adapter(folders: Folders, config: JobConfig) -> None:
         what = "fsdp goes" if training.sharded else "a reward model goes"
         raise ConfigurationError(
             f"{name!r} is an adapter, and {what} on from whole models only.",
+            "Merge it first (`trainyard merge`), and name the whole model.",
+        )
+    if new_tokens:
+        raise ConfigurationError(
+            f"{name!r} is an adapter, and new tokens (config.tokenizer) are given to whole models.",
             "Merge it first (`trainyard merge`), and name the whole model.",
         )
     if training.use_lora and asked is None:

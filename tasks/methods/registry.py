@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +61,14 @@ def needs_reference_model(training: TrainingConfig) -> bool:
 @dataclass(frozen=True)
 class Parts:
     """The models of a training: ``reference``, and ``rewards`` (functions and models) with a
-    tokenizer for each of them that is a model."""
+    tokenizer for each of them that is a model. ``new_tokens``: numbers of those that the model got
+    rows for."""
 
     model: Any
     reference: Any = None
     rewards: tuple[Any, ...] = ()
     reward_tokenizers: tuple[Any, ...] = ()
+    new_tokens: Sequence[int] = ()
 
 
 def make_arguments(arguments: Arguments, config: JobConfig) -> Any:
@@ -95,7 +98,9 @@ def make_trainer(
             train_dataset=data.train.dataset,
             eval_dataset=data.eval.dataset if data.eval else None,
             processing_class=tokenizer,
-            peft_config=lora_settings(lora, parts.model, new_head=how.scores_texts)
+            peft_config=lora_settings(
+                lora, parts.model, new_head=how.scores_texts, new_tokens=parts.new_tokens
+            )
             if lora and not hasattr(parts.model, "peft_config")
             else None,
             **more,

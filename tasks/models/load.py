@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import AddedToken
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig
 
 from tasks.errors import ModelError, ModelNotFound
@@ -29,7 +30,7 @@ from tasks.models.safety import (
     runs_code,
 )
 from tasks.models.whole import broken_file, check_whole
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, TokenizerConfig
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 TOKENIZER_FILES = (
@@ -148,6 +149,23 @@ def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> 
     return tokenizer
 
 
+def add_to_tokenizer(tokenizer: Any, config: TokenizerConfig) -> tuple[int, ...]:
+    """Add the tokens that ``config`` asks for; returns the numbers of those that were not there.
+
+    Each stands for its text exactly, wherever that occurs. Special ones are left out where a text
+    is decoded without special tokens.
+    """
+    there = set(tokenizer.get_vocab())
+    asked = [*(config.add_tokens or ()), *(config.add_special_tokens or ())]
+    for texts, special in ((config.add_tokens, False), (config.add_special_tokens, True)):
+        tokens = [AddedToken(text, normalized=False, special=special) for text in texts or ()]
+        tokenizer.add_tokens(tokens, special_tokens=special)
+    new = [text for text in dict.fromkeys(asked) if text not in there]
+    if known := [text for text in dict.fromkeys(asked) if text in there]:
+        logger.info("The tokenizer has these tokens already: %s", ", ".join(map(repr, known)))
+    return tuple(tokenizer.convert_tokens_to_ids(new))
+
+
 def load_model(
     folder: Path,
     config: JobConfig,
@@ -210,21 +228,6 @@ def _no_weights(folder: Path, name: str, error: Exception) -> ModelError:
             "Copy or download that file again.",
         )
     return _cannot_load(f"The model {name!r}", error)
-
-
-def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Raise ModelError if the tokenizer may give a token that the model has no embedding of.
-
-    The largest token's number decides, not their count: a vocabulary may have holes.
-    """
-    rows = model.get_input_embeddings().num_embeddings
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= rows:
-        raise ModelError(
-            f"The tokenizer has tokens up to number {largest} ({len(tokenizer)} in all), but the "
-            f"model {name!r} has embeddings for {rows}, from 0 to {rows - 1}.",
-            "Use the model's own tokenizer (leave config.tokenizer.name out).",
-        )
 
 
 def _cannot_load(what: str, error: BaseException) -> ModelError:

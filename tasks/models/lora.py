@@ -17,6 +17,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ConfigurationError
+from tasks.models.embeddings import trained_rows
 from tasks.models.language_part import other_parts
 from tasks.models.whole import NEW_HEAD
 from trainyard.contract.config import LoraConfig
@@ -29,10 +30,12 @@ _EXPERTS_OF_OLD = ("gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"
 logger = logging.getLogger(__name__)
 
 
-def lora_settings(lora: LoraConfig, model: Any, *, new_head: bool = False) -> Any:
+def lora_settings(
+    lora: LoraConfig, model: Any, *, new_head: bool = False, new_tokens: Sequence[int] = ()
+) -> Any:
     """PEFT's LoRA configuration of ``config.lora`` for ``model``. Raises ConfigurationError.
 
-    A ``new_head``, of scores, is trained whole.
+    A ``new_head``, of scores, is trained whole; so are the rows of ``new_tokens``.
     """
     if lora.task_type != "CAUSAL_LM":
         raise ConfigurationError(
@@ -54,6 +57,7 @@ def lora_settings(lora: LoraConfig, model: Any, *, new_head: bool = False) -> An
         exclude_modules=_pattern(left_out) if left_out else None,
         target_parameters=lora.target_parameters,
         modules_to_save=whole or None,
+        trainable_token_indices=trained_rows(model, new_tokens, whole),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         init_lora_weights=True if lora.init == "default" else lora.init,

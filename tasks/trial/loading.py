@@ -39,7 +39,14 @@ def load_training(run: Run, prepared: Prepared) -> Loaded:
     args = make_arguments(arguments, config)
     build_on_dummy(args, _steps(run, prepared))
     with run.phases.phase("load_model"):
-        parts = load_parts(run.spec, prepared.folders, prepared.tokenizer, config, arguments)
+        parts = load_parts(
+            run.spec,
+            prepared.folders,
+            prepared.tokenizer,
+            prepared.new_tokens,
+            config,
+            arguments,
+        )
     choose_places(arguments.values["report_to"], run.job_dir)
     with run.phases.phase("trainer"):
         trainer = make_trainer(parts, prepared.tokenizer, prepared.data, args, config)

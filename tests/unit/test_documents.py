@@ -73,6 +73,6 @@ def test_links_between_the_documents_lead_somewhere() -> None:
 def test_the_comparison_names_settings_that_exist() -> None:
     page = (REPOSITORY / "docs/comparison.md").read_text()
     here = " ".join(row.rstrip(" |").rpartition(" | ")[2] for row in page.splitlines())
-    named = set(re.findall(r"`((?:training|lora|data|model)\.\w+)", here))
+    named = set(re.findall(r"`((?:training|lora|data|model|tokenizer)\.\w+)", here))
     assert len(named) > 30
     assert named <= {setting.path for setting in TABLE}

@@ -36,6 +36,8 @@ def _refuse_share(value: Any) -> Any:
 
 
 Strategy = Literal["no", "steps", "epoch"]
+NewToken = Annotated[str, Field(min_length=1, max_length=100)]
+NewTokens = Annotated[list[NewToken], Field(max_length=1000)]
 
 
 class Section(BaseModel):
@@ -68,6 +70,8 @@ class TokenizerConfig(Section):
     trust_remote_code: bool = False
     padding_side: Literal["left", "right"] | None = None
     add_eos_token: bool | None = None
+    add_tokens: NewTokens | None = None
+    add_special_tokens: NewTokens | None = None
 
 
 class LoraConfig(Section):

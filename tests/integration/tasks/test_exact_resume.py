@@ -35,6 +35,7 @@ class Case:
     pauses: tuple[int, ...]
     model: str = "dropout"
     data: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
     dataset: str = "sums.jsonl"
     datasets: tuple[dict[str, Any], ...] = ()
     slow: bool = False
@@ -73,6 +74,17 @@ CASES = {
     ),
     "noise on embeddings, a frozen layer": Case(
         {"max_steps": 7, "neftune_noise_alpha": 5, "freeze": ["model.layers.0"]}, (2, 5)
+    ),
+    "new tokens, more than the model had room for": Case(
+        {"max_steps": 5},
+        (1, 3),
+        tokenizer={"add_tokens": [" plus", *(f"<{n}>" for n in range(400))]},
+    ),
+    "new tokens in an adapter": Case(
+        {"max_steps": 5, **LORA},
+        (1, 3),
+        tokenizer={"add_tokens": [" plus"], "additional_special_tokens": ["What"]},
+        slow=True,
     ),
     "packing": Case({"max_steps": 8, "packing": True, "max_length": 64, "batch_size": 2}, (2, 5)),
     "loader workers": Case({"max_steps": 11, "dataloader_num_workers": 1}, (3, 9)),
@@ -201,6 +213,7 @@ def request(job_id: str, case: Case) -> dict[str, Any]:
             "model": {"name": case.model},
             "training": {**settings, **case.training},
             "data": case.data,
+            "tokenizer": case.tokenizer,
         },
     }
 

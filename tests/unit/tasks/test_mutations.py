@@ -97,7 +97,7 @@ MUTATIONS = {
         test_lora.test_all_linear_layers_of_a_mamba_but_those_its_kernels_read,
     ),
     "positions have one name": Mutation(
-        "tasks.models.positions.NAMES",
+        "tasks.models.embeddings.NAMES",
         ("max_position_embeddings",),
         test_positions.test_positions_by_the_names_that_configurations_use,
         {"kind": "mpt", "expected": 128},

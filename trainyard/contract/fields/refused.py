@@ -33,8 +33,8 @@ REFUSED: Mapping[str, str] = {
     "modules_to_save": _LORA.format("modules_to_save"),
     "init_lora_weights": _LORA.format("init"),
     "neftune_noise_alpha": "send it as config.training.neftune_noise_alpha",
-    "additional_special_tokens": "a tokenizer is taken as it is: add the tokens to it, and their "
-    "embeddings to the model, before",
+    "additional_special_tokens": "send it as config.tokenizer.add_special_tokens",
+    "add_tokens": "send it as config.tokenizer.add_tokens",
 }
 """Name of a field, in whatever section it stands → why it is refused."""
 

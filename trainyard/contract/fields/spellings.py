@@ -32,6 +32,7 @@ SPELLINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("training", "lora_bias"), ("lora", "bias")),
     (("evaluation", "eval_steps"), ("training", "eval_steps")),
     (("model", "dtype"), ("model", "torch_dtype")),
+    (("tokenizer", "additional_special_tokens"), ("tokenizer", "add_special_tokens")),
     (("predictions", "sample_count"), ("predictions", "count")),
     (("predictions", "sample_frequency"), ("predictions", "frequency")),
     (("model", "quantization"), ("training", "quantization")),

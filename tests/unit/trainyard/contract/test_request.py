@@ -298,3 +298,15 @@ def test_a_metric_for_the_backend_has_known_values_and_a_whole_epoch() -> None:
 def test_a_start_request_made_from_a_dump_still_asks_for_its_token() -> None:
     with pytest.raises(ValidationError):
         StartRequest.model_validate(start_request().without_secrets())
+
+
+def test_new_tokens_are_texts_by_either_name() -> None:
+    def body(**tokenizer: Any) -> dict[str, Any]:
+        config = {"model": {"name": "m"}, "tokenizer": tokenizer}
+        return {"execution_id": "j", "job_token": "t", "dataset_path": "a", "config": config}
+
+    special = parse_request(body(additional_special_tokens=["<a>"])).config.tokenizer
+    assert special.add_special_tokens == ["<a>"]
+    assert parse_request(body(add_tokens=[" plus"])).config.tokenizer.add_tokens == [" plus"]
+    for wrong in (["<a>", ""], ["x" * 101], [f"<{n}>" for n in range(1001)], "<a>"):
+        assert [path.split(".")[2] for path in problems(body(add_tokens=wrong))] == ["add_tokens"]

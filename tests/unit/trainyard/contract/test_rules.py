@@ -175,6 +175,7 @@ def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
         ({"model": {"load_in_4bit": True}}, "model.load_in_4bit", "config.training.quantization"),
         ({"training": {"use_dora": True}}, "training.use_dora", "config.lora.use_dora"),
         ({"neftune_noise_alpha": 5}, "neftune_noise_alpha", "config.training.neftune_noise_alpha"),
+        ({"model": {"add_tokens": ["<a>"]}}, "model.add_tokens", "config.tokenizer.add_tokens"),
         ({"training": {"use_lora": True, "freeze": ["model"]}}, "training.freeze", "is frozen"),
         ({"training": {"use_lora": True}, "lora": {"use_dora": True, "dropout": 0,
           "target_parameters": ["a"]}}, "lora.use_dora", "is of layers"),

@@ -1,4 +1,4 @@
-"""Positions of a model, and the tokens that it has embeddings of."""
+"""Embeddings of a model: positions, and the tokens that it has rows for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from tasks.errors import ModelError
-from tasks.models.load import check_vocabulary
-from tasks.models.positions import positions
+from tasks.models.embeddings import check_vocabulary, positions
 from tests.support.architectures import POSITIONS, SIZES, make_architecture
 from tests.unit.tasks.models.test_whole import load
 
