@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from tests.support.architectures import make_architecture
 from tests.support.mutation import Mutation
-from tests.unit.tasks.models import test_lora, test_positions, test_whole
+from tests.unit.tasks.models import test_embeddings, test_lora, test_whole
 from tests.unit.tasks.trial import test_dry_build, test_trial
 from tests.unit.trainyard.contract import test_rules
 
@@ -99,7 +99,7 @@ MUTATIONS = {
     "positions have one name": Mutation(
         "tasks.models.embeddings.NAMES",
         ("max_position_embeddings",),
-        test_positions.test_positions_by_the_names_that_configurations_use,
+        test_embeddings.test_embeddings_by_the_names_that_configurations_use,
         {"kind": "mpt", "expected": 128},
     ),
     "a schedule's arguments are found out after the load": Mutation(
