@@ -99,7 +99,7 @@ MUTATIONS = {
     "positions have one name": Mutation(
         "tasks.models.embeddings.NAMES",
         ("max_position_embeddings",),
-        test_embeddings.test_embeddings_by_the_names_that_configurations_use,
+        test_embeddings.test_positions_by_the_names_that_configurations_use,
         {"kind": "mpt", "expected": 128},
     ),
     "a schedule's arguments are found out after the load": Mutation(
