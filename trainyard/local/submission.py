@@ -88,6 +88,9 @@ def _name_paths(body: dict[str, Any], current: Settings) -> None:
         if isinstance(dataset, str) and dataset and not sent:
             body[field] = _found(dataset, datasets)
     config = body.get("config")
+    evaluates = config.get("eval_dataset_path") if isinstance(config, Mapping) else None
+    if isinstance(evaluates, str) and evaluates:
+        body["config"] = config = {**config, "eval_dataset_path": _found(evaluates, datasets)}  # type: ignore[dict-item]
     if isinstance(config, Mapping) and isinstance(config.get("datasets"), list):
         body["config"] = config = {**config, **_found_all(config["datasets"], datasets)}
     if isinstance(body.get("datasets"), list):

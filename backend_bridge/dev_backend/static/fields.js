@@ -1,15 +1,14 @@
 // Fields of a form, made from the schema of a request: a field for each value, read back by its path.
 
 import { element } from "./dom.js";
+import { LABELS, NOT_ASKED, PLACEHOLDERS } from "./labels.js";
 
 // What a form asks first, in this order; all else stands below, section by section.
 const FIRST = [
-  "name", "config.model.name", "dataset_path", "config.training.method", "config.training.num_epochs",
+  "name", "config.model.name", "dataset_path", "config.eval_dataset_path", "config.training.method", "config.training.num_epochs",
   "config.training.max_steps", "config.training.learning_rate", "config.training.batch_size",
   "config.training.max_length", "config.training.use_lora",
 ];
-const LABELS = { "config.model.name": "Model", dataset_path: "Data set", "config.training.use_lora": "LoRA", name: "Name" };
-const NOT_ASKED = new Set(["execution_id", "user_id", "job_token", "access_token", "whole_dataset_path", "dataset_content", "ignored", "notes"]);
 
 // [{path, schema}] of every value that a request may have.
 export function fieldsOf(schema) {
@@ -18,7 +17,8 @@ export function fieldsOf(schema) {
     const it = resolved(part, schema);
     if (it.properties && path.length < 4) {
       for (const [key, inner] of Object.entries(it.properties)) {
-        if (path.length || !NOT_ASKED.has(key)) visit(inner, [...path, key]);
+        const inside = [...path, key];
+        if (!NOT_ASKED.has(inside.join("."))) visit(inner, inside);
       }
     } else {
       found.push({ path: path.join("."), schema: it });
@@ -45,11 +45,17 @@ function resolved(part, schema) {
 }
 
 export function field({ path, schema }) {
-  const name = LABELS[path] ?? words(path.split(".").pop());
   const control = controlOf(schema);
   control.name = path;
-  if (!(control instanceof HTMLSelectElement)) control.placeholder = schema.default == null ? "" : text(schema.default);
-  return element("label", { class: "field" }, name, control);
+  if (!(control instanceof HTMLSelectElement)) control.placeholder = PLACEHOLDERS[path] ?? (schema.default == null ? "" : text(schema.default));
+  return element("label", { class: "field", title: path }, labelOf(path), control);
+}
+
+export const labelOf = (path) => LABELS[path] ?? words(path.split(".").pop());
+
+// What is said of fields, with the names that the form has for them.
+export function withLabels(said) {
+  return said.replace(/(^|; )([\w.]+): /g, (whole, before, path) => (path in LABELS ? `${before}${LABELS[path]} (${path}): ` : whole));
 }
 
 function controlOf(schema) {

@@ -1,8 +1,9 @@
 // The page that starts a job: anew, or as another one with changes (`?from=JOB`).
 
 import { byId, element, setText } from "./dom.js";
-import { at, byFirst, field, fieldsOf, isFirst, put, setValue, valueOf } from "./fields.js";
+import { at, byFirst, field, fieldsOf, isFirst, labelOf, put, setValue, valueOf, withLabels } from "./fields.js";
 import { count } from "./format.js";
+import { SECTIONS } from "./labels.js";
 import { send } from "./send.js";
 import { showBridge } from "./shell.js";
 import { title } from "./state.js";
@@ -15,9 +16,9 @@ let agreed = ""; // the request whose warnings were seen
 async function build() {
   fields = fieldsOf(await (await fetch("/api/dev/start/schema")).json());
   byId("first").append(...fields.filter(isFirst).sort(byFirst).map(field));
-  const sections = Map.groupBy(fields.filter((one) => !isFirst(one)), ({ path }) => path.split(".").slice(0, -1).join(".") || "request");
+  const sections = Map.groupBy(fields.filter((one) => !isFirst(one)), ({ path }) => sectionName(path.split(".").slice(0, -1).join(".")));
   for (const [name, inside] of sections) {
-    byId("more").append(element("details", { class: "card group" }, element("summary", {}, sectionName(name)),
+    byId("more").append(element("details", { class: "card group" }, element("summary", {}, name),
       element("div", { class: "fields" }, ...inside.map(field))));
   }
   const from = new URLSearchParams(location.search).get("from");
@@ -25,7 +26,8 @@ async function build() {
 }
 
 function sectionName(path) {
-  const name = path.replace(/^config\.?/, "").replaceAll(".", " · ") || "other settings";
+  if (path in SECTIONS) return SECTIONS[path];
+  const name = path.replace(/^config\.?/, "").replaceAll(".", " · ");
   return name.replace(/^./, (first) => first.toUpperCase());
 }
 
@@ -54,9 +56,12 @@ function request() {
     try {
       body = put(body, path, valueOf(control(path), schema));
     } catch {
-      throw new Error(`${path} is not JSON`);
+      throw new Error(`${labelOf(path)} is not JSON`);
     }
   }
+  const hasData = ["dataset_path", "config.datasets", "config.dataset_path"].some((path) => at(body, path));
+  const missing = [...(at(body, "config.model.name") ? [] : ["a model"]), ...(hasData ? [] : ["a data set"])];
+  if (missing.length) throw new Error(`Name ${missing.join(" and ")} first`);
   return body;
 }
 
@@ -65,7 +70,7 @@ function request() {
 async function check(body) {
   setText(byId("said"), "Checking the data set…");
   const { ok, status, said } = await send("POST", "/api/dev/start/check", body);
-  setText(byId("said"), ok ? "" : said.error);
+  setText(byId("said"), ok ? "" : withLabels(said.error));
   byId("report").hidden = !ok;
   if (ok) showReport(said);
   return { ok, status, said };
@@ -97,7 +102,7 @@ async function start() {
   setText(byId("said"), "Starting…");
   const { ok, said } = await send("POST", "/api/dev/start", body);
   if (ok) location.assign(`/jobs/${encodeURIComponent(said.job_id)}`);
-  else setText(byId("said"), said.error);
+  else setText(byId("said"), withLabels(said.error));
 }
 
 byId("form").addEventListener("submit", (event) => {

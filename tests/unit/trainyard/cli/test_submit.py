@@ -101,6 +101,21 @@ def test_several_data_sets_are_mixed_each_with_its_weight(
     assert "datasets.0.weight: should be above 0" in wrong.stderr
 
 
+def test_an_eval_set_of_the_config_is_found_as_it_is_typed(
+    bridge: FakeBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's form names it there, where a row keeps it for its copies."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "eval.jsonl").write_text("{}")
+    monkeypatch.setenv("DATASET_ROOTS", str(tmp_path / "sets"))
+    settings.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    more = "--token", "t", "--set", "config.eval_dataset_path=sets/eval.jsonl"
+    done = trainyard("submit", "--model", "o/tiny", "--dataset", "o/a", *more)
+    assert done.exit_code == 0, done.output
+    assert bridge.calls[-1].body["config"]["eval_dataset_path"] == "eval.jsonl"
+
+
 def test_a_file_or_a_host_with_a_colon_is_no_weight(tmp_path: Path) -> None:
     (tmp_path / "part:2").touch()
     for typed in (str(tmp_path / "part:2"), "https://host:8080", "C:a", "a:b:c", "hf://a/b@1.5"):
