@@ -21,6 +21,7 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.parser import parse_request
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.verdicts import Verdict, VerdictKind
+from trainyard.local import submission
 from trainyard.local.backend_row import BackendError, create_row, row_of
 from trainyard.settings import settings
 from trainyard.store.job import Job
@@ -110,6 +111,7 @@ def test_an_eval_set_of_the_config_is_found_as_it_is_typed(
     monkeypatch.setenv("DATASET_ROOTS", str(tmp_path / "sets"))
     settings.cache_clear()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(submission, "_is_yard_of_this_machine", lambda _: True)
     more = "--token", "t", "--set", "config.eval_dataset_path=sets/eval.jsonl"
     done = trainyard("submit", "--model", "o/tiny", "--dataset", "o/a", *more)
     assert done.exit_code == 0, done.output
