@@ -120,8 +120,7 @@ def _run(console: Console, wanted: Wanted) -> int:
             job = _follow(console, client, job_id)
             heard = _heard_status(services.backend_url, job_id)
             if job["status"] != "completed":
-                why = f"the job is {job['status']}: {job['error']}"
-                raise DemoFailed(why, job["error_hint"] or "")
+                raise _failed(job)
             started = time.monotonic()
             with console.status("Asking the base model and the trained one ..."):
                 texts = _answers(client, job_id, materials.prompt)
@@ -135,6 +134,12 @@ def _run(console: Console, wanted: Wanted) -> int:
     console.print(f"The model lies in {trained}", soft_wrap=True, highlight=False)
     console.print(_NEXT, soft_wrap=True, highlight=False)
     return 0 if heard == "completed" else 1
+
+
+def _failed(job: Mapping[str, Any]) -> DemoFailed:
+    """The job's own sentences, with this command's option for the request's field."""
+    hint = (job["error_hint"] or "").replace("config.data.columns", "--column ROLE=COLUMN")
+    return DemoFailed(f"the job is {job['status']}: {job['error']}", hint)
 
 
 def _make_materials(dataset: Path, model: str, wanted: Wanted) -> Materials:

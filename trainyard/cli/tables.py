@@ -120,7 +120,7 @@ def _show_rows(
     console, wide = Console(), Console(width=PIPE_COLUMNS)
     shown, spare = dict(columns), (name for name in dispensable if name in columns)
     while True:
-        table = Table(box=None, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in shown:
             table.add_column(column, no_wrap=True, overflow="fold", justify=justify)
         for row in rows:
@@ -144,7 +144,7 @@ def _age(created_at: str | None) -> str:
 
 def job_details(job: dict[str, Any]) -> Table:
     """Every known field of one job."""
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column()
     for name, value in job.items():
@@ -177,7 +177,7 @@ def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
 
 def node_table(nodes: Iterable[Node]) -> Table:
     """One row a slot."""
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("slot", "state", "gpu", "job", "since", "reason"):
         table.add_column(column, overflow="fold")
     for node in nodes:
@@ -205,7 +205,7 @@ _LEVELS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 def finding_table(findings: Iterable[Shown]) -> Table:
     """One row a finding; what to do stands below it."""
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -92,7 +92,7 @@ def _keep_running(services: Services, console: Console) -> None:
 
 
 def _addresses(services: Services) -> Table:
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_row("bridge", services.bridge_url, _about_bridge(services))
     what = "the development backend's page" if services.ports.backend else "your backend"
     table.add_row("backend", services.backend_url, what)

@@ -1,0 +1,14 @@
+"""What the demo says to people."""
+
+from __future__ import annotations
+
+from tasks.datasets.shapes.shape import needs
+from trainyard.cli import demo
+
+
+def test_a_job_that_failed_names_the_demo_s_own_option() -> None:
+    job = {"status": "failed", "error": "No usable column", "error_hint": needs("sft", ["Frage"])}
+    said = str(demo._failed(job))
+    assert "told with --column ROLE=COLUMN, as in" in said
+    assert "config." not in said
+    assert str(demo._failed({**job, "error_hint": None})) == "the job is failed: No usable column"
