@@ -61,9 +61,9 @@ def ask(function: str, question: Any, timeout_s: float, meanwhile: Callable[[], 
     deadline = time.monotonic() + timeout_s
     ours, theirs = Pipe()
     with ours:
-        with theirs:
-            _start(theirs.fileno())
         try:
+            with theirs:
+                _start(theirs.fileno())
             ours.send((function, question, timeout_s))
             while not ours.poll(_LOOK_S):
                 meanwhile()

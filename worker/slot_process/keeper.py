@@ -224,10 +224,23 @@ class _Keeper:
                 raise ProtocolError(f"the supervisor sent {message.op}")
 
     def _on_forks(self) -> None:
-        for message, connection in zip(self._forks.read(), self._forks.take_fds(), strict=True):
-            if not isinstance(message, Fork):
-                raise ProtocolError(f"the training sent {message.op}")
-            fork_fresh(self._start, connection, self._close)
+        try:
+            asked = self._forks.read()
+            is_clear = all(isinstance(message, Fork) for message in asked)
+        except ProtocolError:
+            asked, is_clear = [], False
+        connections = self._forks.take_fds()
+        if is_clear and len(asked) == len(connections):
+            for connection in connections:
+                fork_fresh(self._start, connection, self._close)
+        else:
+            # Whatever the training runs may write there: that ends its questions, and not us.
+            say("keeper: the training sent what is no question: it gets no more processes")
+            self._forks.lost = True
+            for connection in connections:
+                os.close(connection)
+        if self._forks.lost:
+            self._forks.close()
 
     # ------------------------------------------------------------ parked
 

@@ -234,7 +234,7 @@ def decode(line: bytes) -> AnyMessage:
     """The message that the line is. Raises ProtocolError."""
     try:
         raw = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ProtocolError("not a line of JSON") from None
     kind = _KINDS.get(str(raw.pop("op", ""))) if isinstance(raw, dict) else None
     if kind is None:

@@ -83,13 +83,13 @@ def fork_fresh(training: TrainingStart, connection: int, close_own: Callable[[],
 
     If that fails, the other end sees nothing but that.
     """
-    null = os.open(os.devnull, os.O_WRONLY)
-    start = replace(training, entry=FRESH_ENTRY, output_fd=null, events_fd=connection)
     try:
-        fork_training(start, {}, close_own)
+        with Path(os.devnull).open("wb") as null:
+            output, events = null.fileno(), connection
+            start = replace(training, entry=FRESH_ENTRY, output_fd=output, events_fd=events)
+            fork_training(start, {}, close_own)
     except OSError as error:
         say(f"keeper: no fresh process: {error}")
-    os.close(null)
     os.close(connection)
 
 

@@ -90,6 +90,19 @@ def ask_a_fresh_process(events_fd: int) -> None:
         print("died")
 
 
+def write_on_the_fork_socket(events_fd: int) -> int:
+    """Something with so many descriptors; then ask for a process."""
+    text, count = bytes.fromhex(os.environ["TEXT"]), int(os.environ["DESCRIPTORS"])
+    with socket.socket(fileno=os.dup(int(os.environ[fresh_process.FD_VARIABLE]))) as keeper:
+        socket.send_fds(keeper, [text], [1] * count)
+        keeper.recv(1)  # until that is read
+    try:
+        fresh_process.ask("json:loads", "1", 30, lambda: None)
+    except fresh_process.FreshProcessDied:
+        print("died")
+    return 3
+
+
 def sleep(events_fd: int) -> None:
     """Wait for SIGTERM."""
     print("ready")

@@ -493,6 +493,24 @@ def test_a_training_is_given_fresh_processes_when_it_asks(slot, preload):
     assert attempt.output.text.splitlines() == said
 
 
+@pytest.mark.parametrize(
+    ("text", "descriptors"),
+    [
+        (b"no JSON\n", 0),
+        (b"[" * 60_000 + b"\n", 0),
+        (b'{"op":"kill"}\n', 0),
+        (b'{"op":"resumed"}\n', 1),
+        (b'{"op":"fork"}\n', 0),
+        (b'{"op":"fork"}\n', 2),
+        (b"half a", 1),
+    ],
+)
+def test_a_keeper_outlives_what_its_training_writes_to_it(slot, text, descriptors):
+    attempt = slot.start("write_on_the_fork_socket", TEXT=text.hex(), DESCRIPTORS=str(descriptors))
+    assert attempt.wait_end() == Gone(3, None, killed_descendants=0)
+    assert attempt.output.text.splitlines() == ["died"]
+
+
 def test_orphans_are_reaped_while_the_training_runs(slot):
     attempt = slot.start("orphan_some")
     attempt.output.wait_for("ready")
