@@ -36,12 +36,12 @@ from worker.machine.process_tree import (
     reap,
 )
 from worker.machine.signal_fds import SignalWakeup
+from worker.slot_process.fork_socket import ForkSocket
 from worker.slot_process.lifeline import Lifeline
 from worker.slot_process.message_socket import MessageSocket
 from worker.slot_process.parked_time import ParkedTime
 from worker.slot_process.protocol import (
     AnyMessage,
-    Fork,
     FromKeeper,
     Gone,
     Kill,
@@ -119,7 +119,7 @@ class _Keeper:
         parking, parking_end = socket.socketpair()
         forks, forks_end = socket.socketpair()
         self._parking = MessageSocket(parking)
-        self._forks = MessageSocket(forks)
+        self._forks = ForkSocket(forks)
         self._training_ends = {PARKING_FD_VARIABLE: parking_end, FORK_FD_VARIABLE: forks_end}
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM])
         self._training_pid: int | None = None
@@ -151,11 +151,9 @@ class _Keeper:
     def serve(self) -> None:
         """Wait until the training has ended or has to end."""
         while not self._must_end and self._exit is None:
-            sources = [self._wakeup.fileno(), self._control.fileno()]
+            sources = [self._wakeup.fileno(), self._control.fileno(), *self._forks.fds()]
             if self._lifeline is not None:
                 sources += self._lifeline.fds()
-            if not self._forks.lost:
-                sources.append(self._forks.fileno())
             ready = set(select.select(sources, [], [], self._timeout_s())[0])
             if self._wakeup.fileno() in ready:
                 self._on_signals()
@@ -163,8 +161,9 @@ class _Keeper:
                 self._on_lifeline(self._lifeline, ready)
             if self._control.fileno() in ready:
                 self._on_control()
-            if self._forks.fileno() in ready:
-                self._on_forks()
+            if ready.intersection(self._forks.fds()):
+                for connection in self._forks.connections():
+                    fork_fresh(self._start, connection, self._close)
             if self._parked is not None:
                 self._on_parked_time(self._parked)
 
@@ -222,25 +221,6 @@ class _Keeper:
                 self._park(lifeline, seconds)
             case _:
                 raise ProtocolError(f"the supervisor sent {message.op}")
-
-    def _on_forks(self) -> None:
-        try:
-            asked = self._forks.read()
-            is_clear = all(isinstance(message, Fork) for message in asked)
-        except ProtocolError:
-            asked, is_clear = [], False
-        connections = self._forks.take_fds()
-        if is_clear and len(asked) == len(connections):
-            for connection in connections:
-                fork_fresh(self._start, connection, self._close)
-        else:
-            # Whatever the training runs may write there: that ends its questions, and not us.
-            say("keeper: the training sent what is no question: it gets no more processes")
-            self._forks.lost = True
-            for connection in connections:
-                os.close(connection)
-        if self._forks.lost:
-            self._forks.close()
 
     # ------------------------------------------------------------ parked
 
