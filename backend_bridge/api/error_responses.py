@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
 
 from backend_bridge.intake.admission import AdmissionRefused
 from trainyard.contract.request import FieldProblem, RequestInvalid
@@ -47,6 +48,7 @@ _SENTENCES = {
     500: "A defect of the bridge; its log says more.",
     503: "Redis cannot be reached.",
 }
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _OF_EVERY_ROUTE = (401, 403, 405, 500, 503)
 
 _ROUTERS_OWN = ("Not Found", "Method Not Allowed")
@@ -80,7 +82,19 @@ def _http_error(request: Request, error: StarletteHTTPException) -> JSONResponse
     if sentence in _ROUTERS_OWN:
         what = f"{request.method} {request.url.path}"
         sentence = f"the bridge has no route {what}; /docs shows them all"
+    if error.status_code == 405:
+        return _answer(405, sentence, {"Allow": ", ".join(_methods_there(request))})
     return _answer(error.status_code, sentence, error.headers)
+
+
+def _methods_there(request: Request) -> list[str]:
+    """All methods of the path: the router names those of the first of its routes only."""
+
+    def is_there(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if is_there(method)]
 
 
 def _wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:

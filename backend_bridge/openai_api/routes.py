@@ -1,6 +1,6 @@
 """Routes of OpenAI's API, below ``/v1``: files, fine-tunings, models, chat completions.
 
-They are not in the bridge's own OpenAPI document: OpenAI's describes them.
+They are not in the bridge's own OpenAPI document: they have one of their own (``description``).
 """
 
 from __future__ import annotations

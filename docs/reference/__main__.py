@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from backend_bridge.openai_api import description
+from backend_bridge.openai_api.routes import ROUTERS
 from backend_bridge.server import make_app
 from docs.reference import commands, errors, events, metrics, templates, training_settings
 from trainyard.settings import read_settings
@@ -21,8 +23,14 @@ def openapi() -> str:
     return json.dumps(app.openapi(), indent=1, sort_keys=True) + "\n"
 
 
+def openai() -> str:
+    """docs/openapi/openai.json."""
+    return json.dumps(description.document(ROUTERS), indent=1, sort_keys=True) + "\n"
+
+
 DOCUMENTS = {
     "docs/openapi/bridge.json": openapi,
+    "docs/openapi/openai.json": openai,
     "docs/errors.md": errors.as_markdown,
     "docs/commands.md": commands.as_markdown,
     "docs/events.md": events.as_markdown,

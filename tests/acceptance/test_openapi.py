@@ -17,6 +17,7 @@ from trainyard.child_process import ChildProcess, python_module
 from trainyard.client import BridgeClient, BridgeError
 
 BRIDGE_CONFIG = REPOSITORY / "schemathesis.toml"
+OPENAI_CONFIG = REPOSITORY / "tests/support/schemathesis_openai.toml"
 BACKEND_CONFIG = REPOSITORY / "tests/support/schemathesis_backend.toml"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -39,7 +40,12 @@ def schemathesis(document: str, url: str, config: Path, folder: Path, *options: 
     assert " generated" in done.stdout
 
 
-def test_the_bridge_is_as_its_document_says(redis_server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "config"), [("bridge.json", BRIDGE_CONFIG), ("openai.json", OPENAI_CONFIG)]
+)
+def test_the_bridge_is_as_its_documents_say(
+    document: str, config: Path, redis_server: RedisServer, tmp_path: Path
+) -> None:
     port = free_port()
     environment = {
         "REDIS_URL": redis_server.url,
@@ -54,7 +60,7 @@ def test_the_bridge_is_as_its_document_says(redis_server: RedisServer, tmp_path:
         client = BridgeClient(f"http://127.0.0.1:{port}")
         wait_for("the bridge answers", lambda: _answers(client))
         client.close()
-        schemathesis("bridge.json", f"http://127.0.0.1:{port}", BRIDGE_CONFIG, tmp_path)
+        schemathesis(document, f"http://127.0.0.1:{port}", config, tmp_path)
     finally:
         bridge.stop(20)
 

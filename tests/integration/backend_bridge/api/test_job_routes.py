@@ -227,7 +227,18 @@ def test_paths_that_are_none(bridge: Running, path: str) -> None:
 
 
 def test_a_wrong_method_is_json_too(bridge: Running) -> None:
-    refusal(bridge.client.delete("/api/training/jobs"), 405)
+    answer = bridge.client.delete("/api/training/jobs")
+    refusal(answer, 405)
+    assert answer.headers["allow"] == "GET"
+
+
+def test_a_wrong_method_names_all_that_the_path_has(bridge: Running) -> None:
+    allowed = {
+        path: bridge.client.request("PATCH", path).headers["allow"]
+        for path in ("/v1/files", "/v1/files/file-1", "/v1/fine_tuning/jobs")
+    }
+    assert set(allowed.values()) == {"GET, POST", "DELETE, GET"}
+    assert allowed["/v1/files/file-1"] == "DELETE, GET"
 
 
 def test_no_answer_shows_the_token(busy: Running) -> None:
