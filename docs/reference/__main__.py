@@ -11,7 +11,7 @@ from pathlib import Path
 from backend_bridge.openai_api import description
 from backend_bridge.openai_api.routes import ROUTERS
 from backend_bridge.server import make_app
-from docs.reference import commands, errors, events, metrics, templates, training_settings
+from docs.reference import commands, errors, events, memory, metrics, templates, training_settings
 from trainyard.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ DOCUMENTS = {
     "docs/errors.md": errors.as_markdown,
     "docs/commands.md": commands.as_markdown,
     "docs/events.md": events.as_markdown,
+    "docs/memory.md": memory.as_markdown,
     "docs/metrics.md": metrics.as_markdown,
     "docs/reference/templates.md": templates.as_markdown,
     "docs/training-settings.md": training_settings.as_markdown,

@@ -66,6 +66,14 @@ def memory_of(config: JobConfig, model: Path, max_length: int) -> Memory | None:
     tensors = list(_tensors(model))
     if not tensors or not (model / "config.json").is_file():
         return None
+    shape = json.loads((model / "config.json").read_bytes())
+    return memory_for(config, tensors, shape, max_length)
+
+
+def memory_for(
+    config: JobConfig, tensors: Sequence[Tensor], shape: Mapping[str, Any], max_length: int
+) -> Memory:
+    """What one process takes for a model of these weights; ``shape`` is its ``config.json``."""
     training = config.training
     every = sum(tensor.count for tensor in tensors)
     if training.use_lora:
@@ -74,11 +82,12 @@ def memory_of(config: JobConfig, model: Path, max_length: int) -> Memory | None:
         trained = sum(rank * sum(tensor.shape) for tensor in layers)
         asked = training.quantization or {}
         quantised = [size for name, size in _FROZEN_BYTES.items() if asked.get(name)]
-        frozen = sum(t.count * (quantised[0] if quantised else t.bytes_each) for t in tensors)
+        kept_as_is = sum(t.count * t.bytes_each for t in tensors)
+        saved = sum(t.count * (t.bytes_each - quantised[0]) for t in layers) if quantised else 0
+        frozen = kept_as_is - saved  # embeddings and head are not quantised
         weights, kept = frozen + _FULL_BYTES * trained, "frozen weights as they are loaded"
     else:
         trained, weights, kept = every, float(_FULL_BYTES * every), "no frozen weights"
-    shape = json.loads((model / "config.json").read_bytes())
     tokens = training.batch_size * max_length
     each = 2 if training.gradient_checkpointing else _ACTIVATION_BYTES
     layers_of = _number(shape, "num_hidden_layers") * _number(shape, "hidden_size") * each

@@ -47,4 +47,9 @@ def test_memory_of_full_and_of_an_adapter(tmp_path: Path) -> None:
     assert adapter is not None
     assert adapter.trained == 16 * 200
     assert adapter.weights_gb == pytest.approx((110_000 * 2 + 16 * 200 * 16) / 1e9)
+    four = {"quantization": {"load_in_4bit": True}}
+    quantised = memory_of(config(**how, **four, use_lora=True), tmp_path, 50)
+    assert quantised is not None
+    linear, embeddings = 10_000 * 0.55, 100_000 * 2
+    assert quantised.weights_gb == pytest.approx((linear + embeddings + 16 * 200 * 16) / 1e9)
     assert memory_of(config(**how), tmp_path / "none", 50) is None
