@@ -15,6 +15,8 @@ export const LABELS = {
   "config.tokenizer.trust_remote_code": "Run the tokenizer's own code",
   "config.tokenizer.padding_side": "Padding side",
   "config.tokenizer.add_eos_token": "Add the end token",
+  "config.tokenizer.add_tokens": "New tokens",
+  "config.tokenizer.add_special_tokens": "New special tokens",
   "config.training.method": "Method",
   "config.training.num_epochs": "Epochs",
   "config.training.max_steps": "Steps at most (instead of epochs)",
