@@ -50,7 +50,7 @@ class Waiting:
 
     def told(self, job_id: str) -> dict[str, Any]:
         """A job as a worker needs it."""
-        job = self._jobs.get(job_id)
+        job = self._jobs.as_asked(job_id)
         names = ("user_id", "model_name", "dataset_path", "config", "created_at")
         return {"id": job_id, **{name: job[name] for name in names}}
 

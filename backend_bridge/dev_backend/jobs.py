@@ -10,7 +10,7 @@ from typing import Any
 
 from backend_bridge.dev_backend.database import Database, utc_now
 from backend_bridge.dev_backend.rows import lost, summary, timed
-from backend_bridge.dev_backend.wire import ApiError
+from backend_bridge.dev_backend.wire import ApiError, redact
 from trainyard.contract.statuses import TERMINAL
 
 LOG_LINES_KEPT = 10_000
@@ -199,12 +199,21 @@ class Jobs:
 
     def get(self, job_id: str) -> dict[str, Any]:
         """One job with its configuration; raises ApiError 404."""
+        row = self._row(job_id)
+        said = self._database.read("SELECT COUNT(*) FROM predictions WHERE job_id = ?", job_id)
+        more = {"config": redact(json.loads(row["config"])), "predictions": said[0][0]}
+        return {**summary(row), **more}
+
+    def as_asked(self, job_id: str) -> dict[str, Any]:
+        """The columns of a job that workers fetch: its URLs are whole. Raises ApiError 404."""
+        row = self._row(job_id)
+        return {**dict(row), "config": json.loads(row["config"])}
+
+    def _row(self, job_id: str) -> sqlite3.Row:
         rows = self._database.read("SELECT * FROM jobs WHERE job_id = ?", job_id)
         if not rows:
             raise ApiError(404, "Job not found")
-        said = self._database.read("SELECT COUNT(*) FROM predictions WHERE job_id = ?", job_id)
-        more = {"config": json.loads(rows[0]["config"]), "predictions": said[0][0]}
-        return {**summary(rows[0]), **more}
+        return rows[0]
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """Summaries of the newest jobs, the newest first."""

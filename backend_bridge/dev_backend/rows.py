@@ -6,6 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
+from backend_bridge.dev_backend.wire import redact
 from trainyard.contract.config import TrainingConfig
 from trainyard.contract.methods import DEFAULT_METHOD
 
@@ -17,6 +18,7 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
     hidden = {"number", "config", "token_sha256", "latest", "tags"}
     job = {name: row[name] for name in row.keys() if name not in hidden}  # noqa: SIM118 (a Row)
     job |= {name: json.loads(row[name]) for name in ("latest", "tags")}
+    job["dataset_path"] = redact(row["dataset_path"])
     return {**job, **_asked_for(json.loads(row["config"]))}
 
 

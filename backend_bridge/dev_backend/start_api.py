@@ -21,6 +21,7 @@ from backend_bridge.dev_backend.training_api import new_job
 from backend_bridge.dev_backend.wire import ApiError
 from trainyard.child_process import dying_with_us, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.clean_urls import clean_url
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import StartRequest
 from trainyard.local.backend_row import row_of
@@ -56,11 +57,18 @@ class Starts:
         made = await run_in_threadpool(_prepared, body)
         request = parse_request(made)
         named, evaluates = request.trains_on, request.eval_dataset_path
+        given = request.whole_dataset_path
+        urls = given.get_secret_value().splitlines() if given else ()
+        whole = {clean_url(url): url for url in urls}
+
+        def readable(path: str) -> str:
+            return _readable(whole.get(path, path))
+
         several = [
-            {**one.model_dump(), "path": _readable(one.path)} for one in request.datasets or ()
+            {**one.model_dump(), "path": readable(one.path)} for one in request.datasets or ()
         ]
         spec = {
-            "path": named if several else _readable(request.dataset_path),
+            "path": named if several else readable(request.dataset_path),
             "eval_path": _readable(evaluates) if evaluates else "",
             "config": {**request.config.model_dump(mode="json"), "datasets": several or None},
             "with_model": False,

@@ -161,9 +161,9 @@ def new_job(body: dict[str, Any]) -> NewJob:
     return NewJob(
         job_id=job_id,
         token_sha256=NO_TOKEN if is_fetched else token_digest(str(token).strip()),
-        config=redact(config),
+        config=redact(config, urls=not is_fetched),
         status=status,
-        **texts,
+        **redact(texts, urls=not is_fetched),
     )
 
 

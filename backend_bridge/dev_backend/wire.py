@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.clean_urls import clean_url
 from trainyard.contract.fields.secret_fields import SECRET_KEY
 
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -73,16 +74,19 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def redact(value: Any) -> Any:
-    """A copy of decoded JSON in which no value stands under a key that names a secret."""
+def redact(value: Any, *, urls: bool = True) -> Any:
+    """A copy of decoded JSON in which no value stands under a key that names a secret.
+
+    ``urls``: what gives access in a data set's URL is left out, too.
+    """
     if isinstance(value, Mapping):
         return {
-            key: REDACTED if inner and SECRET_KEY.search(key) else redact(inner)
+            key: REDACTED if inner and SECRET_KEY.search(key) else redact(inner, urls=urls)
             for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [redact(inner) for inner in value]
-    return value
+        return [redact(inner, urls=urls) for inner in value]
+    return clean_url(value) if urls and isinstance(value, str) else value
 
 
 def token_digest(token: str) -> str:

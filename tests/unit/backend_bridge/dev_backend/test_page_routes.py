@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from backend_bridge.dev_backend import start_api
 from backend_bridge.dev_backend.app import create_app
 from backend_bridge.dev_backend.bridge_link import BridgeLink, News
 from backend_bridge.dev_backend.database import Database
 from backend_bridge.dev_backend.feed import Feed
 from trainyard import settings
 
-ROWS = "/api/training/local/jobs"
+LOCAL = "/api/training/local"
+ROWS = f"{LOCAL}/jobs"
+AGENT_KEY = "key-of-the-agents"
 REQUEST = {"dataset_path": "rows.jsonl", "config": {"model": {"name": "tiny"}}}
 
 
@@ -47,7 +51,8 @@ def client(
     (tmp_path / "data").mkdir()
     (tmp_path / "outside.jsonl").write_text("{}")
     database = Database(tmp_path / "jobs.sqlite3")
-    yield TestClient(create_app(database, Feed(), bridge=bridge), base_url="http://127.0.0.1:3000")
+    app = create_app(database, Feed(), bridge=bridge, agent_key=AGENT_KEY)
+    yield TestClient(app, base_url="http://127.0.0.1:3000")
     database.close()
     settings.settings.cache_clear()
 
@@ -111,6 +116,58 @@ def test_what_lies_outside_of_the_roots_is_not_checked(client: TestClient, path:
     assert answer.status_code == 404
     several = {"config": REQUEST["config"], "datasets": [{"path": path}]}
     assert client.post("/api/dev/start/check", json=several).status_code == 404
+
+
+SECRET = "hunter2-hunter2"
+WHOLE, CLEAN = f"https://user:{SECRET}@host/a", "https://host/a"
+ASKED = {
+    "job_id": "a",
+    "dataset_path": WHOLE,
+    "config": {"dataset_path": WHOLE, "datasets": [{"path": WHOLE}]},
+}
+
+
+@pytest.mark.parametrize("is_fetched", [False, True])
+def test_a_secret_in_an_url_is_shown_to_none_but_who_fetches_the_job(
+    client: TestClient, tmp_path: Path, is_fetched: bool
+) -> None:
+    row = ASKED if is_fetched else {**ASKED, "job_token": "t"}
+    made = client.post(ROWS, json=row)
+    read = [client.get(path).text for path in (ROWS, f"{LOCAL}/a/status", "/api/dev/points/a")]
+    assert not any(SECRET in text for text in (made.text, *read))
+    assert listed(client)[0]["dataset_path"] == CLEAN
+    assert (SECRET in stored(tmp_path)) is is_fetched
+    if is_fetched:
+        headers = {"Authorization": f"Bearer {AGENT_KEY}", "X-Agent-ID": "agent-0123456"}
+        job = client.get("/api/training/agent/poll", headers=headers).json()["job"]
+        assert {name: job[name] for name in ("dataset_path", "config")} == {
+            name: ASKED[name] for name in ("dataset_path", "config")
+        }
+
+
+def stored(home: Path) -> str:
+    """All that the database has of its jobs."""
+    with sqlite3.connect(home / "jobs.sqlite3") as connection:
+        return repr(connection.execute("SELECT * FROM jobs").fetchall())
+
+
+def test_a_data_set_is_checked_by_its_whole_url(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = list[dict[str, Any]]()
+
+    async def checked(spec: dict[str, Any]) -> dict[str, Any]:
+        specs.append(spec)
+        return {}
+
+    monkeypatch.setattr(start_api, "_checked", checked)
+    for body in ({"dataset_path": WHOLE}, {"datasets": [{"path": WHOLE}, {"path": f"{CLEAN}/b"}]}):
+        answer = client.post("/api/dev/start/check", json={"config": REQUEST["config"], **body})
+        assert answer.status_code == 200
+    one, several = specs
+    assert one["path"] == WHOLE
+    assert several["path"] == f"{CLEAN}, {CLEAN}/b"
+    assert [each["path"] for each in several["config"]["datasets"]] == [WHOLE, f"{CLEAN}/b"]
 
 
 def test_a_lost_loss_is_forgotten_and_points_have_their_time(client: TestClient) -> None:
