@@ -6,10 +6,18 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from backend_bridge.api.file_routes import present_checkpoints
 from backend_bridge.openai_api.context import ThisTuning
 from backend_bridge.openai_api.errors import ApiRefusal
 from backend_bridge.openai_api.job_records import FineTuning
-from backend_bridge.openai_api.model_names import OWNER, base_models, tuned_model, tuned_name
+from backend_bridge.openai_api.jobs import Tuning
+from backend_bridge.openai_api.model_names import (
+    OWNER,
+    TunedModel,
+    base_models,
+    tuned_model,
+    tuned_name,
+)
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.job import Job
 
@@ -32,7 +40,7 @@ def model(tuning: ThisTuning, name: str) -> dict[str, Any]:
     tuned = tuned_model(name)
     if tuned is not None:
         job = tuning.bridge.store.get(tuned.job_id)
-        if job is not None and (_has_result(job) or tuned.step is not None):
+        if job is not None and _has(tuning, job, tuned):
             return {**_of_job(job, None), "id": name}
     elif name in (bases := base_models(tuning.bridge.settings.model_roots)):
         return _model(name, bases[name])
@@ -43,6 +51,13 @@ def no_such_model(name: str) -> ApiRefusal:
     """Of a name that nothing has."""
     said = f"there is no model {name!r}; GET /v1/models lists them"
     return ApiRefusal(404, said, param="model", code="model_not_found")
+
+
+def _has(tuning: Tuning, job: Job, tuned: TunedModel) -> bool:
+    if tuned.step is None:
+        return _has_result(job)
+    stored = present_checkpoints(tuning.bridge, job)
+    return any(one.checkpoint.path == tuned.checkpoint for one in stored)
 
 
 def _has_result(job: Job) -> bool:

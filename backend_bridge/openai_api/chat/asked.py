@@ -116,12 +116,13 @@ class ChatBody(BaseModel):
                 continue
             what = "cannot be done here" if known else "means nothing here"
             raise ApiRefusal(400, f"{name} {what}: leave it out", param=name)
-        asked = self.max_completion_tokens or self.max_tokens
+        given = (self.max_completion_tokens, self.max_tokens)
+        asked = next((value for value in given if value is not None), _TOKENS_MAX_DEFAULT)
         try:
             return GenerateBody(
                 messages=[message.turn() for message in self.messages],  # type: ignore[misc]
                 checkpoint=of.checkpoint,
-                max_tokens=asked or _TOKENS_MAX_DEFAULT,
+                max_tokens=asked,
                 temperature=1.0 if self.temperature is None else self.temperature,
                 seed=secrets.randbelow(2**32) if self.seed is None else self.seed % 2**32,
             )

@@ -79,6 +79,7 @@ REFUSED = [
     ({"top_p": 0.5}, "top_p"),
     ({"no_such": 1}, "no_such"),
     ({"max_tokens": 100_000}, "max_tokens"),
+    ({"max_completion_tokens": 0}, "max_tokens"),
     ({"temperature": 3}, "temperature"),
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),

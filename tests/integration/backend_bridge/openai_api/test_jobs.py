@@ -209,6 +209,9 @@ def test_events_and_checkpoints_are_paged_the_newest_first(yard: Yard) -> None:
         f"Created fine-tuning job: {job.id}",
     ]
     assert whole["has_more"] is False
+    named = f"ft:tiny:trainyard:s:{job.id}:ckpt-step-2"
+    assert yard.get(f"models/{named}").json()["id"] == named
+    assert "no model" in refused(yard.get(f"models/{named[:-1]}3"), 404, "model")
     assert whole["data"][2]["data"] == {"step": 1, "total_steps": 4, "train_loss": 2.5}
     found, after = [], None
     for _ in whole["data"]:
