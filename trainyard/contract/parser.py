@@ -58,14 +58,34 @@ def _with_their_secrets(body: Mapping[Any, Any]) -> str | None:
     """The data sets' URLs, a line each, of which what may be stored gives no access any more."""
     config = body.get("config")
     within = config if isinstance(config, Mapping) else {}
-    several = body.get("datasets") or within.get("datasets")
     paths = [body.get("dataset_path") or within.get("dataset_path")]
-    paths += [
-        one.get("path")
-        for one in (several if isinstance(several, list) else ())
-        if isinstance(one, Mapping)
-    ]
-    return "\n".join(p for p in paths if isinstance(p, str) and clean_url(p) != p) or None
+    paths += [path for _, path in _paths_of_several(body)]
+    urls = (path for path in paths if isinstance(path, str) and clean_url(path) != path)
+    return "\n".join(dict.fromkeys(urls)) or None
+
+
+def _paths_of_several(body: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Where each of ``datasets`` names what it reads, and what."""
+    config = body.get("config")
+    for prefix, holder in (("", body), ("config.", config)):
+        several = holder.get("datasets") if isinstance(holder, Mapping) else None
+        for place, one in enumerate(several if isinstance(several, list) else ()):
+            path = one.get("path") if isinstance(one, Mapping) else None
+            if isinstance(path, str):
+                yield f"{prefix}datasets.{place}.path", path
+
+
+def _one_name(body: Mapping[Any, Any]) -> Iterator[FieldProblem]:
+    """URLs that differ only in what is not stored of them: one would be read for both."""
+    known = dict[str, tuple[str, str]]()
+    for place, path in _paths_of_several(body):
+        before, url = known.setdefault(clean_url(path), (place, path))
+        if url != path:
+            yield FieldProblem(
+                path=place,
+                message=f"differs from {before} only in what may be a secret, which is not stored: "
+                "the two could not be told apart; put the files below DATASET_ROOTS",
+            )
 
 
 def _one_source(raw: Mapping[str, Any]) -> Iterator[FieldProblem]:
@@ -136,7 +156,7 @@ def parse_request(body: Any) -> StartRequest:
         if raw.get(name) is None:
             raw[name] = ""
 
-    problems = [*copier.problems, *normaliser.problems, *_secret_of_eval(body)]
+    problems = [*copier.problems, *normaliser.problems, *_secret_of_eval(body), *_one_name(body)]
     request = None
     try:
         request = StartRequest.model_validate(raw)

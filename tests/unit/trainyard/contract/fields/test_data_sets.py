@@ -133,6 +133,25 @@ def test_secrets_in_their_addresses_are_kept_apart() -> None:
     assert whole == [sets[0]["path"], sets[2]["path"]]
 
 
+@pytest.mark.parametrize("place", ["body", "config"])
+@pytest.mark.parametrize("first", ["", "?token=one"])
+def test_addresses_that_only_a_secret_tells_apart_are_refused(place: str, first: str) -> None:
+    url = "https://host/get"
+    sets = [{"path": url + first}, {"path": f"{url}?token=two", "split": "train"}]
+    body = request_body(dataset_path=None)
+    (body if place == "body" else body["config"])["datasets"] = sets
+    with pytest.raises(RequestInvalid, match=r"datasets.1.path: differs from .*datasets.0.path"):
+        parse_request(body)
+
+
+def test_one_address_with_a_secret_may_stand_twice() -> None:
+    url = "https://host/get?token=one"
+    sets = [{"path": url, "split": split} for split in ("train", "more")]
+    whole = parse_request(request_body(dataset_path=None, datasets=sets)).whole_dataset_path
+    assert whole is not None
+    assert whole.get_secret_value() == url
+
+
 @pytest.mark.parametrize("junk", [7, "x", [7, None, {"path": 7}], {"path": "a"}])
 def test_junk_is_refused_and_does_no_harm(junk: Any) -> None:
     assert wrong(junk).startswith("datasets")
