@@ -40,6 +40,13 @@ def test_the_sample_request_is_a_request() -> None:
     assert (REPOSITORY / "examples" / body["dataset_path"]).exists()
 
 
+def test_the_readme_asks_what_was_trained_on() -> None:
+    asked = re.findall(r'\.generate\("([^"]+)"', (REPOSITORY / "README.md").read_text())
+    assert asked
+    rows = (REPOSITORY / "examples/chats.jsonl").read_text()
+    assert all(question in rows for question in asked)
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "examples/recipes").iterdir()), ids=str)
 def test_every_recipe_is_a_request_that_a_gpu_takes(path: Path) -> None:
     body = read_request(path.read_text(), path.name)
