@@ -87,11 +87,11 @@ def add_to_model(model: Any, new: Sequence[int], config: JobConfig) -> None:
                 "tokens or room for them.",
             )
         model.resize_token_embeddings(needed, mean_resizing=False)
-    old = torch.ones(model.get_input_embeddings().num_embeddings, dtype=torch.bool)
-    old[min(*new, rows) :] = False
+    old = min(*new, rows)
     with torch.no_grad():
         for weight in _weights(model):
-            mean = weight[old.to(weight.device)].float().mean(dim=0)
+            # Without a copy: rows of many tokens are gigabytes.
+            mean = weight[:old].mean(dim=0, dtype=torch.float32)
             weight[list(new)] = mean.to(weight.dtype)
     logger.info("%d new tokens: their embeddings begin as the mean of all others", len(new))
 

@@ -124,6 +124,8 @@ def test_a_file_or_a_host_with_a_colon_is_no_weight(tmp_path: Path) -> None:
         assert data_set(typed) == {"path": typed}
     assert data_set("https://host:8080/a:3") == {"path": "https://host:8080/a", "weight": 3}
     assert data_set("a:-1")["weight"] == -1
+    for name in ("a" * 300, "~nobody-here/a"):  # which no file can be called
+        assert data_set(f"{name}:2") == {"path": name, "weight": 2}
 
 
 def test_a_dry_run_looks_at_every_data_set(
