@@ -28,6 +28,8 @@ FD_VARIABLE = "TRAINYARD_FORK_FD"
 """Names the descriptor of the socket over which the keeper hears that it is to fork."""
 _FORK = b'{"op":"fork"}\n'
 _LOOK_S = 0.1
+_ENDS_AFTER_S = 1.0
+"""It ends so long after nobody waits any more: before that its end would look like a crash."""
 _DIES_FIRST = "1000"
 """Its badness: if memory runs out the kernel takes it, and not the training."""
 
@@ -64,7 +66,7 @@ def ask(function: str, question: Any, timeout_s: float, meanwhile: Callable[[], 
         try:
             with theirs:
                 _start(theirs.fileno())
-            ours.send((function, question, timeout_s))
+            ours.send((function, question, timeout_s + _ENDS_AFTER_S))
             while not ours.poll(_LOOK_S):
                 meanwhile()
                 if time.monotonic() > deadline:
@@ -88,7 +90,7 @@ def _start(descriptor: int) -> None:
 def main(descriptor: int) -> int:
     """Answer what is asked over the connection; returns the exit code.
 
-    An answer that takes longer than the asker waits for ends the process (SIGALRM).
+    An answer that takes longer than it may ends the process (SIGALRM).
     """
     Path("/proc/self/oom_score_adj").write_text(_DIES_FIRST)
     connection = Connection(descriptor)
