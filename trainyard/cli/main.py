@@ -64,7 +64,10 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, click.Abort):
+        except (KeyboardInterrupt, click.Abort) as error:
+            # A "no" is an Abort as well; that of a prompt's Ctrl-C comes from it.
+            if not isinstance(error.__context__ or error, KeyboardInterrupt):
+                raise
             click.echo(err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except SettingsError as error:

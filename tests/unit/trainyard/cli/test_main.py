@@ -136,16 +136,30 @@ def test_errors_of_a_job_with_its_traceback_and_its_attempts(bridge: FakeBridge)
     assert trainyard("errors", "x").stdout == "x is running: no attempt of it has failed\n"
 
 
-@pytest.mark.parametrize("ended", [KeyboardInterrupt, click.Abort])
-def test_ctrl_c_is_exit_code_130(
-    monkeypatch: pytest.MonkeyPatch, ended: type[BaseException]
-) -> None:
-    def interrupted(*_: Any, **__: Any) -> Any:
-        raise ended
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(BridgeClient, "jobs", interrupted)
-    done = trainyard("ps")
-    assert (done.exit_code, done.stderr) == (130, "\n")
+
+def interrupted_at_a_prompt(*_: Any, **__: Any) -> Any:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise click.Abort from None
+
+
+def refused_at_a_prompt(*_: Any, **__: Any) -> Any:
+    raise click.Abort
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [(interrupted, 130), (interrupted_at_a_prompt, 130), (refused_at_a_prompt, 1)],
+)
+def test_ctrl_c_is_exit_code_130_and_a_no_is_none(
+    monkeypatch: pytest.MonkeyPatch, ended: Any, code: int
+) -> None:
+    monkeypatch.setattr(BridgeClient, "jobs", ended)
+    assert trainyard("ps").exit_code == code
 
 
 def test_no_bridge_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
