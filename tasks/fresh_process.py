@@ -30,6 +30,8 @@ _FORK = b'{"op":"fork"}\n'
 _LOOK_S = 0.1
 _ENDS_AFTER_S = 1.0
 """It ends so long after nobody waits any more: before that its end would look like a crash."""
+_BEGINS_WITHIN_S = 60.0
+"""A fresh interpreter imports torch first, to read the question: some seconds."""
 _DIES_FIRST = "1000"
 """Its badness: if memory runs out the kernel takes it, and not the training."""
 
@@ -57,23 +59,33 @@ class Failed:
 def ask(function: str, question: Any, timeout_s: float, meanwhile: Callable[[], None]) -> Any:
     """What ``function`` (``module:name``) returns in a fresh process for ``question``, or a Failed.
 
-    ``meanwhile`` is called a few times a second, and may raise. Raises TookTooLong and
-    FreshProcessDied.
+    ``timeout_s`` counts from when it has read the question. ``meanwhile`` is called a few times a
+    second, and may raise. Raises TookTooLong and FreshProcessDied.
     """
-    deadline = time.monotonic() + timeout_s
     ours, theirs = Pipe()
     with ours:
         try:
             with theirs:
                 _start(theirs.fileno())
             ours.send((function, question, timeout_s + _ENDS_AFTER_S))
-            while not ours.poll(_LOOK_S):
-                meanwhile()
-                if time.monotonic() > deadline:
-                    raise TookTooLong
-            return ours.recv()
+            _heard(ours, _BEGINS_WITHIN_S, meanwhile)
+            return _heard(ours, timeout_s, meanwhile)
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise FreshProcessDied from error
+
+
+def _heard(connection: Connection, timeout_s: float, meanwhile: Callable[[], None]) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not connection.poll(_LOOK_S):
+        meanwhile()
+        if time.monotonic() > deadline:
+            raise TookTooLong
+    try:
+        return connection.recv()
+    except EOFError:
+        if time.monotonic() > deadline:  # it has ended itself
+            raise TookTooLong from None
+        raise
 
 
 def _start(descriptor: int) -> None:
@@ -98,6 +110,7 @@ def main(descriptor: int) -> int:
         function, question, timeout_s = connection.recv()
     except EOFError:
         return 0
+    connection.send("begins")
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
     module, _, name = function.partition(":")
     try:

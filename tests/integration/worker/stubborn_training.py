@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks import fresh_process
@@ -80,6 +81,8 @@ def ask_a_fresh_process(events_fd: int) -> None:
         found = fresh_process.ask("json:loads", f'[{number}, "{os.getpid()}"]', 30, lambda: None)
         print(found == [number, str(os.getpid())])
     print(fresh_process.ask("json:loads", "no JSON", 30, lambda: None).error[:15])
+    slow = _SlowToRead(3)
+    print(fresh_process.ask("builtins:str", slow, slow.seconds - 0.1, lambda: None))
     try:
         fresh_process.ask("time:sleep", 60, 0.2, lambda: None)
     except fresh_process.TookTooLong:
@@ -101,6 +104,16 @@ def write_on_the_fork_socket(events_fd: int) -> int:
     except fresh_process.FreshProcessDied:
         print("died")
     return 3
+
+
+class _SlowToRead:
+    """A question that takes so long to be read; then it is None."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Callable[[float], None], tuple[float]]:
+        return time.sleep, (self.seconds,)
 
 
 def sleep(events_fd: int) -> None:

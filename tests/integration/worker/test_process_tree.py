@@ -489,7 +489,7 @@ def test_a_keeper_holds_neither_the_outputs_of_its_attempt_nor_another_lifeline(
 def test_a_training_is_given_fresh_processes_when_it_asks(slot, preload):
     attempt = slot.start("ask_a_fresh_process", preload=preload)
     assert attempt.wait_end().exit_code == 0
-    said = ["True", "True", "JSONDecodeError", "took too long", "died"]
+    said = ["True", "True", "JSONDecodeError", "None", "took too long", "died"]
     assert attempt.output.text.splitlines() == said
 
 
