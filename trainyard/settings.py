@@ -183,8 +183,8 @@ class Settings(BaseSettings):
     )
     max_download_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         50,
-        description="Largest data set that a job may download, or unpack from an archive; "
-        "1 GB is 10^9 bytes.",
+        description="Largest data set that a job may download, or unpack from an archive; of "
+        "several together. 1 GB is 10^9 bytes.",
     )
     max_uploads_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         20,

@@ -33,6 +33,7 @@ from tasks.datasets.training_data import ReadData, TrainingData, tokenise_data
 from tasks.errors import ConfigurationError, DatasetError
 from trainyard.contract.config import JobConfig
 from trainyard.contract.fields.data_sets import DataSet
+from trainyard.contract.units import GB
 
 Locate = Callable[[str, str | None], Located]
 """From a path and a subset to what is read. Raises DatasetError."""
@@ -76,13 +77,17 @@ def read_mix(
     after all were looked at; ConfigurationError.
     """
     role: Role = "train" if eval_path else "both"
-    found = []
+    found, fetched = [], dict[Path, int]()
     for number, asked in enumerate(data_sets, 1):
+        if sum(fetched.values()) > limits.max_bytes:
+            raise _too_large(number - 1, limits)
         own = SetReport(asked.path, report.method, asked=asked, number=number)
         report.sets.append(own)
         with report.of(own):
             here = for_set(config, asked)
             located = locate(asked.path, here.data.subset or None)
+            if located.held is None:
+                fetched[located.path] = _bytes_below(located.path)
             read = read_data(located, here, cache_dir, own, limits, role=role)
             found.append(_drawn(read, asked, own, config.seed))
     report.add_up()
@@ -95,6 +100,19 @@ def read_mix(
     _compare(found, evaluation, report)
     report.add_up()
     return ReadMix(found, evaluation)
+
+
+def _bytes_below(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _too_large(sets: int, limits: DownloadLimits) -> DatasetError:
+    return DatasetError(
+        f"The first {sets} of the data sets are too large: at most {limits.max_bytes / GB:g} GB "
+        "may be downloaded for a job.",
+        "Put them below DATASET_ROOTS, or raise MAX_DOWNLOAD_GB where the worker is started.",
+    )
 
 
 def for_set(config: JobConfig, asked: DataSet) -> JobConfig:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.sources.remote import http, hub, lengths, s3
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.special_addresses import is_public
 from tasks.errors import DatasetError
 from tests.support.file_server import Answer, FileServer, Handler
+from tests.support.requests import request_body
+from trainyard.contract.parser import parse_request
+from trainyard.contract.units import GB
 
 NOT_PUBLIC = """
 0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.100.100.200 127.0.0.1 127.255.255.254 169.254.169.254
@@ -127,3 +131,24 @@ def test_buckets_can_be_limited(bucket: str, allowed: bool, tmp_path: Path) -> N
     limits = TransferLimits(s3_buckets=("public", "sets-*"))
     with pytest.raises(DatasetError, match="may not read from the bucket"):
         fetch(str(place), tmp_path, limits)
+
+
+def test_several_data_sets_share_what_a_job_may_download(tmp_path: Path) -> None:
+    paths = [f"/{letter}.jsonl" for letter in "abcde"]
+    rows = [b'{"text": "%d and 1"}\n' % number * 9 for number in range(5)]
+    with FileServer(files=dict(zip(paths, rows, strict=True))) as server:
+        body = request_body(dataset_path=None, datasets=[{"path": server.url(p)} for p in paths])
+        asked = parse_request(body)
+        spec = CheckSpec(
+            path="five",
+            config=asked.config.model_copy(update={"datasets": asked.datasets}),
+            with_model=False,
+            model_roots=[],
+            cache_dir=str(tmp_path),
+            max_download_gb=2.5 * len(rows[0]) / GB,
+            allow_private_urls=True,
+        )
+        report = check(spec)
+    assert str(report.error).startswith("The first 3 of the data sets are too large: at most")
+    assert "MAX_DOWNLOAD_GB" in report.hint
+    assert {path for path, _ in server.requests} == set(paths[:3])
