@@ -106,6 +106,11 @@ def write_on_the_fork_socket(events_fd: int) -> int:
     return 3
 
 
+def wait_for_a_fresh_process(events_fd: int) -> None:
+    """It hangs."""
+    fresh_process.ask("time:sleep", 600, 600, lambda: None)
+
+
 class _SlowToRead:
     """A question that takes so long to be read; then it is None."""
 

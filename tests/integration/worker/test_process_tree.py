@@ -493,6 +493,28 @@ def test_a_training_is_given_fresh_processes_when_it_asks(slot, preload):
     assert attempt.output.text.splitlines() == said
 
 
+@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("who", ["training", "keeper", "slot process", "supervisor"])
+def test_a_fresh_process_that_hangs_ends_with_what_it_belongs_to(slot, who, preload):
+    attempt = slot.start("wait_for_a_fresh_process", preload=preload)
+    training = attempt.training_pid
+    children = wait_for(
+        "there is another",
+        lambda: len(found := children_of(attempt.keeper_pid)) == 2 and found,
+    )
+    (fresh,) = set(children) - {training}
+    ended = os.pidfd_open(fresh)
+    killed = {"training": training, "keeper": attempt.keeper_pid, "slot process": slot.pid}
+    if who == "supervisor":
+        attempt.handle.close()
+    else:
+        os.kill(killed[who], signal.SIGKILL)
+    assert select.select([ended], [], [], DEADLINE_S)[0], "it lives on"
+    os.close(ended)
+    if who == "training":
+        assert attempt.wait_end().signal == signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("text", "descriptors"),
     [
