@@ -106,7 +106,7 @@ def _one_source(raw: Mapping[str, Any]) -> Iterator[FieldProblem]:
 
 
 def _secret_of_eval(body: Mapping[Any, Any]) -> Iterator[FieldProblem]:
-    """One URL's secret goes to the training beside the request, and that is the data set's."""
+    """Secrets of URLs go to the training beside the request, but only of what trains."""
     config = body.get("config")
     for path, holder in (("", body), ("config.", config)):
         given = holder.get("eval_dataset_path") if isinstance(holder, Mapping) else None
