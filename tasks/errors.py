@@ -30,6 +30,7 @@ from trainyard.durable_files import RESERVED
 
 FRAMES_KEPT = 50
 MESSAGE_CHARACTERS_KEPT = 1000
+HINT_CHARACTERS_KEPT = 2000
 
 
 class TrainingError(TrainyardError):
@@ -119,7 +120,10 @@ def report(error: BaseException) -> ErrorReport:
 
 
 def _found(kind: ErrorKind, message: str, hint: str = "") -> ErrorReport:
-    return ErrorReport(kind=kind, message=_sentence(message), hint=hint or ERROR_HINTS[kind])
+    mend = _storable(hint or ERROR_HINTS[kind])  # with names out of a data set, perhaps
+    if len(mend) > HINT_CHARACTERS_KEPT:
+        mend = mend[: HINT_CHARACTERS_KEPT - 1] + "…"
+    return ErrorReport(kind=kind, message=_sentence(message), hint=mend)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -107,6 +107,13 @@ def test_half_a_surrogate_pair_in_an_error_is_shown_as_its_escape() -> None:
     assert "bad row: \\ud83d" in json.loads(found.model_dump_json())["exception"]
 
 
+def test_a_mend_with_a_data_set_s_own_names_is_bounded_and_storable() -> None:
+    found = report(DatasetError("No usable column.", "As in \ud800" + "x" * 1_000_000))
+    assert len(found.hint) <= 2000
+    assert found.hint.startswith("As in \\ud800x")
+    assert found.hint.endswith("…")
+
+
 def test_a_long_message_is_one_bounded_line() -> None:
     found = report(ValueError("a\nb " * 10_000))
     assert "\n" not in found.message
