@@ -221,8 +221,9 @@ def test_jobs_whose_backend_hangs_do_not_hold_up_others(
         good.complete()
         wait_for("good is done", lambda: statuses_of(backend.of("good"))[-1:] == ["completed"])
     assert lines_of(backend.of("good")) == [f"line {number}" for number in range(20)]
-    # All four senders met the stuck jobs; then two of them went on with those, two were free.
-    assert in_flight[0] <= 2
+    # All four senders met the stuck jobs; then two of them went on with those. On a busy machine a
+    # third may meet one before it is known.
+    assert in_flight[0] < 4
 
 
 # ---------------------------------------------------------------- what will never be accepted
