@@ -2,7 +2,7 @@
 
 A new token's row is the mean of the rows of all tokens that were there (Hewitt, "Initializing New
 Word Embeddings for Pretrained Language Models", 2021), in the embeddings and in the head. So it is
-the same whenever the model is loaded again, and no random number is drawn for it.
+the same whenever the model is loaded again.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def add_to_model(model: Any, new: Sequence[int], config: JobConfig) -> None:
         model.resize_token_embeddings(needed, mean_resizing=False)
     old = min(*new, rows)
     with torch.no_grad():
-        for weight in _weights(model):
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        whole = [] if bias is None or config.training.use_lora else [bias]
+        for weight in (*_weights(model), *whole):  # no adapter holds a head's bias
             # Without a copy: rows of many tokens are gigabytes.
             mean = weight[:old].mean(dim=0, dtype=torch.float32)
             weight[list(new)] = mean.to(weight.dtype)

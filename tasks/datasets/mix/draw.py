@@ -13,7 +13,7 @@ import numpy
 from tasks.datasets.split import Indices
 from trainyard.contract.fields.data_sets import DATA_SETS_MAX, DataSet
 
-MIXED_ROWS_MAX = 50_000_000
+MIXED_ROWS_MAX = 10_000_000
 """Rows of a mix that repeats some: a number of 8 bytes is held for each."""
 _ALL = DATA_SETS_MAX
 

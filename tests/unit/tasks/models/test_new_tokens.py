@@ -64,6 +64,13 @@ def test_rows_begin_as_the_mean_of_those_that_were_there(rows: int, *, tied: boo
             torch.testing.assert_close(weight[row], mean)
 
 
+def test_a_head_s_bias_begins_as_the_mean_too() -> None:
+    model = model_of(60, tied=False)
+    model.lm_head.bias = torch.nn.Parameter(torch.arange(60.0))
+    add_to_model(model, (60, 61), job())
+    assert model.get_output_embeddings().bias[60:].tolist() == [29.5, 29.5]
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_an_adapter_holds_the_rows_of_new_tokens_alone(tmp_path: Path, *, tied: bool) -> None:
     model_of(64, tied=tied).save_pretrained(tmp_path / "base")
