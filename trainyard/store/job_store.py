@@ -28,7 +28,7 @@ from trainyard.contract.statuses import OCCUPYING, RESTARTABLE, RESUMABLE, TERMI
 from trainyard.settings import Settings
 from trainyard.store.attempt_writes import AttemptWrites
 from trainyard.store.job import Job
-from trainyard.store.keys import JobKey
+from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
 
@@ -192,6 +192,7 @@ class JobStore(AttemptWrites):
         ]
         for job in there:
             self.redis.hset(JobKey.JOB.of(job.job_id), "put_back", job.attempt)
+            self.redis.publish(Key.ASKED, job.job_id)
         return [job.job_id for job in there]
 
     def to_head(self, job_id: str) -> bool:

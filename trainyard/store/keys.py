@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Key(StrEnum):
-    """A key of all jobs or slots, or (``WAKE``) a channel."""
+    """A key of all jobs or slots, or (``WAKE``, ``ASKED``) a channel."""
 
     JOBS = "trainyard:jobs"
     WAITING = "trainyard:waiting"
@@ -20,6 +20,7 @@ class Key(StrEnum):
     UNDELIVERED = "trainyard:undelivered"
     ACCEPTED = "trainyard:accepted"
     WAKE = "trainyard:wake"
+    ASKED = "trainyard:asked"
     SET_ASIDE = "trainyard:set-aside"
     SET_ASIDE_COUNTS = "trainyard:set-aside-counts"
     PULL = "trainyard:pull"

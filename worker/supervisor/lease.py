@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from trainyard.contract.events import Held
 from trainyard.store.attempt_writes import Renewal
 from trainyard.store.job_store import JobStore
+from worker.supervisor.ask_listener import AskListener
 from worker.supervisor.training_link import TrainingLink
 
 RENEW_EVERY_S = 0.25
@@ -63,7 +64,8 @@ class LeaseGuard:
         self._away_since: float | None = None
         self._rounds_alone = 0
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._over = False
+        self._stirred = threading.Event()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._keep_renewing, name="lease")
 
@@ -77,7 +79,8 @@ class LeaseGuard:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._over = True
+        self.stir()
         self._thread.join()
         os.close(self._wakeup)
 
@@ -91,7 +94,8 @@ class LeaseGuard:
             if self.lost:
                 link.keeper.kill()
         try:
-            yield
+            with AskListener(self._store.redis, self._job_id, self.stir):
+                yield
         finally:
             with self._lock:
                 self._link = None
@@ -134,11 +138,15 @@ class LeaseGuard:
             self._heard = heard
             os.eventfd_write(self._wakeup, 1)
 
+    def stir(self) -> None:
+        """Let it be renewed now, and not only when it is time."""
+        self._stirred.set()
+
     def _keep_renewing(self) -> None:
-        while not self._is_stuck():
+        while not self._over and not self._is_stuck():
+            self._stirred.clear()
             self.renew()
-            if self._over.wait(RENEW_EVERY_S):
-                return
+            self._stirred.wait(0.0 if self._over else RENEW_EVERY_S)
 
     def _is_stuck(self) -> bool:
         """Rounds are counted, and not time: a freeze of all is nobody's fault."""

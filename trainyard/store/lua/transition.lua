@@ -46,6 +46,7 @@ for _, event in ipairs(cjson.decode(ARGV[6])) do
   redis.call('HSET', job, 'owed_lines', cjson.encode(owed))
 end
 redis.call('HSET', job, 'status', target, 'updated_at', now)
+if target == 'pausing' or target == 'cancelling' then redis.call('PUBLISH', ASKED, id) end
 if OCCUPIES[status] and not OCCUPIES[target] then  -- time in a slot; waiting is none of it
   local since = redis.call('HGET', job, 'running_since')
   if since then redis.call('HINCRBY', job, 'ran_ms', math.max(0, now - tonumber(since))) end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import fakeredis
 import pytest
 from redis.exceptions import ConnectionError
 
@@ -15,6 +16,7 @@ from worker.supervisor.lease import LeaseGuard
 
 
 class Store:
+    redis = fakeredis.FakeRedis(decode_responses=True)
     lease_ms = 60_000
     away = False
     held = True
