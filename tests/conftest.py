@@ -15,6 +15,16 @@ from trainyard import settings as settings_module
 from trainyard.store.job_store import JobStore
 
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test begins with the umask of the run: entry points that are called change it."""
+    os.umask(_UMASK)
+
+
 def missing(what: str) -> NoReturn:
     """Skip on a laptop, fail in CI."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
