@@ -14,7 +14,6 @@ from tests.support.store_calls import job_store
 from trainyard import settings as settings_module
 from trainyard.store.job_store import JobStore
 
-
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
