@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from trainyard.contract.events import Held
 from trainyard.store.attempt_writes import Renewal
 from trainyard.store.job_store import JobStore
-from worker.supervisor.ask_listener import AskListener
+from worker.supervisor.ask_listener import listening_for_asks
 from worker.supervisor.training_link import TrainingLink
 
 RENEW_EVERY_S = 0.25
@@ -94,7 +94,7 @@ class LeaseGuard:
             if self.lost:
                 link.keeper.kill()
         try:
-            with AskListener(self._store.redis, self._job_id, self.stir):
+            with listening_for_asks(self._store.redis, self._job_id, self.stir):
                 yield
         finally:
             with self._lock:

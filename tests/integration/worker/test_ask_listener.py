@@ -12,7 +12,7 @@ from tests.support.waiting import wait_for
 from trainyard.store.job_store import JobStore
 from trainyard.store.keys import Key
 from worker.supervisor import lease as module
-from worker.supervisor.ask_listener import AskListener
+from worker.supervisor.ask_listener import listening_for_asks
 from worker.supervisor.lease import LeaseGuard
 
 
@@ -36,7 +36,7 @@ def test_what_is_asked_is_heard_before_the_next_renewal(
     store = job_store(real_redis)
     admit(store)
     claim(store)
-    with LeaseGuard(store, JOB, 1) as lease, AskListener(real_redis, JOB, lease.stir):
+    with LeaseGuard(store, JOB, 1) as lease, listening_for_asks(real_redis, JOB, lease.stir):
         first = wait_for("the first renewal", lease.look)
         wait_for("somebody listens", lambda: real_redis.pubsub_numsub(Key.ASKED)[0][1])
         real_redis.publish(Key.ASKED, "job-of-another")
@@ -49,7 +49,7 @@ def test_what_is_asked_is_heard_before_the_next_renewal(
 
 def test_only_its_own_job_wakes_it_and_redis_may_be_away_meanwhile(real_redis: Redis) -> None:
     woken = list[str]()
-    with AskListener(real_redis, JOB, lambda: woken.append(JOB)):
+    with listening_for_asks(real_redis, JOB, lambda: woken.append(JOB)):
         for _ in range(2):
             wait_for("it listens", lambda: real_redis.pubsub_numsub(Key.ASKED)[0][1])
             real_redis.publish(Key.ASKED, "another")
