@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from selenium import webdriver
 
 from tests.support.browser import Page, open_browser
+from tests.support.client_environments import node_with
 from tests.support.page_scene import STATES, PageScene
 
 pytestmark = [
@@ -27,8 +27,7 @@ GRAVE = ("serious", "critical")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core."""
     folder = tmp_path_factory.mktemp("axe")
-    quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--silent"]
-    subprocess.run(["npm", "install", *quiet, "axe-core@4"], cwd=folder, check=True, timeout=200)
+    node_with(folder, "axe-core@4")
     return Path(folder / "node_modules/axe-core/axe.min.js").read_text()
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from tasks.datasets.check import CheckSpec, check
-from tasks.datasets.prepare import prepare_data
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import DatasetError
 from tests.support.models import make_tiny_model
+from tests.support.prepared_data import prepared_here
 from tests.support.requests import request_body
 from tests.support.training import write_jsonl
-from trainyard.contract.events import TrainingSpec
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.verdicts import VerdictKind
@@ -48,19 +46,8 @@ def body(train: str, evaluates: str, **data: Any) -> dict[str, Any]:
 
 
 def prepared(home: Path, train: str, evaluates: str, **data: Any) -> TrainingData:
-    spec = TrainingSpec(
-        job_id="job-1",
-        attempt=1,
-        slot="host-0",
-        job_dir=str(home / "jobs"),
-        cache_dir=str(home / "cache"),
-        dataset_roots=[str(home)],
-        model_roots=[str(home)],
-    )
-    tokenizer = AutoTokenizer.from_pretrained(home / "tiny")
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
-    request = parse_request(body(train, evaluates, **data))
-    return prepare_data(request, spec, tokenizer, max_length=100, add_eos=True)
+    template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    return prepared_here(home, body(train, evaluates, **data), template, max_length=100)
 
 
 def rows(data: TrainingData) -> tuple[int, int]:

@@ -13,14 +13,13 @@ from transformers import AutoTokenizer
 from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.mix import mixed
 from tasks.datasets.mix.report import MixReport
-from tasks.datasets.prepare import prepare_data
 from tasks.datasets.report import NOT_USABLE
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.models import make_tiny_model
+from tests.support.prepared_data import prepared_here
 from tests.support.requests import request_body
 from tests.support.training import write_jsonl
-from trainyard.contract.events import TrainingSpec
 from trainyard.contract.job_folder import DATA_REPORT
 from trainyard.contract.parser import parse_request
 
@@ -58,20 +57,9 @@ def one(path: str, **how: Any) -> dict[str, Any]:
 
 
 def prepared(home: Path, *sets: dict[str, Any], seed: int = 42, **more: Any) -> TrainingData:
-    spec = TrainingSpec(
-        job_id="job-1",
-        attempt=1,
-        slot="host-0",
-        job_dir=str(home / "jobs"),
-        cache_dir=str(home / "cache"),
-        dataset_roots=[str(home)],
-        model_roots=[str(home)],
-    )
-    tokenizer = AutoTokenizer.from_pretrained(home / "tiny")
-    tokenizer.chat_template = TEMPLATE
     body = request_body(dataset_path=None, datasets=list(sets), **more)
     body["config"]["seed"] = seed
-    return prepare_data(parse_request(body), spec, tokenizer, max_length=64, add_eos=True)
+    return prepared_here(home, body, TEMPLATE, max_length=64)
 
 
 def texts(home: Path, rows: Any) -> list[str]:
