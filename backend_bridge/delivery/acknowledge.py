@@ -214,7 +214,7 @@ def _wait(
     progress, entry = hold.progress, message.entry
     lane.failures, lane.failing = lane.failures + 1, entry.entry_id
     pause_s, progress.last_error = _pause(lane, message, answer, policy, heard=progress.heard)
-    lane.due_ms = hold.now_ms + int(1000 * pause_s)
+    lane.due_ms = hold.now_ms + max(1, int(1000 * pause_s))  # not in this turn, by this sender
     if isinstance(answer, TryAgain):
         # A Retry-After is meant for all lanes, and nothing of a job goes before its first status,
         # unless that has waited for too long.

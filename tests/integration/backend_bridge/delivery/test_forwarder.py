@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
@@ -25,6 +26,7 @@ from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn
 from tests.support.dev_backend import FaultyBackend
 from tests.support.forwarding import (
+    QUICK,
     endpoints,
     first_tries,
     forwarding,
@@ -230,6 +232,27 @@ def test_jobs_whose_backend_hangs_do_not_hold_up_others(
     assert lines_of(backend.of("good")) == [f"line {number}" for number in range(20)]
     # All four senders met the stuck jobs; then two of them went on with those, two were free.
     assert max(in_flight) <= 2
+
+
+def test_what_was_not_taken_is_tried_again_by_half_of_the_senders_alone(
+    redis: Redis, backend: ScriptedBackend, forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: dict[str, list[str]] = defaultdict(list)
+    post = BackendClient.post
+
+    def noted(client: BackendClient, job_id: str, *rest: Any, **more: Any) -> Any:
+        tries[job_id].append(threading.current_thread().name)
+        return post(client, job_id, *rest, **more)
+
+    monkeypatch.setattr(BackendClient, "post", noted)
+    backend.answer = lambda request: OK if len(tries[request.job_id]) > 3 else Reply(500)
+    jobs = [f"refused-{number}" for number in range(8)]
+    at_once = replace(QUICK, random=lambda: 0.0)
+    with forward(backend.url, senders=4, policy=at_once):
+        for job_id in jobs:  # one at a time: no other waits, so that nothing ends its turn but this
+            RunningJob(redis, job_id)
+            wait_for("it was taken", lambda job_id=job_id: backend.of(job_id)[3:])
+    assert {name for job_id in jobs for name in tries[job_id][1:4]} <= {"sender-0", "sender-1"}
 
 
 # ---------------------------------------------------------------- what will never be accepted
