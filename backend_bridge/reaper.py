@@ -1,7 +1,8 @@
 """Reaper: no job stays 'running' without a worker, or queued without a message.
 
 A job whose lease has run out is queued again, or failed after MAX_RESTARTS, or cancelled if
-that was under way. A job that is queued in the store and not in the broker is sent again.
+that was under way. A job that is queued in the store and not in the broker is sent again. One that
+is held is released when its time comes.
 Several reapers do no harm to each other: every change is a guarded transition.
 """
 
@@ -19,6 +20,7 @@ from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.job import Job
+from trainyard.store.queueing import holds
 
 EVERY_S = 1.0
 logger = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Reaper:
         while not stop.wait(EVERY_S):
             try:
                 self.reap()
+                self.release()
                 self.send_again()
                 self.after_round()
             except RedisError as error:
@@ -102,6 +105,17 @@ class Reaper:
             return None
         now = self.store.get(job.job_id)
         return now.status if now else None
+
+    def release(self) -> None:
+        """Send the held jobs whose time has come; fail those that await another in vain."""
+        released, in_vain = self.store.release()
+        for held in in_vain:
+            report = holds.in_vain(held)
+            if self.store.give_up_waiting(held.job_id, held.attempt, report):
+                extra = {"action": "awaited_in_vain", "job_id": held.job_id}
+                logger.warning("job %s: %s", held.job_id, report.message, extra=extra)
+        for job_id in released:
+            self.dispatcher.send(job_id)
 
     def send_again(self) -> None:
         """Send queued jobs again that no living slot will find in the broker.

@@ -9,6 +9,7 @@ from backend_bridge.api.context import Bridge
 from backend_bridge.api.generation import routes as generation_routes
 from backend_bridge.api.monitoring import routes as monitoring_routes
 from backend_bridge.api.monitoring.request_times import RequestTimer
+from backend_bridge.api.queueing import routes as queueing_routes
 from backend_bridge.openai_api import routes as openai_routes
 
 ROUTERS = tuple(
@@ -17,6 +18,7 @@ ROUTERS = tuple(
         docs_routes,
         monitoring_routes,
         job_routes,
+        queueing_routes,
         control_routes,
         file_routes,
         generation_routes,

@@ -40,6 +40,7 @@ class Wiring:
             gpu=lambda: any_gpu(self.slots),
             files=self.files,
             send=self.dispatcher.send,
+            max_sweep_jobs=settings.max_sweep_jobs,
         )
 
     def slot_count(self) -> int:

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     max_queued_jobs: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Jobs that may wait; one more is refused with 409. Unset: no limit."
     )
+    max_sweep_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        64, description="Jobs of one sweep at most (`submit --sweep`)."
+    )
     max_restarts: Annotated[int, Field(ge=0)] = Field(
         2, description="How often a job that crashed is started again."
     )

@@ -6,9 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response
-from pydantic import AwareDatetime, BeforeValidator
-from pydantic_core import to_json
 
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
@@ -20,11 +17,10 @@ from backend_bridge.api.responses import (
     JobsAnswer,
     LogsAnswer,
     MetricsAnswer,
-    QueueAnswer,
     StartAnswer,
 )
+from trainyard.contract.fields.holds import NotBefore
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.estimate import estimate_now
 from trainyard.store.job import Job
 
 LOG_LINES_MAX = 100_000
@@ -84,19 +80,12 @@ def errors(bridge: ThisBridge, job_id: str) -> ErrorsAnswer:
     return ErrorsAnswer.of(bridge.job(job_id))
 
 
-def _no_number(value: str | None) -> str | None:
-    """``value``: pydantic would take ``0.5`` for seconds since 1970, and large ones for ms."""
-    if value is not None and value.replace(".", "", 1).lstrip("+-").isdigit():
-        raise ValueError("is a number: give a time such as 2026-01-31T12:00:00Z")
-    return value
-
-
 @router.get("/api/training/jobs", responses=error_answers(422))
 def jobs(
     bridge: ThisBridge,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     user_id: str | None = None,
-    since: Annotated[AwareDatetime | None, BeforeValidator(_no_number)] = None,
+    since: NotBefore | None = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN)] = None,
 ) -> JobsAnswer:
@@ -116,28 +105,3 @@ def jobs(
     positions = bridge.store.queue_positions([job.job_id for job in found])
     reasons = bridge.waiting_reasons(found)
     return JobsAnswer(jobs=list(map(JobAnswer.of, found, positions, reasons)), next_cursor=after)
-
-
-@router.get(
-    "/api/training/queue",
-    response_model=QueueAnswer,
-    responses=error_answers(),
-)
-def queue(bridge: ThisBridge) -> Response:
-    """What runs, and what waits with its position."""
-    running = bridge.store.jobs(bridge.store.occupying())
-    waiting = bridge.store.waiting()
-    slots = bridge.slots.names_alive()
-    starts = estimate_now(bridge.store, slots).first(len(waiting))
-    body = {
-        "running": [
-            {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running
-        ],
-        "queued": [
-            {"job_id": job_id, "queue_position": i, "estimated_start_seconds": start}
-            for i, (job_id, start) in enumerate(zip(waiting, starts, strict=True), start=1)
-        ],
-        "slots": slots,
-    }
-    # Ten thousand waiting jobs are validated one by one otherwise, on the way out.
-    return Response(to_json(body), media_type="application/json")

@@ -230,24 +230,6 @@ class ErrorsAnswer(_Error):
         )
 
 
-class RunningJob(BaseModel):
-    job_id: str
-    status: JobStatus
-    slot: str
-
-
-class QueuedJob(BaseModel):
-    job_id: str
-    queue_position: int
-    estimated_start_seconds: float | None
-
-
-class QueueAnswer(BaseModel):
-    running: list[RunningJob]
-    queued: list[QueuedJob]
-    slots: list[str]
-
-
 class CheckpointAnswer(BaseModel):
     """``path`` is what resume and the download take."""
 

@@ -17,6 +17,7 @@ from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.host_waits import waits_for
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
+from trainyard.store.queueing.holds import held_for
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,8 @@ class JobControl:
         job = self.store.get(job_id)
         if job is None or job.status not in RESUMABLE:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
-        is_away = self.dispatcher.is_away(replace(job, resume_from=checkpoint or ""))
+        chosen_job = replace(job, resume_from=checkpoint or "")
+        is_away = self.dispatcher.is_away(chosen_job)
         chosen = None
         if checkpoint:
             gone = f"the host with its checkpoints is not there, {checkpoint} cannot be read"
@@ -108,8 +110,8 @@ class JobControl:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
         with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
-        if is_away:
-            return self._queued(job, f"job {job_id} is queued: it {waits_for(job)}")
+        if waits := self._waits(chosen_job):
+            return self._queued(job, f"job {job_id} is queued: it {waits}")
         return self._resumed(job, chosen)
 
     def _resumed(self, job: Job, chosen: str | None) -> ControlResult:
@@ -133,20 +135,44 @@ class JobControl:
         job = self.store.get(job_id)
         if from_start:
             return self._afresh(job_id, job)
-        if job is not None and job.status is JobStatus.QUEUED and self.store.to_head(job_id):
-            if self.dispatcher.is_away(job):
-                return self._queued(job, f"job {job_id} {waits_for(job)}")
-            self.queue.to_head(job.attempt_id, self.dispatcher.slot_for(job))
-            return self._queued(job, f"job {job_id} runs next")
+        if job is not None and job.status is JobStatus.QUEUED:
+            if job.held:
+                return self._let_go(job)
+            if self.store.to_head(job_id):
+                return self._next(job)
         again = self.store.restart(job_id)
         if job is None or again is None:
             return self._refused(job_id, _CANNOT_BE_STARTED)
         with _only_a_hint(job_id):
             self.dispatcher.send(job_id)
-        if self.dispatcher.is_away(again):
-            return self._queued(job, f"job {job_id} is queued again: it {waits_for(again)}")
-        where = "from its last good checkpoint, if any"
-        return self._queued(job, f"job {job_id} is queued again, to go on {where}")
+        then = self._waits(again) or "goes on from its last good checkpoint, if any"
+        return self._queued(job, f"job {job_id} is queued again: it {then}")
+
+    def _waits(self, job: Job) -> str | None:
+        """What it waits for besides its turn."""
+        if job.held:
+            return held_for(job)
+        return waits_for(job) if self.dispatcher.is_away(job) else None
+
+    def _next(self, job: Job) -> ControlResult:
+        """Of a waiting job that was moved to the head."""
+        if self.dispatcher.is_away(job):
+            return self._queued(job, f"job {job.job_id} {waits_for(job)}")
+        self.queue.to_head(job.attempt_id, self.dispatcher.slot_for(job))
+        return self._queued(job, f"job {job.job_id} runs next")
+
+    def _let_go(self, held: Job) -> ControlResult:
+        """Its time, and other jobs, are waited for no more; only what it goes on from."""
+        job_id = held.job_id
+        job = self.store.let_go(job_id)
+        if job is None:
+            return self._refused(job_id, _CANNOT_BE_STARTED)
+        if job.held:
+            return self._queued(held, f"job {job_id} goes on from another: it {held_for(job)}")
+        self.store.to_head(job_id)
+        with _only_a_hint(job_id):
+            self.dispatcher.send(job_id, at_head=True)
+        return self._queued(held, f"job {job_id} runs next")
 
     def _afresh(self, job_id: str, before: Job | None) -> ControlResult:
         if before is None or self.store.start_afresh(job_id) is None:

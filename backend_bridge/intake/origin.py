@@ -6,7 +6,7 @@ from backend_bridge.intake.chosen_checkpoint import reason_against
 from trainyard.contract.config import LoraConfig
 from trainyard.contract.fields.job_reference import JobReference, job_reference
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest, TrainingRequest
-from trainyard.contract.statuses import JobStatus
+from trainyard.contract.statuses import RESTARTABLE, JobStatus
 from trainyard.store.job import Job
 from trainyard.store.job_files import JobFiles
 from trainyard.store.job_store import JobStore
@@ -39,12 +39,13 @@ def _reason_against(reference: JobReference, job: Job | None, files: JobFiles | 
         if not job.home:
             return f"job {job.job_id} has no checkpoint: it is {job.status}"
         return None if files is None else reason_against(job, reference.checkpoint, files)
-    if job.status is not JobStatus.COMPLETED:
+    if job.status in RESTARTABLE:  # one that has not ended is awaited
         return (
             f"job {job.job_id} is {job.status} and has no result; "
             f"job:{job.job_id}@checkpoint-N goes on from a checkpoint"
         )
-    if files is not None and files.folder(job) is not None and files.model(job) is None:
+    ended = job.status is JobStatus.COMPLETED
+    if ended and files and files.folder(job) is not None and files.model(job) is None:
         return f"the result of job {job.job_id} is not there any more"
     return None
 

@@ -22,6 +22,7 @@ _MEANINGS = {
     ErrorKind.DIVERGED: "The loss, the gradient norm or a trained weight was NaN or infinite "
     "(`stop_on_nan`).",
     ErrorKind.RESULT: "The saved model, loaded again, is not what was trained (`verify_result`).",
+    ErrorKind.AWAITED_JOB: "It was to run after another job (`after`), which did not complete.",
     ErrorKind.INTERNAL: "Anything else: most likely a defect, or a library's error.",
 }
 

@@ -56,6 +56,13 @@ def _job_ids(
     return tuple(value for value in values if _job_id(ctx, parameter, value))
 
 
+def several_jobs(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> list[str] | None:
+    """Of an option that can be repeated: a list for a request, None if it is not given."""
+    return list(_job_ids(ctx, parameter, values)) or None
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 job_id_argument = click.argument("job_id", callback=_job_id, shell_complete=_known_jobs)
 job_ids_argument = click.argument(

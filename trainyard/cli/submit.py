@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from trainyard.cli.common import as_json_option, client, complete_path, echo_json
+from trainyard.cli.common import (
+    as_json_option,
+    client,
+    complete_path,
+    echo_json,
+    several_jobs,
+)
+from trainyard.cli.queueing.clock_time import ClockTime
 from trainyard.cli.watching import notify_option, watch
 from trainyard.client import BridgeClient
 from trainyard.contract.methods import listed, names
@@ -26,6 +33,8 @@ _FLAGS = {
     "job_id": "execution_id",
     "token": "job_token",
     "priority": "priority",
+    "not_before": "not_before",
+    "after": "after",
 }
 
 
@@ -60,6 +69,18 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
 @click.option("--job-id", help="Its id; made if there is none.")
 @click.option("--token", envvar="JOB_TOKEN", help="The backend's token for this job.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 runs first.")
+@click.option(
+    "--not-before",
+    type=ClockTime(),
+    help="Wait until then: 22:00 is the next one here, or ISO 8601 with its zone.",
+)
+@click.option(
+    "--after",
+    multiple=True,
+    callback=several_jobs,
+    metavar="JOB",
+    help="Wait until this job has completed; can be repeated.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
 @click.option(
     "--allow-unknown", is_flag=True, help="Send fields that mean nothing; they are ignored."

@@ -67,7 +67,7 @@ def _status_cell(job: Mapping[str, Any]) -> Text:
 
 def first_words(reason: str) -> str:
     """What a job waits for, without what to do about it."""
-    return clean(re.split("[,:;]", reason)[0])
+    return clean(re.split("[,:;](?= |$)", reason)[0])
 
 
 def _step(job: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ class ErrorKind(StrEnum):
     TIME_LIMIT = "time_limit"
     DIVERGED = "diverged"
     RESULT = "result"
+    AWAITED_JOB = "awaited_job"
     INTERNAL = "internal"
 
 
@@ -51,6 +52,8 @@ ERROR_HINTS = {
     ErrorKind.DIVERGED: "Lower training.learning_rate, raise warmup_steps, or set max_grad_norm to "
     "1; earlier checkpoints are intact.",
     ErrorKind.RESULT: "The job's log holds what differs; its files and checkpoints are kept.",
+    ErrorKind.AWAITED_JOB: "Mend the job that it names and queue both again with `trainyard "
+    "force-start`; alone it starts without waiting.",
     ErrorKind.INTERNAL: "The job's log holds the full traceback.",
 }
 """What to do about an error of a kind, if the error itself knows nothing better."""

@@ -148,7 +148,7 @@ def parse_request(body: Any) -> StartRequest:
     raw.setdefault("config", None)
     normaliser = Normaliser(raw["config"] if isinstance(raw["config"], dict) else {})
     normaliser.run()
-    raw["ignored"], raw["notes"] = [], []
+    raw["ignored"], raw["notes"], raw["group"] = [], [], None
     raw["whole_dataset_path"] = _with_their_secrets(body)
     if raw.get("execution_id") is None:
         raw["execution_id"] = f"job-{secrets.token_hex(8)}"
@@ -169,6 +169,9 @@ def parse_request(body: Any) -> StartRequest:
         message = "should be visible ASCII, without spaces" if token else "should not be empty"
         problems.append(FieldProblem(path="job_token", message=message))
     problems.extend(_one_source(raw))
+    if raw.get("sweep") is not None:
+        message = "is read where jobs are submitted: this is about one of them, leave it out"
+        problems.append(FieldProblem(path="sweep", message=message))
     if problems or request is None:
         raise RequestInvalid(_distinct(problems))
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr
+from pydantic.json_schema import SkipJsonSchema
 
 from trainyard.contract.config import JobConfig, Section
 from trainyard.contract.fields.data_sets import DataSets, named
+from trainyard.contract.fields.holds import After, NotBefore
 from trainyard.contract.fields.numbers import NOT_BOOL
 from trainyard.contract.names import JOB_ID_PATTERN, PRIORITY_DEFAULT, PRIORITY_LAST, ContractError
 
@@ -33,7 +35,23 @@ class RequestInvalid(ContractError):
         super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
 
 
-ShortText = Annotated[str, Field(max_length=1000)]
+_SHORT_MAX = 1000
+ShortText = Annotated[str, Field(max_length=_SHORT_MAX)]
+
+
+def shortened(text: str) -> str:
+    """``text`` as a ShortText has room for it."""
+    return text if len(text) <= _SHORT_MAX else f"{text[: _SHORT_MAX - 3]}..."
+
+
+class GroupPlace(BaseModel):
+    """The place of a job in the group that a sweep made: its number ``of`` so many, and what of the
+    ``config`` it alone has, by dotted path."""
+
+    id: str
+    number: int
+    of: int
+    settings: dict[str, Any]
 
 
 class TrainingRequest(Section):
@@ -41,6 +59,8 @@ class TrainingRequest(Section):
 
     Of ``dataset_path``, ``dataset_content`` and ``datasets`` (several, mixed) one is given.
     ``eval_dataset_path``: a data set of its own, all of which evaluates.
+    ``not_before``: no earlier than then; ``after``: when these jobs have completed.
+    ``group``: of a job that a sweep made.
     ``ignored`` names the fields that mean nothing to us, ``notes`` says if two spellings of
     one setting differed and which won.
     """
@@ -54,8 +74,16 @@ class TrainingRequest(Section):
     name: ShortText | None = None
     user_id: ShortText | None = None
     priority: Annotated[int, Field(ge=0, le=PRIORITY_LAST), NOT_BOOL] = PRIORITY_DEFAULT
+    not_before: NotBefore | None = None
+    after: After = Field(default=[])
+    group: SkipJsonSchema[GroupPlace | None] = None
     ignored: list[str] = Field(default=[])
     notes: list[str] = Field(default=[])
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is not to run at once; its origin may hold it besides."""
+        return self.not_before is not None or bool(self.after)
 
     @property
     def trains_on(self) -> str:
@@ -66,12 +94,15 @@ class TrainingRequest(Section):
 class StartRequest(TrainingRequest):
     """Body of ``POST /api/training/execute``, made by ``parser.parse_request``.
 
+    ``sweep``: of a whole grid of jobs, fields of ``config`` with the values of each; the jobs' own
+    requests have none (``fields.sweep``).
     ``whole_dataset_path``: the URLs with a secret in them, a line each: ``dataset_path`` and
     ``datasets`` lack it.
     """
 
     job_token: Annotated[SecretStr, Field(exclude=True)]
     access_token: Annotated[SecretStr | None, Field(exclude=True)] = None
+    sweep: Annotated[dict[str, list[Any]] | None, Field(exclude=True)] = None
     whole_dataset_path: Annotated[SecretStr | None, Field(exclude=True)] = None
 
     def without_secrets(self) -> dict[str, Any]:

@@ -30,9 +30,9 @@ class Dispatcher:
         self.host_waits = HostWaits(store.redis)
 
     def send(self, job_id: str, *, at_head: bool = False) -> None:
-        """Enqueue the job's current attempt, if it is queued and its host is there."""
+        """Enqueue the job's current attempt, if it is queued, not held, and its host is there."""
         job = self.store.get(job_id)
-        if job is None or job.status is not JobStatus.QUEUED:
+        if job is None or job.status is not JobStatus.QUEUED or job.held:
             return
         if self.is_away(job):
             self.host_waits.note(job_id)

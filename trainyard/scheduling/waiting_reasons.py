@@ -8,12 +8,15 @@ from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.host_waits import waits_for
 from trainyard.scheduling.slots import Slot, SlotState
 from trainyard.store.job import Job
+from trainyard.store.queueing.holds import held_for
 
 
 def waiting_reason(job: Job, present: Sequence[Slot]) -> str | None:
     """In words; None if the job only waits for its turn. ``present``: slots whose host is there."""
     if job.status is not JobStatus.QUEUED:
         return None
+    if job.held:
+        return held_for(job)
     able = [slot for slot in present if not job.is_bound or slot.info.get("home") == job.home]
     if job.is_bound and not able:
         return waits_for(job)

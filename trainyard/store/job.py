@@ -25,6 +25,9 @@ class Job:
     first eval. ``checkpoint`` is the latest good one, relative to the job folder on ``home`` (see
     ``trainyard.home``), that of the host ``home_host``; ``origin`` the job there from whose model
     it goes on; ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``.
+    ``group`` is that of the sweep that made it, ``settings`` what it alone has of that. ``held``
+    (``"1"``) is one that is not to run before ``not_before``, and before those that it ``awaits``
+    have completed.
     ``ran_s`` is how long the attempts before this one held a slot. ``log_bytes`` and
     ``metric_bytes`` say how much of the job folder's records the stream holds, ``owed_lines`` which
     of its lines train.log still lacks; ``batch`` counts the appends of this attempt. ``step_at`` is
@@ -55,6 +58,10 @@ class Job:
     origin: str = ""
     resume_from: str = ""
     from_start: str = ""
+    group: str = ""
+    held: str = ""
+    not_before: float | None = None
+    awaits: Sequence[str] = ()
     priority: int = 5
     log_bytes: int = 0
     metric_bytes: int = 0
@@ -78,6 +85,7 @@ class Job:
     divergence: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
     point: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     phases: Mapping[str, float] = field(default_factory=dict)
 
@@ -104,7 +112,7 @@ class Job:
         """Read the Redis hash of a job."""
 
         def seconds(name: str) -> float | None:
-            return int(raw[name]) / 1000 if name in raw else None
+            return int(raw[name]) / 1000 if raw.get(name) else None
 
         rest: dict[str, Any] = {k: raw.get(k, "") for k in _TEXT}
         rest |= {k: int(raw.get(k, 0)) for k in _NUMBERS}
@@ -122,6 +130,8 @@ class Job:
             checkpoint_at=seconds("checkpoint_at"),
             ran_s=seconds("ran_ms") or 0.0,
             completed_at=seconds("completed_at"),
+            not_before=seconds("not_before"),
+            awaits=raw.get("awaits", "").split(),
             error=ErrorReport.model_validate_json(raw["error"]) if "error" in raw else None,
             attempt_errors=_ATTEMPT_ERRORS.validate_json(raw.get("attempt_errors", "[]")),
             warnings=Warnings.model_validate_json(raw.get("warnings", _NO_WARNINGS)).warnings,
@@ -132,12 +142,12 @@ class Job:
 _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
     *("checkpoint", "parked", "parked_on", "parked_worker", "home", "home_host"),
-    *("resume_from", "from_start", "origin"),
+    *("resume_from", "from_start", "origin", "held", "group"),
 )
 _NUMBERS = (
     *("priority", "restarts", "slot_losses", "put_backs", "pauses"),
     *("log_bytes", "metric_bytes", "batch", "batch_size"),
 )
-_DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence")
+_DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence", "settings")
 _NO_WARNINGS = '{"warnings": []}'
 _ATTEMPT_ERRORS = TypeAdapter(list[AttemptError])

@@ -5,7 +5,9 @@
     queued, running, pausing, paused → cancelling → cancelled
     running, pausing, cancelling → completed | failed
     running, pausing → paused          (a checkpoint that a person chose was refused)
-    queued → failed                    (its host did not come back in time)
+    queued → failed                    (what it waited for did not come)
+
+A queued job may be held: it waits for a time, or for other jobs, before it waits for its turn.
 
 Every run of a job is an attempt with a number; whatever an attempt writes carries the number
 as a fencing token, and an attempt that is no longer the job's own is refused. Times and leases
@@ -14,38 +16,21 @@ use Redis's clock.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from redis import Redis
 
 from trainyard.contract.errors import ErrorReport
-from trainyard.contract.request import StartRequest
 from trainyard.contract.statuses import OCCUPYING, RESTARTABLE, RESUMABLE, TERMINAL, JobStatus
 from trainyard.settings import Settings
-from trainyard.store.attempt_writes import AttemptWrites
 from trainyard.store.job import Job
 from trainyard.store.keys import JobKey, Key
+from trainyard.store.queueing.admissions import Admissions
 from trainyard.store.scripts import script
 
 
-@dataclass(frozen=True)
-class AdmitResult:
-    """Answer of :meth:`JobStore.admit`.
-
-    ``verdict``: ``created``; ``same`` (this very request was admitted before); ``taken``
-    (another request has the id); ``full`` (the limit of waiting and running jobs is reached).
-    """
-
-    verdict: Literal["created", "same", "taken", "full"]
-    attempt: int
-
-
-class JobStore(AttemptWrites):
-    """The whole store: reads, writes of an attempt, and here what is asked from outside."""
+class JobStore(Admissions):
+    """The whole store: reads, writes of an attempt, admissions, and here what is asked of a job."""
 
     def __init__(
         self, redis: Redis, *, lease_s: float, log_lines_kept: int, max_restarts: int
@@ -53,52 +38,16 @@ class JobStore(AttemptWrites):
         super().__init__(
             redis, lease_s=lease_s, log_lines_kept=log_lines_kept, max_restarts=max_restarts
         )
-        self._admit, self._to_head = script(redis, "admit"), script(redis, "to_head")
+        self._to_head = script(redis, "to_head")
 
-    def admit(
-        self,
-        request: StartRequest,
-        *,
-        slots: int,
-        max_queued: int | None = None,
-        origin: Job | None = None,
-        reported: bool = True,
-    ) -> AdmitResult:
-        """Admit a job in one atomic step that also counts; it runs where its ``origin`` lies.
+    def let_go(self, job_id: str) -> Job | None:
+        """Let a held job wait for its turn now; what it goes on from is awaited nevertheless.
 
-        ``reported``: False if no backend knows of it, and none is told.
-
-        Refused as ``full`` if running + queued jobs are ``slots + max_queued`` or more.
+        Returns the job as it is then, or None if it is not queued.
         """
-        document = json.dumps(request.without_secrets(), sort_keys=True)
-        fields = {
-            "name": request.name or "",
-            "user_id": request.user_id or "",
-            "model": request.config.model.name,
-            "dataset": request.trains_on or "(inline)",
-            "method": request.config.training.method,
-            "batch_size": str(request.config.training.batch_size),
-        }
-        if origin is not None:
-            fields |= {
-                "origin": origin.job_id,
-                "home": origin.home,
-                "home_host": origin.home_host,
-            }
-        verdict, attempt = self._admit(
-            args=[
-                request.execution_id,
-                hashlib.sha256(document.encode()).hexdigest(),
-                document,
-                request.job_token.get_secret_value() if reported else "",
-                json.dumps(fields),
-                slots,
-                "" if max_queued is None else max_queued,
-                request.priority,
-                url.get_secret_value() if (url := request.whole_dataset_path) else "",
-            ]
-        )
-        return AdmitResult(verdict, int(attempt))
+        job = self.get(job_id)
+        fields = _let_go(job) if job else {}
+        return self._requeue(job_id, {JobStatus.QUEUED}, fields)
 
     def cancel(self, job_id: str, *, force: bool = False) -> Job | None:
         """Cancel a waiting or paused job at once; ask a running or parked one to.
@@ -147,7 +96,8 @@ class JobStore(AttemptWrites):
 
         Returns the job as it is then, or None if it has not failed and is not cancelled.
         """
-        fields = {"resume_from": "", "from_start": ""}
+        job = self.get(job_id)
+        fields = {"resume_from": "", "from_start": "", **(_let_go(job) if job else {})}
         return self._requeue(job_id, RESTARTABLE, fields)
 
     def start_afresh(self, job_id: str) -> Job | None:
@@ -156,7 +106,9 @@ class JobStore(AttemptWrites):
         Returns the job as it is then, or None if it runs or has completed.
         """
         allowed = {JobStatus.QUEUED, *RESUMABLE, *RESTARTABLE}
+        job = self.get(job_id)
         fields = {"resume_from": "", "from_start": "1", "progress": "{}"}
+        fields |= _let_go(job) if job else {}
         return self._requeue(job_id, allowed, fields)
 
     def give_up_waiting(self, job_id: str, attempt: int, error: ErrorReport) -> bool:
@@ -201,6 +153,12 @@ class JobStore(AttemptWrites):
 
     def _move(self, job: Job, target: JobStatus, fields: Mapping[str, str] | None = None) -> bool:
         return self._change(job.job_id, job.attempt, {job.status}, target, fields=fields)
+
+
+def _let_go(job: Job) -> dict[str, str]:
+    """The fields of a job that runs as soon as it can."""
+    origin = job.origin if job.origin in job.awaits else ""
+    return {"not_before": "", "awaits": origin, "held": "1" if origin else ""}
 
 
 def open_job_store(redis: Redis, settings: Settings) -> JobStore:

@@ -26,6 +26,7 @@ class Key(StrEnum):
     PULL = "trainyard:pull"
     MISSING_ROUTES = "trainyard:missing-routes"
     HOST_WAITS = "trainyard:host-waits"
+    HELD = "trainyard:held"
     COURIERS = "trainyard:couriers"
     SLOTS = "trainyard:slots"
     SLOT_INFO = "trainyard:slot-info"
@@ -55,6 +56,8 @@ class JobKey(StrEnum):
     DELIVERY_LOCK = "delivery-lock"
     AGAIN = "again"
     FINE_TUNING = "fine-tuning"
+    FOLLOWERS = "followers"
+    GROUP = "group"
 
     def of(self, job_id: str) -> str:
         """The key of one job."""

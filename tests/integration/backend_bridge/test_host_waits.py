@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,7 +182,8 @@ def test_one_that_waits_for_its_host_hides_no_other_that_is_missing(yard: TwoHos
 
 
 def test_a_job_that_goes_on_from_another_waits_for_the_host_of_that(yard: TwoHosts) -> None:
-    yard.store.admit(start_request("dpo", model={"name": f"job:{JOB}"}), slots=2, origin=yard.job)
+    origin = replace(yard.job, status=JobStatus.COMPLETED)
+    yard.store.admit(start_request("dpo", model={"name": f"job:{JOB}"}), slots=2, origin=origin)
     yard.slots.leave("second-0")
     yard.dispatcher.send("dpo")
     yard.rounds()

@@ -16,7 +16,7 @@ _SIMILAR = 0.7
 """Of difflib's ratio: names that share less than this are no slip of the hand."""
 IGNORED_MAX = 100
 """Past it fields are counted: each costs a search for what was meant, and goes into the answer."""
-_OURS = ("ignored", "notes", "whole_dataset_path")
+_OURS = ("ignored", "notes", "group", "whole_dataset_path")
 _OTHER_WORDS = {
     "dataset": "dataset_path",
     "epochs": "num_epochs",

@@ -94,6 +94,28 @@ local function wait_score(priority, order)
   return tonumber(priority) * 1e12 + tonumber(order)
 end
 
+-- Ids of the jobs that a held job (its key) awaits, one after the other.
+local function awaited_by(job)
+  return string.gmatch(redis.call('HGET', job, 'awaits') or '', '%S+')
+end
+
+local function set_awaited(job, ids)
+  local text = table.concat(ids, ' ')
+  if text ~= (redis.call('HGET', job, 'awaits') or '') then redis.call('HSET', job, 'awaits', text) end
+end
+
+-- A queued job waits for its turn, or, being held, to be released.
+local function wait_for_turn(id)
+  local held, due, priority, order =
+    unpack(redis.call('HMGET', key('job', id), 'held', 'not_before', 'priority', 'order'))
+  redis.call('ZREM', HELD, id)
+  if (held or '') ~= '' then
+    redis.call('ZADD', HELD, tonumber(due or '') or 0, id)
+  else
+    redis.call('ZADD', WAITING, wait_score(priority, order), id)
+  end
+end
+
 -- Count for good, beside the jobs, which are pruned one day (trainyard/store/counters.py reads it).
 local function count(field) redis.call('HINCRBY', TOTALS, field, 1) end
 

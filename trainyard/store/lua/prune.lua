@@ -9,6 +9,13 @@ local unknown = not state.heard and state.status and state.status.refusal == 're
 if redis.call('ZSCORE', UNDELIVERED, id) and not unknown then return 0 end
 if tonumber(redis.call('HGET', key('delivery', id), 'delivered_at') or 0) > cutoff then return 0 end
 if dry then return 1 end
+for _, other in ipairs(redis.call('SMEMBERS', key('followers', id))) do  -- of one that is gone nobody knows that it had completed
+  local left = {}
+  for awaited in awaited_by(key('job', other)) do
+    if awaited ~= id or status ~= 'completed' then table.insert(left, awaited) end
+  end
+  if redis.call('EXISTS', key('job', other)) == 1 then set_awaited(key('job', other), left) end
+end
 for kind in pairs(PER_JOB) do redis.call('DEL', key(kind, id)) end
 redis.call('ZREM', JOBS, id)
 redis.call('ZREM', UNDELIVERED, id)

@@ -36,6 +36,7 @@ if target == 'running' then  -- elsewhere it would start from nothing, and nobod
 end
 for field, value in pairs(fields) do redis.call('HSET', job, field, value) end
 redis.call('ZREM', HOST_WAITS, id)
+redis.call('ZREM', HELD, id)
 local kinds = {}
 for _, event in ipairs(cjson.decode(ARGV[6])) do
   kinds[event[1]] = true
@@ -80,8 +81,8 @@ elseif target == 'queued' then
   if not OCCUPIES[status] then  -- it did not come from a slot: behind those that wait
     redis.call('HSET', job, 'order', redis.call('INCR', ORDER))
   end
-  local priority, order = unpack(redis.call('HMGET', job, 'priority', 'order'))
-  redis.call('ZADD', WAITING, wait_score(priority, order), id)
+  redis.call('ZREM', WAITING, id)
+  wait_for_turn(id)
   redis.call('HSET', job, 'queued_at', now)
   redis.call('HDEL', job, 'completed_at', 'error')
   attempt = redis.call('HINCRBY', job, 'attempt', 1)

@@ -9,6 +9,7 @@ import pytest
 
 from backend_bridge.intake.admission import Admission
 from tests.support.requests import request_body
+from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.request import RequestInvalid
 from trainyard.home import home_id
 from trainyard.settings import read_settings
@@ -77,10 +78,32 @@ def test_there_must_be_something_to_go_on_from(store: JobStore, home: Path) -> N
     yard = Yard(store, home)
     (home / "jobs" / "sft").mkdir(parents=True)
     assert "there is no job other" in yard.refusal("job:other")
-    assert "job sft is running and has no result; job:sft@checkpoint-N" in yard.refusal()
     assert "has no checkpoint-4" in yard.refusal("job:sft@checkpoint-4")
     store.complete("sft", 1, {"model_dir": "model"})
     assert "is not there any more" in yard.refusal()
+
+
+def test_of_one_that_failed_only_a_checkpoint_is_left(store: JobStore, home: Path) -> None:
+    yard = Yard(store, home)
+    store.fail("sft", 1, ErrorReport(kind=ErrorKind.DATASET, message="No rows."))
+    assert "job sft is failed and has no result; job:sft@checkpoint-N" in yard.refusal()
+
+
+def test_one_that_runs_is_awaited_and_gone_on_from_where_it_ended(
+    store: JobStore, home: Path
+) -> None:
+    yard = Yard(store, home)
+    yard.admit()
+    job = store.get("dpo")
+    assert job is not None
+    assert (job.origin, list(job.awaits), job.held) == ("sft", ["sft"], "1")
+    assert store.release() == ([], [])
+    store.redis.hset("trainyard:job:sft", "home_host", "second")  # it went on there
+    yard.complete()
+    assert store.release() == (["dpo"], [])
+    job = store.get("dpo")
+    assert job is not None
+    assert (job.held, list(job.awaits), job.home_host) == ("", [], "second")
 
 
 def test_what_becomes_of_an_adapter_is_to_be_said(store: JobStore, home: Path) -> None:
