@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns check format clean
+.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns gpu-proof check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -46,6 +46,10 @@ bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 
 
 bench-turns: $(STAMP)  ## beside another checkout, in turns: OTHER=folder ONLY=names ROUNDS=3
 	$(BIN)/python benchmarks/turns.py "$(OTHER)" --only "$(ONLY)" --rounds $(or $(ROUNDS),3)
+
+# With GPU_SITE no environment is made: PYTHON has torch, and the folder the other packages.
+gpu-proof: $(if $(GPU_SITE),,$(STAMP))  ## what is promised of a GPU, in 8 minutes: OUT=var/gpu-proof GPU_SITE=folder
+	GPU_SITE="$(GPU_SITE)" OUT="$(OUT)" $(if $(GPU_SITE),$(PYTHON),$(BIN)/python) -m benchmarks.gpu_proof
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .

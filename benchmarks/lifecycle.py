@@ -82,6 +82,10 @@ class Bench:
     def submit(self, job_id: str) -> None:
         self.stack.submit(job_id, steps=1_000_000, training=_TRAINING, data=_DATA)
 
+    def seconds(self, job_id: str, what: str) -> float:
+        """What ``leave`` (the GPU) or ``come_back`` took in its last pause."""
+        return float((self._steps / f"{job_id}.{what}").read_text().split()[-1])
+
     def wait_status(self, job_id: str, status: str) -> float:
         """When the store says so."""
         deadline = time.monotonic() + 120
@@ -98,7 +102,8 @@ class Bench:
 @contextmanager
 def bench(slots: int = 1, **settings: str) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as steps:
-        hooks = {"PYTHONPATH": str(ROOT / "benchmarks" / "hooks"), "BENCH_STEPS": steps}
+        path = [str(ROOT / "benchmarks" / "hooks"), os.environ.get("PYTHONPATH", "")]
+        hooks = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "BENCH_STEPS": steps}
         with Stack(slots=slots, **hooks, **settings) as stack:
             yield Bench(stack, Path(steps))
 
@@ -218,7 +223,7 @@ def cancel_hung(full: bool = False) -> list[Measure]:
             processes = [os.pidfd_open(p.pid) for p in on.stack.training_processes()]
             asked = time.monotonic()
             on.stack.bridge.cancel(hung, force=True)
-            gone = _wait_dead(processes)
+            gone = wait_dead(processes)
             claimed = on.wait_status(following, "running")
             first_step = on.first_step_after(following, gone)
             for name, value in zip(
@@ -236,7 +241,7 @@ def cancel_hung(full: bool = False) -> list[Measure]:
     ]
 
 
-def _wait_dead(pidfds: list[int]) -> float:
+def wait_dead(pidfds: list[int]) -> float:
     """When the last of the processes had died (to within a poll, where the request was slow)."""
     died = 0.0
     for pidfd in pidfds:

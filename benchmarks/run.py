@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, str] = {
     "overhead_slow_backend": "overhead:overhead_slow_backend",
     "overhead_dead_backend": "overhead:overhead_dead_backend",
     "start": "start:start",
-    "gpu": "gpu:recipes",
+    "gpu": "gpu_proof.benchmark:recipes",
 }
 """Name on the command line, and the ``module:function(full)`` that gives its rows."""
 

@@ -2,8 +2,10 @@
 
 Python imports this file at its start where the folder is on PYTHONPATH. In a slot process it
 waits for forks; each end of an optimizer step of a training is one line ``<monotonic s> <step>``
-in ``$BENCH_STEPS/<job>``. A job whose name starts with ``hung`` gets stuck in its third step, in
-native code, deaf to SIGTERM, with children in sessions of their own. With
+in ``$BENCH_STEPS/<job>``; what leaving the GPU and coming back takes is one line of seconds in
+``<job>.leave`` and ``<job>.come_back`` beside it. A job whose name starts with ``hung`` gets stuck
+in its third step, in native code (on a GPU: in a kernel), deaf to SIGTERM, with children in
+sessions of their own. With
 ``BENCH_LINES_PER_S`` every training prints at that rate, as the baseline's script does. With
 ``BENCH_REPORTING=off`` a training's reporter does nothing, and its events go nowhere.
 """
@@ -39,6 +41,9 @@ def _after_fork() -> None:
         return on_step_end(this, args, state, control)
 
     callbacks.CallbackHandler.on_step_end = noted
+    off_the_gpu = sys.modules["tasks.parking.off_gpu"].OffTheGpu
+    for name in ("leave", "come_back"):
+        setattr(off_the_gpu, name, _timed(name, getattr(off_the_gpu, name)))
     if os.environ.get("BENCH_REPORTING") == "off":
         _mute(callbacks.TrainerCallback)
 
@@ -66,18 +71,32 @@ def _talk(step: int) -> None:
 
 
 @functools.cache
-def _steps(job_id: str) -> TextIO:
-    return (Path(os.environ["BENCH_STEPS"]) / job_id).open("a", buffering=1)
+def _lines(name: str) -> TextIO:
+    return (Path(os.environ["BENCH_STEPS"]) / name).open("a", buffering=1)
+
+
+def _timed(name: str, function: Any) -> Any:
+    def timed(this: Any) -> None:
+        began = time.monotonic()
+        function(this)
+        seconds = time.monotonic() - began
+        _lines(f"{os.environ['TRAINYARD_JOB_ID']}.{name}").write(f"{seconds}\n")
+
+    return timed
 
 
 def _note(step: int) -> None:
     job_id = os.environ["TRAINYARD_JOB_ID"]
-    _steps(job_id).write(f"{time.monotonic()} {step}\n")
+    _lines(job_id).write(f"{time.monotonic()} {step}\n")
     if job_id.startswith("hung") and step == _HANGS_AT_STEP:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for _ in range(3):
             subprocess.run(["setsid", "-f", "sleep", "600"], check=True)
         subprocess.Popen(["sleep", "600"], start_new_session=True)
+        torch = sys.modules["torch"]
+        if torch.cuda.is_available():
+            torch.cuda._sleep(1 << 62)
+            torch.cuda.synchronize()
         sum(itertools.repeat(1))
 
 

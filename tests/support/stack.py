@@ -96,8 +96,10 @@ class Stack:
 
     def _worker(self, number: int) -> ChildProcess:
         slot = f"test-{number}"
+        # As documented; where packages lie in a folder beside the interpreter there is no script.
         celery = Path(sys.executable).with_name("celery")
-        command = [sys.executable, str(celery), "-A", "worker.app", "worker"]
+        program = [str(celery)] if celery.exists() else ["-m", "celery"]
+        command = [sys.executable, *program, "-A", "worker.app", "worker"]
         command += ["-Q", f"gpu,gpu.{slot}", "-c", "1", "-n", f"{slot}@%h", "-l", "INFO"]
         command += ["--without-mingle", "--without-gossip"]
         return self._child(
