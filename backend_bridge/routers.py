@@ -10,6 +10,7 @@ from backend_bridge.api.generation import routes as generation_routes
 from backend_bridge.api.monitoring import routes as monitoring_routes
 from backend_bridge.api.monitoring.request_times import RequestTimer
 from backend_bridge.api.queueing import routes as queueing_routes
+from backend_bridge.api.usage import routes as usage_routes
 from backend_bridge.openai_api import routes as openai_routes
 
 ROUTERS = tuple(
@@ -22,6 +23,7 @@ ROUTERS = tuple(
         control_routes,
         file_routes,
         generation_routes,
+        usage_routes,
     )
 )
 

@@ -9,6 +9,7 @@ from tasks.channel import Channel
 from tasks.checkpoints.resume import Start
 from tasks.parking.place import ParkingPlace
 from tasks.progress.phases import Phases
+from tasks.progress.used_here import UsedHere
 from tasks.progress.verdicts import Verdicts
 from tasks.ranks.ranks import ALONE, Ranks
 from trainyard.contract.config import JobConfig
@@ -23,7 +24,7 @@ class Run:
     ``spec`` names it; after a warm resume it is that of the attempt that goes on. ``request``: as
     admitted, then in the pieces that fit into memory. ``place``: where a paused training waits;
     without one a pause ends the process. ``start``: the verified checkpoint that is gone on from.
-    ``verdicts``: what is to be said of the training.
+    ``verdicts``: what is to be said of the training. ``used``: by the job so far.
     """
 
     spec: TrainingSpec
@@ -34,9 +35,15 @@ class Run:
     place: ParkingPlace | None = None
     start: Start | None = None
     verdicts: Verdicts = field(init=False)
+    used: UsedHere = field(init=False)
 
     def __post_init__(self) -> None:
         self.verdicts = Verdicts(self.channel)
+        self.used = UsedHere(self.spec.usage)
+
+    def go_on_as(self, spec: TrainingSpec) -> None:
+        """Another attempt goes on in this process."""
+        self.spec, self.used = spec, UsedHere(spec.usage)
 
     @property
     def config(self) -> JobConfig:

@@ -74,8 +74,7 @@ def _train(run: Run) -> Outcome:
     if run.config.training.verify_result:
         with run.phases.phase("verify", may_pause=False):
             verify_result(run, saved)
-    energy_j = callbacks.gpu.energy_j
-    result = publish_result(run, trainer, prepared, callbacks.reporter, energy_j, saved)
+    result = publish_result(run, trainer, prepared, callbacks.reporter, saved)
     result["trial"] = loaded.trial
     result["seconds"] = dict(run.phases.seconds)
     return Outcome(outcome="completed", result=result)

@@ -89,6 +89,10 @@ class BridgeClient:
     def checkpoints(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/api/training/checkpoints/{quote(job_id, safe='')}")
 
+    def usage(self, **query: Any) -> dict[str, Any]:
+        """``query``: ``month`` (2026-11), ``by`` (user, model or slot)."""
+        return self._call("GET", "/usage", params=query)
+
     def cancel(self, job_id: str, *, force: bool) -> dict[str, Any]:
         path = f"/api/training/cancel/{quote(job_id, safe='')}"
         return self._call("POST", path, json={"force": force})

@@ -56,6 +56,12 @@ def _patterns(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _currency(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("should be a short name or sign, such as EUR")
+    return value
+
+
 def _host(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+", value, re.ASCII):
         try:
@@ -103,6 +109,8 @@ Host = Annotated[str, AfterValidator(_host)]
 """Name or address of what something listens on, without a port."""
 MachineName = Annotated[str, Field(max_length=100), AfterValidator(_machine_name)]
 """Name of a machine, which becomes part of the names of queues; Celery splits those at commas."""
+Price = Annotated[float, Field(ge=0)]
+Currency = Annotated[str, Field(max_length=10), AfterValidator(_currency)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Address without a slash at its end, without a password."""
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)]

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.setting_values import (
     AgentId,
+    Currency,
     Folder,
     Folders,
     HeaderSecret,
@@ -24,6 +25,7 @@ from trainyard.setting_values import (
     Origins,
     Patterns,
     Port,
+    Price,
     RedisUrl,
     UserAndPassword,
 )
@@ -213,6 +215,10 @@ class Settings(BaseSettings):
     preload: bool = Field(
         True, description="Fork trainings from a process that has torch imported already."
     )
+
+    price_per_gpu_hour: Price | None = Field(None, description="Of one GPU in a slot.")
+    price_per_kwh: Price | None = Field(None, description="Of the GPUs' energy; unset: none shown.")
+    currency: Currency = Field("", description="Of both prices, as it is to be shown (`EUR`).")
 
     @field_validator("pull_url", "webhook_url")
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from trainyard.service_logs import log_to_stderr
 from trainyard.settings import Settings, SettingsError, settings
 from trainyard.store.connection import connect
 from worker.kept_worker import KeptWorker
-from worker.machine.gpu import Gpu, list_gpus
+from worker.machine.gpu import SHARED, Gpu, list_gpus
 from worker.slot_lease import this_process, wait_for_name
 
 CHECK_EVERY_S, LOOK_EVERY_S = 0.5, 5.0
@@ -52,11 +53,14 @@ def worker_command(slot: str) -> list[str]:
     ]
 
 
-def slot_environment(slot: str, gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Environment of one slot: its name, and the GPUs that its processes can see."""
+def slot_environment(slot: str, gpus: Sequence[Gpu], *, shared: bool = False) -> dict[str, str]:
+    """Environment of one slot: its name, the GPUs that its processes can see, and whether another
+    slot has them too."""
     environment = {"TRAINYARD_SLOT": slot}
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in gpus)
+    if shared:
+        environment[SHARED] = "1"
     return environment
 
 
@@ -94,13 +98,15 @@ def slot_gpus(current: Settings) -> dict[str, list[Gpu]]:
 
 def workers(current: Settings) -> dict[str, ChildProcess]:
     """One worker per slot, not yet started. Raises SettingsError."""
+    slots = slot_gpus(current)
+    taken = Counter(gpu for gpus in slots.values() for gpu in gpus)
     return {
         slot: ChildProcess(
             f"worker of slot {slot}",
             [sys.executable, *worker_command(slot)],
-            env=slot_environment(slot, gpus),
+            env=slot_environment(slot, gpus, shared=any(taken[gpu] > 1 for gpu in gpus)),
         )
-        for slot, gpus in slot_gpus(current).items()
+        for slot, gpus in slots.items()
     }
 
 

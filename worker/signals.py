@@ -62,11 +62,12 @@ def claim(task_id: str, task: Any, **_: Any) -> None:
         return
     job_id, attempt = parse_attempt_id(task_id)
     before = until_redis_answers(lambda: job_store().get(job_id))
-    here = {
+    here: Any = {
         "slot": slot().name,
         "slot_process": slot().socket_name,
         "worker": task.request.hostname,
         "home": slot().home,
+        "gpus": slot().gpus,
     }
     if before and until_redis_answers(lambda: job_store().claim(job_id, attempt, **here)):
         _claimed[task_id] = before

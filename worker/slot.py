@@ -23,7 +23,8 @@ from trainyard.settings import settings
 from trainyard.store.connection import connect, patiently
 from trainyard.store.job_store import JobStore, open_job_store
 from worker.doubt import Doubt
-from worker.machine.gpu import gpu_view, why_gpu_expected
+from worker.machine.energy import slot_devices
+from worker.machine.gpu import SHARED, gpu_view, why_gpu_expected
 from worker.machine.inherited import let_go_of_connections
 from worker.slot_lease import NameLease, this_process
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 class WorkerSlot:
     """One slot: its name, whose job folders it sees, where its slot process listens, the worker's
     lifeline, why it must have a GPU ("": it need not), and whether there is a doubt about it.
+    ``gpus``: how many it has; ``metered``: they, as CUDA_VISIBLE_DEVICES names them, "" if another
+    slot uses them too.
 
     The pool child reads ``stop_read``: it becomes readable when the main process closes
     ``stop_write``, because it stops or has died.
@@ -47,6 +50,8 @@ class WorkerSlot:
     stop_read: int
     stop_write: int
     gpu_expected: str = ""
+    gpus: int = 0
+    metered: str = ""
     doubt: Doubt = field(default_factory=Doubt)
 
 
@@ -54,13 +59,17 @@ class WorkerSlot:
 def slot() -> WorkerSlot:
     """This worker's slot. First called in the main process, before it forks."""
     stop_read, stop_write = os.pipe()
+    view = gpu_view()
+    devices = slot_devices(view)
     return WorkerSlot(
         name=os.environ.get("TRAINYARD_SLOT") or slot_name(0),
         home=home_id(settings().trainyard_home),
         socket_name=f"trainyard-{secrets.token_hex(16)}",
         stop_read=stop_read,
         stop_write=stop_write,
-        gpu_expected=why_gpu_expected(gpu_view(), required=settings().require_gpu),
+        gpu_expected=why_gpu_expected(view, required=settings().require_gpu),
+        gpus=len(devices),
+        metered="" if os.environ.get(SHARED) else ",".join(devices),
     )
 
 

@@ -18,6 +18,7 @@ from trainyard.store.connection import ping
 from trainyard.store.event_log import EventLog
 from trainyard.store.job import Job
 from trainyard.store.keys import Key
+from trainyard.store.usage.months import prices
 
 HEALTH_TIMEOUT_S = 2.0
 """The backend waits 5 s for an answer of ``/health``."""
@@ -30,6 +31,7 @@ class Bridge(Wiring):
         super().__init__(settings, "bridge")
         self.events = EventLog(self.redis)
         self.request_times = RequestTimes()
+        self.prices = prices(settings)
 
     def check_redis(self) -> None:
         """Raises RedisError within HEALTH_TIMEOUT_S if Redis does not answer."""

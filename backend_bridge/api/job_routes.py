@@ -51,7 +51,7 @@ def status(bridge: ThisBridge, job_id: str) -> JobAnswer:
     """Everything that is known of one job; what is not known is null."""
     job, position = bridge.job_in_queue(job_id)
     (reason,) = bridge.waiting_reasons([job])
-    return JobAnswer.of(job, position, reason, bridge.starts_in_s(position))
+    return JobAnswer.of(job, position, reason, bridge.starts_in_s(position), bridge.prices)
 
 
 @router.get("/api/training/logs/{job_id}", responses=error_answers(404, 422))
@@ -104,4 +104,8 @@ def jobs(
     found, after = bridge.store.newest(wanted, limit, cursor)
     positions = bridge.store.queue_positions([job.job_id for job in found])
     reasons = bridge.waiting_reasons(found)
-    return JobsAnswer(jobs=list(map(JobAnswer.of, found, positions, reasons)), next_cursor=after)
+    told = [
+        JobAnswer.of(job, position, reason, prices=bridge.prices)
+        for job, position, reason in zip(found, positions, reasons, strict=True)
+    ]
+    return JobsAnswer(jobs=told, next_cursor=after)

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from backend_bridge.api.usage.answers import UsageFigures
 from trainyard.contract.errors import AttemptError, ErrorKind, ErrorReport, Frame
 from trainyard.contract.events import Metric
 from trainyard.contract.statuses import OCCUPYING, JobStatus
+from trainyard.contract.usage.used import NO_PRICES, Prices
 from trainyard.contract.verdicts import Verdict
 from trainyard.store.event_log import LogPage, StoredCheckpoint
 from trainyard.store.job import Job
@@ -102,6 +104,7 @@ class JobAnswer(BaseModel):
     phases: dict[str, float]
     warnings: list[Verdict]
     result: dict[str, Any] | None
+    usage: UsageFigures
 
     @classmethod
     def of(
@@ -110,12 +113,14 @@ class JobAnswer(BaseModel):
         queue_position: int | None,
         waiting_reason: str | None = None,
         starts_in_s: float | None = None,
+        prices: Prices = NO_PRICES,
     ) -> Self:
         """Fields of one name are told as they are, an empty text as null.
 
         Of a job that waits: ``waiting_reason`` for more than its turn, ``starts_in_s`` an estimate.
         """
         step, total = job.progress.get("step"), job.progress.get("total_steps")
+        used = job.used(time.time())
         left_s = job.progress.get("remaining_seconds")
         values = {**dict.fromkeys(_METRICS), **job.point, **vars(job)}
         values |= {name: values[name] or None for name in _TEXTS}
@@ -134,12 +139,13 @@ class JobAnswer(BaseModel):
             "loss": job.point.get("train_loss"),
             "best_eval_loss": job.point.get("best_eval_loss"),
             "best_step": job.point.get("best_step"),
-            "elapsed_seconds": _elapsed_s(job),
+            "elapsed_seconds": round(used.slot_s, 3),
             "remaining_seconds": left_s if job.status in OCCUPYING else None,
             "error": job.error and job.error.message,
             "error_kind": job.error and job.error.kind,
             "error_hint": job.error and job.error.hint,
             "result": job.result or None,
+            "usage": UsageFigures.of(used, prices),
         }
         return cls(**values)
 
@@ -274,9 +280,3 @@ class CheckpointsAnswer(BaseModel):
 
 def _percent(step: int | None, total: int | None) -> float:
     return round(100 * step / total, 2) if step and total else 0.0
-
-
-def _elapsed_s(job: Job) -> float:
-    """Seconds in a slot, over all attempts; waiting is none of it."""
-    now_s = 0.0 if job.running_since is None else max(0.0, time.time() - job.running_since)
-    return round(job.ran_s + now_s, 3)

@@ -6,11 +6,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pynvml
 import torch
 
+from tasks.progress.energy import device_handle
 from trainyard.contract.units import GB
 
 SAMPLE_INTERVAL_S = 2.0
@@ -21,7 +21,7 @@ Figures = dict[str, float]
 
 
 class GpuFigures:
-    """Latest figures of one GPU, under the names of ``contract.Metric``; its energy, joules.
+    """Latest figures of one GPU, under the names of ``contract.Metric``.
 
     ``sample`` reads them once; it is called every two seconds between :meth:`start` and
     :meth:`stop`, which may follow one another again. Without a GPU :meth:`latest` stays empty.
@@ -32,7 +32,6 @@ class GpuFigures:
         self._latest: Figures = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.energy_j: float | None = None
 
     def start(self) -> None:
         """Start sampling, if there is a GPU."""
@@ -40,7 +39,6 @@ class GpuFigures:
             self._sample = nvml_sampler(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
         if self._sample is not None:
             self._stop.clear()
-            self._energy_at_start = energy_j()
             self._thread = threading.Thread(target=self._run, name="gpu-figures", daemon=True)
             self._thread.start()
 
@@ -49,10 +47,6 @@ class GpuFigures:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-            now = energy_j()
-            if now is not None and self._energy_at_start is not None:
-                self.energy_j = (self.energy_j or 0.0) + now - self._energy_at_start
-                self._energy_at_start = now
 
     def latest(self) -> Figures:
         """The last sample; empty if there is none."""
@@ -89,21 +83,3 @@ def nvml_sampler(visible_devices: str) -> Callable[[], Figures] | None:
         }
 
     return sample
-
-
-def energy_j() -> float | None:
-    """What the GPU has used since its driver was loaded, joules; None if NVML cannot tell."""
-    try:
-        pynvml.nvmlInit()
-        handle = device_handle(os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
-    except pynvml.NVMLError:
-        return None
-
-
-def device_handle(visible_devices: str) -> Any:
-    """NVML's handle of the first device in a value of ``CUDA_VISIBLE_DEVICES``."""
-    first = visible_devices.partition(",")[0].strip() or "0"
-    if first.isdecimal():
-        return pynvml.nvmlDeviceGetHandleByIndex(int(first))
-    return pynvml.nvmlDeviceGetHandleByUUID(first)

@@ -73,7 +73,7 @@ class Pauser:
         log_receipt(now)
         compare(receipt, now)
         self._run.channel.send(now)
-        self._run.spec = spec
+        self._run.go_on_as(spec)
         self._gpu.start()
         self._reporter.begin_attempt(self._trainer.state, self._trainer.trained_tokens())
         logger.info(

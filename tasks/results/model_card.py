@@ -19,7 +19,6 @@ from trainyard.contract.verdicts import Verdict
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _CURVE_ROWS = 20
-_JOULES_PER_WH = 3600.0
 _FIGURES = {
     "steps": "steps",
     "epochs": "epochs",
@@ -40,15 +39,15 @@ def model_card(
     prepared: Prepared,
     figures: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
-    energy_j: float | None,
+    used: Mapping[str, float],
     verdicts: Sequence[Verdict] = (),
     *,
     jobs: Path,
 ) -> str:
     """The card as Markdown with the hub's front matter.
 
-    ``figures``: the summary's; ``history``: what the Trainer logged; ``verdicts``: what is to be
-    known of the training; ``jobs``: the folder of this host's jobs.
+    ``figures``: the summary's; ``history``: what the Trainer logged; ``used``: by the job so far;
+    ``verdicts``: what is to be known of the training; ``jobs``: the folder of this host's jobs.
     """
     config, data = request.config, prepared.data
     name = request.name or request.execution_id
@@ -73,10 +72,7 @@ def model_card(
             }
         ),
         "## Result",
-        _table(
-            {said: figures[key] for key, said in _FIGURES.items() if key in figures}
-            | ({"energy of the GPU, Wh": energy_j / _JOULES_PER_WH} if energy_j else {})
-        ),
+        _table(_told(figures) | dict(used)),
         "### Curve",
         _curve(history),
         "## How to load it",
@@ -87,6 +83,10 @@ def model_card(
         _table({library: version(library) for library in _LIBRARIES}),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _told(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {said: figures[key] for key, said in _FIGURES.items() if key in figures}
 
 
 def _data_sets(request: TrainingRequest, data: TrainingData) -> dict[str, str]:

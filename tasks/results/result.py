@@ -142,7 +142,6 @@ def publish_result(
     trainer: Any,
     prepared: Prepared,
     reporter: MetricReporter,
-    energy_j: float | None,
     saved: Saved | None,
 ) -> dict[str, Any]:
     """Put it in its place, with its card, and return the figures of the outcome."""
@@ -159,7 +158,7 @@ def publish_result(
             prepared,
             figures,
             trainer.state.log_history,
-            energy_j,
+            run.used.figures(),
             run.verdicts.found,
             jobs=run.job_dir.parent,
         )

@@ -116,6 +116,17 @@ def test_the_bridge_tells_the_whole_state(stack: Stack, completed: str) -> None:
     assert "random_base" in [verdict["kind"] for verdict in job["warnings"]]
 
 
+def test_its_hours_are_its_own_and_the_months(stack: Stack, completed: str) -> None:
+    job = stack.bridge.status("whole")
+    used = job["usage"]
+    assert 0 < used["slot_hours"] < 1
+    assert (used["gpu_hours"], used["energy_kwh"], used["cost"]) == (0, None, None)
+    month = stack.bridge.usage(by="user", month=job["completed_at"][:7])
+    row = next(row for row in month["rows"] if row["name"] == (job["user_id"] or "-"))
+    assert row["attempts"] >= 1
+    assert month["total"]["slot_hours"] >= row["usage"]["slot_hours"] > 0
+
+
 def test_no_file_and_no_message_holds_the_token(stack: Stack, completed: str) -> None:
     holders = [path for path in files(stack.home) if completed.encode() in path.read_bytes()]
     assert holders == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from trainyard.cli.common import (
     EXIT_REFUSED,
     any_job_argument,
     as_json_option,
+    client,
     echo_json,
 )
 from trainyard.contract.error_tree import TrainyardError
@@ -37,6 +39,32 @@ def nodes(as_json: bool) -> None:
     from trainyard.cli.tables import node_table, show
 
     show(node_table(found))
+
+
+def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value, re.ASCII):
+        raise click.BadParameter("give a month as 2026-11")
+    return value
+
+
+@click.command()
+@click.option("--month", callback=_month, help="As 2026-11, of UTC; by default this one.")
+@click.option("--by", type=click.Choice(["user", "model", "slot"]), help="A row for each.")
+@as_json_option
+def usage(month: str | None, by: str | None, as_json: bool) -> None:
+    """Show the hours in slots, the GPU hours, the energy and the cost of a month.
+
+    An attempt counts when it has ended, in each month that it ran in. Jobs may be gone: the sums
+    stay for three years. PRICE_PER_GPU_HOUR, PRICE_PER_KWH and CURRENCY, as the bridge has them
+    now, give the cost.
+    """
+    answer = client().usage(month=month, by=by)
+    if as_json:
+        echo_json(answer)
+        return
+    from trainyard.cli.reports.usage import show_usage
+
+    show_usage(answer)
 
 
 @click.command(short_help="Let a slot or a host take no more jobs.")

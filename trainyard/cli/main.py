@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from trainyard import __version__
-from trainyard.cli.admin import completion, doctor, drain, nodes, redeliver, selftest, undrain
+from trainyard.cli.admin import (
+    completion,
+    doctor,
+    drain,
+    nodes,
+    redeliver,
+    selftest,
+    undrain,
+    usage,
+)
 from trainyard.cli.check_dataset import check_dataset, columns_of
 from trainyard.cli.common import (
     EXIT_CODES,
@@ -225,7 +234,7 @@ def show_help(ctx: click.Context, command: str | None) -> None:
 for _command in (
     *(submit, ps, status, errors, logs, wait, open_page, remove, prune),
     *(generate, chat, merge, export, push),
-    *(check_dataset, completion, doctor, drain, nodes, redeliver, selftest, undrain),
+    *(check_dataset, completion, doctor, drain, nodes, redeliver, selftest, undrain, usage),
 ):
     main.add_command(_command)
 

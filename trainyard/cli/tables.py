@@ -264,5 +264,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(item["sentence"] for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+        known = {k: v for k, v in value.items() if v is not None}
+        return ", ".join(f"{k} {_shown(v)}" for k, v in known.items())
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

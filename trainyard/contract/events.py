@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainyard.contract.errors import ErrorReport
 from trainyard.contract.names import PREDICTION_CHARACTERS_MAX
+from trainyard.contract.usage.used import SlotUsage
 from trainyard.contract.verdicts import VERDICTS_MAX, Verdict
 
 
@@ -275,6 +276,7 @@ class TrainingSpec(BaseModel):
     s3_buckets: list[str] = []
     result_mode: str = "0640"
     gpu_expected: str = ""
+    usage: SlotUsage = SlotUsage()
 
 
 class ProbeSpec(BaseModel):

@@ -75,8 +75,9 @@ class AttemptWrites(JobReads):
         worker: str,
         home: str = "",
         slot_process: str = "",
+        gpus: int = 0,
     ) -> bool:
-        """Take a queued attempt for ``slot``, with a lease; False if it is not to be run.
+        """Take a queued attempt for ``slot`` with its ``gpus``; False if it is not to be run.
 
         One ``slot_process`` ("": unknown) runs one job at a time. ``worker`` is the Celery node
         name, where a revoke reaches it; ``home`` the id of the TRAINYARD_HOME that the job's files
@@ -84,21 +85,21 @@ class AttemptWrites(JobReads):
         """
         claim = secrets.token_hex(8)
         where = {"slot": slot, "slot_process": slot_process, "worker": worker, "home": home}
-        fields = {**where, "home_host": slot.rpartition("-")[0], "claim": claim}
+        host = slot.rpartition("-")[0]
+        fields = {**where, "gpus": str(gpus), "home_host": host, "claim": claim}
         if self._change(job_id, attempt, {JobStatus.QUEUED}, JobStatus.RUNNING, fields=fields):
             return True
         # The client repeats a call whose answer was lost: the claim that stands may be ours.
         return bool(self.redis.hget(JobKey.JOB.of(job_id), "claim") == claim)
 
-    def renew(self, job_id: str, attempt: int) -> Renewal:
-        held, status, cancel, put_back = self._renew(args=[job_id, attempt, self.lease_ms])
+    def renew(self, job_id: str, attempt: int, energy_mj: int | None = None) -> Renewal:
+        """``energy_mj``: what the attempt has used since its claim; None: nothing new is known."""
+        args = [job_id, attempt, self.lease_ms, "" if energy_mj is None else energy_mj]
+        held, status, cancel, put_back = self._renew(args=args)
         return Renewal(bool(held), status, cancel, bool(put_back))
 
     def expired(self) -> tuple[float, list[Job]]:
-        """Redis's time, and the jobs that hold a slot by their state while their lease has run out.
-
-        A lease whose end lies further ahead than a lease is long ends one whole lease from now.
-        """
+        """Redis's time, and the jobs that hold a slot by their state, with a lease that ran out."""
         now_ms, job_ids = self._expired(args=[self.lease_ms])
         return int(now_ms) / 1000, self.jobs(job_ids)
 

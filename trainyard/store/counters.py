@@ -14,6 +14,7 @@ from redis import Redis
 
 from trainyard.contract.errors import ErrorKind
 from trainyard.contract.statuses import TERMINAL
+from trainyard.contract.usage.used import Usage
 from trainyard.store.keys import Key
 
 BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, *(n * 86_400 for n in (3, 7, 14)))
@@ -33,7 +34,7 @@ class Durations:
 class Totals:
     """``wait``: from queued to claimed; ``run``: of each attempt. ``ended``: jobs, by state.
     ``failed``: those that failed, by the kind of their error. ``rejected``: requests through Redis
-    that were not understood."""
+    that were not understood. ``used``: by attempts that have ended."""
 
     wait: Durations
     run: Durations
@@ -41,6 +42,7 @@ class Totals:
     rejected: int
     ended: dict[str, int]
     failed: dict[str, int]
+    used: Usage
 
 
 def read_totals(redis: Redis) -> Totals:
@@ -54,6 +56,12 @@ def read_totals(redis: Redis) -> Totals:
         rejected=int(raw.get("rejected", 0)),
         ended={state: int(raw.get(f"ended:{state}", 0)) for state in sorted(TERMINAL)},
         failed={kind: int(raw.get(f"failed:{kind}", 0)) for kind in ErrorKind},
+        used=Usage(
+            slot_s=int(raw.get("used:slot_ms", 0)) / 1000,
+            gpu_s=int(raw.get("used:gpu_ms", 0)) / 1000,
+            metered_s=int(raw.get("used:metered_ms", 0)) / 1000,
+            energy_j=int(raw.get("used:energy_mj", 0)) / 1000,
+        ),
     )
 
 

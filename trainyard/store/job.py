@@ -13,6 +13,7 @@ from trainyard.contract.errors import AttemptError, ErrorReport
 from trainyard.contract.events import Warnings
 from trainyard.contract.names import attempt_id
 from trainyard.contract.statuses import JobStatus
+from trainyard.contract.usage.used import Usage
 from trainyard.contract.verdicts import Verdict
 
 
@@ -28,7 +29,8 @@ class Job:
     ``group`` is that of the sweep that made it, ``settings`` what it alone has of that. ``held``
     (``"1"``) is one that is not to run before ``not_before``, and before those that it ``awaits``
     have completed.
-    ``ran_s`` is how long the attempts before this one held a slot. ``log_bytes`` and
+    ``ran_s`` is how long the attempts before this one held a slot, ``used_before`` what they used;
+    ``gpus`` of its slot has the newest, ``energy_j`` has it used by now. ``log_bytes`` and
     ``metric_bytes`` say how much of the job folder's records the stream holds, ``owed_lines`` which
     of its lines train.log still lacks; ``batch`` counts the appends of this attempt. ``step_at`` is
     when its newest step was heard of, ``checkpoint_at`` when its newest checkpoint was.
@@ -76,6 +78,9 @@ class Job:
     step_at: float | None = None
     checkpoint_at: float | None = None
     ran_s: float = 0.0
+    used_before: Usage = field(default_factory=Usage)
+    gpus: int = 0
+    energy_j: float | None = None
     batch_size: int = 0
     completed_at: float | None = None
     error: ErrorReport | None = None
@@ -98,6 +103,19 @@ class Job:
         """Only a slot of its home goes on with it: its checkpoints, or its origin, lie there."""
         kept = (self.checkpoint or self.resume_from) and not self.from_start
         return bool(self.home and (self.origin or kept))
+
+    def used(self, now_s: float) -> Usage:
+        """By all its attempts until then."""
+        return Usage.sum([self.used_before, self.used_here(now_s)])
+
+    def used_here(self, now_s: float) -> Usage:
+        """By the attempt that holds a slot, if one does."""
+        if self.running_since is None:
+            return Usage()
+        slot_s, energy_j = max(0.0, now_s - self.running_since), self.energy_j
+        metered_s = 0.0 if energy_j is None else slot_s
+        gpu_s = slot_s * self.gpus
+        return Usage(slot_s=slot_s, gpu_s=gpu_s, metered_s=metered_s, energy_j=energy_j)
 
     def parked_at(self, slot: str) -> str | None:
         """The attempt whose parked process goes on if ``slot`` takes the job; None: cold start.
@@ -129,6 +147,13 @@ class Job:
             step_at=seconds("step_at"),
             checkpoint_at=seconds("checkpoint_at"),
             ran_s=seconds("ran_ms") or 0.0,
+            used_before=Usage(
+                slot_s=seconds("ran_ms") or 0.0,
+                gpu_s=seconds("gpu_ms") or 0.0,
+                metered_s=seconds("metered_ms") or 0.0,
+                energy_j=seconds("energy_mj") if "metered_ms" in raw else None,
+            ),
+            energy_j=seconds("attempt_mj"),
             completed_at=seconds("completed_at"),
             not_before=seconds("not_before"),
             awaits=raw.get("awaits", "").split(),
@@ -146,7 +171,7 @@ _TEXT = (
 )
 _NUMBERS = (
     *("priority", "restarts", "slot_losses", "put_backs", "pauses"),
-    *("log_bytes", "metric_bytes", "batch", "batch_size"),
+    *("log_bytes", "metric_bytes", "batch", "batch_size", "gpus"),
 )
 _DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence", "settings")
 _NO_WARNINGS = '{"warnings": []}'

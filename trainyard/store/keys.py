@@ -39,6 +39,7 @@ class Key(StrEnum):
     GENERATIONS = "trainyard:generations"
     ENDS = "trainyard:ends"
     WEBHOOK_WANTED = "trainyard:webhook-wanted"
+    USAGE = "trainyard:usage"  # what each month's sums lie below
 
 
 class JobKey(StrEnum):

@@ -16,6 +16,7 @@ from trainyard.contract.statuses import OCCUPYING, REPORTED, TERMINAL
 from trainyard.store.counters import BUCKETS_S
 from trainyard.store.delivery_state import DELAY_MAX_S
 from trainyard.store.keys import JobKey, Key
+from trainyard.store.usage.limits import MONTHS_KEPT, NAMES_MAX, OTHERS
 
 _LUA = Path(__file__).parent / "lua"
 _SETS = {"REPORTED": REPORTED, "OCCUPIES": OCCUPYING, "ENDED": TERMINAL}
@@ -35,6 +36,10 @@ def head() -> str:
         },
         "LANE_OF": f"{{{lanes}}}",
         "DELAY_MAX": str(int(1000 * DELAY_MAX_S)),
+        "USAGE_NAMES": str(NAMES_MAX),
+        "USAGE_OTHERS": f"'{OTHERS}'",
+        "USAGE_MONTHS": str(MONTHS_KEPT),
+        "USAGE_KEPT_MS": str(MONTHS_KEPT * 31 * 86_400_000),
         "BUCKETS_S": f"{{{', '.join(map(str, BUCKETS_S))}}}",
     }
     return "".join(f"local {name} = {value}\n" for name, value in tables.items())

@@ -16,6 +16,8 @@ from trainyard.service.cuda_driver import too_old, torch_cuda
 
 HIDDEN = ("", "-1")
 """CUDA_VISIBLE_DEVICES of who wants to train on the CPU, on a machine with GPUs too."""
+SHARED = "TRAINYARD_GPU_SHARED"
+"""Environment of a worker whose GPU another slot has too."""
 
 
 @dataclass(frozen=True)

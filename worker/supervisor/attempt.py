@@ -21,7 +21,7 @@ from worker.supervisor import job_folder
 from worker.supervisor.attempt_end import AttemptEnd, AttemptPutBack, Conclusion
 from worker.supervisor.event_buffer import EventBuffer, take_over_records
 from worker.supervisor.gpu_release import GpuRelease
-from worker.supervisor.lease import LeaseGuard
+from worker.supervisor.lease import LeaseGuard, metered_lease
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.time_limits import TimeLimits
@@ -52,7 +52,7 @@ class Attempt:
         job_folder.prepare(self._folder, request)
         with (
             job_folder.open_records(self._folder) as (log_file, metrics_file),
-            LeaseGuard(self._store, self._job.job_id, self._job.attempt) as lease,
+            metered_lease(self._store, self._job, self._slot.metered) as lease,
         ):
             events = EventBuffer(self._store, self._job, metrics_file)
             flush_s = self._settings.log_flush_seconds

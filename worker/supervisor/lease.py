@@ -21,7 +21,9 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.events import Held
 from trainyard.store.attempt_writes import Renewal
+from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
+from worker.machine.energy import EnergyReader, metering
 from worker.supervisor.ask_listener import listening_for_asks
 from worker.supervisor.training_link import TrainingLink
 
@@ -31,6 +33,8 @@ ALONE_S = 300.0
 """A supervisor that has not looked for so many seconds of renewals is stuck: its job is let go."""
 KEEPER_SHARE = 0.9
 """The keeper's lease ends before the store's, so that two attempts never write side by side."""
+ENERGY_EVERY_S = 5.0
+"""How often the energy goes along with a renewal: what a crash takes away of it at most."""
 HOLD_SHARE = 0.5
 """Share of the lease that is left when the training is asked to hold."""
 
@@ -43,14 +47,21 @@ class LeaseGuard:
     Redis away: nobody else can have the job before the lease ends, and after that only a held
     training may live, because it writes nothing. Redis back: it goes on if the lease is still its
     own. ``lost``: another attempt has the job, or it has ended. ``ends`` is the
-    ``time.monotonic()`` until which the lease surely holds.
+    ``time.monotonic()`` until which the lease surely holds. ``energy_mj`` reads the
+    energy used, which is written down now and then, and last when this ends.
 
     The thread asks, holds, vouches and kills by itself, so that none of it waits for the
     supervisor. Both write to the training and its keeper: each message is small, and the kernel
     takes it whole.
     """
 
-    def __init__(self, store: JobStore, job_id: str, attempt: int) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        job_id: str,
+        attempt: int,
+        energy_mj: EnergyReader | None = None,
+    ) -> None:
         self._store = store
         self._job_id = job_id
         self._attempt = attempt
@@ -63,6 +74,8 @@ class LeaseGuard:
         self._link: TrainingLink | None = None
         self._away_since: float | None = None
         self._rounds_alone = 0
+        self._energy_mj = energy_mj
+        self._energy_due = 0.0
         self._lock = threading.Lock()
         self._over = False
         self._stirred = threading.Event()
@@ -82,6 +95,9 @@ class LeaseGuard:
         self._over = True
         self.stir()
         self._thread.join()
+        if self._energy_mj is not None and not self.lost:
+            self._energy_due = 0.0
+            self.renew()
         os.close(self._wakeup)
 
     @contextlib.contextmanager
@@ -123,7 +139,7 @@ class LeaseGuard:
         """Ask the store once, and do what follows."""
         heard, asked_at = None, time.monotonic()
         try:
-            renewal = self._store.renew(self._job_id, self._attempt)
+            renewal = self._store.renew(self._job_id, self._attempt, self._energy(asked_at))
         except RedisError as error:
             with self._lock:
                 self._without_redis(error)
@@ -137,6 +153,12 @@ class LeaseGuard:
         if heard != self._heard:
             self._heard = heard
             os.eventfd_write(self._wakeup, 1)
+
+    def _energy(self, now: float) -> int | None:
+        if self._energy_mj is None or now < self._energy_due:
+            return None
+        self._energy_due = now + ENERGY_EVERY_S
+        return self._energy_mj()
 
     def stir(self) -> None:
         """Let it be renewed now, and not only when it is time."""
@@ -221,3 +243,13 @@ class LeaseGuard:
 
     def _about(self, action: str) -> dict[str, str]:
         return {"action": action, "job_id": self._job_id}
+
+
+@contextlib.contextmanager
+def metered_lease(store: JobStore, job: Job, devices: str) -> Iterator[LeaseGuard]:
+    """The lease of the job's attempt, and the energy of ``devices`` written down with it."""
+    with (
+        metering(devices) as energy_mj,
+        LeaseGuard(store, job.job_id, job.attempt, energy_mj) as lease,
+    ):
+        yield lease

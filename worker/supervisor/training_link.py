@@ -71,7 +71,9 @@ def start_training(
     may need of this worker's secrets, and ``dataset_url``, comes sealed beside its spec. Raises
     SlotUnavailable.
     """
-    spec = training_spec(settings, slot.name, job, slot.gpu_expected)
+    spec = training_spec(
+        settings, slot.name, job, slot.gpu_expected, gpus=slot.gpus, metered=slot.metered
+    )
     with open_link(
         slot.socket_name,
         attempt_id(spec.job_id, spec.attempt),

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.names import UPLOADS
+from trainyard.contract.usage.used import SlotUsage
 from trainyard.settings import Settings
 from trainyard.store.job import Job
+from trainyard.store.usage.months import prices
 
 
 def training_spec(
-    settings: Settings, slot_name: str, job: Job, gpu_expected: str = ""
+    settings: Settings,
+    slot_name: str,
+    job: Job,
+    gpu_expected: str = "",
+    *,
+    gpus: int = 0,
+    metered: str = "",
 ) -> TrainingSpec:
-    """The first line to the training; it holds no secret."""
+    """The first line to the training; it holds no secret. ``gpus``, ``metered``: as of the slot."""
     return TrainingSpec(
         job_id=job.job_id,
         attempt=job.attempt,
@@ -29,4 +37,7 @@ def training_spec(
         s3_buckets=list(settings.s3_buckets),
         result_mode=settings.result_mode,
         gpu_expected=gpu_expected,
+        usage=SlotUsage(
+            before=job.used_before, gpus=gpus, devices=metered, prices=prices(settings)
+        ),
     )

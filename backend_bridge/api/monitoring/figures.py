@@ -22,6 +22,7 @@ from backend_bridge.api.monitoring.request_times import BOUNDS_S, RequestTimes
 from trainyard import __version__
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.units import GB
+from trainyard.contract.usage.used import Usage
 from trainyard.store.counters import Durations, read_totals
 from trainyard.store.delivery_report import delivery_report
 from trainyard.store.job import Job
@@ -45,6 +46,11 @@ FIGURES = {
     "jobs_ended": Figure(_COUNTER, "Jobs that ended, by state.", ("state",)),
     "jobs_failed": Figure(_COUNTER, "Jobs that failed, by the kind of their error.", ("kind",)),
     "rejected_requests": Figure(_COUNTER, "Requests through Redis that were not understood."),
+    "used_slot_seconds": Figure(_COUNTER, "Time in slots, of attempts that have ended."),
+    "used_gpu_seconds": Figure(_COUNTER, "The same, times the GPUs of the slot."),
+    "metered_slot_seconds": Figure(_COUNTER, "Those of which the energy is known."),
+    "used_energy_joules": Figure(_COUNTER, "Energy of the GPUs in that time, by NVML."),
+    "price": Figure(_GAUGE, "As set, by what it is of: gpu_hour, kwh.", ("of",)),
     "forwarder_lag_seconds": Figure(
         _GAUGE, "Age of the oldest message that the backend has not got."
     ),
@@ -113,11 +119,23 @@ def _figures(bridge: Bridge) -> Iterator[Metric]:
     yield _figure("jobs_ended", {(state,): n for state, n in totals.ended.items()})
     yield _figure("jobs_failed", {(kind,): n for kind, n in totals.failed.items()})
     yield _figure("rejected_requests", totals.rejected)
+    yield from _usage(bridge, totals.used)
     yield from _delivery(bridge)
     yield from _slots(bridge)
     yield from _host(bridge)
     yield _figure("couriers", bridge.couriers.count())
     yield _requests(bridge.request_times)
+
+
+def _usage(bridge: Bridge, used: Usage) -> Iterator[Metric]:
+    """No user and no model: those come from outside, without number; `GET /usage` tells them. No
+    cost: a counter must not fall with a price."""
+    yield _figure("used_slot_seconds", used.slot_s)
+    yield _figure("used_gpu_seconds", used.gpu_s)
+    yield _figure("metered_slot_seconds", used.metered_s)
+    yield _figure("used_energy_joules", used.energy_j or 0.0)
+    known = {("gpu_hour",): bridge.prices.per_gpu_hour, ("kwh",): bridge.prices.per_kwh}
+    yield _figure("price", {of: price for of, price in known.items() if price is not None})
 
 
 def _host(bridge: Bridge) -> Iterator[Metric]:

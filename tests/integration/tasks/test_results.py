@@ -79,11 +79,13 @@ def test_the_card_tells_what_was_trained_on_what_and_what_came_of_it(adapter: Ru
         "SHA-256",
         f"| eval loss at the end, of the saved model | {result['last_eval_loss']:.6g} |",
         '"per_device_train_batch_size": 4',
+        "| hours in a slot, until this card was written | ",
         "| trl | 1.",
         "| step | loss | eval loss |",
     ):
         assert said in card
     assert str(adapter.job_dir) not in card
+    assert "energy" not in card, "nothing is known of it on a CPU"
 
 
 def test_predictions_are_in_the_log_in_the_stream_and_in_a_file(adapter: Run) -> None:

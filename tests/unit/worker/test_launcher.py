@@ -54,6 +54,22 @@ def test_more_slots_than_groups_take_turns(monkeypatch: pytest.MonkeyPatch) -> N
     assert visible(monkeypatch, 4, gpus_per_slot=2, slots=1) == ["GPU-0,GPU-1"]
 
 
+def test_slots_that_share_a_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell which of them used its energy."""
+    monkeypatch.setattr(launcher, "list_gpus", lambda: gpus(2))
+    seen: list[str | None] = []
+    monkeypatch.setattr(
+        launcher,
+        "ChildProcess",
+        lambda name, command, env: seen.append(env.get("TRAINYARD_GPU_SHARED")),
+    )
+    launcher.workers(read_settings(slots=3))
+    assert seen == ["1", None, "1"]
+    seen.clear()
+    launcher.workers(read_settings(slots=2))
+    assert seen == [None, None]
+
+
 def test_a_remainder_is_left_alone_and_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

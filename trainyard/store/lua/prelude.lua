@@ -128,3 +128,65 @@ local function observe(name, since, now)
     if ms <= bound * 1000 then return count(name .. ':le:' .. bound) end
   end
 end
+
+-- The month of a time in ms (UTC), as 2026-11, and when it began. Redis's Lua has no calendar: the
+-- days are counted in years that begin in March, as in H. Hinnant's `civil_from_days`.
+local function month_of(ms)
+  local floor, today = math.floor, math.floor(ms / 86400000)
+  local era = floor((today + 719468) / 146097)
+  local day = today + 719468 - era * 146097
+  local year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365)
+  local of_year = day - (365 * year + floor(year / 4) - floor(year / 100))
+  local march = floor((5 * of_year + 2) / 153)
+  local month = march < 10 and march + 3 or march - 9
+  local began = today - (of_year - floor((153 * march + 2) / 5))
+  return string.format('%04d-%02d', year + era * 400 + (month < 3 and 1 or 0), month), began * 86400000
+end
+
+-- Add figures to those of one name in a sum. A sum holds so many names: those of users and models
+-- come from outside.
+local function add_to_sum(sum, name, figures)
+  local known = redis.call('HGET', sum, name)
+  if not known and redis.call('HLEN', sum) >= USAGE_NAMES then
+    name = USAGE_OTHERS
+    known = redis.call('HGET', sum, name)
+  end
+  local added, i = {}, 0
+  for value in string.gmatch(known or '0 0 0 0 0', '%S+') do
+    i = i + 1
+    added[i] = string.format('%.0f', tonumber(value) + figures[i])
+  end
+  redis.call('HSET', sum, name, table.concat(added, ' '))
+  redis.call('PEXPIRE', sum, USAGE_KEPT_MS)
+end
+
+-- Write down what an attempt used from `since` to `ended`: at the job, of all jobs, and in each month
+-- (UTC) that it ran in, its energy by the share of the time. Figures: attempts, then ms in the slot,
+-- those ms times its GPUs, the ms whose energy is known, mJ.
+local function account(job, since, ended)
+  local slot, user, model, gpus, mj =
+    unpack(redis.call('HMGET', job, 'slot', 'user_id', 'model', 'gpus', 'attempt_mj'))
+  local ms, known = ended - since, mj and 1 or 0
+  gpus, mj = tonumber(gpus or 0), tonumber(mj or 0)
+  redis.call('HINCRBY', job, 'ran_ms', ms)
+  for name, value in pairs({gpu_ms = ms * gpus, metered_ms = ms * known, energy_mj = mj}) do
+    if value > 0 then redis.call('HINCRBY', job, name, string.format('%.0f', value)) end
+    redis.call('HINCRBY', TOTALS, 'used:' .. name, string.format('%.0f', value))
+  end
+  redis.call('HINCRBY', TOTALS, 'used:slot_ms', ms)
+  redis.call('HDEL', job, 'attempt_mj')
+  local sums = {all = 'all', user = user or '', model = model or '', slot = slot or ''}
+  local left, until_ms, attempts = mj, ended, 1
+  for _ = 1, USAGE_MONTHS do
+    local month, began = month_of(math.max(until_ms - 1, since))
+    local from = math.max(since, began)
+    local part = until_ms - from
+    local energy = from == since and left or math.floor(mj * part / ms)
+    for by, name in pairs(sums) do
+      add_to_sum(USAGE .. ':' .. month .. ':' .. by, name == '' and '-' or name,
+        {attempts, part, part * gpus, part * known, energy})
+    end
+    if from == since then break end
+    left, until_ms, attempts = left - energy, from, 0
+  end
+end

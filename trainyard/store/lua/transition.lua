@@ -11,9 +11,11 @@ local status, attempt = unpack(redis.call('HMGET', job, 'status', 'attempt'))
 if not status then return {-1} end
 if ARGV[2] ~= '' and ARGV[2] ~= attempt then return {0, status, attempt} end
 if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return {0, status, attempt} end
+local last_held  -- of an attempt whose lease ran out: when it was renewed last
 if ARGV[11] ~= '' then
   local ends = tonumber(redis.call('ZSCORE', OCCUPYING, id) or math.huge)
   if ends > now or now > tonumber(ARGV[11]) then return {0, status, attempt} end
+  last_held = ends - tonumber(redis.call('HGET', job, 'lease_ms') or ARGV[9])
 end
 
 local fields = cjson.decode(ARGV[5])
@@ -49,8 +51,8 @@ end
 redis.call('HSET', job, 'status', target, 'updated_at', now)
 if target == 'pausing' or target == 'cancelling' then redis.call('PUBLISH', ASKED, id) end
 if OCCUPIES[status] and not OCCUPIES[target] then  -- time in a slot; waiting is none of it
-  local since = redis.call('HGET', job, 'running_since')
-  if since then redis.call('HINCRBY', job, 'ran_ms', math.max(0, now - tonumber(since))) end
+  local since = tonumber(redis.call('HGET', job, 'running_since'))
+  if since then account(job, since, math.max(since, last_held or now)) end
   redis.call('HDEL', job, 'running_since')
 end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
@@ -75,7 +77,7 @@ if target == 'running' then
   redis.call('ZADD', OCCUPYING, now + tonumber(ARGV[9]), id)
   redis.call('HSETNX', job, 'started_at', now)
   redis.call('HSET', job, 'attempt_started_at', now, 'running_since', now, 'lease_ms', ARGV[9])
-  redis.call('HDEL', job, 'batch')
+  redis.call('HDEL', job, 'batch', 'attempt_mj')
 elseif target == 'queued' then
   redis.call('ZREM', OCCUPYING, id)
   if not OCCUPIES[status] then  -- it did not come from a slot: behind those that wait

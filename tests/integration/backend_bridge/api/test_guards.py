@@ -20,6 +20,7 @@ KEY = "bridge-k3y"
 
 ROUTES = [
     ("GET", "/metrics"),
+    ("GET", "/usage"),
     ("POST", "/api/training/execute"),
     ("GET", "/api/training/status/x"),
     ("GET", "/api/training/logs/x"),

@@ -78,7 +78,7 @@ def test_operations_are_called_by_one_short_name(document: dict[str, Any]) -> No
             "queue",
         ),
         *("pause", "resume", "cancel", "force_start", "remove"),
-        *("checkpoints", "download_model", "download_logs", "generate"),
+        *("checkpoints", "download_model", "download_logs", "generate", "usage"),
     }
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tasks.callbacks import gpu_figures
-from tasks.callbacks.gpu_figures import GpuFigures, device_handle
+from tasks.callbacks.gpu_figures import GpuFigures
+from tasks.progress.energy import device_handle
 
 SAMPLES = 3
 
@@ -25,17 +26,12 @@ class TwoGpus:
     def __init__(self) -> None:
         self.sampled_by: list[threading.Thread] = []
         self.enough = threading.Event()
-        self.joules = [1000.0, 5000.0]
 
     def sample(self, handle: int) -> SimpleNamespace:
         self.sampled_by.append(threading.current_thread())
         if len(self.sampled_by) == SAMPLES:
-            self.joules = [1001.0, 5030.0]
             self.enough.set()
         return SimpleNamespace(gpu=self.utilization[handle])
-
-    def energy_mj(self, handle: int) -> int:
-        return int(self.joules[handle] * 1000)
 
 
 @pytest.fixture
@@ -47,7 +43,6 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> TwoGpus:
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetHandleByUUID": gpus.uuids.index,
         "nvmlDeviceGetUtilizationRates": gpus.sample,
-        "nvmlDeviceGetTotalEnergyConsumption": gpus.energy_mj,
     }.items():
         monkeypatch.setattr(pynvml, name, function)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -75,7 +70,6 @@ def test_the_figures_are_of_the_jobs_own_gpu_and_read_off_the_step_path(
         "gpu_memory_reserved_gb": 3.0,
         "gpu_utilization_percent": 88.0,
     }
-    assert figures.energy_j == 30.0
     assert threading.current_thread() not in nvml.sampled_by
     assert len(set(nvml.sampled_by)) == 1
     ended = len(nvml.sampled_by)

@@ -22,8 +22,13 @@ class Store:
     held = True
     asked = 0
 
-    def renew(self, job_id: str, attempt: int) -> Renewal:
+    def __init__(self) -> None:
+        self.energies = list[int]()
+
+    def renew(self, job_id: str, attempt: int, energy_mj: int | None = None) -> Renewal:
         self.asked += 1
+        if energy_mj is not None:
+            self.energies.append(energy_mj)
         if self.away:
             raise ConnectionError("refused")
         return Renewal(self.held, "running", "")
@@ -97,3 +102,22 @@ def test_a_supervisor_that_is_stuck_keeps_no_lease(
         wait_for("the end", lambda: "renewed no more" in caplog.text)
         asked = store.asked
         assert 55 <= asked <= 61
+
+
+def test_energy_goes_along_now_and_then_and_when_the_attempt_ends() -> None:
+    store: Any = Store()
+    read = iter(range(100, 200))
+    with LeaseGuard(store, "job-1", 1, lambda: next(read)):
+        wait_for("some rounds", lambda: store.asked >= 5)
+        assert store.energies == [100], "not with every renewal"
+    assert store.energies == [100, 101]
+
+
+def test_an_attempt_that_lost_its_job_writes_no_energy_at_its_end() -> None:
+    store: Any = Store()
+    store.held = False
+    with LeaseGuard(store, "job-1", 1, lambda: 7) as guard:
+        wait_for("the loss", lambda: guard.lost)
+        asked = store.asked
+        wait_for("some rounds", lambda: store.asked > asked)
+    assert store.energies == [7]
