@@ -9,25 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
-from trainyard.setting_values import (
-    AgentId,
+from trainyard.setting_parts.addresses import AddressSettings
+from trainyard.setting_parts.values import (
     Currency,
     Folder,
     Folders,
-    HeaderSecret,
-    Host,
-    HttpUrl,
     MachineName,
-    Origins,
     Patterns,
-    Port,
     Price,
-    RedisUrl,
-    UserAndPassword,
 )
 
 RETENTION_DAYS_MAX, SECONDS_MAX = 36_500, 31_536_000
@@ -38,7 +31,7 @@ class SettingsError(TrainyardError):
     """One or more settings are wrong; the text names each, and what would be right."""
 
 
-class Settings(BaseSettings):
+class Settings(AddressSettings):
     """Every setting of Trainyard. Names are the environment variables in lower case."""
 
     model_config = SettingsConfigDict(
@@ -49,61 +42,6 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    redis_url: RedisUrl | None = Field(
-        None,
-        description="The Redis of broker and job store, a database of its own; unset: embedded. "
-        "`?password_file=FILE` takes the password from a file.",
-    )
-    embedded_redis_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        0,
-        description="Port on loopback of the embedded Redis, for clients of other languages; "
-        "0: its Unix socket only.",
-    )
-    dev_backend_port: Port = Field(
-        3000, description="Port of the development backend, if `trainyard up` starts one."
-    )
-    pull_api_key: HeaderSecret | None = Field(
-        None, description="The key that the backend gave for fetching jobs (`PULL_URL`)."
-    )
-    pull_url: HttpUrl | None = Field(
-        None, description="The backend to fetch jobs from, if it cannot reach the bridge."
-    )
-    pull_agent_id: AgentId | None = Field(
-        None, description="As whom; unset: an id that is made once and kept in `TRAINYARD_HOME`."
-    )
-    backend_url: HttpUrl = Field(
-        default_factory=lambda data: data["pull_url"] or _loopback(data["dev_backend_port"]),
-        description="Who hears of the jobs; unset: `PULL_URL`, or a development backend that "
-        "`trainyard up` starts.",
-    )
-    webhook_secret: HeaderSecret | None = Field(
-        None, description="The key that the webhook's bodies are signed with."
-    )
-    webhook_url: HttpUrl | None = Field(None, description="Who is told when a job has ended.")
-    bridge_host: Host = Field("127.0.0.1", description="Address that the bridge listens on.")
-    bridge_port: Port = Field(8000, description="Its port.")
-    bridge_api_key: HeaderSecret | None = Field(
-        None, description="What callers must send as bearer token; required beyond loopback."
-    )
-    bridge_cors_origins: Origins = Field(
-        (),
-        description="Web pages of other origins whose browsers may call the bridge "
-        "(`https://ui.example,http://localhost:5173`).",
-    )
-    bridge_published_on: str | None = Field(
-        None,
-        description="In a container that listens on all addresses: the host's address that its "
-        "port is published on; without a key a loopback one.",
-    )
-    flower_port: Port = Field(5555, description="Flower's port.")
-    flower_basic_auth: UserAndPassword | None = Field(
-        None, description="`user:password` that Flower asks for; required beyond loopback."
-    )
-    flower_published_on: str | None = Field(
-        None,
-        description="In a container that listens on all addresses: the host's address that "
-        "Flower's port is published on; without a password a loopback one.",
-    )
     trainyard_home: Folder = Field(Path("./var"), description="Jobs, caches, logs, embedded Redis.")
     dataset_roots: Folders = Field(
         (Path("./datasets"),), description="Folders that a job may read data sets from (`a:b`)."
@@ -220,20 +158,6 @@ class Settings(BaseSettings):
     price_per_kwh: Price | None = Field(None, description="Of the GPUs' energy; unset: none shown.")
     currency: Currency = Field("", description="Of both prices, as it is to be shown (`EUR`).")
 
-    @field_validator("pull_url", "webhook_url")
-    @classmethod
-    def _with_a_key(cls, value: str | None, info: ValidationInfo) -> str | None:
-        key = {"pull_url": "pull_api_key", "webhook_url": "webhook_secret"}[str(info.field_name)]
-        if value is not None and info.data.get(key) is None:
-            raise ValueError(f"needs {key.upper()}, the key that the other side knows")
-        return value
-
-    @property
-    def has_development_backend(self) -> bool:
-        """Whether `trainyard up` starts the backend: nobody has named another."""
-        ours = _loopback(self.dev_backend_port)
-        return "backend_url" not in self.model_fields_set and self.pull_url in (None, ours)
-
     @property
     def embedded_redis_url_file(self) -> Path:
         """Where the embedded Redis says how it is reached; mode 0600, it holds the password."""
@@ -261,19 +185,8 @@ class Settings(BaseSettings):
                 "be the user who started `trainyard up`, or set REDIS_URL.",
             ) from None
 
-    @property
-    def bridge_url(self) -> str:
-        """Where the bridge is reached from this machine."""
-        host = self.bridge_host
-        host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  (compared, not bound)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.bridge_port}"
-
     def job_dir(self, job_id: str) -> Path:
         return self.trainyard_home / "jobs" / job_id
-
-
-def _loopback(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -90,7 +90,7 @@ ROOMS_BELOW = {
             "prctl",
             "old_names",
         ],
-        ["service", "durable_files", "setting_values", "service_logs"],
+        ["service", "durable_files", "setting_parts", "service_logs"],
         ["settings", "child_process", "client"],
         ["home", "secret_environment", "secret_pieces"],
         ["redaction"],
