@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS metrics (
     received_at     TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS metrics_of_job ON metrics (job_id, number);
+CREATE INDEX IF NOT EXISTS evals_of_job ON metrics (job_id, number)
+    WHERE instr(point, '"eval_loss"');
 CREATE TABLE IF NOT EXISTS logs (
     job_id          TEXT NOT NULL,
     number          INTEGER NOT NULL,         -- 1 is the first line ever appended
@@ -111,10 +113,10 @@ class Database:
                 raise
             self._connection.commit()
 
-    def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """All rows of one query."""
+    def read(self, query: str, *values: Any, **named: Any) -> list[sqlite3.Row]:
+        """All rows of one query, with values in their order or by name."""
         with self._lock:
-            return self._connection.execute(query, values).fetchall()
+            return self._connection.execute(query, named or values).fetchall()
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""

@@ -80,8 +80,10 @@ def event_routes(jobs: Jobs, feed: Feed) -> APIRouter:
     router = APIRouter(prefix="/api/dev")
 
     @router.get("/points/{job_id}")
-    def points(job_id: str) -> JSONResponse:
-        return JSONResponse({"job": jobs.get(job_id), "points": jobs.timed_points(job_id)})
+    def points(job_id: str, whole: bool = False) -> JSONResponse:
+        job = jobs.get(job_id)
+        found, thinned = (jobs.timed_points(job_id), False) if whole else jobs.points(job_id)
+        return JSONResponse({"job": job, "points": found, "thinned": thinned})
 
     @router.get("/events")
     async def stream_all() -> StreamingResponse:
@@ -104,6 +106,7 @@ def _body(changes: Changes) -> dict[str, Any]:
     return {
         "job": changes.job,
         "metrics": changes.metrics,
+        "thinned": changes.thinned,
         "lines": changes.lines,
         "lines_cut": changes.lines_cut,
     }

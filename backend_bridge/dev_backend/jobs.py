@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend_bridge.dev_backend.database import Database, utc_now
-from backend_bridge.dev_backend.rows import lost, summary, timed
+from backend_bridge.dev_backend.rows import lost, points_behind, summary, timed
 from backend_bridge.dev_backend.wire import ApiError, redact
 from trainyard.contract.statuses import TERMINAL
 
@@ -68,6 +68,8 @@ class Changes:
     """Lines between the cursor and the first of ``lines`` that are no longer kept."""
     cursor: Cursor
     more: bool
+    thinned: bool
+    """Whether ``metrics`` are but some of the points, spread evenly."""
 
 
 class Jobs:
@@ -227,6 +229,11 @@ class Jobs:
         )
         return [json.loads(row["point"]) for row in rows]
 
+    def points(self, job_id: str) -> tuple[list[dict[str, Any]], bool]:
+        """Points for a chart, and whether there are more (:func:`points_behind`)."""
+        rows, thinned = points_behind(self._database, job_id, 0)
+        return [timed(row) for row in rows], thinned
+
     def timed_points(self, job_id: str) -> list[dict[str, Any]]:
         """All points, each with the time ``at`` which it was made or came."""
         query = "SELECT point, received_at FROM metrics WHERE job_id = ? ORDER BY number"
@@ -250,13 +257,7 @@ class Jobs:
         """What is new behind a cursor; raises ApiError 404."""
         with self._database.transaction():
             job = self.get(job_id)
-            points = self._database.read(
-                "SELECT number, point, received_at FROM metrics WHERE job_id = ? AND number > ?"
-                " ORDER BY number LIMIT ?",
-                job_id,
-                cursor.metric,
-                portion,
-            )
+            points, thinned = points_behind(self._database, job_id, cursor.metric)
             lines = self._database.read(
                 "SELECT number, line FROM logs WHERE job_id = ? AND number > ?"
                 " ORDER BY number LIMIT ?",
@@ -273,5 +274,6 @@ class Jobs:
                 points[-1]["number"] if points else cursor.metric,
                 lines[-1]["number"] if lines else cursor.line,
             ),
-            more=portion in (len(points), len(lines)),
+            more=len(lines) == portion,
+            thinned=thinned,
         )

@@ -184,6 +184,43 @@ def test_points_and_pictures_are_saved(page: Page, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_job_of_a_million_steps_is_drawn_from_some_of_its_points(
+    page: Page, scene: PageScene, tmp_path: Path
+) -> None:
+    """Also while it goes on; a table has every point."""
+    every, portion = 100, 1_000
+    scene.backend.create_job("long", "t", {"model": {"name": "tiny"}})
+    token = {"Authorization": "Bearer t"}
+
+    def send(first: int) -> None:
+        points = [
+            {"step": step, "epoch": 0, "train_loss": 2.0, "learning_rate": 1e-3}
+            | ({"eval_loss": 3.0} if step % 10_000 == 0 else {})
+            for step in range(first, first + every * portion, every)
+        ]
+        body = {"job_id": "long", "metrics": points}
+        scene.backend.call("POST", "/api/training/local/metrics", json=body, headers=token)
+
+    for first in range(every, 990_000, every * portion):
+        send(first)
+    open_job(page, "/jobs/long")
+    assert drawn(page, "data[0].at(-1)") == 1_000_000
+    assert 1_000 <= drawn(page, "data[0].length") <= 2_000
+    for first in (1_000_000 + every, 1_100_000 + every):
+        send(first)
+    wait_for("it goes on", lambda: drawn(page, "data[0].at(-1)") == 1_200_000)
+    steps = drawn(page, "data[0]")
+    assert 1_000 <= len(steps) <= 2_000
+    assert max(b - a for a, b in pairwise(steps)) < 5_000
+    assert len([loss for loss in drawn(page, "data[2]") if loss is not None]) == 120
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    page.find("#csv").click()
+    wait_for("the table is there", (tmp_path / "metrics.csv").exists)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(every, 1_200_001, every))
+
+
 def test_labels_are_whole_and_plain(page: Page, scene: PageScene) -> None:
     scene.backend.create_job("by-hand", "t", {}, name="100,000 steps")
     points = [

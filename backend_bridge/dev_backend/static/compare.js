@@ -32,11 +32,11 @@ export class Compare {
     const [answer, live] = await Promise.all([`points/${encodeURIComponent(id)}`, `bridge/jobs/${encodeURIComponent(id)}`]
       .map((path) => fetch(`/api/dev/${path}`)));
     if (!answer.ok) return;
-    const { job, points } = await answer.json();
+    const { job, points, thinned } = await answer.json();
     const run = new Run(id);
     run.job = job;
     run.name = title(job);
-    run.add(points);
+    run.add(points, thinned);
     run.addStart((await live.json()).status);
     this.change([...this.runs, run]);
   }

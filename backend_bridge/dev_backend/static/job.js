@@ -125,7 +125,7 @@ function apply(changes) {
   job = changes.job;
   run.job = job;
   run.name = shown.title(job);
-  run.add(changes.metrics);
+  run.add(changes.metrics, changes.thinned);
   showJob();
   charts.show([run, ...others]);
   showDifferences([run, ...others]);

@@ -16,6 +16,8 @@ export const AXES = {
   },
 };
 
+const POINTS_MAX = 2000; // that charts are drawn from, as the server sends them
+
 export class Run {
   constructor(id) {
     this.id = id;
@@ -24,16 +26,48 @@ export class Run {
     this.byStep = new Map();
     this.points = []; // sorted by step
     this.last = {}; // the newest, as it came
+    this.isThin = false; // whether it has but some of the job's points
   }
 
-  // A step that was trained again replaces the first try.
-  add(points) {
+  // A step that was trained again replaces the first try. thinned: these are but some of the points.
+  add(points, thinned = false) {
+    this.isThin ||= thinned;
+    this.merge(points);
+    if (this.points.length > POINTS_MAX) this.thin();
+  }
+
+  merge(points) {
     if (!points.length) return;
     for (const point of points) {
       this.byStep.set(point.step, { ...this.byStep.get(point.step), ...this.own(point) });
       this.last = point;
     }
     this.sort();
+  }
+
+  // The first point of each stretch of steps, of evals and of others; with the best eval and the newest.
+  thin() {
+    const [first, last] = [this.points[0], this.points.at(-1)];
+    const stretches = POINTS_MAX / 2 - 1;
+    const kept = new Set([this.best(), last]);
+    const begun = new Set();
+    for (const p of this.points) {
+      const stretch = Math.floor(((p.step - first.step) / (last.step - first.step + 1)) * stretches);
+      const name = `${p.eval_loss == null} ${stretch}`;
+      if (!begun.has(name)) kept.add(p);
+      begun.add(name);
+    }
+    this.points = this.points.filter((p) => kept.has(p));
+    this.byStep = new Map(this.points.map((p) => [p.step, p]));
+    this.isThin = true;
+  }
+
+  // All points of the job, from its server.
+  async whole() {
+    const { points } = await (await fetch(`/api/dev/points/${encodeURIComponent(this.id)}?whole=true`)).json();
+    const run = new Run(this.id);
+    run.merge([...(this.byStep.has(0) ? [this.byStep.get(0)] : []), ...points]);
+    return run.points;
   }
 
   // A point without what an eval's carries of the last step that was logged.

@@ -28,10 +28,11 @@ export function savePicture({ spec, plot, legend }) {
   canvas.toBlob((blob) => save(blob, `${spec.id}.png`));
 }
 
-export function saveTable(runs, keys) {
+// Every point, also of a run whose chart shows but some.
+export async function saveTable(runs, keys) {
   const rows = [["job_id", "name", "step", "epoch", "time", ...keys]];
   for (const run of runs) {
-    for (const p of run.points) rows.push([run.id, run.name, p.step, p.epoch, p.at, ...keys.map((key) => p[key])]);
+    for (const p of run.isThin ? await run.whole() : run.points) rows.push([run.id, run.name, p.step, p.epoch, p.at, ...keys.map((key) => p[key])]);
   }
   save(new Blob([rows.map((row) => row.map(field).join(",")).join("\r\n")], { type: "text/csv" }), "metrics.csv");
 }
