@@ -20,6 +20,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.direct_http import open_session
 
 TIMEOUT_S = 30.0
+_POINTS_A_PAGE = 5_000
 _DATA = b"data: "
 _CUT = {
     "length": "(cut after {} tokens: max_tokens, or the model has no more places)",
@@ -72,9 +73,16 @@ class BridgeClient:
         return self._call("GET", f"/api/training/logs/{quote(job_id, safe='')}", params=parameters)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        """Its metric points, read page by page."""
         path = f"/api/training/metrics/{quote(job_id, safe='')}"
-        points: list[dict[str, Any]] = self._call("GET", path)["metrics"]
-        return points
+        points: list[dict[str, Any]] = []
+        query: dict[str, Any] = {"limit": _POINTS_A_PAGE}
+        while True:
+            answer = self._call("GET", path, params=query)
+            points += answer["metrics"]
+            if not (cursor := answer.get("next_cursor")):
+                return points
+            query["cursor"] = cursor
 
     def points(self, job_id: str) -> list[dict[str, Any]]:
         """Its metric points, and as step 0 the eval before the first step, which is none of them:

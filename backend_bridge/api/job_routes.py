@@ -24,6 +24,7 @@ from trainyard.contract.statuses import JobStatus
 from trainyard.store.job import Job
 
 LOG_LINES_MAX = 100_000
+POINT_CURSOR_PATTERN = r"^\d{1,15}-\d{1,10}$"
 CURSOR_PATTERN = r"^\d{1,15}:[A-Za-z0-9._-]{1,128}$"
 
 
@@ -67,11 +68,20 @@ def logs(
     return LogsAnswer.of(job_id, page, limit)
 
 
-@router.get("/api/training/metrics/{job_id}", responses=error_answers(404))
-def metrics(bridge: ThisBridge, job_id: str) -> MetricsAnswer:
-    """Every metric point of the job, oldest first."""
+@router.get("/api/training/metrics/{job_id}", responses=error_answers(404, 422))
+def metrics(
+    bridge: ThisBridge,
+    job_id: str,
+    limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
+    cursor: Annotated[str | None, Query(pattern=POINT_CURSOR_PATTERN)] = None,
+) -> MetricsAnswer:
+    """Every metric point of the job, oldest first.
+
+    With ``limit`` so many; ``next_cursor`` of the answer then asks for the ones after them.
+    """
     bridge.job(job_id)
-    return MetricsAnswer(job_id=job_id, metrics=bridge.events.metrics(job_id))
+    points, after = bridge.events.metrics(job_id, limit, cursor or "")
+    return MetricsAnswer(job_id=job_id, metrics=points, next_cursor=after)
 
 
 @router.get("/api/training/{job_id}/errors", responses=error_answers(404))

@@ -187,6 +187,7 @@ class MetricsAnswer(BaseModel):
 
     job_id: str
     metrics: list[dict[str, float | int]]
+    next_cursor: str | None
 
 
 class _Error(BaseModel):

@@ -35,7 +35,7 @@ def table(events: EventLog, job: Job) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for point in events.metrics(job.job_id):
+    for point in events.metrics(job.job_id)[0]:
         writer.writerow([point.get(name, "") for name in _COLUMNS.values()])
     return text.getvalue().encode()
 

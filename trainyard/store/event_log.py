@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,13 +69,20 @@ class EventLog:
                 lines += [line for n, line in numbered if first_wanted <= n < end_wanted]
         return LogPage(lines, total, offset, begin)
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        """Every metric point, oldest first, with the fields that the backend gets."""
-        return [
-            Metric.model_validate_json(fields["data"]).to_backend()
-            for _, fields in self._range(job_id)
-            if fields["kind"] == "metric"
-        ]
+    def metrics(
+        self, job_id: str, limit: int | None = None, after: str = ""
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Metric points, oldest first, with the fields that the backend gets; and where to go on.
+
+        ``limit``: so many. ``after``: those behind where an answer before ended.
+        """
+        found: list[dict[str, Any]] = []
+        for entry, fields in self._range(job_id, f"({after}" if after else "-"):
+            if fields["kind"] == "metric":
+                found.append(Metric.model_validate_json(fields["data"]).to_backend())
+                if len(found) == limit:
+                    return found, entry
+        return found, None
 
     def newest(
         self, job_id: str, kinds: Collection[str], limit: int, before: str = ""
@@ -103,11 +110,11 @@ class EventLog:
 
     def _range(
         self, job_id: str, first: str = "-", last: str = "+"
-    ) -> list[tuple[str, dict[str, str]]]:
-        entries: list[tuple[str, dict[str, str]]] = self.redis.xrange(
-            JobKey.EVENTS.of(job_id), first, last
-        )
-        return entries
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        """Entries page by page: a job of a million steps has a million of them."""
+        while page := self.redis.xrange(JobKey.EVENTS.of(job_id), first, last, count=_PAGE):
+            yield from page
+            first = f"({page[-1][0]}"
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,19 @@ def test_status_and_metrics_of_a_running_job(busy: Running) -> None:
     ]
 
 
+def test_metrics_are_read_page_by_page(busy: Running) -> None:
+    first = busy.get("metrics/job-1?limit=1").json()
+    rest = busy.get(f"metrics/job-1?cursor={first['next_cursor']}").json()
+    assert [[p["step"] for p in page["metrics"]] for page in (first, rest)] == [[1], [2]]
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "cursor=x", "cursor=1-2-3"])
+def test_metrics_with_a_wrong_query(busy: Running, query: str) -> None:
+    name = query.partition("=")[0]
+    assert refusal(busy.get(f"metrics/job-1?{query}"), 422)["errors"][0]["path"] == f"query.{name}"
+
+
 def test_what_is_counted_is_0_before_it_begins(bridge: Running) -> None:
     bridge.start()
     status = bridge.client.get("/api/training/status/job-1").json()

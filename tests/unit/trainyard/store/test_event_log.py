@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.support.requests import start_request
+from tests.support.running_job import RunningJob
 from tests.support.store_calls import job_store
 from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.event_log import EventLog
@@ -71,3 +72,21 @@ def test_entries_that_are_cut_while_a_page_is_read_do_not_move_the_others(
 
     monkeypatch.setattr(log, "_range", cut_first)
     assert log.logs(JOB, limit=4, offset=1).lines == ["1a", "1b", "2a"]
+
+
+def test_pages_of_metrics_are_all_of_them_while_more_come(redis: Any) -> None:
+    job, log = RunningJob(redis, JOB), EventLog(redis)
+    for step in range(1, 8):
+        job.metric(step, train_loss=1.0)
+        job.log(f"step {step}")
+    pages, after = list[list[int]](), ""
+    while True:
+        points, end = log.metrics(JOB, 3, after)
+        pages.append([point["step"] for point in points])
+        if end is None:
+            break
+        after = end
+        if len(pages) == 1:
+            job.metric(8, train_loss=1.0)
+    assert pages == [[1, 2, 3], [4, 5, 6], [7, 8]]
+    assert [point["step"] for point in log.metrics(JOB)[0]] == list(range(1, 9))
