@@ -72,11 +72,15 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         send_unsent(store, job, folder)
         return was_put_back(folder, job.attempt)
 
+    def after_round() -> None:
+        wiring.couriers.beat()
+        wiring.slip_ins.look()
+
     reaper = Reaper(
         wiring.dispatcher,
         before_loss=before_loss,
         home=home,
-        after_round=wiring.couriers.beat,
+        after_round=after_round,
         home_wait_s=3600 * (current.home_wait_hours or math.inf),
     )
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
@@ -93,7 +97,7 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         webhook = Webhook(redis, store, current.webhook_url, current.webhook_secret)
         threads.append(threading.Thread(target=webhook.run, args=(stop,)))
     if slot:
-        info = {"gpus": gpus, "home": home}
+        info = {"gpus": gpus, "home": home, "hours": str(current.hours or "")}
         heartbeat = (wiring.slots, slot, info, stop)
         threads.append(threading.Thread(target=beat, args=heartbeat))
     _end_on_a_defect(stop)

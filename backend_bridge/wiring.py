@@ -8,6 +8,7 @@ from backend_bridge.intake.admission import Admission
 from backend_bridge.intake.job_control import JobControl
 from trainyard.scheduling.couriers import CourierRegister
 from trainyard.scheduling.dispatch import open_dispatcher
+from trainyard.scheduling.making_way.slip_ins import SlipIns
 from trainyard.scheduling.slots import any_gpu, slot_count
 from trainyard.settings import Settings
 from trainyard.store.connection import connect
@@ -16,7 +17,7 @@ from trainyard.store.job_store import open_job_store
 
 
 class Wiring:
-    """Store, queue, slots, couriers, control and admission over one Redis.
+    """Store, queue, slots, couriers, slip-ins, control and admission over one Redis.
 
     ``name`` is the Celery app's.
     """
@@ -30,6 +31,7 @@ class Wiring:
         self.dispatcher = open_dispatcher(self.store, celery, self.redis)
         self.queue, self.slots = self.dispatcher.queue, self.dispatcher.slots
         self.couriers = CourierRegister(self.redis)
+        self.slip_ins = SlipIns(self.dispatcher, settings.slip_ins_per_hour)
         self.files = JobFiles(settings)
         self.control = JobControl(self.dispatcher, self.files)
         self.admission = Admission(

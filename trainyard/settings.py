@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.setting_parts.addresses import AddressSettings
+from trainyard.setting_parts.sharing import SharingSettings
 from trainyard.setting_parts.values import (
     Currency,
     Folder,
@@ -31,7 +32,7 @@ class SettingsError(TrainyardError):
     """One or more settings are wrong; the text names each, and what would be right."""
 
 
-class Settings(AddressSettings):
+class Settings(SharingSettings, AddressSettings):
     """Every setting of Trainyard. Names are the environment variables in lower case."""
 
     model_config = SettingsConfigDict(

@@ -2,7 +2,7 @@
 
 A heartbeat from anywhere else goes on when consumers were cancelled, when the pool is gone, when
 the loop hangs, and when Celery has lost a connection without noticing. Jobs are taken only while
-the slot is fit and not drained.
+the slot is fit and not drained, and within its hours.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from trainyard.scheduling.slot_names import host_name
 from trainyard.scheduling.slots import STAMP_EVERY_S, SlotRegistry, SlotState
 from trainyard.settings import settings
 from trainyard.store.connection import connect
+from worker.active_hours import SlotHours
 from worker.slot import LOOP_TIMEOUT_S
 from worker.slot_lease import NameLease
 
@@ -58,6 +59,7 @@ class Consuming:
         redis = connect(settings().redis_location, retries=0, timeout_s=LOOP_TIMEOUT_S)
         self._registry = SlotRegistry(redis)
         self._drains = Drains(redis)
+        self._hours = SlotHours(redis, slot, settings())
         self._stamped: SlotState | None = None
 
     def start(self) -> None:
@@ -81,9 +83,17 @@ class Consuming:
                 self._consumer.cancel_task_queue(queue)
         if self.state() not in (self._stamped, SlotState.SILENT):
             self.stamp()
+        if self._hours.until and not wanted:  # in this order: it is not to come back here
+            self._clear_the_slot()
+
+    def _clear_the_slot(self) -> None:
+        try:
+            self._hours.clear_the_slot()
+        except RedisError as error:
+            logger.warning("not asked: %s", error, extra={"action": "redis_away"})
 
     def _may_take(self) -> bool:
-        return self.fit and self._name.held and not self.drained
+        return self.fit and self._name.held and not self.drained and not self._hours.until
 
     def _takes(self) -> bool:
         return all(map(self._consumer.task_consumer.consuming_from, own_queues(self._slot)))
@@ -93,9 +103,11 @@ class Consuming:
         try:
             self._name.renew()
             self.drained = self._drains.holds(self._slot, host_name())
+            self._hours.look()
             state = self.state()
             if state is not SlotState.SILENT:
-                self._registry.stamp(self._slot, state)
+                until = self._hours.until if state is SlotState.RESTING else ""
+                self._registry.stamp(self._slot, state, until)
                 self._stamped = state
         except RedisError as error:
             logger.warning("not stamped: %s", error, extra={"action": "redis_away"})
@@ -112,6 +124,8 @@ class Consuming:
             return SlotState.SILENT
         if self.drained:
             return SlotState.DRAINED
+        if self._hours.until:
+            return SlotState.RESTING
         if not self.fit or not self._takes():
             return SlotState.PROVING
         fetches = self._fetches(consumer.task_consumer.channel)

@@ -34,8 +34,10 @@ from worker.supervisor.attempt_end import (
     AttemptCancelled,
     AttemptCompleted,
     AttemptLetGo,
+    AttemptMadeWay,
     AttemptPaused,
     AttemptPutBack,
+    Rest,
     ResumeRefused,
     read_end,
 )
@@ -88,15 +90,17 @@ def write_outcome(sender: Any, result: Any, **_: Any) -> None:
         return
     job_id, attempt = parse_attempt_id(sender.request.id)
     store, end = job_store(), read_end(result)
-    if isinstance(end, AttemptCompleted | AttemptPaused):
+    if isinstance(end, AttemptCompleted | AttemptPaused | AttemptMadeWay):
         _ended_well()
     match end:
         case AttemptCompleted(result=figures):
             until_redis_answers(lambda: store.complete(job_id, attempt, figures))
         case AttemptCancelled():
             until_redis_answers(lambda: store.cancelled(job_id, attempt))
-        case AttemptPaused() as pause:
-            _write_pause(job_id, attempt, pause)
+        case AttemptPaused(rest=rest):
+            _write_pause(job_id, attempt, rest)
+        case AttemptMadeWay(rest=rest, because=why):
+            _write_way(job_id, attempt, rest, why)
         case ResumeRefused(report=report):
             until_redis_answers(lambda: store.resume_refused(job_id, attempt, report))
         case AttemptPutBack(because=why):
@@ -216,12 +220,23 @@ def _end_parked_elsewhere(job: Job) -> None:
             )
 
 
-def _write_pause(job_id: str, attempt: int, pause: AttemptPaused) -> None:
-    store, fields = job_store(), pause.model_dump(exclude={"end"})
+def _write_way(job_id: str, attempt: int, rest: Rest, because: str) -> None:
+    store, fields = job_store(), rest.model_dump()
+    if not until_redis_answers(lambda: store.make_way(job_id, attempt, because, fields)):
+        now = until_redis_answers(lambda: store.get(job_id))
+        if now is None or now.attempt == attempt or now.parked != rest.parked:
+            _write_pause(job_id, attempt, rest)  # a person has asked for something meanwhile
+            return
+        # It is written: the answer was lost, and the call repeated.
+    _send(job_id)
+
+
+def _write_pause(job_id: str, attempt: int, rest: Rest) -> None:
+    store, fields = job_store(), rest.model_dump()
     if until_redis_answers(lambda: store.paused(job_id, attempt, fields)):
         return
     # A cancel came in between. Without proof of the end the reaper writes it.
-    if not pause.parked or release_parked(slot().socket_name, pause.parked, GONE_TIMEOUT_S):
+    if not rest.parked or release_parked(slot().socket_name, rest.parked, GONE_TIMEOUT_S):
         until_redis_answers(lambda: store.cancelled(job_id, attempt))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -11,7 +11,7 @@ from backend_bridge.api.monitoring.request_times import RequestTimes
 from backend_bridge.intake.job_control import no_such_job
 from backend_bridge.wiring import Wiring
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.estimate import estimate_now
+from trainyard.scheduling.estimate import StartEstimate, estimate_now
 from trainyard.scheduling.waiting_reasons import waiting_reason
 from trainyard.settings import Settings
 from trainyard.store.connection import ping
@@ -45,7 +45,11 @@ class Bridge(Wiring):
         """Estimate of when the job at ``position`` of the queue starts."""
         if position is None:
             return None
-        return estimate_now(self.store, self.slots.names_alive()).at(position)
+        return self.estimate(self.slots.names_alive()).at(position)
+
+    def estimate(self, slots: Collection[str]) -> StartEstimate:
+        """Of the starts of all that waits, over the slots that take jobs."""
+        return estimate_now(self.store, slots, self.settings.slip_ins_per_hour)
 
     def waiting_reasons(self, jobs: Sequence[Job]) -> list[str | None]:
         """Of each job why it waits, if not for its turn."""

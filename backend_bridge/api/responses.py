@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -20,27 +20,6 @@ from trainyard.contract.usage.used import NO_PRICES, Prices
 from trainyard.contract.verdicts import Verdict
 from trainyard.store.event_log import LogPage, StoredCheckpoint
 from trainyard.store.job import Job
-
-
-class HealthAnswer(BaseModel):
-    """``reasons``: why the yard is degraded. ``slots_out_of_service``: slots that take no jobs,
-    each with its reason. 1 GB of ``gpu_info`` is 10^9 bytes."""
-
-    status: Literal["ok", "degraded"]
-    reasons: list[str]
-    gpu_available: bool
-    gpu_info: list[dict[str, Any]] | None
-    active_jobs: int
-    queued_jobs: int
-    slots: list[str]
-    slots_out_of_service: dict[str, str]
-    version: str
-
-
-class AliveAnswer(BaseModel):
-    """The bridge itself is well; of the yard ``/health`` tells."""
-
-    status: Literal["ok"] = "ok"
 
 
 class StartAnswer(BaseModel):
@@ -122,6 +101,7 @@ class JobAnswer(BaseModel):
         step, total = job.progress.get("step"), job.progress.get("total_steps")
         used = job.used(time.time())
         left_s = job.progress.get("remaining_seconds")
+        moves = job.made_way or job.slips_before
         values = {**dict.fromkeys(_METRICS), **job.point, **vars(job)}
         values |= {name: values[name] or None for name in _TEXTS}
         values |= {
@@ -129,7 +109,7 @@ class JobAnswer(BaseModel):
             "dataset_path": job.dataset,
             "queue_position": queue_position,
             "waiting_reason": waiting_reason,
-            "estimated_start_seconds": None if waiting_reason else starts_in_s,
+            "estimated_start_seconds": starts_in_s if moves or not waiting_reason else None,
             "parked": bool(job.parked),
             "progress": 100 if job.status is JobStatus.COMPLETED else _percent(step, total),
             "current_step": step or 0,

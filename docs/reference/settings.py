@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainyard.setting_parts.sharing import SharingSettings
 from trainyard.settings import Settings
 
 
@@ -9,7 +10,8 @@ def as_markdown() -> str:
     """The table; the page around it is written by hand."""
     rows = ["| setting | default | |", "|---|---|---|"]
     defaults = Settings.model_construct()
-    for name, field in Settings.model_fields.items():
+    inherited = SharingSettings.model_fields
+    for name, field in sorted(Settings.model_fields.items(), key=lambda one: one[0] in inherited):
         default = getattr(defaults, name)
         if isinstance(default, tuple):
             default = ":".join(map(str, default))

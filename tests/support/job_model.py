@@ -24,6 +24,7 @@ class ModelJob:
     restarts: int = 0
     put_backs: int = 0
     pauses: int = 0
+    ways_made: int = 0
     cancel: str = ""
     parked: str = ""
     process: str = ""
@@ -137,6 +138,12 @@ class JobModel:
         paused = self._move(name, attempt, {RUNNING, PAUSING}, PAUSED)
         return paused or self.cancelled(name, attempt)
 
+    def make_way(self, name: str, attempt: int, parked: str) -> bool:
+        if not self._move(name, attempt, {RUNNING}, QUEUED, counter="ways_made"):
+            return False
+        self.jobs[name].parked = parked
+        return True
+
     def put_back(self, name: str, attempt: int) -> bool:
         return (
             self._move(name, attempt, {RUNNING}, QUEUED, counter="put_backs")
@@ -205,7 +212,7 @@ class JobModel:
         return {
             name: (
                 *(job.status, job.attempt, job.restarts, job.put_backs, job.pauses),
-                *(job.cancel, job.parked, job.statuses),
+                *(job.ways_made, job.cancel, job.parked, job.statuses),
             )
             for name, job in self.jobs.items()
         }

@@ -113,7 +113,7 @@ ROOMS_BELOW = {
     "worker": [
         ["machine", "doubt"],
         ["slot_lease"],
-        ["slot", "start_checks"],
+        ["slot", "start_checks", "active_hours"],
         ["slot_process"],
         ["supervisor"],
         ["generation"],

@@ -35,6 +35,7 @@ _FLAGS = {
     "priority": "priority",
     "not_before": "not_before",
     "after": "after",
+    "slip_in": "slip_in",
 }
 
 
@@ -80,6 +81,12 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     callback=several_jobs,
     metavar="JOB",
     help="Wait until this job has completed; can be repeated.",
+)
+@click.option(
+    "--slip-in",
+    is_flag=True,
+    default=None,
+    help="Let a running job make way for this short one while every slot is busy; of priority 0.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
 @click.option(

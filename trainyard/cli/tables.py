@@ -183,7 +183,8 @@ def node_table(nodes: Iterable[Node]) -> Table:
     for node in nodes:
         since = (node.since or "")[:19].replace("T", " ")
         gpus, job = ", ".join(node.gpus) or "CPU", node.job_id or ""
-        table.add_row(*map(plain, (node.slot, node.state, gpus, job, since, node.reason)))
+        reason = node.reason or (f"its hours are {node.hours}" if node.hours else "")
+        table.add_row(*map(plain, (node.slot, node.state, gpus, job, since, reason)))
     return table
 
 

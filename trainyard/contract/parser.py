@@ -132,6 +132,19 @@ def _own_of_the_adapter(lora: LoraConfig | None, spelled: Any) -> Iterator[Field
             )
 
 
+def _set_defaults(raw: dict[str, Any]) -> None:
+    """Of what null means too, or another field."""
+    if raw.get("execution_id") is None:
+        raw["execution_id"] = f"job-{secrets.token_hex(8)}"
+    if raw.get("slip_in") is None:
+        raw["slip_in"] = False
+    if raw["slip_in"] is True and raw.get("priority") is None:
+        raw["priority"] = 0
+    for name in ("dataset_path", "eval_dataset_path"):
+        if raw.get(name) is None:
+            raw[name] = ""
+
+
 def parse_request(body: Any) -> StartRequest:
     """Read a start request in any of its spellings.
 
@@ -150,11 +163,7 @@ def parse_request(body: Any) -> StartRequest:
     normaliser.run()
     raw["ignored"], raw["notes"], raw["group"] = [], [], None
     raw["whole_dataset_path"] = _with_their_secrets(body)
-    if raw.get("execution_id") is None:
-        raw["execution_id"] = f"job-{secrets.token_hex(8)}"
-    for name in ("dataset_path", "eval_dataset_path"):
-        if raw.get(name) is None:
-            raw[name] = ""
+    _set_defaults(raw)
 
     problems = [*copier.problems, *normaliser.problems, *_secret_of_eval(body), *_one_name(body)]
     request = None

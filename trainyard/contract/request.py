@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from trainyard.contract.config import JobConfig, Section
@@ -61,6 +61,7 @@ class TrainingRequest(Section):
     ``eval_dataset_path``: a data set of its own, all of which evaluates.
     ``not_before``: no earlier than then; ``after``: when these jobs have completed.
     ``group``: of a job that a sweep made.
+    ``slip_in``: a running job of lower priority makes way for it while every slot is busy.
     ``ignored`` names the fields that mean nothing to us, ``notes`` says if two spellings of
     one setting differed and which won.
     """
@@ -77,8 +78,16 @@ class TrainingRequest(Section):
     not_before: NotBefore | None = None
     after: After = Field(default=[])
     group: SkipJsonSchema[GroupPlace | None] = None
+    slip_in: bool = False
     ignored: list[str] = Field(default=[])
     notes: list[str] = Field(default=[])
+
+    @field_validator("slip_in")
+    @classmethod
+    def _is_first_anyway(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("priority", 0) != 0:
+            raise ValueError("is for jobs of priority 0: send priority 0, or leave slip_in out")
+        return value
 
     @property
     def is_held(self) -> bool:

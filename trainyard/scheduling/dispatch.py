@@ -39,9 +39,14 @@ class Dispatcher:
             return
         self.host_waits.forget(job_id)
         slot = self.slot_for(job)
+        borrowed = job.made_way and slot == job.parked_on  # by those of priority 0, and nobody else
         shown = shown_as(job.name, job.model, job.user_id)
         self.queue.enqueue(
-            job.attempt_id, priority=job.priority, slot=slot, at_head=at_head, shown=shown
+            job.attempt_id,
+            priority=0 if borrowed else job.priority,
+            slot=slot,
+            at_head=at_head and not borrowed,
+            shown=shown,
         )
 
     def slot_for(self, job: Job) -> str | None:
@@ -49,7 +54,9 @@ class Dispatcher:
         present = self.slots.present()
         busy = Counter(other.slot for other in self.store.jobs(self.store.occupying()))
         alive = {slot.name for slot in present if slot.state is SlotState.CONSUMING}
-        if job.parked_on in alive and not busy[job.parked_on]:
+        # While all rest, each is waited for by what is parked there.
+        resting = {slot.name for slot in present if slot.state is SlotState.RESTING}
+        if job.parked_on in (alive or resting) and not busy[job.parked_on]:
             return job.parked_on
         afresh = job.from_start and not job.origin
         if not job.home or afresh or len({_home(slot) for slot in present}) < 2:

@@ -16,12 +16,14 @@ from trainyard.store.job_reads import JobReads
 @dataclass(frozen=True)
 class Node:
     """One slot. ``state``: of its worker, or ``out of service``; ``reason``: why it takes no jobs,
-    "" if it does; ``gpus``: their names; ``job_id``: what runs there, ``since`` (ISO 8601, UTC)."""
+    "" if it does; ``hours``: when it does at all, "" for always; ``gpus``: their names; ``job_id``:
+    what runs there, ``since`` (ISO 8601, UTC)."""
 
     host: str
     slot: str
     state: str
     reason: str
+    hours: str
     gpus: tuple[str, ...]
     job_id: str | None
     since: str | None
@@ -44,6 +46,7 @@ def nodes_of(redis: Redis) -> list[Node]:
                 slot=slot.name,
                 state="out of service" if slot.name in out else str(slot.state),
                 reason=out.get(slot.name) or slot.idle_reason or "",
+                hours=str(slot.info.get("hours", "")),
                 gpus=tuple(str(gpu.get("name", "")) for gpu in slot.info.get("gpus") or ()),
                 job_id=job.job_id if job else None,
                 since=_iso(job.attempt_started_at) if job else None,

@@ -28,23 +28,25 @@ STAMP_GOOD_FOR_S = 15
 
 class SlotState(StrEnum):
     """What a slot's worker does: prove that it can train, take jobs, take none because it was told
-    so, or not say."""
+    so or outside of its hours, or not say."""
 
     PROVING = "proving"
     CONSUMING = "consuming"
     DRAINED = "drained"
+    RESTING = "resting"
     SILENT = "silent"
 
 
 @dataclass(frozen=True)
 class Slot:
     """One slot whose host is there; ``info`` is what its worker knows of its GPU, ``silent_s`` for
-    how long it has not stamped (None: never)."""
+    how long it has not stamped (None: never), ``until`` when it rests."""
 
     name: str
     info: Mapping[str, Any]
     state: SlotState = SlotState.CONSUMING
     silent_s: int | None = 0
+    until: str = ""
 
     @property
     def idle_reason(self) -> str | None:
@@ -54,6 +56,8 @@ class Slot:
                 return None
             case SlotState.DRAINED:
                 return "its worker was told to take no more jobs (trainyard drain, cancel_consumer)"
+            case SlotState.RESTING:
+                return f"its hours (ACTIVE_HOURS) are {self.info.get('hours')}: until {self.until}"
             case SlotState.PROVING:
                 return "its worker tries whether it can train"
         if self.silent_s is None:
@@ -74,9 +78,14 @@ class SlotRegistry:
         pipe.hset(Key.SLOT_INFO, name, json.dumps(info))
         pipe.execute()
 
-    def stamp(self, name: str, state: SlotState) -> None:
+    def stamp(self, name: str, state: SlotState, until: str = "") -> None:
         """Say what the worker of a slot does, from the loop in which it does it."""
-        self.redis.hset(Key.SLOT_STAMPS, name, f"{self._now()} {state}")
+        self.redis.hset(Key.SLOT_STAMPS, name, f"{self._now()} {state} {until}".rstrip())
+
+    def takes_jobs(self, name: str) -> bool:
+        """Whether a slot takes jobs, as its worker said last."""
+        stamp = self.redis.hget(Key.SLOT_STAMPS, name)
+        return _read_stamp(stamp, self._now())[0] is SlotState.CONSUMING
 
     def leave(self, name: str) -> None:
         pipe = self.redis.pipeline()
@@ -109,9 +118,11 @@ class SlotRegistry:
         return set(self.redis.zrangebyscore(Key.SLOTS, oldest_s, "+inf"))
 
     def expected(self) -> set[str]:
-        """Those of them that should take jobs: nobody has drained them."""
+        """Those of them that should take jobs: nobody has drained them, and it is their hour."""
         drained = Drains(self.redis).all()
-        return {name for name in self.known() if drained.isdisjoint((name, host_of(name)))}
+        resting = {slot.name for slot in self.present() if slot.state is SlotState.RESTING}
+        known = self.known() - resting
+        return {name for name in known if drained.isdisjoint((name, host_of(name)))}
 
     def alive(self) -> list[Slot]:
         """Slots that take jobs."""
@@ -151,12 +162,14 @@ class SlotRegistry:
         return int(self.redis.time()[0])
 
 
-def _read_stamp(stamp: str | None, now_s: int) -> tuple[SlotState, int | None]:
+def _read_stamp(stamp: str | None, now_s: int) -> tuple[SlotState, int | None, str]:
     if stamp is None:
-        return SlotState.SILENT, None
-    at_s, _, state = stamp.partition(" ")
+        return SlotState.SILENT, None, ""
+    at_s, _, rest = stamp.partition(" ")
+    state, _, until = rest.partition(" ")
     silent_s = abs(now_s - int(at_s))
-    return SlotState(state if silent_s <= STAMP_GOOD_FOR_S else SlotState.SILENT), silent_s
+    said = state if silent_s <= STAMP_GOOD_FOR_S else SlotState.SILENT
+    return SlotState(said), silent_s, until
 
 
 def slot_count(registry: SlotRegistry, settings: Settings) -> int:

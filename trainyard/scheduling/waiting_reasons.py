@@ -1,4 +1,5 @@
-"""Reasons for which a job waits though it may be its turn: nobody who may run it takes jobs."""
+"""Reasons for which a job waits though it may be its turn: nobody who may run it takes jobs, or
+one makes way for another."""
 
 from __future__ import annotations
 
@@ -24,4 +25,15 @@ def waiting_reason(job: Job, present: Sequence[Slot]) -> str | None:
         names = ", ".join(slot.name for slot in able)
         near = " that has its checkpoints" if job.is_bound else ""
         return f"waits for `trainyard undrain`: every slot{near} is drained ({names})"
-    return None
+    at_rest = (SlotState.DRAINED, SlotState.RESTING)
+    if able and all(slot.state in at_rest for slot in able):
+        opens = [f"{slot.name} until {slot.until}" for slot in able if slot.until]
+        return f"waits for the hours of its slots (ACTIVE_HOURS): {', '.join(opens)}"
+    return _way(job)
+
+
+def _way(job: Job) -> str | None:
+    if job.made_way:
+        return f"made way: {job.made_way}; it goes on by itself"
+    asked = job.slips_before.rpartition(":")[0]
+    return f"slips in: job {asked} makes way at its next step" if asked else None

@@ -40,12 +40,13 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class Renewal:
-    """What an attempt is to do: end if it is not ``held`` any more, or give the job back."""
+    """What it is to do: end if not ``held`` any more, give the job back, make way (and why)."""
 
     held: bool
     status: str
     cancel: str
     put_back: bool = False
+    make_way: str = ""
 
 
 class AttemptWrites(JobReads):
@@ -95,8 +96,7 @@ class AttemptWrites(JobReads):
     def renew(self, job_id: str, attempt: int, energy_mj: int | None = None) -> Renewal:
         """``energy_mj``: what the attempt has used since its claim; None: nothing new is known."""
         args = [job_id, attempt, self.lease_ms, "" if energy_mj is None else energy_mj]
-        held, status, cancel, put_back = self._renew(args=args)
-        return Renewal(bool(held), status, cancel, bool(put_back))
+        return Renewal(*self._renew(args=args))
 
     def expired(self) -> tuple[float, list[Job]]:
         """Redis's time, and the jobs that hold a slot by their state, with a lease that ran out."""

@@ -34,6 +34,9 @@ class Job:
     ``metric_bytes`` say how much of the job folder's records the stream holds, ``owed_lines`` which
     of its lines train.log still lacks; ``batch`` counts the appends of this attempt. ``step_at`` is
     when its newest step was heard of, ``checkpoint_at`` when its newest checkpoint was.
+    A job with ``slip_in`` asks others to make way; ``slips_before``: which attempt it has asked.
+    ``make_way``: which attempt of this one is asked, and why; ``made_way``: why it waits again;
+    ``slipped_at``: when it made way for such a job, within an hour, in milliseconds.
     ``divergence`` is the last ``contract.Divergence``, ``warnings`` what the newest attempt says of
     the training.
     """
@@ -64,6 +67,10 @@ class Job:
     held: str = ""
     not_before: float | None = None
     awaits: Sequence[str] = ()
+    slip_in: str = ""
+    slips_before: str = ""
+    make_way: str = ""
+    made_way: str = ""
     priority: int = 5
     log_bytes: int = 0
     metric_bytes: int = 0
@@ -72,6 +79,7 @@ class Job:
     slot_losses: int = 0
     put_backs: int = 0
     pauses: int = 0
+    ways_made: int = 0
     started_at: float | None = None
     attempt_started_at: float | None = None
     running_since: float | None = None
@@ -87,6 +95,7 @@ class Job:
     attempt_errors: Sequence[AttemptError] = ()
     warnings: Sequence[Verdict] = ()
     owed_lines: Sequence[str] = ()
+    slipped_at: Sequence[int] = ()
     divergence: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
     point: Mapping[str, Any] = field(default_factory=dict)
@@ -116,6 +125,11 @@ class Job:
         metered_s = 0.0 if energy_j is None else slot_s
         gpu_s = slot_s * self.gpus
         return Usage(slot_s=slot_s, gpu_s=gpu_s, metered_s=metered_s, energy_j=energy_j)
+
+    @property
+    def is_to_make_way(self) -> bool:
+        """Whether this attempt is asked to."""
+        return self.make_way.partition(" ")[0] == str(self.attempt)
 
     def parked_at(self, slot: str) -> str | None:
         """The attempt whose parked process goes on if ``slot`` takes the job; None: cold start.
@@ -168,11 +182,15 @@ _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
     *("checkpoint", "parked", "parked_on", "parked_worker", "home", "home_host"),
     *("resume_from", "from_start", "origin", "held", "group"),
+    *("slip_in", "slips_before", "make_way", "made_way"),
 )
 _NUMBERS = (
-    *("priority", "restarts", "slot_losses", "put_backs", "pauses"),
+    *("priority", "restarts", "slot_losses", "put_backs", "pauses", "ways_made"),
     *("log_bytes", "metric_bytes", "batch", "batch_size", "gpus"),
 )
-_DOCUMENTS = ("progress", "point", "result", "phases", "owed_lines", "divergence", "settings")
+_DOCUMENTS = (
+    *("progress", "point", "result", "phases", "owed_lines", "divergence", "settings"),
+    "slipped_at",
+)
 _NO_WARNINGS = '{"warnings": []}'
 _ATTEMPT_ERRORS = TypeAdapter(list[AttemptError])

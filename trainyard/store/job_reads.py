@@ -89,6 +89,14 @@ class JobReads:
         """Ids of the queued jobs, next first."""
         return self._members(Key.WAITING)
 
+    def slip_ins(self) -> list[Job]:
+        """Queued jobs for which another may make way, the oldest first."""
+        return sorted(self.jobs(self.redis.smembers(Key.SLIP_INS)), key=lambda job: job.created_at)
+
+    def made_way(self) -> list[Job]:
+        """Queued jobs that have made way."""
+        return self.jobs(self.redis.smembers(Key.MADE_WAY))
+
     def waiting_count(self) -> int:
         return int(self.redis.zcard(Key.WAITING))
 

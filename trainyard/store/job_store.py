@@ -1,7 +1,7 @@
 """Job store: the truth about every job, in Redis, changed only by guarded transitions.
 
     queued → running → pausing → paused → queued
-    queued → paused            running → queued      (put back by a stop, or lost by a crash)
+    queued → paused            running → queued      (put back, lost by a crash, or made way)
     queued, running, pausing, paused → cancelling → cancelled
     running, pausing, cancelling → completed | failed
     running, pausing → paused          (a checkpoint that a person chose was refused)
@@ -38,7 +38,7 @@ class JobStore(Admissions):
         super().__init__(
             redis, lease_s=lease_s, log_lines_kept=log_lines_kept, max_restarts=max_restarts
         )
-        self._to_head = script(redis, "to_head")
+        self._to_head, self._ask_way = script(redis, "to_head"), script(redis, "ask_way")
 
     def let_go(self, job_id: str) -> Job | None:
         """Let a held job wait for its turn now; what it goes on from is awaited nevertheless.
@@ -146,6 +146,32 @@ class JobStore(Admissions):
             self.redis.hset(JobKey.JOB.of(job.job_id), "put_back", job.attempt)
             self.redis.publish(Key.ASKED, job.job_id)
         return [job.job_id for job in there]
+
+    def ask_way(
+        self, job: Job, because: str, *, slips_in: Job | None = None, per_hour: int = 0
+    ) -> bool:
+        """Ask a running attempt to make way, for a job that ``slips_in`` or for nobody.
+
+        False if it was asked before, runs no more, or makes way for such jobs no more often
+        (``per_hour``), and if the other does not wait any more or has asked elsewhere.
+        """
+        other = ("", 0) if slips_in is None else (slips_in.job_id, slips_in.attempt)
+        return bool(self._ask_way(args=[job.job_id, job.attempt, because, *other, per_hour]))
+
+    def make_way(self, job_id: str, attempt: int, because: str, fields: Mapping[str, str]) -> bool:
+        """Queue a job again whose attempt has paused to make way; ``fields`` as of a pause.
+
+        False if a person has asked for something else meanwhile.
+        """
+        return self._change(
+            job_id,
+            attempt,
+            {JobStatus.RUNNING},
+            JobStatus.QUEUED,
+            fields={**fields, "made_way": because},
+            counter="ways_made",
+            line=f"Made way: {because}. It goes on by itself.",
+        )
 
     def to_head(self, job_id: str) -> bool:
         """Let a waiting job run next; False if it does not wait."""

@@ -13,6 +13,8 @@ class Key(StrEnum):
 
     JOBS = "trainyard:jobs"
     WAITING = "trainyard:waiting"
+    SLIP_INS = "trainyard:slip-ins"
+    MADE_WAY = "trainyard:made-way"
     OCCUPYING = "trainyard:occupying"
     ORDER = "trainyard:order"
     DURATIONS = "trainyard:durations"

@@ -131,7 +131,8 @@ class GenerationServer:
         """The next question; None if the model is not to be kept any longer."""
         until = time.monotonic() + KEPT_FOR_S
         while not link.gone and time.monotonic() < until and not _any_readable(ends):
-            if self._dispatcher.queue.count([self._slot.name]):
+            name = self._slot.name
+            if self._dispatcher.queue.count([name]) or not self._dispatcher.slots.takes_jobs(name):
                 return None  # what goes on waiting is asked again by its own message
             for waiting in self._generations.waiting():
                 asked = self._generations.read(waiting)

@@ -18,7 +18,12 @@ from trainyard.store.job_store import JobStore
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import WorkerSlot, stops, until_redis_answers
 from worker.supervisor import job_folder
-from worker.supervisor.attempt_end import AttemptEnd, AttemptPutBack, Conclusion
+from worker.supervisor.attempt_end import (
+    AttemptEnd,
+    AttemptMadeWay,
+    AttemptPutBack,
+    Conclusion,
+)
 from worker.supervisor.event_buffer import EventBuffer, take_over_records
 from worker.supervisor.gpu_release import GpuRelease
 from worker.supervisor.lease import LeaseGuard, metered_lease
@@ -69,7 +74,7 @@ class Attempt:
                 events.flush_all(lambda: stops() and time.monotonic() >= lease.ends)
         course = Conclusion(self._store, self._slot, self._worker, self._job, supervisor.course)
         end = course.draw(fenced=lease.lost or events.fenced)
-        if isinstance(end, AttemptPutBack):
+        if isinstance(end, AttemptPutBack | AttemptMadeWay):
             job_folder.note_put_back(self._folder, self._job.attempt)
         return end
 

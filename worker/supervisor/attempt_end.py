@@ -44,14 +44,28 @@ class AttemptCompleted(BaseModel):
     result: dict[str, Any]
 
 
-class AttemptPaused(BaseModel):
-    """Paused, with a checkpoint; the last three are empty unless its training is parked."""
+class Rest(BaseModel):
+    """What is left to go on from: a checkpoint, and its process, or "" if it is not parked."""
 
-    end: Literal["paused"] = "paused"
     checkpoint: str
     parked: str
     parked_on: str
     parked_worker: str
+
+
+class AttemptPaused(BaseModel):
+    """A person wanted it."""
+
+    end: Literal["paused"] = "paused"
+    rest: Rest
+
+
+class AttemptMadeWay(BaseModel):
+    """Paused for a while: the job goes on by itself; ``because`` in words."""
+
+    end: Literal["made_way"] = "made_way"
+    rest: Rest
+    because: str
 
 
 class AttemptCancelled(BaseModel):
@@ -83,6 +97,7 @@ class AttemptLetGo(BaseModel):
 AttemptEnd = (
     AttemptCompleted
     | AttemptPaused
+    | AttemptMadeWay
     | AttemptCancelled
     | AttemptPutBack
     | ResumeRefused
@@ -102,22 +117,28 @@ class Course:
 
     ``outcome`` is the training's own word, ``last_message`` the keeper's; ``asked``, what the
     training was asked for; ``put_back``: why the job is given back, and empty if it is not;
-    ``terminated``: all was told to end at once; ``reading``: the data set that it reads just now;
-    ``hung``: when, in words, and empty if it did not; ``timed_out``: likewise, of a limit;
-    ``has_begun``: it has made a step; ``oom_kills_before``: what the kernel had killed for memory
-    when it began.
+    ``make_way``: why it is to make way, likewise; ``terminated``: all was told to end at once;
+    ``reading``: the data set that it reads just now; ``hung``: when, in words, and empty if it did
+    not; ``timed_out``: likewise, of a limit; ``has_begun``: it has made a step;
+    ``oom_kills_before``: what the kernel had killed for memory when it began.
     """
 
     outcome: Outcome | None = None
     last_message: LastMessage | None = None
     asked: Literal["", "cancel", "pause"] = ""
     put_back: str = ""
+    make_way: str = ""
     terminated: bool = False
     hung: str = ""
     timed_out: str = ""
     reading: str = ""
     has_begun: bool = False
     oom_kills_before: int = field(default_factory=oom_kills)
+
+    @property
+    def is_to_rest(self) -> bool:
+        """Whether it is to pause, with nothing that has been asked since."""
+        return self.asked == "pause" or bool(self.make_way and not self.asked)
 
     @property
     def is_parked(self) -> bool:
@@ -155,7 +176,9 @@ class Conclusion:
             return AttemptLetGo()
         if outcome is not None and said == "completed":
             return AttemptCompleted(result=outcome.result)
-        has_paused = course.is_parked or (said == "paused" and course.asked == "pause")
+        has_paused = course.is_parked or (
+            said == "paused" and course.is_to_rest and not (course.make_way and course.put_back)
+        )
         if outcome is not None and has_paused:
             return self._paused(outcome)
         if self._is_cancelled():
@@ -180,14 +203,18 @@ class Conclusion:
         oom_killed = oom_kills() > course.oom_kills_before
         raise how_it_died(course.last_message, oom_killed=oom_killed)
 
-    def _paused(self, outcome: Outcome) -> AttemptPaused:
+    def _paused(self, outcome: Outcome) -> AttemptPaused | AttemptMadeWay:
         parked = self._course.is_parked
-        return AttemptPaused(
+        rest = Rest(
             checkpoint=str(outcome.result.get("checkpoint") or ""),
             parked=self._attempt_id if parked else "",
             parked_on=self._slot.name if parked else "",
             parked_worker=self._worker if parked else "",
         )
+        because = self._course.make_way
+        if self._course.asked == "pause" or not because:
+            return AttemptPaused(rest=rest)
+        return AttemptMadeWay(rest=rest, because=because)
 
     def _refused(self, error: ErrorReport | None) -> ResumeRefused:
         """The checkpoint that a person chose was the reason, or AttemptFailed is raised."""

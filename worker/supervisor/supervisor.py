@@ -183,7 +183,7 @@ class Supervisor:
         if outcome.outcome != "paused" or not outcome.result.get("parked"):
             return
         ending = self.course.put_back or self.course.terminated
-        if self.course.asked == "pause" and self._settings.park_seconds and not ending:
+        if self.course.is_to_rest and self._settings.park_seconds and not ending:
             self._keeper.park(self._settings.park_seconds)
         else:
             self._keeper.kill()
@@ -201,6 +201,10 @@ class Supervisor:
             self._put_back("its slot was drained", "Its slot is drained")
         if lease.status == JobStatus.PAUSING and not self.course.asked:
             self._ask("pause", "pause", None, "Asked to pause")
+        busy = self.course.asked or self.course.put_back or self.course.make_way
+        if lease.make_way and not busy:
+            self.course.make_way = lease.make_way
+            self._ask("", "pause", None, f"It makes way, {lease.make_way}")
 
     def _ask(
         self,

@@ -23,6 +23,7 @@ from trainyard import __version__
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.units import GB
 from trainyard.contract.usage.used import Usage
+from trainyard.scheduling.slots import SlotState
 from trainyard.store.counters import Durations, read_totals
 from trainyard.store.delivery_report import delivery_report
 from trainyard.store.job import Job
@@ -65,8 +66,9 @@ FIGURES = {
     "backend_missing_route": Figure(_GAUGE, "Routes that the backend lacks.", ("route",)),
     "slots": Figure(_GAUGE, "Slots that are alive."),
     "slots_out_of_service": Figure(_GAUGE, "Slots that take no jobs."),
+    "slots_resting": Figure(_GAUGE, "Slots that take none because it is not their hour."),
     "slot_expected": Figure(
-        _GAUGE, "Whether a slot should take jobs: nobody has drained it.", ("slot",)
+        _GAUGE, "Whether a slot should take jobs: it is not drained, and it is its hour.", ("slot",)
     ),
     "slot_up": Figure(_GAUGE, "Whether a slot takes jobs.", ("slot",)),
     "slot_busy": Figure(_GAUGE, "Whether a job is on a slot.", ("slot",)),
@@ -164,6 +166,8 @@ def _slots(bridge: Bridge) -> Iterator[Metric]:
     alive = bridge.slots.alive()
     yield _figure("slots", len(alive))
     yield _figure("slots_out_of_service", len(bridge.slots.idle()))
+    resting = [slot for slot in bridge.slots.present() if slot.state is SlotState.RESTING]
+    yield _figure("slots_resting", len(resting))
     gpus = [(slot.name, gpu) for slot in alive for gpu in slot.info.get("gpus", [])]
     memory = {(slot, gpu["uuid"]): gpu["memory_total_gb"] * GB for slot, gpu in gpus}
     yield _figure("gpu_memory_total_bytes", memory)

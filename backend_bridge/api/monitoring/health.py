@@ -43,11 +43,11 @@ def _of_redis(bridge: Bridge) -> Iterator[Reason]:
 
 
 def _of_slots(bridge: Bridge) -> Iterator[Reason]:
-    if not bridge.slots.alive():
-        yield Reason("no worker takes jobs")
     present = bridge.slots.present()
+    if all(slot.state not in (SlotState.CONSUMING, SlotState.RESTING) for slot in present):
+        yield Reason("no worker takes jobs")
     out = bridge.slots.out_of_service()
-    # One that a person has drained does what it was told.
+    # One that a person has drained does what it was told, and one that rests what its hours say.
     out |= {s.name: s.idle_reason or "" for s in present if s.state is SlotState.SILENT}
     for name, why in out.items():
         yield Reason("a slot is out of service", f"{name}: {why}")

@@ -9,10 +9,10 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
 from backend_bridge.api.guards import STRANGER
+from backend_bridge.api.monitoring.answers import AliveAnswer, HealthAnswer
 from backend_bridge.api.monitoring.figures import exposition
 from backend_bridge.api.monitoring.health import reasons
 from backend_bridge.api.openapi import TEXT_CONTENT
-from backend_bridge.api.responses import AliveAnswer, HealthAnswer
 
 router = APIRouter(tags=["health"])
 
@@ -30,6 +30,7 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     gpus = [gpu for slot in slots for gpu in slot.info.get("gpus", [])]
     names = [slot.name for slot in slots]
     idle = bridge.slots.idle()
+    hours = {s.name: s.info["hours"] for s in bridge.slots.present() if s.info.get("hours")}
     stranger = request.scope.get(STRANGER, False)
     if stranger:
         names = [str(number) for number in range(len(names))]
@@ -44,6 +45,7 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
         queued_jobs=bridge.store.waiting_count(),
         slots=names,
         slots_out_of_service=idle,
+        slot_hours={} if stranger else hours,
         version="" if stranger else request.app.version,
     )
 

@@ -10,7 +10,6 @@ from pydantic_core import to_json
 from backend_bridge.api.context import ThisBridge
 from backend_bridge.api.error_responses import error_answers
 from trainyard.contract.statuses import JobStatus
-from trainyard.scheduling.estimate import estimate_now
 from trainyard.store.queueing.holds import held_for
 
 router = APIRouter(tags=["jobs"])
@@ -52,7 +51,7 @@ def queue(bridge: ThisBridge) -> Response:
     running = bridge.store.jobs(bridge.store.occupying())
     waiting = bridge.store.waiting()
     slots = bridge.slots.names_alive()
-    starts = estimate_now(bridge.store, slots).first(len(waiting))
+    starts = bridge.estimate(slots).first(len(waiting))
     body = {
         "running": [
             {"job_id": job.job_id, "status": job.status, "slot": job.slot} for job in running

@@ -7,6 +7,7 @@ export const LABELS = {
   not_before: "Not before (a time with its zone)",
   after: "After these jobs (JSON)",
   sweep: "Sweep: a job for each combination (JSON)",
+  slip_in: "A running job makes way for it (priority 0)",
   "config.eval_dataset_path": "Data set that evaluates",
   "config.datasets": "Several data sets (JSON)",
   "config.model.name": "Model",

@@ -97,6 +97,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
         done = self.store.paused(name, attempt, {"checkpoint": "c", "parked": parked})
         assert done == self.model.paused(name, attempt, parked)
 
+    @rule(name=jobs, stale=stale, parks=st.booleans())
+    def make_way(self, name: str, stale: int, parks: bool) -> None:
+        attempt = self.attempt(name, stale)
+        parked = f"{name}:{attempt}" if parks else ""
+        done = self.store.make_way(name, attempt, "x", {"checkpoint": "c", "parked": parked})
+        assert done == self.model.make_way(name, attempt, parked)
+
     @rule(name=jobs)
     def resume(self, name: str) -> None:
         assert (self.store.resume(name) is not None) == self.model.resume(name)
@@ -152,7 +159,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         seen = {
             job.job_id: (
                 *(job.status, job.attempt, job.restarts, job.put_backs, job.pauses),
-                *(job.cancel, job.parked, self.statuses(job.job_id)),
+                *(job.ways_made, job.cancel, job.parked, self.statuses(job.job_id)),
             )
             for job in self.store.jobs()
         }

@@ -66,6 +66,11 @@ def slot_findings(redis: Redis) -> Iterator[Finding]:
         )
         yield Finding("slots", "failure", f"{name} takes no jobs: {reason}", mend)
     for slot in present:
+        if slot.info.get("hours"):
+            said = f"{slot.name} takes jobs {slot.info['hours']} (ACTIVE_HOURS)"
+            yield Finding(
+                "slots", "ok", f"{said}; closed until {slot.until}." if slot.until else f"{said}."
+            )
         if slot.name in out:
             continue
         said = f"{slot.name} takes no jobs: {slot.idle_reason}"

@@ -113,7 +113,17 @@ local function wait_for_turn(id)
     redis.call('ZADD', HELD, tonumber(due or '') or 0, id)
   else
     redis.call('ZADD', WAITING, wait_score(priority, order), id)
+    if redis.call('HEXISTS', key('job', id), 'slip_in') == 1 then redis.call('SADD', SLIP_INS, id) end
   end
+end
+
+-- The times of a JSON list that lie in the last hour; none is of a clock that was set back since.
+local function within_an_hour(times, now)
+  local kept = {}
+  for _, at in ipairs(cjson.decode(times or '[]')) do
+    if at > now - 3600000 and at <= now then table.insert(kept, at) end
+  end
+  return kept
 end
 
 -- Count for good, beside the jobs, which are pruned one day (trainyard/store/counters.py reads it).

@@ -36,6 +36,9 @@ if target == 'running' then  -- elsewhere it would start from nothing, and nobod
   local bound = (origin or '') ~= '' or (kept or '') .. (chosen or '') ~= '' and (afresh or '') == ''
   if bound and (home or '') ~= '' and home ~= fields.home then return {0, status, attempt} end
 end
+redis.call('HDEL', job, 'made_way', 'slips_before')
+redis.call(ARGV[8] == 'ways_made' and 'SADD' or 'SREM', MADE_WAY, id)
+redis.call('SREM', SLIP_INS, id)
 for field, value in pairs(fields) do redis.call('HSET', job, field, value) end
 redis.call('ZREM', HOST_WAITS, id)
 redis.call('ZREM', HELD, id)
@@ -57,6 +60,11 @@ if OCCUPIES[status] and not OCCUPIES[target] then  -- time in a slot; waiting is
 end
 if ARGV[8] ~= '' then redis.call('HINCRBY', job, ARGV[8], 1) end
 if ARGV[8] == 'restarts' then count('restarts') end
+if ARGV[8] == 'ways_made' and (redis.call('HGET', job, 'way_for') or '') ~= '' then
+  local times = within_an_hour(redis.call('HGET', job, 'slipped_at'), now)
+  table.insert(times, now)
+  redis.call('HSET', job, 'slipped_at', cjson.encode(times))
+end
 if ENDED[target] then count('ended:' .. target) end
 if target == 'failed' then count('failed:' .. (cjson.decode(fields.error or '{}').kind or 'internal')) end
 if not OCCUPIES[target] then

@@ -120,6 +120,7 @@ def _admission(request: StartRequest, origin: Job | None, reported: bool) -> Ite
         "dataset": request.trains_on or "(inline)",
         "method": request.config.training.method,
         "batch_size": str(request.config.training.batch_size),
+        **({"slip_in": "1"} if request.slip_in else {}),
         **_held_back(request, origin),
     }
     if origin is not None:

@@ -66,6 +66,7 @@ CALLS: dict[str, Callable[[JobStore, int], Any]] = {
     "cancelled": lambda store, n: store.cancelled(JOB, n),
     "paused": lambda store, n: store.paused(JOB, n, {"checkpoint": "c"}),
     "put_back": lambda store, n: store.put_back(JOB, n, "x"),
+    "make_way": lambda store, n: store.make_way(JOB, n, "x", {"checkpoint": "c"}),
     "lost": lambda store, n: store.lost(JOB, n, "x"),
 }
 ALLOWED: dict[str, dict[JobStatus, JobStatus]] = {
@@ -77,6 +78,7 @@ ALLOWED: dict[str, dict[JobStatus, JobStatus]] = {
     "cancelled": {CG: CD},
     "paused": {P: PD},
     "put_back": {R: Q, P: PD, CG: CD},
+    "make_way": {R: Q},
     "lost": {R: Q, P: PD, CG: CD},
     "give_up_waiting": {Q: F},
 }

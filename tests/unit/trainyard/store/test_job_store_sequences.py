@@ -103,6 +103,11 @@ class AnySequence(RuleBasedStateMachine):
         assert not (self.store.put_back(job_id, self.attempt(job_id, stale), "x") and stale)
 
     @rule(job_id=jobs, stale=stale)
+    def make_way(self, job_id: str, stale: int) -> None:
+        attempt = self.attempt(job_id, stale)
+        assert not (self.store.make_way(job_id, attempt, "x", {"checkpoint": "c"}) and stale)
+
+    @rule(job_id=jobs, stale=stale)
     def lost(self, job_id: str, stale: int) -> None:
         assert not (self.store.lost(job_id, self.attempt(job_id, stale), "x") and stale)
 
@@ -139,7 +144,8 @@ class AnySequence(RuleBasedStateMachine):
     def attempts_only_grow(self) -> None:
         for job in self.store.jobs():
             assert job.attempt >= self.attempts.get(job.job_id, 1)
-            assert job.attempt == 1 + job.restarts + job.put_backs + self.again[job.job_id]
+            by_itself = job.restarts + job.put_backs + job.ways_made
+            assert job.attempt == 1 + by_itself + self.again[job.job_id]
             self.attempts[job.job_id] = job.attempt
 
     @invariant()

@@ -15,8 +15,10 @@ from worker.supervisor.attempt_end import (
     AttemptCompleted,
     AttemptEnd,
     AttemptLetGo,
+    AttemptMadeWay,
     AttemptPaused,
     AttemptPutBack,
+    Rest,
     ResumeRefused,
     read_end,
 )
@@ -51,6 +53,7 @@ def test_one_sentence_and_a_kind(
     assert lost.kind is kind
 
 
+REST = Rest(checkpoint="checkpoints/7", parked="j:1", parked_on="s", parked_worker="w")
 REPORT = ErrorReport(kind=ErrorKind.CONFIGURATION, message="Not that one.", hint="Another.")
 
 
@@ -58,7 +61,8 @@ REPORT = ErrorReport(kind=ErrorKind.CONFIGURATION, message="Not that one.", hint
     "end",
     [
         AttemptCompleted(result={"model_dir": "model", "final_loss": 0.5}),
-        AttemptPaused(checkpoint="checkpoints/7", parked="j:1", parked_on="s", parked_worker="w"),
+        AttemptPaused(rest=REST),
+        AttemptMadeWay(rest=REST, because="job short slips in"),
         AttemptCancelled(),
         AttemptPutBack(because="its slot was drained"),
         ResumeRefused(report=REPORT),
