@@ -76,6 +76,8 @@ def _train(run: Run) -> Outcome:
             verify_result(run, saved)
     result = publish_result(run, trainer, prepared, callbacks.reporter, saved)
     result["trial"] = loaded.trial
+    if run.config.training.use_liger_kernel:
+        result["kernels"] = loaded.kernels
     result["seconds"] = dict(run.phases.seconds)
     return Outcome(outcome="completed", result=result)
 

@@ -132,8 +132,9 @@ class Admission:
         return [request]
 
     def _problems(self, request: StartRequest) -> list[FieldProblem]:
-        quantized = request.config.training.quantization
-        return problems(request.config, gpu=self.gpu() if quantized else None)
+        training = request.config.training
+        needs_gpu = training.quantization or training.use_liger_kernel is True
+        return problems(request.config, gpu=self.gpu() if needs_gpu else None)
 
     def _send(self, request: StartRequest, origin: Job | None) -> None:
         if origin is not None or request.is_held:

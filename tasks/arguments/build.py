@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.arguments.adaptation import CPU_PRECISION, Context, Note
-from tasks.arguments.gpu_choices import choose_for_gpu
+from tasks.arguments.gpu_choices import OWN_KERNELS, Kernels, choose_for_gpu
 from tasks.arguments.table import (
     DEFAULT_CHECKPOINTS_KEPT,
     FIXED,
@@ -31,7 +31,7 @@ class Arguments:
     """``values`` for ``trl.SFTConfig`` or ``trl.DPOConfig``; ``notes`` for the job's log.
 
     ``model_dtype``, ``quantization`` and ``attention``: what the model loads with. ``reasons``: how
-    a GPU is used, and why.
+    a GPU is used, and why. ``kernels``: those that its layers compute with.
     """
 
     values: Mapping[str, Any]
@@ -41,6 +41,7 @@ class Arguments:
     save_total_limit: int
     attention: str | None = None
     reasons: tuple[str, ...] = ()
+    kernels: Kernels = OWN_KERNELS
 
 
 def choose_max_length(config: JobConfig, model_positions: int | None) -> tuple[int, Note | None]:
@@ -98,6 +99,7 @@ def build_arguments(context: Context, *, output_dir: str, eval_on_start: bool) -
         context.training.save_total_limit or DEFAULT_CHECKPOINTS_KEPT,
         choices.attention,
         (*choices.reasons, *_why_dtype(context, dtype)),
+        choices.kernels,
     )
 
 
@@ -119,7 +121,12 @@ def _why_not(setting: Setting, value: Any, context: Context, fixed: Mapping[str,
 def _refuse(context: Context) -> None:
     """The rules once more, which admission has checked without knowing this machine."""
     machine = context.machine
-    found = problems(context.config, gpu=machine.cuda, bitsandbytes=machine.bitsandbytes)
+    found = problems(
+        context.config,
+        gpu=machine.cuda,
+        bitsandbytes=machine.bitsandbytes,
+        liger=bool(machine.liger),
+    )
     if found:
         raise ConfigurationError(f"{'; '.join(f'{p.path}: {p.message}' for p in found)}.")
 

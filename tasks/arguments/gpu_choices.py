@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.arguments.adaptation import Context
+from trainyard.contract.rules import LIGER_MIN
 
 FLASH_ATTENTION = "flash_attention_2"
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels of a model's layers: ``liger``'s or its own, and ``why``, in words."""
+
+    liger: bool
+    why: str
+
+
+OWN_KERNELS = Kernels(False, "the model's own, since training.use_liger_kernel asks for none")
 
 
 @dataclass(frozen=True)
@@ -19,6 +31,7 @@ class GpuChoices:
     arguments: Mapping[str, Any]
     attention: str | None
     reasons: tuple[str, ...]
+    kernels: Kernels
 
 
 def choose_for_gpu(context: Context, values: Mapping[str, Any]) -> GpuChoices:
@@ -27,8 +40,11 @@ def choose_for_gpu(context: Context, values: Mapping[str, Any]) -> GpuChoices:
     Without a GPU nothing is chosen, and the attention is as asked for.
     """
     asked = context.config.model.attn_implementation
+    kernels = _kernels(context)
     if not context.machine.cuda:
-        return GpuChoices({}, asked, ())
+        if kernels is not OWN_KERNELS:
+            context.adjusted("training.use_liger_kernel", f"auto → false: {kernels.why}")
+        return GpuChoices({}, asked, (), kernels)
     attention, why_attention = _attention(asked, context, values)
     padding_free, why_rows = _rows(attention, context, values)
     reasons = (
@@ -36,12 +52,31 @@ def choose_for_gpu(context: Context, values: Mapping[str, Any]) -> GpuChoices:
         f"optimizer: {values['optim']}, {_why(context.training.optim, 'one kernel for all')}",
         f"attention: {attention or 'sdpa'}, {why_attention}",
         f"rows: {why_rows}",
+        f"kernels: {kernels.why}",
         f"torch.compile: {_switch(values['torch_compile'], 'training.torch_compile')}",
         "activation checkpointing: "
         + _switch(values["activation_checkpointing"], "training.gradient_checkpointing")
         + ("" if values["activation_checkpointing"] else "; it comes where memory is too small"),
     )
-    return GpuChoices({"padding_free": True} if padding_free else {}, attention, reasons)
+    arguments = {"padding_free": True} if padding_free else {}
+    return GpuChoices(arguments, attention, reasons, kernels)
+
+
+def _kernels(context: Context) -> Kernels:
+    """Never the Trainer's own switch: it would change the model after it was tried."""
+    training, machine = context.training, context.machine
+    asked = training.use_liger_kernel
+    if not asked or "use_liger_kernel" not in training.how.settings:
+        return OWN_KERNELS
+    lacks = (
+        (not machine.cuda, "there is no CUDA GPU"),
+        (not machine.liger, f"liger-kernel ({LIGER_MIN} or newer) is not installed"),
+        (training.sharded, "fsdp takes no others"),
+    )
+    for is_lacking, why in lacks:
+        if is_lacking:
+            return Kernels(False, f"the model's own, since {why}")
+    return Kernels(True, f"Liger {machine.liger}, {'as asked' if asked is True else 'installed'}")
 
 
 def _why(asked: Any, otherwise: str) -> str:

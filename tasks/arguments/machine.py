@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from dataclasses import dataclass, replace
 
 from tasks.errors import DeviceUnusable
+from trainyard.contract.rules import LIGER_MIN
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The device of one attempt. ``cores`` are those this process may run on."""
+    """The device of one attempt. ``cores`` are those this process may run on; ``liger``:
+    the version of its kernels, if they can be used."""
 
     cuda: bool
     bf16: bool
@@ -19,6 +22,7 @@ class Machine:
     bitsandbytes: bool
     device_name: str
     flash_attention: bool = False
+    liger: str = ""
 
     @classmethod
     def here(cls, gpu_expected: str = "") -> Machine:
@@ -39,11 +43,23 @@ class Machine:
             bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
             device_name=torch.cuda.get_device_name() if cuda else "CPU",
             flash_attention=cuda and importlib.util.find_spec("flash_attn") is not None,
+            liger=liger_version() if cuda else "",
         )
 
     def shared_by(self, processes: int) -> Machine:
         """This machine as one of so many processes sees it: with its share of the cores."""
         return replace(self, cores=max(1, self.cores // processes))
+
+
+def liger_version() -> str:
+    """Of the package liger-kernel; "" if it is not installed, or too old."""
+    from packaging.version import Version  # noqa: PLC0415 (as above)
+
+    try:
+        found = importlib.metadata.version("liger-kernel")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    return found if Version(found) >= Version(LIGER_MIN) else ""
 
 
 def _why_no_cuda() -> str:

@@ -81,6 +81,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("training.gradient_checkpointing", "activation_checkpointing", default=False),
     Setting("training.torch_compile", "torch_compile", adapt=adaptation.compiled,
             note="on a GPU, where asked for; the first steps take longer"),
+    Setting("training.use_liger_kernel", used_by="the model's layers, where liger-kernel is "
+            "installed beside a GPU: `true`, or `auto` for only there "
+            "([page](methods.md#liger-kernels))", since="0.2"),
     Setting("training.max_length", "max_length", adapt=lambda _, context: context.max_length,
             note="1,024, no more than the model has positions for"),
     Setting("training.max_prompt_length", used_by="the cutting of prompts"),

@@ -16,6 +16,7 @@ from tasks.methods.registry import make_arguments, make_trainer
 from tasks.preparation import Prepared
 from tasks.run import Run
 from tasks.trial.dry_build import build_on_dummy
+from tasks.trial.liger import use_liger
 from tasks.trial.scores import hold_scores
 from tasks.trial.trial import hold
 
@@ -24,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    """The Trainer, and the record of its trial."""
+    """The Trainer, the record of its trial, and the kernels of its model's layers, in words."""
 
     trainer: Any
     trial: Mapping[str, Any]
+    kernels: str
 
 
 def load_training(run: Run, prepared: Prepared) -> Loaded:
@@ -57,9 +59,13 @@ def load_training(run: Run, prepared: Prepared) -> Loaded:
         saves=trainer.args.save_strategy != "no",
         merged=config.training.merge_adapter,
     )
+    kernels, asked = arguments.kernels, config.training.use_liger_kernel
     with run.phases.phase("trial"):
+        said = kernels.why
+        if kernels.liger:
+            said = use_liger(trainer, config.model.name, said, required=asked is True)
         trial = _try(run, trainer)
-    return Loaded(trainer, trial)
+    return Loaded(trainer, trial, said)
 
 
 def _try(run: Run, trainer: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tasks.trial.untouched import untouched
 
 _LEAK_MAX = {False: 1e-4, True: 1e-2}
 """Of logits, relative to their size: above rounding; by whether it is of half precision."""
-_LOSS_DIFFERENCE_MAX = {False: 1e-3, True: 3e-2}
+LOSS_DIFFERENCE_MAX = {False: 1e-3, True: 3e-2}
 """Mean of the tokens', relative to the loss, or absolute if that is below 1."""
 _DRIFT_MAX = 1e-3
 
@@ -52,13 +52,17 @@ class TrialRecord:
         return {n: float(f"{v:.4g}") if isinstance(v, float) else v for n, v in found.items()}
 
 
+def is_half(trainer: Any) -> bool:
+    """Whether it computes in half precision."""
+    return bool(trainer.args.bf16 or trainer.args.fp16) or trainer.model.dtype != torch.float32
+
+
 def hold(trainer: Any, name: str, *, compares: bool) -> TrialRecord:
     """Try the training of the model ``name`` as ``trainer`` has it. Raises ModelError.
 
     ``compares``: whether the loss compares with the base model.
     """
-    half = bool(trainer.args.bf16 or trainer.args.fp16) or trainer.model.dtype != torch.float32
-    model = trainer.model
+    half, model = is_half(trainer), trainer.model
     with untouched(model), trainer.accelerator.autocast():
         sample = sample_of(trainer)
         logits = model(**sample.batch, use_cache=False).logits
@@ -88,7 +92,7 @@ def _own_loss(
 
     def agrees(log_probs: torch.Tensor) -> bool:
         difference = float((log_probs - own).abs().sum() / count)
-        return difference <= _LOSS_DIFFERENCE_MAX[half] * max(1.0, loss_of(own))
+        return difference <= LOSS_DIFFERENCE_MAX[half] * max(1.0, loss_of(own))
 
     try:
         by_head = log_probs_of_training(trainer, sample.batch, labels)

@@ -169,6 +169,7 @@ class TrainingConfig(Section):
     fp16: bool | None = None
     gradient_checkpointing: bool | None = None
     torch_compile: bool = False
+    use_liger_kernel: bool | Literal["auto"] = False
     max_length: Annotated[int, Field(ge=8), NOT_BOOL] | None = None
     max_prompt_length: Count | None = None
     packing: bool | None = None

@@ -87,6 +87,7 @@ _SFT = Method(
         "label_smoothing_factor": None,
         "neftune_noise_alpha": None,
         "group_by_length": None,
+        "use_liger_kernel": None,
     },
     eval_metrics=_TOKEN_METRICS,
     arguments={
@@ -112,6 +113,7 @@ _CPT = Method(
         "label_smoothing_factor": None,
         "neftune_noise_alpha": None,
         "group_by_length": None,
+        "use_liger_kernel": None,
     },
     eval_metrics=_TOKEN_METRICS,
     arguments={"packing_strategy": "wrapped", "eval_packing": True, "dataset_kwargs": {}},
@@ -134,6 +136,7 @@ _DPO = Method(
         "beta": 0.1,
         "loss_type": "sigmoid",
         "label_smoothing_factor": None,
+        "use_liger_kernel": None,
     },
     eval_metrics=_PAIR_METRICS,
     arguments={"truncation_mode": "keep_start"},
@@ -180,6 +183,7 @@ _KTO = Method(
         "beta": 0.1,
         "desirable_weight": None,
         "undesirable_weight": None,
+        "use_liger_kernel": None,
     },
     eval_metrics=("eval_loss", "eval_rewards/margins"),
     # By this name TRL estimates nothing over a micro-batch: our trainer does, over the whole step.
@@ -207,7 +211,7 @@ _RLHF = Method(
     shapes=("prompt", *_ANSWERED),
     needs="a prompt, or question and answer, or messages",
     trainers=("rloo", "grpo"),
-    settings={"beta": 0.05, "rlhf": None},
+    settings={"beta": 0.05, "rlhf": None, "use_liger_kernel": None},
     eval_metrics=("eval_reward", "eval_loss"),
     # Columns that the model does not take are what a reward looks at.
     arguments={"remove_unused_columns": False},

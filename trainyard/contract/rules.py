@@ -13,21 +13,28 @@ from trainyard.contract.methods import METHODS, SMOOTHED_LOSSES, listed, names
 from trainyard.contract.request import FieldProblem
 
 _SMOOTHING_MAX = 0.5
+LIGER_MIN = "0.8.2"
+"""As TRL asks for."""
 
 
 def problems(
-    config: JobConfig, *, gpu: bool | None, bitsandbytes: bool | None = None
+    config: JobConfig,
+    *,
+    gpu: bool | None,
+    bitsandbytes: bool | None = None,
+    liger: bool | None = None,
 ) -> list[FieldProblem]:
     """What does not go together in ``config``, and what it asks of a machine that has it not.
 
-    ``gpu``: whether there is a CUDA GPU; ``bitsandbytes``: whether it is installed; None: not
-    known.
+    ``gpu``: whether there is a CUDA GPU; ``bitsandbytes``, ``liger``: whether that package is
+    installed; None: not known.
     """
     return [
         *refused_fields(config),
         *_best(config),
         *_loss(config),
         *_quantization(config, gpu, bitsandbytes),
+        *_kernels(config, gpu, liger),
         *_origin(config),
         *_adapter(config),
         *_frozen(config),
@@ -109,6 +116,25 @@ def _quantization(
             path=path,
             message="needs bitsandbytes, which is not installed here; install it on the worker, or "
             "leave quantization out",
+        )
+
+
+def _kernels(config: JobConfig, gpu: bool | None, liger: bool | None) -> Iterator[FieldProblem]:
+    """Liger's, if they are asked for and not only wished for."""
+    training, name = config.training, "use_liger_kernel"
+    if training.use_liger_kernel is not True or name not in training.how.settings:
+        return
+    path = f"config.training.{name}"
+    mend = "leave it out, or send 'auto', which takes them only where they can be had"
+    if training.sharded:
+        yield FieldProblem(path=path, message=f"is not for fsdp: {mend}")
+    if gpu is False:
+        yield FieldProblem(path=path, message=f"needs a CUDA GPU, and there is none: {mend}")
+    elif liger is False:
+        yield FieldProblem(
+            path=path,
+            message=f"needs the package liger-kernel ({LIGER_MIN} or newer), which is not "
+            f"installed here: install it on the worker, {mend}",
         )
 
 

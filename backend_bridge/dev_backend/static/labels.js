@@ -44,6 +44,7 @@ export const LABELS = {
   "config.training.fp16": "Train in float16",
   "config.training.gradient_checkpointing": "Gradient checkpointing (less memory)",
   "config.training.torch_compile": "Compile the model",
+  "config.training.use_liger_kernel": "Kernels of Liger (JSON)",
   "config.training.max_length": "Tokens of a row at most",
   "config.training.max_prompt_length": "Tokens of a prompt at most",
   "config.training.packing": "Pack short rows together",

@@ -103,3 +103,19 @@ def test_a_model_with_vision_comes_out_as_the_class_that_it_was(
         return
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["Qwen3_5ForConditionalGeneration"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which may have them")
+def test_kernels_that_are_wished_for_and_not_there_leave_a_reason_in_the_result(
+    home: Path, preloaded: Preloaded
+) -> None:
+    """A request that asks for them is refused with what to do."""
+    run = train(home, preloaded, "llama", use_liger_kernel="auto")
+    assert run.outcome.outcome == "completed", run.log
+    assert run.outcome.result["kernels"] == "the model's own, since there is no CUDA GPU"
+    assert "Adjusted: config.training.use_liger_kernel: auto → false" in run.log
+    assert "kernels" not in train(home, preloaded, "llama").outcome.result
+    error = train(home, preloaded, "llama", use_liger_kernel=True).outcome.error
+    assert error is not None
+    assert error.kind == "configuration"
+    assert "config.training.use_liger_kernel: needs a CUDA GPU" in error.message

@@ -36,13 +36,13 @@ MUTATIONS = {
         {"kind": "bert", "method": "sft"},
     ),
     "TRL's fused head is kept on ModernBERT": Mutation(
-        "tasks.trial.trial._LOSS_DIFFERENCE_MAX",
+        "tasks.trial.trial.LOSS_DIFFERENCE_MAX",
         LET_ALL_PASS,
         test_trial.test_a_head_that_leaves_something_out_gives_way_to_the_model_s_forward,
         {"method": "sft", "training": {}},
     ),
     "a loss that is not the model's own is minimised": Mutation(
-        "tasks.trial.trial._LOSS_DIFFERENCE_MAX",
+        "tasks.trial.trial.LOSS_DIFFERENCE_MAX",
         LET_ALL_PASS,
         test_trial.test_a_loss_that_is_not_the_model_s_either_way_is_refused,
     ),

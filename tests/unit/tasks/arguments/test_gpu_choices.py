@@ -53,6 +53,7 @@ def test_a_modern_gpu_without_flash_attention() -> None:
         "optimizer: adamw_torch_fused, one kernel for all",
         "attention: sdpa, since flash-attn is not installed",
         "rows: padded to the longest of a batch; packing would spare that (training.packing)",
+        "kernels: the model's own, since training.use_liger_kernel asks for none",
         "torch.compile: off, since training.torch_compile does not ask for it",
         "activation checkpointing: off, since training.gradient_checkpointing does not ask for it; "
         "it comes where memory is too small",
