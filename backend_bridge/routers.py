@@ -9,6 +9,7 @@ from backend_bridge.api.context import Bridge
 from backend_bridge.api.generation import routes as generation_routes
 from backend_bridge.api.monitoring import routes as monitoring_routes
 from backend_bridge.api.monitoring.request_times import RequestTimer
+from backend_bridge.api.queueing import groups as group_routes
 from backend_bridge.api.queueing import routes as queueing_routes
 from backend_bridge.api.usage import routes as usage_routes
 from backend_bridge.openai_api import routes as openai_routes
@@ -20,6 +21,7 @@ ROUTERS = tuple(
         monitoring_routes,
         job_routes,
         queueing_routes,
+        group_routes,
         control_routes,
         file_routes,
         generation_routes,

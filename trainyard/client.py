@@ -68,6 +68,9 @@ class BridgeClient:
         jobs: list[dict[str, Any]] = self._call("GET", "/api/training/jobs", params=query)["jobs"]
         return jobs
 
+    def group(self, group: str) -> dict[str, Any]:
+        return self._call("GET", f"/api/training/groups/{quote(group, safe='')}")
+
     def logs(self, job_id: str, *, limit: int, offset: int) -> dict[str, Any]:
         parameters = {"limit": limit, "offset": offset}
         return self._call("GET", f"/api/training/logs/{quote(job_id, safe='')}", params=parameters)

@@ -39,6 +39,9 @@ router = APIRouter(tags=["jobs"])
 async def execute(bridge: ThisBridge, request: Request) -> StartAnswer:
     """Admit a job: validate, count, store, enqueue. The same request again is the same job.
 
+    With ``sweep`` a group of jobs, all or none: `{id}-1`, `{id}-2` and so on, each with the
+    request's token.
+
     409 if the job id belongs to another request or the job limit is reached, 422 with
     every wrong field, 413 past the size limit, 400 for a body that is no JSON.
     """
@@ -95,11 +98,12 @@ def jobs(
     bridge: ThisBridge,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     user_id: str | None = None,
+    group: str | None = None,
     since: NotBefore | None = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN)] = None,
 ) -> JobsAnswer:
-    """Jobs, newest first: all, or those of some statuses, of a user, made since a time.
+    """Jobs, newest first: all, or those of some statuses, of a user, of a sweep, made since a time.
 
     With ``limit`` so many; ``next_cursor`` of the answer then asks for the ones after them.
     """
@@ -108,6 +112,7 @@ def jobs(
         return (
             (not status or job.status in status)
             and (user_id is None or job.user_id == user_id)
+            and (group is None or job.group == group)
             and (since is None or job.created_at >= since.timestamp())
         )
 

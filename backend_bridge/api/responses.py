@@ -23,7 +23,8 @@ from trainyard.store.job import Job
 
 
 class StartAnswer(BaseModel):
-    """``ignored``: fields that mean nothing to this version. ``is_new``: no such request before."""
+    """``ignored``: fields that mean nothing to this version. ``is_new``: no such request before.
+    ``jobs``: the ids of a sweep's jobs; ``job_id`` is then the group's."""
 
     success: bool
     job_id: str
@@ -31,13 +32,18 @@ class StartAnswer(BaseModel):
     queue_position: int | None
     ignored: list[str]
     is_new: bool
+    jobs: list[str]
 
 
 class JobAnswer(BaseModel):
-    """Everything known of a job, else null, or 0 of what counts up. Seconds; GB of 10^9 bytes."""
+    """Everything known of a job, else null, or 0 of what counts up. Seconds; GB of 10^9 bytes.
+
+    ``group``: the sweep that made it; ``settings``: what it alone has of that."""
 
     job_id: str
     name: str | None
+    group: str | None
+    settings: dict[str, Any]
     user_id: str | None
     model_name: str
     dataset_path: str
@@ -130,7 +136,7 @@ class JobAnswer(BaseModel):
         return cls(**values)
 
 
-_TEXTS = ("name", "user_id", "slot", "checkpoint")
+_TEXTS = ("name", "group", "user_id", "slot", "checkpoint")
 _METRICS = JobAnswer.model_fields.keys() & Metric.model_fields.keys()
 """Fields of a job that are the latest value of the metric of that name."""
 

@@ -116,6 +116,10 @@ def _pages(bridge_url: str | None) -> APIRouter:
     async def start_page() -> Response:
         return FileResponse(STATIC / "new.html", headers={"Cache-Control": "no-cache"})
 
+    @router.get("/sweeps/{group}", include_in_schema=False)
+    async def sweep_page(group: str) -> Response:
+        return FileResponse(STATIC / "sweep.html", headers={"Cache-Control": "no-cache"})
+
     @router.get("/jobs/{job_id}", include_in_schema=False)
     async def job_page(job_id: str) -> Response:
         return FileResponse(STATIC / "job.html", headers={"Cache-Control": "no-cache"})

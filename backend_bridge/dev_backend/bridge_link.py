@@ -22,7 +22,7 @@ from backend_bridge.dev_backend.events import JOBS_SHOWN
 from backend_bridge.dev_backend.feed import Feed
 from backend_bridge.dev_backend.wire import ApiError
 from trainyard.contract.job_folder import MODEL
-from trainyard.contract.statuses import STATUSES, WITHOUT_BRIDGE
+from trainyard.contract.statuses import STATUSES, WITHOUT_BRIDGE, Button
 from trainyard.direct_http import call, open_session
 from trainyard.durable_files import size_of
 
@@ -35,8 +35,11 @@ _LOOK_EVERY_S = 1.0
 _KEEP_ALIVE_LOOKS = 15
 _LISTED = (
     *("status", "elapsed_seconds", "remaining_seconds", "current_step", "total_steps"),
-    *("queue_position", "estimated_start_seconds", "waiting_reason"),
+    *("queue_position", "estimated_start_seconds", "waiting_reason", "group"),
 )
+
+_OF_A_GROUP: tuple[Button, ...] = ("pause", "resume", "cancel")
+"""What the page offers for all jobs of a sweep together."""
 
 
 class BridgeLink:
@@ -97,6 +100,14 @@ class BridgeLink:
         answer = self.read(f"/api/training/jobs?limit={JOBS_SHOWN}") or {"jobs": []}
         return {job["job_id"]: {name: job.get(name) for name in _LISTED} for job in answer["jobs"]}
 
+    def group(self, group: str) -> dict[str, Any]:
+        """What the page of a sweep shows; {} if the bridge is away, or knows none of this name."""
+        found = self.read(f"/api/training/groups/{quote(group, safe='')}")
+        if not found:
+            return {}
+        offered = {button for status in found["counts"] for button in STATUSES[status].buttons}
+        return {**found, "buttons": [one for one in _OF_A_GROUP if one in offered]}
+
     def ask(self, job_id: str, question: dict[str, Any]) -> Iterator[bytes]:
         """What a trained model says, as it comes: server-sent events. Raises ApiError."""
         if self.url is None:
@@ -141,6 +152,10 @@ def bridge_routes(link: BridgeLink, feed: Feed) -> APIRouter:
     @router.get("/events/{job_id}")
     async def stream_job(job_id: str) -> StreamingResponse:
         return _stream(lambda: link.job(job_id), "bridge", feed)
+
+    @router.get("/groups/{group}")
+    async def stream_group(group: str) -> StreamingResponse:
+        return _stream(lambda: link.group(group), "group", feed)
 
     @router.get("/jobs/{job_id}")
     def job(job_id: str) -> JSONResponse:

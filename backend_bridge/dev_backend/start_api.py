@@ -9,6 +9,7 @@ import secrets
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body
 from starlette.concurrency import run_in_threadpool
@@ -22,10 +23,11 @@ from backend_bridge.dev_backend.wire import ApiError
 from trainyard.child_process import dying_with_us, python_module
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.fields.clean_urls import clean_url
+from trainyard.contract.fields.sweep import is_sweep
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import StartRequest
 from trainyard.local.backend_row import row_of
-from trainyard.local.submission import prepare
+from trainyard.local.submission import jobs_of, prepare
 from trainyard.secret_environment import without_secrets
 from trainyard.settings import settings
 
@@ -41,20 +43,23 @@ class Starts:
         self._link = link
         self._checking = asyncio.Lock()
 
-    def start(self, body: dict[str, Any]) -> str:
-        """Make the row and have the bridge start the job; its id. Raises ApiError: no row is left
-        then."""
+    def start(self, body: dict[str, Any]) -> tuple[str, list[str]]:
+        """Make the row and have the bridge start the job, or all of a sweep: the request's id and
+        those of its jobs. Raises ApiError: no row is left then."""
         made = _prepared(body)
-        job_id = str(self._jobs.create(new_job(row_of(made)))["job_id"])
+        jobs = [new_job(row_of(job)) for job in jobs_of(made, settings())]
+        job_ids = [str(self._jobs.create(job)["job_id"]) for job in jobs]
         code, answer = self._link.start(made)
         if code != 200:
-            self._jobs.delete(job_id)
+            for job_id in job_ids:
+                self._jobs.delete(job_id)
             raise ApiError(code, answer.get("error", "The bridge refused"))
-        return job_id
+        return str(made["execution_id"]), job_ids
 
     async def check(self, body: dict[str, Any]) -> dict[str, Any]:
         """The report of ``trainyard check-dataset --json``. Raises ApiError."""
-        made = await run_in_threadpool(_prepared, body)
+        one = {name: value for name, value in body.items() if name != "sweep"}
+        made = await run_in_threadpool(_prepared, one)
         request = parse_request(made)
         named, evaluates = request.trains_on, request.eval_dataset_path
         given = request.whole_dataset_path
@@ -98,9 +103,11 @@ def start_routes(jobs: Jobs, link: BridgeLink, feed: Feed) -> APIRouter:
 
     @router.post("")
     def start(body: _AnyObject) -> JSONResponse:
-        job_id = starts.start(body)
-        feed.changed(job_id)
-        return JSONResponse({"job_id": job_id}, 201)
+        started, job_ids = starts.start(body)
+        for job_id in job_ids:
+            feed.changed(job_id)
+        page = f"/{'sweeps' if is_sweep(body) else 'jobs'}/{quote(started)}"
+        return JSONResponse({"job_id": started, "page": page}, 201)
 
     return router
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from backend_bridge.intake.chosen_checkpoint import reason_against
 from trainyard.contract.job_folder import checkpoint_path
 from trainyard.contract.names import attempt_id
-from trainyard.contract.statuses import OCCUPYING, RESUMABLE, JobStatus
+from trainyard.contract.statuses import OCCUPYING, RESUMABLE, JobStatus, group_status
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.host_waits import waits_for
 from trainyard.store.job import Job
@@ -39,7 +39,7 @@ def no_such_job(job_id: str) -> str:
 
 
 class JobControl:
-    """Acts on jobs by name.
+    """Acts on jobs by name; cancel, pause and resume also on all jobs of a sweep by its name.
 
     The job store is what counts. What goes to the broker after it only makes somebody look at
     once: a supervisor looks four times a second anyway, a claim refuses a message that should not
@@ -55,6 +55,9 @@ class JobControl:
 
     def cancel(self, job_id: str, *, force: bool = False) -> ControlResult:
         """Cancel at once what does not run; ask what runs, and with ``force`` kill it."""
+        if jobs := self.store.group(job_id):
+            did = "are cancelled, or stop at their next step"
+            return _of_all(job_id, jobs, did, lambda one: self.cancel(one, force=force))
         before = self.store.cancel(job_id, force=force)
         if before is None:
             return self._refused(job_id, "has already ended")
@@ -77,6 +80,9 @@ class JobControl:
 
     def pause(self, job_id: str) -> ControlResult:
         """Pause at once what waits; ask what runs to finish its step and write a checkpoint."""
+        if jobs := self.store.group(job_id):
+            did = "are paused, or pause when their checkpoint is written and verified"
+            return _of_all(job_id, jobs, did, self.pause)
         before = self.store.pause(job_id)
         if before is None:
             return self._refused(job_id, "cannot be paused")
@@ -93,6 +99,8 @@ class JobControl:
 
         A checkpoint that cannot be gone on from is refused, and the job stays paused.
         """
+        if jobs := self.store.group(job_id):
+            return _of_all(job_id, jobs, "are queued again", self.resume)
         job = self.store.get(job_id)
         if job is None or job.status not in RESUMABLE:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
@@ -190,7 +198,9 @@ class JobControl:
     def _refused(self, job_id: str, what: str) -> ControlResult:
         job = self.store.get(job_id)
         if job is None:
-            return ControlResult(False, no_such_job(job_id), None)
+            of_a_sweep = f"{job_id} is a sweep: `trainyard ps {job_id}` lists its jobs"
+            known = self.store.group(job_id)
+            return ControlResult(False, of_a_sweep if known else no_such_job(job_id), None)
         mend = _MENDS.get((what, job.status), "").format(job_id)
         return ControlResult(False, f"job {job_id} {what}: it is {job.status}{mend}", job.status)
 
@@ -202,6 +212,15 @@ _MENDS = {
     (_CANNOT_BE_RESUMED, JobStatus.CANCELLED): _AGAIN,
     (_CANNOT_BE_STARTED, JobStatus.PAUSED): "; `trainyard resume {}` goes on with it",
 }
+
+
+def _of_all(
+    group: str, jobs: Sequence[Job], did: str, act: Callable[[str], ControlResult]
+) -> ControlResult:
+    """The last first, so that none starts before its turn to be acted on. Again it does no harm."""
+    done = sum(act(job.job_id).success for job in reversed(jobs))
+    before = group_status({job.status for job in jobs})
+    return ControlResult(True, f"sweep {group}: {done} of {len(jobs)} jobs {did}", before)
 
 
 @contextmanager

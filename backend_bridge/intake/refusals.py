@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from pydantic import SecretStr
 from redis import Redis
 
 from trainyard.contract.fields.secret_fields import VISIBLE_ASCII
+from trainyard.contract.fields.sweep import is_sweep, member_bodies
 from trainyard.contract.names import JOB_ID_PATTERN
+from trainyard.contract.request import RequestInvalid
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.scripts import script
 
@@ -71,6 +74,18 @@ def refusal_of(request: Mapping[str, Any], request_id: str, reason: str) -> Refu
     if not (isinstance(token, str) and re.fullmatch(VISIBLE_ASCII, token)):
         return None
     return Refusal(request_id, job_id, SecretStr(token), reason)
+
+
+def refusals_of(
+    request: Mapping[str, Any], request_id: str, reason: str, sweep_jobs_max: int
+) -> list[Refusal]:
+    """Of a sweep one for each job that it would have made: the backend may have a row of each."""
+    requests: Sequence[Mapping[str, Any]] = [request]
+    if is_sweep(request) and "execution_id" in request:
+        with suppress(RequestInvalid):  # of a grid that is none only the request's name is known
+            requests = member_bodies(request, sweep_jobs_max)
+    found = (refusal_of(one, request_id, reason) for one in requests)
+    return [refusal for refusal in found if refusal is not None]
 
 
 class Refusals:

@@ -20,7 +20,7 @@ import re
 import socket
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ from backend_bridge.intake.refusals import (
     Refusal,
     Refusals,
     named_in,
-    refusal_of,
+    refusals_of,
     without_token,
 )
 from trainyard.contract.fields.bounded_json import loads
@@ -58,11 +58,11 @@ Entry = tuple[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class EntryOutcome:
-    """``reply``: fields for the sender; ``refusal``: for the backend; ``rejected``: whether the
+    """``reply``: fields for the sender; ``refusals``: for the backend; ``rejected``: whether the
     entry goes to ``training:rejected``."""
 
     reply: dict[str, str]
-    refusal: Refusal | None = None
+    refusals: Sequence[Refusal] = ()
     rejected: bool = False
 
 
@@ -114,8 +114,8 @@ class StreamConsumer:
             fields = found or {}
             outcome = self._outcome(entry_id, fields)
             pipe = self.redis.pipeline()  # MULTI: answered and counted once
-            if outcome.refusal is not None:
-                self.refusals.tell(outcome.refusal, pipe)
+            for refusal in outcome.refusals:
+                self.refusals.tell(refusal, pipe)
             if outcome.rejected:
                 self._reject(outcome.reply, fields, pipe)
             _add(pipe, REPLIES, outcome.reply)
@@ -136,7 +136,9 @@ class StreamConsumer:
                 request = error.named
             reply["job_id"] = _job_id(request)
             reply["message"] = reason = without_token(str(error), request)
-            return EntryOutcome(reply, refusal_of(request, reply["request_id"], reason), rejected)
+            jobs_max = self.admission.max_sweep_jobs
+            refused = refusals_of(request, reply["request_id"], reason, jobs_max)
+            return EntryOutcome(reply, refused, rejected)
         except RedisError:
             raise
         except Exception as error:  # it would end every courier in turn, for ever
@@ -201,6 +203,10 @@ class StreamConsumer:
             admitted = self.admission.admit(
                 {name: value for name, value in request.items() if name != "action"}
             )
+            if admitted.jobs:
+                said = f"sweep {admitted.job_id}: {len(admitted.jobs)} jobs"
+                said += f", {admitted.jobs[0]} to {admitted.jobs[-1]}"
+                return ControlResult(True, said, None)
             return ControlResult(True, f"job {admitted.job_id} is {admitted.status}", None)
         shown, job_id = f"{str(action)[:100]!r}", request.get("job_id")
         if not isinstance(job_id, str) or not re.fullmatch(JOB_ID_PATTERN, job_id):

@@ -32,7 +32,7 @@ from trainyard.cli.common import (
     echo_json,
     job_id_argument,
 )
-from trainyard.cli.listing import ps
+from trainyard.cli.listing import ps, sweep
 from trainyard.cli.models.asking import chat, generate
 from trainyard.cli.models.exporting import export, merge, push
 from trainyard.cli.removal import prune, remove
@@ -232,7 +232,7 @@ def show_help(ctx: click.Context, command: str | None) -> None:
 
 
 for _command in (
-    *(submit, ps, status, errors, logs, wait, open_page, remove, prune),
+    *(submit, ps, sweep, status, errors, logs, wait, open_page, remove, prune),
     *(generate, chat, merge, export, push),
     *(check_dataset, completion, doctor, drain, nodes, redeliver, selftest, undrain, usage),
 ):

@@ -88,6 +88,14 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     default=None,
     help="Let a running job make way for this short one while every slot is busy; of priority 0.",
 )
+@click.option(
+    "--sweep",
+    "settings_swept",
+    multiple=True,
+    metavar="PATH=VALUE,VALUE",
+    help="A job for each value of a field of config (training.learning_rate=1e-4,2e-4); several "
+    "make a grid.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
 @click.option(
     "--allow-unknown", is_flag=True, help="Send fields that mean nothing; they are ignored."
@@ -103,6 +111,7 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
 def submit(
     request_file: Any,
     data: tuple[str, ...],
+    settings_swept: tuple[str, ...],
     assignments: tuple[str, ...],
     allow_unknown: bool,
     dry_run: bool,
@@ -123,14 +132,18 @@ def submit(
     backend of your own does; that makes the token too. With --follow the exit code tells how the
     job ended.
     """
+    from trainyard.cli.queueing.sweep_flags import with_sweep
     from trainyard.cli.request_file import read_request, with_data, with_flags
     from trainyard.local.submission import prepare, start
 
-    if request_file is None and not any((data, assignments, *flags.values())):
+    if request_file is None and not any((data, assignments, settings_swept, *flags.values())):
         raise click.UsageError("give a request file, or --model and --dataset")
+    follows = follow or notify
     try:
         body = read_request(request_file.read(), request_file.name) if request_file else {}
-        body = with_data(body, data)
+        body = with_sweep(with_data(body, data), settings_swept)
+        if follows and body.get("sweep"):
+            raise click.UsageError("a sweep is several jobs: follow one of them with `status -f`")
         body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
     except UnicodeDecodeError as error:
         raise click.ClickException(
@@ -154,13 +167,16 @@ def submit(
             click.echo(f"ignored: {field}", err=True)
         where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
         click.echo(f"{answer['job_id']} is {answer['status']}{where}")
+        if answer.get("jobs"):  # a bridge of an older version makes no sweeps
+            told = f"{len(answer['jobs'])} jobs: `trainyard sweep {answer['job_id']}` shows them"
+            click.echo(told)
     if answer.get("is_new") is False:
         click.echo(
             "This very request was submitted before: no other job was made. To train again, give "
             "another --job-id.",
             err=True,
         )
-    if follow or notify:
+    if follows:
         sys.exit(watch(bridge, answer["job_id"], as_json=as_json, notify=notify))
 
 
@@ -168,11 +184,15 @@ def _say_what_would_be(
     body: dict[str, Any], current: Settings, bridge: BridgeClient, *, as_json: bool
 ) -> None:
     from trainyard.cli.forecasts.dry_run import forecast, lines
+    from trainyard.local.submission import jobs_of
 
-    made = forecast({"job_token": "none", **body}, current, bridge)
+    first, *others = jobs_of({"job_token": "none", **body}, current)
+    made = forecast(first, current, bridge)
     if as_json:
         echo_json(made)
         return
     for line in lines(made):
         click.echo(line)
+    if others:
+        click.echo(f"This is the first of {len(others) + 1} jobs.")
     click.echo("Nothing was sent.", err=True)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -81,3 +81,12 @@ TERMINAL = _those(lambda status: status.terminal)
 RESUMABLE = _those(lambda status: "resume" in status.buttons)
 RESTARTABLE = _those(lambda status: "force-start" in status.buttons)
 ACTIVE = frozenset(STATUSES) - TERMINAL
+_OF_A_GROUP = (
+    *("running", "pausing", "cancelling", "queued", "paused"),
+    *("completed", "failed", "cancelled"),
+)
+
+
+def group_status(statuses: Collection[str]) -> JobStatus:
+    """The state of a group of jobs: what they are doing, or how the best of them ended."""
+    return JobStatus(next((name for name in _OF_A_GROUP if name in statuses), "cancelled"))

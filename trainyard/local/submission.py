@@ -17,8 +17,9 @@ from typing import Any
 
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.fields.sweep import is_sweep, member_bodies, parse_sweep
 from trainyard.contract.parser import parse_request
-from trainyard.contract.request import RequestInvalid
+from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
 from trainyard.contract.rules import problems
 from trainyard.local.backend_row import BackendError, create_row, delete_row
 from trainyard.local.typed_paths import Place, named_for_worker, refuse_missing
@@ -49,9 +50,7 @@ def prepare(
         made["job_token"] = secrets.token_urlsafe(32)
     if _is_yard_of_this_machine(current):
         _name_paths(made, current)
-    request = parse_request(made)
-    if found := problems(request.config, gpu=None):
-        raise RequestInvalid(found)
+    request = _checked(made, current)
     if request.ignored and not allow_unknown:
         raise UnknownFields(
             f"fields that mean nothing: {'; '.join(request.ignored)}.",
@@ -62,18 +61,43 @@ def prepare(
 
 def start(bridge: BridgeClient, current: Settings, body: Mapping[str, Any]) -> Submitted:
     """Start a prepared request. Raises BridgeError; no row is left then."""
-    unknown_there, made = None, False
+    unknown_there, made = None, list[str]()
     if current.has_development_backend:
         try:
-            made = create_row(current.backend_url, dict(body))
+            for job in jobs_of(body, current):
+                if create_row(current.backend_url, job):
+                    made.append(job["execution_id"])
         except BackendError as error:
             unknown_there = str(error)
     try:
         return Submitted(bridge.start(dict(body)), unknown_there)
     except BridgeError:
-        if made:
-            delete_row(current.backend_url, body["execution_id"])
+        for job_id in made:
+            delete_row(current.backend_url, job_id)
         raise
+
+
+def jobs_of(body: Mapping[str, Any], current: Settings) -> list[dict[str, Any]]:
+    """The body of each job that a prepared request makes."""
+    if not is_sweep(body):
+        return [dict(body)]
+    names = [request.name for request in parse_sweep(body, current.max_sweep_jobs)]
+    members = member_bodies(body, current.max_sweep_jobs)
+    return [{**job, "name": name} for job, name in zip(members, names, strict=True)]
+
+
+def _checked(body: Mapping[str, Any], current: Settings) -> StartRequest:
+    """The request, of a sweep that of its first job. Raises RequestInvalid."""
+    if is_sweep(body):
+        return parse_sweep(body, current.max_sweep_jobs, _wrong)[0]
+    request = parse_request(body)
+    if found := _wrong(request):
+        raise RequestInvalid(found)
+    return request
+
+
+def _wrong(request: StartRequest) -> list[FieldProblem]:
+    return problems(request.config, gpu=None)
 
 
 def _is_yard_of_this_machine(current: Settings) -> bool:

@@ -42,6 +42,10 @@ class JobReads:
             pipe.hgetall(JobKey.JOB.of(job_id))
         return [Job.from_hash(raw) for raw in pipe.execute() if raw]
 
+    def group(self, group: str) -> list[Job]:
+        """The jobs that a sweep made and that are still known, in its order; none of no sweep."""
+        return self.jobs(self._members(JobKey.GROUP.of(group)))
+
     def newest(
         self, wanted: Callable[[Job], bool], limit: int | None, after: str | None = None
     ) -> tuple[list[Job], str | None]:

@@ -45,7 +45,10 @@ class Key(StrEnum):
 
 
 class JobKey(StrEnum):
-    """A kind of key that each job has; all of a job's go when it is pruned."""
+    """A kind of key that each job has; all of a job's go when it is pruned.
+
+    ``GROUP`` is a sweep's, by the id of that, and goes with the last of its jobs.
+    """
 
     JOB = "job"
     REQUEST = "request"

@@ -46,7 +46,7 @@ export function textsOf(column, job, live) {
 }
 
 // What is filtered by, besides.
-export const FILTERED = [...COLUMNS, { key: "tag", value: (job) => job.tags.join(" ") }, { key: "note", value: (job) => job.notes }];
+export const FILTERED = [...COLUMNS, { key: "tag", value: (job) => job.tags.join(" ") }, { key: "note", value: (job) => job.notes }, { key: "sweep", value: (job, live) => live?.group }];
 
 // Smaller first; what is not known comes last, whichever way round.
 export function comparison({ value }, falling, liveOf) {
@@ -58,10 +58,11 @@ export function comparison({ value }, falling, liveOf) {
   };
 }
 
-function nameOf(job) {
+function nameOf(job, live) {
   const link = element("a", { href: `/jobs/${encodeURIComponent(job.job_id)}`, class: "row-link" }, state.title(job));
   const parts = [link];
   if (state.title(job) !== job.job_id) parts.push(element("span", { class: "mono muted small" }, job.job_id));
+  if (live?.group) parts.push(element("span", {}, element("a", { href: `/sweeps/${encodeURIComponent(live.group)}`, class: "tag row-inner" }, `sweep ${live.group}`)));
   if (job.tags.length) parts.push(element("span", {}, ...job.tags.map((tag) => element("span", { class: "tag" }, tag))));
   if (job.error) parts.push(element("span", { class: "row-error small" }, job.error));
   return parts;

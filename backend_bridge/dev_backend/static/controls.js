@@ -18,8 +18,10 @@ const CONFIRM = {
 };
 
 export class Controls {
-  constructor(jobId) {
+  // question: asked before a cancel.
+  constructor(jobId, question = CONFIRM.cancel) {
     this.jobId = jobId;
+    this.confirm = { ...CONFIRM, cancel: question };
     this.state = null;
     this.nodes = new Map();
     for (const [name, { label }] of Object.entries(BUTTONS)) {
@@ -39,7 +41,7 @@ export class Controls {
   }
 
   async press(name) {
-    if (CONFIRM[name] && !window.confirm(CONFIRM[name])) return;
+    if (this.confirm[name] && !window.confirm(this.confirm[name])) return;
     if (name === "delete") return this.delete();
     await this.ask(BUTTONS[name].action ?? name, BUTTONS[name].body ?? {});
   }

@@ -101,7 +101,7 @@ async function start() {
   }
   setText(byId("said"), "Starting…");
   const { ok, said } = await send("POST", "/api/dev/start", body);
-  if (ok) location.assign(`/jobs/${encodeURIComponent(said.job_id)}`);
+  if (ok) location.assign(said.page);
   else setText(byId("said"), withLabels(said.error));
 }
 

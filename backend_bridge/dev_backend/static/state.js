@@ -45,7 +45,7 @@ export function progress(job, live) {
     const start = live.estimated_start_seconds;
     const place = live.queue_position ? `Place ${live.queue_position} in the queue` : "In the queue";
     if (live.waiting_reason) {
-      const words = live.waiting_reason.split(/[,:;]/)[0];
+      const words = live.waiting_reason.split(/[,:;](?= |$)/)[0];
       return { text: `${place}, ${words}`, whole: `${place}, ${live.waiting_reason}`, share: null };
     }
     return { text: start == null ? place : `${place}, starts in ${duration(start)}`, share: null };

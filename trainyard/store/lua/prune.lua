@@ -16,6 +16,8 @@ for _, other in ipairs(redis.call('SMEMBERS', key('followers', id))) do  -- of o
   end
   if redis.call('EXISTS', key('job', other)) == 1 then set_awaited(key('job', other), left) end
 end
+local group = redis.call('HGET', key('job', id), 'group') or ''
+if group ~= '' then redis.call('ZREM', key('group', group), id) end
 for kind in pairs(PER_JOB) do redis.call('DEL', key(kind, id)) end
 redis.call('ZREM', JOBS, id)
 redis.call('ZREM', UNDELIVERED, id)

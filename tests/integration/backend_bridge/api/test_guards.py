@@ -27,6 +27,7 @@ ROUTES = [
     ("GET", "/api/training/metrics/x"),
     ("GET", "/api/training/jobs"),
     ("GET", "/api/training/queue"),
+    ("GET", "/api/training/groups/x"),
     ("DELETE", "/api/training/jobs/x"),
     ("POST", "/api/training/x/generate"),
     ("POST", "/api/training/cancel/x"),
@@ -139,7 +140,8 @@ def test_with_the_key_and_health_without(make_bridge: Any) -> None:
 
 def test_no_route_was_forgotten(bridge: Running) -> None:
     listed = bridge.client.get("/openapi.json").json()["paths"]
-    routes = {(m.upper(), path.replace("{job_id}", "x")) for path, ms in listed.items() for m in ms}
+    paths = {re.sub(r"{[^}]+}", "x", path): methods for path, methods in listed.items()}
+    routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     health = {("GET", f"/health{what}") for what in ("", "/live", "/ready")}
     assert routes - health == set(ROUTES)
     theirs = {

@@ -25,6 +25,7 @@ def test_a_job_is_started_and_seen_everywhere(bridge: Running) -> None:
         "queue_position": 1,
         "ignored": ["config.training.oddity"],
         "is_new": True,
+        "jobs": [],
     }
     assert bridge.start("job-2").json()["queue_position"] == 2
     status = bridge.get("status/job-2").json()
@@ -252,6 +253,47 @@ def test_a_wrong_method_names_all_that_the_path_has(bridge: Running) -> None:
     }
     assert set(allowed.values()) == {"GET, POST", "DELETE, GET"}
     assert allowed["/v1/files/file-1"] == "DELETE, GET"
+
+
+def test_a_sweep_is_a_group_of_jobs(bridge: Running, real_redis: Any) -> None:
+    grid = {"lora.r": [8, 16], "training.learning_rate": [1e-4]}
+    started = bridge.start("g", sweep=grid).json()
+    assert (started["job_id"], started["jobs"]) == ("g", ["g-1", "g-2"])
+    bridge.start("other")
+    listed = bridge.get("jobs", params={"group": "g"}).json()["jobs"]
+    assert [(job["job_id"], job["group"], job["settings"]["lora.r"]) for job in listed] == [
+        ("g-2", "g", 16),
+        ("g-1", "g", 8),
+    ]
+    found = bridge.get("groups/g").json()
+    assert (found["status"], found["counts"], found["best"]) == ("queued", {"queued": 2}, None)
+    assert found["settings"] == ["lora.r", "training.learning_rate"]
+    for job_id, loss in (("g-1", 2.5), ("g-2", 1.5)):
+        real_redis.hset(f"trainyard:job:{job_id}", "point", json.dumps({"train_loss": loss}))
+    found = bridge.get("groups/g").json()
+    assert (found["measure"], found["best"]) == ("loss", "g-2")
+    real_redis.hset("trainyard:job:g-1", "point", json.dumps({"best_eval_loss": 2.0}))
+    found = bridge.get("groups/g").json()
+    assert (found["measure"], found["best"]) == ("best_eval_loss", "g-1")
+    answer = bridge.client.post("/api/training/cancel/g")
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    assert bridge.get("groups/g").json()["counts"] == {"cancelled": 2}
+    assert "there is no sweep 'other'" in refusal(bridge.get("groups/other"), 404)["error"]
+    answer = bridge.client.post("/api/training/g/force-start")
+    assert answer.json()["message"].startswith("g is a sweep: `trainyard ps g`")
+
+
+def test_what_is_held_is_told_and_in_nobodys_way(bridge: Running) -> None:
+    bridge.start("late", not_before="2100-01-01T22:00:00Z")
+    bridge.start("now")
+    queue = bridge.get("queue").json()
+    assert [job["job_id"] for job in queue["queued"]] == ["now"]
+    (held,) = queue["held"]
+    assert held["job_id"] == "late"
+    assert held["waiting_reason"].startswith("waits until 2100-01-0")
+    status = bridge.get("status/late").json()
+    assert (status["status"], status["queue_position"]) == ("queued", None)
+    assert status["waiting_reason"] == held["waiting_reason"]
 
 
 def test_no_answer_shows_the_token(busy: Running) -> None:

@@ -76,6 +76,7 @@ def test_operations_are_called_by_one_short_name(document: dict[str, Any]) -> No
             "errors",
             "jobs",
             "queue",
+            "group",
         ),
         *("pause", "resume", "cancel", "force_start", "remove"),
         *("checkpoints", "download_model", "download_logs", "generate", "usage"),

@@ -29,6 +29,19 @@ ELSEWHERE = Slot("other-0", {"home": "another"})
         (BOUND, [ELSEWHERE, DRAINED], "every slot that has its checkpoints is drained (box-1)"),
         (replace(BOUND, from_start="1"), [ELSEWHERE], None),
         (replace(NEW, status=JobStatus.PAUSED), [DRAINED], None),
+        (
+            replace(NEW, held="1", awaits=["a"]),
+            [DRAINED],
+            "waits for job a; `trainyard force",
+        ),
+        (replace(NEW, held="1", awaits=["a", "b"]), [], "waits for jobs a and b;"),
+        (replace(NEW, held="1", not_before=1_800_000_000), [], "waits until 2027-01-1"),
+        (
+            replace(NEW, held="1", awaits=["a"], not_before=1_800_000_000),
+            [],
+            "waits for job a and until 2027-01-1",
+        ),
+        (replace(NEW, status=JobStatus.PAUSED, held="1", awaits=["a"]), [], None),
     ],
 )
 def test_what_it_waits_for(job: Job, present: list[Slot], words: str | None) -> None:
