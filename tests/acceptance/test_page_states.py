@@ -154,6 +154,8 @@ def test_the_ending_says_what_came_out_and_what_next(page: Page, scene: PageScen
         "2.216step 480",
         "Step 480the best",
         "1.2 MB",
+        "0.400.153 kWh",
+        "1.06 EUR",
     ):
         assert words in figures
     page.wait_text("#finished-verdicts", "16 of 20 rows")

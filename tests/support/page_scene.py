@@ -116,6 +116,10 @@ class PageScene:
                 **{"model_dir": "model", "first_eval_loss": 7.31, "last_eval_loss": 2.104},
                 **{"train_loss": 1.93, "saved_step": 480, "dtype": "bfloat16"},
             }
+            job["usage"] = {
+                **{"slot_hours": 0.2, "gpu_hours": 0.4, "metered_hours": 0.2},
+                **{"energy_kwh": 0.1534, "cost": 1.0614, "currency": "EUR"},
+            }
             folder = self.home / "jobs" / job_id / "model"
             folder.mkdir(parents=True)
             (folder / "adapter_config.json").write_text("{}")

@@ -10,12 +10,12 @@ let shown = "";
 export function showFinished(job, live, model, run, bridgeUrl) {
   const result = live?.status === "completed" ? live.result : null;
   const best = run.best();
-  const now = JSON.stringify([result, live?.warnings, model, best, bridgeUrl]);
+  const now = JSON.stringify([result, live?.usage, live?.warnings, model, best, bridgeUrl]);
   if (now === shown) return; // the same elements stay under the pointer
   shown = now;
   byId("finished").hidden = !result;
   if (!result) return;
-  byId("finished-figures").replaceChildren(...figures(result, model, best).map(([name, value, about]) =>
+  byId("finished-figures").replaceChildren(...[...figures(result, model, best), ...used(live.usage)].map(([name, value, about]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, value, ...(about ? [element("small", {}, about)] : [])))));
   byId("finished-verdicts").replaceChildren(...live.warnings.map(({ sentence }) => element("li", {}, sentence)));
   byId("finished-next").replaceChildren(...next(job, model, bridgeUrl).map(([name, text]) =>
@@ -33,6 +33,14 @@ function figures(result, model, best) {
     ...(saved == null ? [] : [["Saved", `Step ${format.count(saved)}`, best && best.step === saved ? "the best" : ""]]),
     ...(model ? [["Size", format.bytes(model.size_bytes), model.is_adapter ? "adapter" : ""]] : []),
   ];
+}
+
+// What a GPU was used for; of a CPU the elapsed time says it.
+function used(usage) {
+  if (!usage?.gpu_hours) return [];
+  const { gpu_hours: hours, energy_kwh: energy, cost, currency } = usage;
+  const money = cost == null ? [] : [["Cost", `${cost.toFixed(2)} ${currency ?? ""}`.trim()]];
+  return [["GPU hours", hours.toFixed(2), energy == null ? "" : `${energy.toFixed(3)} kWh`], ...money];
 }
 
 function change(before, after) {
