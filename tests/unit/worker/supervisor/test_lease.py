@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from tests.support.waiting import wait_for
+from trainyard.contract.statuses import JobStatus
 from trainyard.store.attempt_writes import Renewal
+from trainyard.store.job import Job
+from worker.machine.energy import EnergyReader
 from worker.supervisor import lease as module
 from worker.supervisor.lease import LeaseGuard
 
@@ -121,3 +126,21 @@ def test_an_attempt_that_lost_its_job_writes_no_energy_at_its_end() -> None:
         asked = store.asked
         wait_for("some rounds", lambda: store.asked > asked)
     assert store.energies == [7]
+
+
+def test_a_metered_lease_reads_the_slots_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = Store()
+    asked = list[str]()
+
+    @contextmanager
+    def metering(devices: str) -> Iterator[EnergyReader]:
+        asked.append(devices)
+        yield lambda: 42
+        asked.append("closed")
+
+    monkeypatch.setattr(module, "metering", metering)
+    job = Job("job-1", JobStatus.RUNNING, 1, 0, 0)
+    with module.metered_lease(store, job, "GPU-a"):
+        wait_for("a renewal", lambda: store.asked > 0)
+    assert store.energies[-1] == 42
+    assert asked == ["GPU-a", "closed"]
