@@ -84,8 +84,9 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         home_wait_s=3600 * (current.home_wait_hours or math.inf),
     )
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)
+    forwarder = Forwarder(redis, current.backend_url, slot=slot)
     threads = [
-        threading.Thread(target=Forwarder(redis, current.backend_url).run, args=(stop,)),
+        threading.Thread(target=forwarder.run, args=(stop,)),
         threading.Thread(target=reaper.run, args=(stop,)),
         threading.Thread(target=consumer.run, args=(stop,)),
         threading.Thread(target=Retention(redis, current).run, args=(stop,)),

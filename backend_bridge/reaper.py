@@ -3,7 +3,8 @@
 A job whose lease has run out is queued again, or failed after MAX_RESTARTS, or cancelled if
 that was under way. A job that is queued in the store and not in the broker is sent again. One that
 is held is released when its time comes.
-Several reapers do no harm to each other: every change is a guarded transition.
+Several reapers do no harm to each other: every change is a guarded transition. One of them looks
+for messages and for what is held.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
+from trainyard.scheduling.couriers import Duty
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.job import Job
@@ -49,6 +51,7 @@ class Reaper:
         self.dispatcher = dispatcher
         self.store = dispatcher.store
         self.queue = dispatcher.queue
+        self.duty = Duty(self.store.redis, "send-again", every_s=EVERY_S)
         self.clock = clock or WatchedClock(self.store.lease_ms / 1000, EVERY_S)
         self.before_loss = before_loss
         self.after_round = after_round
@@ -62,8 +65,9 @@ class Reaper:
         while not stop.wait(EVERY_S):
             try:
                 self.reap()
-                self.release()
-                self.send_again()
+                if self.duty.is_mine():
+                    self.release()
+                    self.send_again()
                 self.after_round()
             except RedisError as error:
                 logger.warning("reaper: Redis is away: %s", error, extra={"action": "redis_away"})

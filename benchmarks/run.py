@@ -44,6 +44,7 @@ BENCHMARKS: dict[str, str] = {
     "overhead_slow_backend": "overhead:overhead_slow_backend",
     "overhead_dead_backend": "overhead:overhead_dead_backend",
     "start": "start:start",
+    "fleet": "fleet.sizes:fleet",
     "gpu": "gpu_proof.benchmark:recipes",
 }
 """Name on the command line, and the ``module:function(full)`` that gives its rows."""

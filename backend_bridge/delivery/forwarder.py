@@ -1,8 +1,9 @@
 """Forwarder: delivers every job's statuses, metrics and log lines to the backend.
 
 Any number of forwarders may run over one Redis: the outbox lets one of them at a time send a
-job's events. The thread that runs :meth:`Forwarder.run` listens for new events and looks
-every second for jobs that are due; a fixed number of sender threads do the sending.
+job's events. The thread that runs :meth:`Forwarder.run` listens for the jobs of its slot; one of
+all looks for jobs that are due, wakes who is to send them, and takes those that nobody took. A
+fixed number of sender threads do the sending.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from backend_bridge.delivery.outbox import HoldLost, Outbox
 from backend_bridge.delivery.ready_jobs import ReadyJobs
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn
-from trainyard.store.keys import Key
+from trainyard.scheduling.couriers import Duty
+from trainyard.store.keys import Key, wake_channel
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +34,9 @@ _DUE_LIMIT = 1000
 class Forwarder:
     """A courier of events. ``redis`` must decode responses to str.
 
-    ``senders`` jobs are sent side by side; at most half of the senders work on jobs whose last
-    try failed or was slow. ``request_timeout_s`` bounds one request. Raises ValueError where
-    ``backend_url`` is no plain http(s) address.
+    ``slot``: beside which it is, "" beside none. ``senders`` jobs are sent side by side; at most
+    half of the senders work on jobs whose last try failed or was slow. ``request_timeout_s`` bounds
+    one request. Raises ValueError where ``backend_url`` is no plain http(s) address.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Forwarder:
         redis: Redis,
         backend_url: str,
         *,
+        slot: str = "",
         senders: int = 8,
         request_timeout_s: float = 10.0,
         policy: DeliveryPolicy | None = None,
@@ -51,6 +54,8 @@ class Forwarder:
         self._senders = senders
         self._lock_s = request_timeout_s + self._policy.lock_margin_s
         self._outbox = Outbox(redis, lock_s=self._lock_s)
+        self._channels = (Key.WAKE, wake_channel(slot))
+        self._duty = Duty(redis, "due-jobs", every_s=self._policy.poll_s)
         self._redis_away = False
         self._make_client = partial(BackendClient, backend_url, timeout_s=request_timeout_s)
         self._make_client().close()  # a wrong address is said here, not in every thread
@@ -89,7 +94,7 @@ class Forwarder:
         try:
             listener = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # as redis-py has it
             with listener as pubsub:
-                pubsub.subscribe(Key.WAKE)  # each new event's job id
+                pubsub.subscribe(*self._channels)  # ids of jobs with a new event, or due again
                 look_at = 0.0
                 while not stop.is_set():
                     if time.monotonic() >= look_at:
@@ -98,6 +103,7 @@ class Forwarder:
                     message = pubsub.get_message(timeout=wait_s)
                     if message is not None:
                         jobs.offer(message["data"])
+                self._duty.leave()
         except RedisError as error:
             if not self._redis_away:
                 logger.warning("Redis: %s; trying again", error, extra={"action": "redis_away"})
@@ -105,14 +111,18 @@ class Forwarder:
             stop.wait(self._policy.redis_pause_s)
 
     def _offer_due(self, jobs: ReadyJobs) -> float:
-        """Offer the jobs that are due; seconds until the next look."""
-        due, until_next_s = self._outbox.due(_DUE_LIMIT)
+        """Offer the jobs that are due and not taken, if that is our duty; seconds until the next
+        look."""
+        longest_s = self._policy.poll_s
+        is_ours = self._duty.is_mine()
         if self._redis_away:
             logger.warning("Redis answers again", extra={"action": "redis_back"})
             self._redis_away = False
-        for job_id in due:
+        if not is_ours:
+            return longest_s
+        untaken, until_next_s = self._outbox.due(_DUE_LIMIT, untaken_s=longest_s)
+        for job_id in untaken:
             jobs.offer(job_id)
-        longest_s = self._policy.poll_s
         return longest_s if until_next_s is None else min(longest_s, max(_LOOK_MIN_S, until_next_s))
 
     # ------------------------------------------------------------ sending

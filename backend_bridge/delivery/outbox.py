@@ -95,13 +95,21 @@ class Outbox:
     def __init__(self, redis: Redis, *, lock_s: float) -> None:
         self.stream = Stream(redis)
         self.lock_s, self._lock_ms = lock_s, int(1000 * lock_s)
+        self._looked_ms = 0
         self._due, self._claim, self._hold, self._release = (
             script(redis, f"outbox_{name}") for name in ("due", "claim", "hold", "release")
         )
 
-    def due(self, limit: int) -> tuple[list[str], float | None]:
-        """Up to ``limit`` jobs that are due, the longest due first; seconds until the next."""
-        until_next_ms, job_ids = self._due(args=[limit])
+    def due(self, limit: int, *, untaken_s: float = 0.0) -> tuple[list[str], float | None]:
+        """Up to ``limit`` jobs that have been due for ``untaken_s``, the longest due first; seconds
+        until the next one is due.
+
+        What has become due since the last call wakes the courier that is to send it.
+        """
+        untaken_ms = int(1000 * untaken_s)
+        self._looked_ms, until_next_ms, job_ids = self._due(
+            args=[limit, untaken_ms, self._looked_ms]
+        )
         return job_ids, float(until_next_ms) / 1000 if until_next_ms else None
 
     def claim(self, job_id: str) -> Hold | None:

@@ -42,7 +42,7 @@ class JobControl:
     """Acts on jobs by name; cancel, pause and resume also on all jobs of a sweep by its name.
 
     The job store is what counts. What goes to the broker after it only makes somebody look at
-    once: a supervisor looks four times a second anyway, a claim refuses a message that should not
+    once: a supervisor looks every second anyway, a claim refuses a message that should not
     be there, and the reaper sends what is missing. So an answer does not depend on the broker,
     whose pooled connections are dead after a restart of Redis until they are used.
     """

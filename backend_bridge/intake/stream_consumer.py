@@ -9,7 +9,8 @@ reason and its size, never in the way of the rest, and is counted. If a refused 
 and its token, the backend is told ``failed`` with the reason (``refusals``). An entry is
 acknowledged, and deleted for the token that it holds, after it was acted upon; one whose consumer
 crashed is taken over by another, and acting twice does no harm: admission knows the job already,
-and a control call says what is so.
+and a control call says what is so. One of all consumers looks for Celery's messages and for what a
+crashed one left; all listen to the stream.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from trainyard.contract.fields.bounded_json import loads
 from trainyard.contract.names import JOB_ID_PATTERN, JOB_ID_RULE, REJECTED, REPLIES, REQUESTS
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.units import MB
+from trainyard.scheduling.couriers import Duty
 from trainyard.store.counters import count_rejected
 
 GROUP = "bridge"
@@ -49,6 +51,8 @@ ENTRIES_KEPT = 10_000
 """Replies and rejected entries that are kept."""
 BLOCK_MS = 250
 """A Celery message waits at most so long before it is looked for."""
+LISTEN_MS = 1000
+"""Who does not look for any listens so long for an entry, which is heard of at once."""
 TAKE_OVER_AFTER_MS = 15_000
 RETRY_S = 1.0
 logger = logging.getLogger(__name__)
@@ -78,6 +82,7 @@ class StreamConsumer:
         self.max_request_mb = max_request_mb
         self.celery = CeleryRequests(redis, REQUESTS)
         self.refusals = Refusals(redis)
+        self.duty = Duty(redis, "requests", every_s=LISTEN_MS / 1000)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
 
     def run(self, stop: threading.Event) -> None:
@@ -86,18 +91,23 @@ class StreamConsumer:
             try:
                 self._ensure_group()
                 while not stop.is_set():
-                    self.consume()
+                    if self.duty.is_mine():
+                        self.consume()
+                    else:
+                        self.consume(LISTEN_MS, looks=False)
             except RedisError as error:
                 logger.warning(
                     "request stream: Redis is away: %s", error, extra={"action": "redis_away"}
                 )
                 stop.wait(RETRY_S)
 
-    def consume(self, block_ms: int = BLOCK_MS) -> None:
-        """Act on what a crashed consumer left, then on what is new."""
-        self.celery.take()
-        _, left, *_ = self.redis.xautoclaim(REQUESTS, GROUP, self.name, TAKE_OVER_AFTER_MS)
-        self._act_on(left)
+    def consume(self, block_ms: int = BLOCK_MS, *, looks: bool = True) -> None:
+        """Act on what is new. ``looks``: before, on Celery's messages and what a crashed consumer
+        left."""
+        if looks:
+            self.celery.take()
+            _, left, *_ = self.redis.xautoclaim(REQUESTS, GROUP, self.name, TAKE_OVER_AFTER_MS)
+            self._act_on(left)
         new = self.redis.xreadgroup(GROUP, self.name, {REQUESTS: ">"}, count=10, block=block_ms)
         for _, entries in new or ():
             self._act_on(entries)

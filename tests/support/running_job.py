@@ -24,6 +24,7 @@ class RunningJob:
         job_id: str,
         *,
         token: str = "job-token",
+        slot: str = "slot-0",
         log_lines_kept: int = 10_000,
     ) -> None:
         self.store = job_store(redis, log_lines_kept=log_lines_kept)
@@ -40,7 +41,7 @@ class RunningJob:
             }
         )
         self.store.admit(request, slots=10_000)
-        assert self.store.claim(job_id, 1, slot="slot-0", worker="worker-0")
+        assert self.store.claim(job_id, 1, slot=slot, worker="worker-0")
 
     def log(self, *lines: str) -> None:
         """Append one log entry."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LATE_SHARE = 0.5
-"""Share of a lease by which a look may come late: a lease is renewed four times a second, so that
+"""Share of a lease by which a look may come late: a lease is renewed eight times at least, so that
 one which holds has more left."""
 
 

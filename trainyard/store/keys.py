@@ -9,7 +9,10 @@ from enum import StrEnum
 
 
 class Key(StrEnum):
-    """A key of all jobs or slots, or (``WAKE``, ``ASKED``) a channel."""
+    """A key of all jobs or slots, or (``WAKE``, ``ASKED``) a channel.
+
+    Beside ``WAKE`` each slot has a channel of its own (:func:`wake_channel`).
+    """
 
     JOBS = "trainyard:jobs"
     WAITING = "trainyard:waiting"
@@ -42,6 +45,15 @@ class Key(StrEnum):
     ENDS = "trainyard:ends"
     WEBHOOK_WANTED = "trainyard:webhook-wanted"
     USAGE = "trainyard:usage"  # what each month's sums lie below
+
+
+DUTY = "trainyard:duty:"
+"""Before the name of some work, the key of who has the duty."""
+
+
+def wake_channel(slot: str) -> str:
+    """The channel of the courier beside a slot; of those beside no slot, where it is ""."""
+    return f"{Key.WAKE}:{slot}"
 
 
 class JobKey(StrEnum):

@@ -1,7 +1,7 @@
 """Ask listener: hears at once that somebody wants something of a running attempt.
 
-The lease is renewed some times a second, and each renewal tells what people want; this spares the
-wait for the next one. Whatever is not heard here (Redis away, a silent connection) is found then.
+Each renewal of the lease tells what people want; this spares the wait for the next one. Whatever is
+not heard here (Redis away, a silent connection) is found then.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,7 +22,8 @@ _LOOK_S = 1.0
 
 @contextmanager
 def listening_for_asks(redis: Redis, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
-    """Call ``wake``, in a thread, when the job is asked for something."""
+    """Call ``wake``, in a thread, when the job is asked for something, and when that is heard from
+    now on: what was asked before was not."""
     over = threading.Event()
     listen = threading.Thread(
         target=_listen, args=(redis, job_id, wake, over), name="asks", daemon=True
@@ -36,13 +38,17 @@ def listening_for_asks(redis: Redis, job_id: str, wake: Callable[[], None]) -> I
 def _listen(redis: Redis, job_id: str, wake: Callable[[], None], over: threading.Event) -> None:
     while not over.is_set():
         try:
-            with redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]  # as redis-py has it
+            with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # as redis-py has it
                 pubsub.subscribe(Key.ASKED)
                 while not over.is_set():
                     message = pubsub.get_message(timeout=_LOOK_S)
-                    if message is not None and message["data"] == job_id:
+                    if message is not None and _is_for(job_id, message):
                         wake()
         # The lease says so, and is renewed without this. A connection that its owner closes
         # meanwhile has no descriptor to wait for: the last two.
         except (RedisError, OSError, TypeError, ValueError):
             over.wait(_LOOK_S)
+
+
+def _is_for(job_id: str, message: dict[str, Any]) -> bool:
+    return bool(message["type"] == "subscribe" or message["data"] == job_id)

@@ -27,8 +27,11 @@ from worker.machine.energy import EnergyReader, metering
 from worker.supervisor.ask_listener import listening_for_asks
 from worker.supervisor.training_link import TrainingLink
 
-RENEW_EVERY_S = 0.25
-"""How often the store is asked whether the job is still ours and what people want of it."""
+RENEW_EVERY_S = 1.0
+"""How often the store is asked whether the job is still ours and what people want of it; both are
+asked at once when somebody wants something."""
+RENEWALS_PER_LEASE = 8
+"""And no less often than so: a short lease stands some lost renewals too."""
 ALONE_S = 300.0
 """A supervisor that has not looked for so many seconds of renewals is stuck: its job is let go."""
 KEEPER_SHARE = 0.9
@@ -66,6 +69,7 @@ class LeaseGuard:
         self._job_id = job_id
         self._attempt = attempt
         self._lease_s = store.lease_ms / 1000
+        self._every_s = min(RENEW_EVERY_S, self._lease_s / RENEWALS_PER_LEASE)
         self.ends = time.monotonic() + self._lease_s
         self.held: Literal["", "asked", "held"] = ""
         self.lost = False
@@ -168,12 +172,12 @@ class LeaseGuard:
         while not self._over and not self._is_stuck():
             self._stirred.clear()
             self.renew()
-            self._stirred.wait(0.0 if self._over else RENEW_EVERY_S)
+            self._stirred.wait(0.0 if self._over else self._every_s)
 
     def _is_stuck(self) -> bool:
         """Rounds are counted, and not time: a freeze of all is nobody's fault."""
         self._rounds_alone += 1
-        if self._rounds_alone * RENEW_EVERY_S <= ALONE_S:
+        if self._rounds_alone * self._every_s <= ALONE_S:
             return False
         logger.error(
             "job %s: its supervisor has not looked for %.0f s: the lease is renewed no more",

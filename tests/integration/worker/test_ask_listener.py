@@ -33,6 +33,8 @@ def test_what_is_asked_is_heard_before_the_next_renewal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY_S", 300.0)
+    monkeypatch.setattr(module, "RENEWALS_PER_LEASE", 0.001)
+    monkeypatch.setattr(module, "ALONE_S", 1e9)
     store = job_store(real_redis)
     admit(store)
     claim(store)
@@ -51,7 +53,8 @@ def test_only_its_own_job_wakes_it_and_redis_may_be_away_meanwhile(real_redis: R
     woken = list[str]()
     with listening_for_asks(real_redis, JOB, lambda: woken.append(JOB)):
         for _ in range(2):
-            wait_for("it listens", lambda: real_redis.pubsub_numsub(Key.ASKED)[0][1])
+            wait_for("it listens, and says so", lambda: woken)
+            woken.clear()
             real_redis.publish(Key.ASKED, "another")
             real_redis.publish(Key.ASKED, JOB)
             wait_for("it is woken", lambda: woken)

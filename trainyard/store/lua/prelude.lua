@@ -69,6 +69,12 @@ local function due_at(written, now)
   return due > now + DELAY_MAX and now or due
 end
 
+-- Wake who is to send a job's events: the courier beside its slot, and every one if that is away.
+local function wake(id)
+  local slot = redis.call('HGET', key('job', id), 'slot') or ''
+  if redis.call('PUBLISH', WAKE .. ':' .. slot, id) == 0 then redis.call('PUBLISH', WAKE, id) end
+end
+
 -- Events of these kinds (a table of kind = true) came. Their job is due at once, or when the lane of
 -- one is that waits for the backend: an event in a lane that waits must not wake its sender. A job
 -- that is held has its due time from the sender, which looks for new events when it gives it back.
@@ -86,7 +92,7 @@ local function wake_sender(id, now, kinds)
   if redis.call('EXISTS', key('token', id)) == 0 then return end
   local known = tonumber(redis.call('ZSCORE', UNDELIVERED, id) or math.huge)
   if due < known then redis.call('ZADD', UNDELIVERED, due, id) end
-  if due == now then redis.call('PUBLISH', WAKE, id) end
+  if due == now then wake(id) end
 end
 
 -- Jobs wait by priority (0 first), then in the order in which they came.
