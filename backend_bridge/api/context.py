@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 
 from backend_bridge.api.monitoring.request_times import RequestTimes
-from backend_bridge.intake.job_control import no_such_job
+from backend_bridge.intake.job_control import a_sweep, no_such_job
 from backend_bridge.wiring import Wiring
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.estimate import StartEstimate, estimate_now
@@ -65,7 +65,8 @@ class Bridge(Wiring):
         """The job and its place in the queue. Answers 404 if it is not there."""
         job, position = self.store.get_in_queue(job_id)
         if job is None:
-            raise HTTPException(404, no_such_job(job_id))
+            known = bool(self.store.group(job_id))
+            raise HTTPException(404, a_sweep(job_id) if known else no_such_job(job_id))
         return job, position
 
 

@@ -38,6 +38,11 @@ def no_such_job(job_id: str) -> str:
     return f"there is no job {job_id!r}; `trainyard ps` or GET /api/training/jobs lists them"
 
 
+def a_sweep(group: str) -> str:
+    """The sentence for whoever asks of a sweep what only a job can tell or do."""
+    return f"{group} is a sweep: `trainyard sweep {group}` shows its jobs"
+
+
 class JobControl:
     """Acts on jobs by name; cancel, pause and resume also on all jobs of a sweep by its name.
 
@@ -198,9 +203,8 @@ class JobControl:
     def _refused(self, job_id: str, what: str) -> ControlResult:
         job = self.store.get(job_id)
         if job is None:
-            of_a_sweep = f"{job_id} is a sweep: `trainyard ps {job_id}` lists its jobs"
-            known = self.store.group(job_id)
-            return ControlResult(False, of_a_sweep if known else no_such_job(job_id), None)
+            known = bool(self.store.group(job_id))
+            return ControlResult(False, a_sweep(job_id) if known else no_such_job(job_id), None)
         mend = _MENDS.get((what, job.status), "").format(job_id)
         return ControlResult(False, f"job {job_id} {what}: it is {job.status}{mend}", job.status)
 
