@@ -131,5 +131,5 @@ def redis_per_job(full: bool) -> list[Measure]:
         _fill(redis, WAITING)
         grown = client.info("memory")["used_memory"] - before
     kib = grown / WAITING / 1024
-    target = Target("value", "<=", 8)
+    target = Target("value", "<=", 4)
     return [Measure("redis_per_job", "KiB", [kib], target=target, note=f"{WAITING:,} jobs")]

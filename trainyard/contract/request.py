@@ -115,5 +115,6 @@ class StartRequest(TrainingRequest):
     whole_dataset_path: Annotated[SecretStr | None, Field(exclude=True)] = None
 
     def without_secrets(self) -> dict[str, Any]:
-        """The TrainingRequest as it lies in the job store and the job folder."""
-        return self.model_dump(mode="json")
+        """The TrainingRequest as it lies in the job store and the job folder: what is said, and the
+        defaults of today."""
+        return self.model_dump(mode="json", exclude_none=True)
