@@ -105,7 +105,7 @@ class JobControl:
         A checkpoint that cannot be gone on from is refused, and the job stays paused.
         """
         if jobs := self.store.group(job_id):
-            return _of_all(job_id, jobs, "are queued again", self.resume)
+            return self._resume_all(job_id, jobs, checkpoint)
         job = self.store.get(job_id)
         if job is None or job.status not in RESUMABLE:
             return self._refused(job_id, _CANNOT_BE_RESUMED)
@@ -126,6 +126,12 @@ class JobControl:
         if waits := self._waits(chosen_job):
             return self._queued(job, f"job {job_id} is queued: it {waits}")
         return self._resumed(job, chosen)
+
+    def _resume_all(self, group: str, jobs: Sequence[Job], checkpoint: str | None) -> ControlResult:
+        if checkpoint:
+            mend = "name the job whose checkpoint it is"
+            return ControlResult(False, f"{a_sweep(group)}; {mend}", _state(jobs))
+        return _of_all(group, jobs, "are queued again", self.resume)
 
     def _resumed(self, job: Job, chosen: str | None) -> ControlResult:
         """Where it goes on from, as far as that is known."""
@@ -223,8 +229,11 @@ def _of_all(
 ) -> ControlResult:
     """The last first, so that none starts before its turn to be acted on. Again it does no harm."""
     done = sum(act(job.job_id).success for job in reversed(jobs))
-    before = group_status({job.status for job in jobs})
-    return ControlResult(True, f"sweep {group}: {done} of {len(jobs)} jobs {did}", before)
+    return ControlResult(True, f"sweep {group}: {done} of {len(jobs)} jobs {did}", _state(jobs))
+
+
+def _state(jobs: Sequence[Job]) -> JobStatus:
+    return group_status({job.status for job in jobs})
 
 
 @contextmanager

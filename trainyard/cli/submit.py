@@ -165,7 +165,7 @@ def submit(
     else:
         for field in answer["ignored"]:
             click.echo(f"ignored: {field}", err=True)
-        where = f", position {answer['queue_position']}" if answer["queue_position"] else ""
+        where = _where(answer, bridge)
         click.echo(f"{answer['job_id']} is {answer['status']}{where}")
         if answer.get("jobs"):  # a bridge of an older version makes no sweeps
             told = f"{len(answer['jobs'])} jobs: `trainyard sweep {answer['job_id']}` shows them"
@@ -178,6 +178,17 @@ def submit(
         )
     if follows:
         sys.exit(watch(bridge, answer["job_id"], as_json=as_json, notify=notify))
+
+
+def _where(answer: dict[str, Any], bridge: BridgeClient) -> str:
+    """The place of a job in the queue, or what else it waits for."""
+    if answer["queue_position"]:
+        return f", position {answer['queue_position']}"
+    if answer["status"] != "queued":
+        return ""
+    first, *_ = answer.get("jobs") or [answer["job_id"]]
+    reason = bridge.status(first)["waiting_reason"]
+    return f": it {reason}" if reason else ""
 
 
 def _say_what_would_be(

@@ -142,6 +142,7 @@ def test_one_command_for_all_of_them(yard: PlainYard) -> None:
     )
     assert yard.sent() == {"g-2:2", "g-3:2", "g-4:2"}
     assert yard.control.resume("g").success
+    assert not yard.control.resume("g", "checkpoints/checkpoint-1").success
     yard.take("g-4", 2)
     assert yard.control.cancel("g").message.startswith("sweep g: 3 of 4 jobs are cancelled")
     assert states(yard) == ["completed", "cancelled", "cancelled", "cancelling"]
