@@ -1,7 +1,8 @@
 """Bridge: how much it takes, and how it answers while many jobs wait.
 
     enqueue          jobs a second over HTTP, from several connections at once
-    reads            p99 of status and queue, one after the other, while 10,000 jobs wait
+    enqueue_behind   jobs a second behind 10,000 that wait, beside those behind a hundred
+    reads            p99 of status, queue and jobs, one after the other, while 10,000 jobs wait
     waiting_memory   Redis's memory for each of those jobs
 
 The bridge is the real process over a real Redis that keeps an append-only file; nothing runs.
@@ -57,14 +58,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _fill(redis: RedisServer, count: int) -> None:
+def _fill(redis: RedisServer, count: int, name: str = "waiting") -> None:
     """Let ``count`` jobs wait, admitted as the bridge admits them."""
     with bridge_celery(redis.url) as celery, redis.client() as client:
         admission = Admission(
             job_store(client), JobQueue(celery, client), slots=lambda: 1, max_queued=None
         )
         for number in range(count):
-            admission.admit(request_body(f"waiting-{number}"))
+            admission.admit(request_body(f"{name}-{number}"))
 
 
 def enqueue(full: bool) -> list[Measure]:
@@ -100,22 +101,39 @@ def _apply_async(redis: RedisServer, jobs: int) -> float:
 
 
 def reads(full: bool) -> list[Measure]:
-    """p99 of status and queue while 10,000 jobs wait."""
-    calls = 1000 if full else 200
-    paths = {"status": f"status/waiting-{WAITING - 1}", "queue": "queue"}
+    """p99 of status, queue and the first page of jobs while very many wait."""
+    waiting, calls, limit = (100_000, 1000, 20) if full else (WAITING, 200, 50)
+    paths = {"status": f"status/waiting-{waiting - 1}", "queue": "queue", "jobs": "jobs?limit=50"}
     with RedisServer() as redis:
-        _fill(redis, WAITING)
+        _fill(redis, waiting)
         with _bridge(redis) as url, requests.Session() as session:
             p99 = {name: [] for name in paths}
             for _ in range(3):
                 for name, path in paths.items():
                     taken = [_timed(session, f"{url}/api/training/{path}") for _ in range(calls)]
                     p99[name].append(1000 * percentile(taken, 0.99))
-    target = Target("value", "<=", 50)
+    target = Target("value", "<=", limit)
     return [
-        Measure(f"{name}_10k", "ms (p99)", values, target=target, note=f"{WAITING:,} jobs wait")
+        Measure(f"{name}_10k", "ms (p99)", values, target=target, note=f"{waiting:,} jobs wait")
         for name, values in p99.items()
     ]
+
+
+def enqueue_behind(full: bool) -> list[Measure]:
+    """Jobs a second behind very many that wait, beside those behind a hundred."""
+    waiting, more = 100_000 if full else WAITING, 500
+    rates = {"behind": [], "alone": []}
+    with RedisServer() as many, RedisServer() as few:
+        _fill(many, waiting)
+        _fill(few, 100)
+        for run in range(5):
+            for name, redis in (("behind", many), ("alone", few)):
+                started = time.monotonic()
+                _fill(redis, more, name=f"run-{run}")
+                rates[name].append(more / (time.monotonic() - started))
+    target, note = Target("ratio", ">=", 0.9), f"{waiting:,} jobs wait; without HTTP"
+    behind, alone = rates.values()
+    return [Measure("enqueue_behind", "jobs/s", behind, alone, "100 wait", target, note=note)]
 
 
 def _timed(session: requests.Session, url: str) -> float:

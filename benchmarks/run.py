@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, str] = {
     "data": "data:reading",
     "tokenise": "tokenise:tokenise",
     "enqueue": "bridge:enqueue",
+    "enqueue_behind": "bridge:enqueue_behind",
     "status_10k": "bridge:reads",
     "redis_per_job": "bridge:redis_per_job",
     "overhead": "overhead:overhead",
