@@ -72,15 +72,12 @@ def run(current: Settings, stop: threading.Event, *, slot: str, gpus: list[objec
         send_unsent(store, job, folder)
         return was_put_back(folder, job.attempt)
 
-    def after_round() -> None:
-        wiring.couriers.beat()
-        wiring.slip_ins.look()
-
     reaper = Reaper(
         wiring.dispatcher,
         before_loss=before_loss,
         home=home,
-        after_round=after_round,
+        after_round=wiring.couriers.beat,
+        on_duty=wiring.slip_ins.look,
         home_wait_s=3600 * (current.home_wait_hours or math.inf),
     )
     consumer = StreamConsumer(redis, wiring.admission, wiring.control, current.max_request_mb)

@@ -35,7 +35,8 @@ class Reaper:
     with a job that is about to be taken from its attempt, and tells whether the attempt had put it
     back and could not say so: that is no crash either. ``home``: whose folders it can look into
     (None: everybody's); whoever sees a job's folder is left a round to be first. ``after_round``
-    may raise RedisError. ``home_wait_s``: how long a job waits for the host of its checkpoints.
+    is called by each of several reapers, ``on_duty`` by the one of them that looks for all; both may
+    raise RedisError. ``home_wait_s``: how long a job waits for the host of its checkpoints.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Reaper:
         home: str | None = None,
         before_loss: Callable[[Job], bool] = lambda _: False,
         after_round: Callable[[], None] = lambda: None,
+        on_duty: Callable[[], None] = lambda: None,
         home_wait_s: float = math.inf,
     ) -> None:
         self.dispatcher = dispatcher
@@ -55,6 +57,7 @@ class Reaper:
         self.clock = clock or WatchedClock(self.store.lease_ms / 1000, EVERY_S)
         self.before_loss = before_loss
         self.after_round = after_round
+        self.on_duty = on_duty
         self.home_wait_s = home_wait_s
         self.home = home
         self._left_to_others: set[str] = set()
@@ -68,6 +71,7 @@ class Reaper:
                 if self.duty.is_mine():
                     self.release()
                     self.send_again()
+                    self.on_duty()
                 self.after_round()
             except RedisError as error:
                 logger.warning("reaper: Redis is away: %s", error, extra={"action": "redis_away"})
