@@ -35,8 +35,8 @@ class Reaper:
     with a job that is about to be taken from its attempt, and tells whether the attempt had put it
     back and could not say so: that is no crash either. ``home``: whose folders it can look into
     (None: everybody's); whoever sees a job's folder is left a round to be first. ``after_round``
-    is called by each of several reapers, ``on_duty`` by the one of them that looks for all; both may
-    raise RedisError. ``home_wait_s``: how long a job waits for the host of its checkpoints.
+    is called by each of several reapers, ``on_duty`` by the one that looks for all of them; both
+    may raise RedisError. ``home_wait_s``: how long a job waits for the host of its checkpoints.
     """
 
     def __init__(
