@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.faked_clock import LIBRARIES, FakedClock
-from tests.support.stack import Stack
+from tests.support.stack import Stack, kill
+from tests.support.waiting import wait_for
+from trainyard.contract.statuses import JobStatus
+from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.job import Job
 
 WARM = "(parked before, goes on)"
 STEPS = 400
 HOUR_S = 3600
 _names = (f"short-{n}" for n in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def clock(tmp_path_factory: pytest.TempPathFactory) -> FakedClock:
-    if not LIBRARIES:
-        pytest.skip("libfaketime is not installed")
-    return FakedClock(tmp_path_factory.mktemp("clock") / "offset")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,22 @@ def stored(stack: Stack, job_id: str) -> Job:
     return job
 
 
+@contextlib.contextmanager
+def standing_still(stack: Stack, job_id: str) -> Iterator[str]:
+    """A short job slips in, and the long one, which is asked to make way, makes no step meanwhile;
+    all that is done inside it hears afterwards, at once."""
+    training = stack.training_process()
+    training.suspend()
+    try:
+        short = next(_names)
+        stack.submit(short, steps=2, slip_in=True, priority=0)
+        wait_for("it is asked to make way", lambda: stored(stack, job_id).is_to_make_way)
+        yield short
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            training.resume()
+
+
 def test_short_jobs_slip_in(stack: Stack, reference: str) -> None:
     start(stack, "long")
     for number, step in enumerate((20, 120, 220), start=1):
@@ -78,3 +94,127 @@ def test_short_jobs_slip_in(stack: Stack, reference: str) -> None:
     assert weights(stack, "long") == reference
     stack.wait_delivered("long")
     assert stack.backend.statuses("long") == [*["running"] * 4, "completed"]
+
+
+def test_a_person_s_wish_goes_before(stack: Stack, reference: str) -> None:
+    """It is paused while it makes way: paused it stays, with the short one on its slot."""
+    start(stack, "paused")
+    stack.wait_for_step("paused", 20)
+    with standing_still(stack, "paused") as short:
+        stack.bridge.pause("paused")
+    stack.wait("paused", "paused")
+    stack.wait(short, "completed")
+    job = stored(stack, "paused")
+    assert (job.status, job.attempt, job.ways_made, job.pauses) == (JobStatus.PAUSED, 1, 0, 1)
+    stack.bridge.resume("paused")
+    stack.wait("paused", "completed")
+    assert weights(stack, "paused") == reference
+
+
+def test_a_cancel_while_it_makes_way_and_after(stack: Stack) -> None:
+    start(stack, "unwanted")
+    stack.wait_for_step("unwanted", 20)
+    with standing_still(stack, "unwanted") as short:
+        stack.bridge.cancel("unwanted", force=False)
+    stack.wait("unwanted", "cancelled")
+    stack.wait(short, "completed")
+
+    start(stack, "unwanted-later")
+    stack.wait_for_step("unwanted-later", 20)
+    short = next(_names)
+    stack.submit(short, steps=100_000, slip_in=True, priority=0)
+    stack.wait(short, "running")
+    assert stored(stack, "unwanted-later").made_way
+    stack.bridge.cancel("unwanted-later", force=False)
+    stack.wait("unwanted-later", "cancelled")
+    stack.bridge.cancel(short, force=True)
+    stack.wait(short, "cancelled")
+    wait_for("nothing is left", lambda: not stack.training_processes())
+    assert stack.redis.keys("trainyard.gpu*") == []
+
+
+@pytest.mark.parametrize("which", ["supervisor", "training", "redis"])
+def test_who_is_killed_while_it_makes_way_loses_and_doubles_nothing(
+    stack: Stack, reference: str, which: str
+) -> None:
+    job_id = f"killed-{which}"
+    start(stack, job_id)
+    stack.wait_for_step(job_id, 120)  # there is a checkpoint
+    training = stack.training_process()
+    with standing_still(stack, job_id) as short:
+        match which:
+            case "supervisor":
+                kill(stack.worker_child(0))
+            case "training":
+                training.kill()
+            case _:
+                stack.redis_server.kill()
+                stack.redis_server.start()
+    stack.wait(short, "completed")
+    stack.wait(job_id, "completed")
+    job = stored(stack, job_id)
+    assert (job.restarts, job.ways_made) == ((0, 1) if which == "redis" else (1, 0))
+    assert weights(stack, job_id) == reference
+    wait_for("nothing is left", lambda: not stack.training_processes())
+
+
+def test_a_short_one_that_is_cancelled_before_it_starts(stack: Stack, reference: str) -> None:
+    start(stack, "for-nothing")
+    stack.wait_for_step("for-nothing", 20)
+    with standing_still(stack, "for-nothing") as short:
+        stack.bridge.cancel(short, force=False)
+    stack.wait("for-nothing", "completed")
+    assert stored(stack, "for-nothing").ways_made == 1
+    assert stack.log("for-nothing").count(WARM) == 1
+    assert weights(stack, "for-nothing") == reference
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed")
+def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
+    """By Redis's clock, which is set; once the process goes on, once all is started again."""
+    clock = FakedClock(tmp_path / "offset")
+    now = datetime.now(UTC)
+    first, end = now - timedelta(hours=1), now + timedelta(hours=2)
+    hours = f"{first:%H:%M}-{end:%H:%M} UTC"
+    with Stack(redis_environment=clock.environment, ACTIVE_HOURS=hours) as stack:
+        assert stack.bridge._call("GET", "/health")["slot_hours"] == {"test-0": hours}
+        start(stack, "night")
+        stack.wait_for_step("night", 20)
+        training = stack.training_process()
+        training.suspend()  # it makes no step before it is asked
+        clock.set_by(3 * HOUR_S)
+        wait_for("it is asked to make way", lambda: stored(stack, "night").is_to_make_way)
+        training.resume()
+        wait_for("it made way", lambda: stored(stack, "night").made_way)
+        assert stored(stack, "night").parked == "night:1"
+        wait_for("the slot rests", lambda: state(stack) is SlotState.RESTING)
+        health = stack.bridge._call("GET", "/health")
+        assert (health["status"], health["reasons"]) == ("ok", [])
+        assert f"its hours (ACTIVE_HOURS) are {hours}" in health["slots_out_of_service"]["test-0"]
+        waits = stack.bridge.status("night")["waiting_reason"]
+        assert "waits for the hours of its slots (ACTIVE_HOURS): test-0 until" in waits
+        clock.set_by(21 * HOUR_S)
+        wait_for("it goes on in its process", lambda: WARM in stack.log("night"))
+        training = stack.training_process()
+        training.suspend()  # it makes no step before it is asked
+        clock.set_by(3 * HOUR_S)
+        wait_for("it is asked to make way", lambda: stored(stack, "night").is_to_make_way)
+        training.resume()
+        wait_for("it made way again", lambda: stored(stack, "night").made_way)
+        stack.workers[0].stop(60)
+        stack.bridge_process.stop(30)
+        stack.redis_server.restart()
+        stack.bridge_process.start()
+        stack.workers[0].start()
+        wait_for("the slot rests", lambda: state(stack) is SlotState.RESTING)
+        assert stored(stack, "night").status is JobStatus.QUEUED
+        clock.set_by(-3 * HOUR_S)  # back into the hours
+        stack.wait("night", "completed")
+        job = stored(stack, "night")
+        assert (job.attempt, job.restarts, job.ways_made) == (3, 0, 2)
+        assert weights(stack, "night") == reference
+
+
+def state(stack: Stack) -> SlotState | None:
+    present = SlotRegistry(stack.redis).present()
+    return present[0].state if present else None
