@@ -23,7 +23,7 @@ _LANES = {"status": "/status", "metric": "/metrics", "log": "/logs"}
 _ENDS = frozenset(_LANES.values())
 _ENDED = {status.value for status in TERMINAL}
 _OF_THE_STORE = re.compile(
-    r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: |Paused, without )"
+    r"^\[[^]]+\] (Attempt \d+ was lost: |Put back into the queue: |Made way: |Paused, without )"
 )
 
 
@@ -79,8 +79,12 @@ class Evidence:
         restarts = sum(job.restarts for job in self.jobs.values())
         return (
             f"{dict(states)}; {attempts} attempts, {warm} went on warm, {cold} from a checkpoint, "
-            f"{restarts} restarts"
+            f"{restarts} restarts, {self.slip_ins()} slip-ins"
         )
+
+    def slip_ins(self) -> int:
+        """How often a job made way for a short one."""
+        return sum(job.ways_made for job in self.jobs.values())
 
     def _events(self, job_id: str) -> list[dict[str, str]]:
         stream = self.stack.redis.xrange(f"trainyard:events:{job_id}")
@@ -212,7 +216,7 @@ class Evidence:
         again = [process for process, count in Counter(order).items() if count > 1]
         if again:
             yield f"processes {again} worked on after another had begun: {order}"
-        was_paused = "paused" in {status for _, status in self._statuses(job.job_id)}
+        was_paused = job.ways_made or "paused" in {s for _, s in self._statuses(job.job_id)}
         contended = {process for _, process, what in signs if what == "contended"}
         # One that is held, on a host that is cut off from Redis, lives on and writes nothing.
         out_of_sight = any("no sign of life" in event["data"] for event in self.events[job.job_id])

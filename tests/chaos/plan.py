@@ -12,6 +12,7 @@ ASKS = {
     "force-cancel": 1,
     "force-start": 1.5,
     "start-again": 1,
+    "slip-in": 8,
 }
 """What people ask for, by weight."""
 _OURS = ("worker", "pool child", "slot process", "keeper", "training", "courier", "bridge")

@@ -24,6 +24,7 @@ from trainyard.store.job import Job
 WARM = "(parked before, goes on)"
 STEPS = (60, 120, 240)
 """Lengths of the jobs. Jobs of one length are the same training, so their weights must agree."""
+STEPS_OF_A_SHORT_ONE = 6
 
 PAUSE_S = (0.05, 0.6)
 SETTLE_S = 90.0
@@ -38,7 +39,8 @@ class Soak:
     What is done, to which of the processes or jobs that are there, the waits between, and what each
     job is come from ``seed`` alone; who is how far at that moment is the machine's. There are
     ``jobs`` of them, and more where a fault finds none to strike. ``asks`` and ``strikes``: see
-    ``plan``; ``clock``, ``small_disk``: see ``Faults``. ``history`` tells what was done.
+    ``plan``; ``clock``, ``small_disk``: see ``Faults``. ``history`` tells what was done, and
+    ``slip_ins``, counted at the end, how often a job made way for a short one.
     """
 
     def __init__(
@@ -65,12 +67,22 @@ class Soak:
         self.steps: dict[str, int] = {}
         self.to_be_resumed: dict[str, bool] = {}
         self.history: list[str] = []
+        self.slip_ins = 0
         self._seed = seed
         self._to_submit: deque[str] = deque()
+        self._short: set[str] = set()
         self._bodies: dict[str, dict[str, Any]] = {}
         self._began = time.monotonic()
         for _ in range(jobs):
             self._draw_job()
+
+    def _slip_in(self) -> None:
+        """A short job, for which another one makes way if all slots are busy."""
+        job_id = f"soak-{len(self.steps):02}"
+        self.steps[job_id], self.to_be_resumed[job_id] = STEPS_OF_A_SHORT_ONE, True
+        self._short.add(job_id)
+        self._to_submit.appendleft(job_id)
+        self._submit()
 
     def _draw_job(self) -> None:
         number = len(self.steps)
@@ -91,6 +103,8 @@ class Soak:
             pick, length, wait_s = self.random.random(), self.random.random(), self.random.random()
             if what == "submit":
                 self._submit()
+            elif what == "slip-in":
+                self._slip_in()
             elif what in ASKS:
                 self._control(what, pick)
             else:
@@ -179,8 +193,9 @@ class Soak:
         job_id = self._to_submit[0]
         if job_id not in self._bodies:
             token, steps = f"tok-{job_id}", self.steps[job_id]
+            how = {"slip_in": True, "priority": 0} if job_id in self._short else {}
             body = self.stack.body(
-                job_id, steps=steps, training=_TRAINING, data=_DATA, job_token=token
+                job_id, steps=steps, training=_TRAINING, data=_DATA, job_token=token, **how
             )
             try:
                 self.stack.backend.create_job(job_id, token, body["config"])

@@ -36,6 +36,8 @@ PAUSED = {
     *("the-parking", "the-taking-over", "the-pause", "the-wait"),
 }
 """... paused and resumed, ..."""
+SLIPPED = {"made-way", "the-wish-to-slip-in"}
+"""... slipped into, ..."""
 LOST = {"lost"}
 """... or when its training is killed."""
 
@@ -52,7 +54,7 @@ class Strikes:
         job_id = f"{point}-{len(self._jobs)}"
         what = point.partition("-")[2]
         steps = STEPS_TO_PAUSE_IN if what in PAUSED else STEPS
-        steps = STEPS_TO_CANCEL_IN if what in CANCELLED else steps
+        steps = STEPS_TO_CANCEL_IN if what in CANCELLED | SLIPPED else steps
         self._jobs[job_id] = steps
         armed = self._folder / point
         body = self._stack.body(
@@ -63,6 +65,8 @@ class Strikes:
         self._insist(lambda: self._stack.bridge.start(body))
         if what in PAUSED:
             self._pause_and_resume(job_id)
+        if what in SLIPPED:
+            self._slip_in(job_id)
         if what in LOST:
             self._until(f"{job_id} steps", lambda: self._stack.attempt_processes("training"))
             for training in self._stack.attempt_processes("training"):
@@ -86,6 +90,18 @@ class Strikes:
         ended = (JobStatus.PAUSED, JobStatus.COMPLETED)
         self._until(f"{job_id} is paused", lambda: self._status(job_id) in ended)
         self._insist(lambda: self._stack.bridge.resume(job_id))
+
+    def _slip_in(self, job_id: str) -> None:
+        """A short job waits for the slot that the long one has, and ends before it."""
+        self._until(f"{job_id} steps", lambda: self._step(job_id))
+        short = f"short-{job_id}"
+        self._jobs[short] = STEPS
+        body = self._stack.body(
+            short, steps=STEPS, training=_TRAINING, data=_DATA, job_token="tok", slip_in=True
+        )
+        self._stack.backend.create_job(short, "tok", body["config"])
+        self._insist(lambda: self._stack.bridge.start(body))
+        self._until(f"{short} is done", lambda: self._status(short) is JobStatus.COMPLETED)
 
     def _step(self, job_id: str) -> int:
         job = self._stack.store.get(job_id)

@@ -31,6 +31,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
 """Rounds with the next seeds are run until so many seconds are over; at least one is run."""
 LEAST = int(os.environ.get("CHAOS_LEAST", "0"))
 """So often each kind has to be struck in all, or the run proves nothing."""
+SLIP_INS_LEAST = 5 * LEAST // 2
 
 ASK_S = 5.0
 """For how long somebody waits for the bridge, which may be stopped."""
@@ -47,7 +48,7 @@ def test_every_job_comes_to_rest_and_everybody_agrees(
 ) -> None:
     monkeypatch.setattr("trainyard.client.TIMEOUT_S", ASK_S)
     ends_at = time.monotonic() + SECONDS
-    seed, struck, jobs = SEED, Counter(dict.fromkeys(KINDS, 0)), 0
+    seed, struck, jobs, slip_ins = SEED, Counter(dict.fromkeys(KINDS, 0)), 0, 0
     wrong: dict[int, list[str]] = {}
     while True:
         began = time.monotonic()
@@ -56,13 +57,17 @@ def test_every_job_comes_to_rest_and_everybody_agrees(
         if problems:
             wrong[seed] = problems
         seed, jobs = seed + 1, jobs + len(soak.steps)
+        slip_ins += soak.slip_ins
         struck.update(soak.faults.struck)
         if time.monotonic() >= ends_at:
             break
-    print(f"{jobs} jobs; {struck.total()} faults; wrong in {len(wrong)} of {seed - SEED} rounds:")
+    print(f"{jobs} jobs; {slip_ins} slip-ins; {struck.total()} faults; ", end="")
+    print(f"wrong in {len(wrong)} of {seed - SEED} rounds:")
     print("\n".join(f"{count:5} {kind}" for kind, count in sorted(struck.items())), flush=True)
     assert not wrong, f"{wrong}; see {KEPT}"
     void = {kind: count for kind, count in struck.items() if count < LEAST}
+    if slip_ins < SLIP_INS_LEAST:
+        void["slip-in"] = slip_ins
     assert not void, f"VOID: nothing is wrong, but not each kind was struck {LEAST} times: {void}"
 
 
@@ -72,6 +77,7 @@ def soak_once(seed: int, folder: Path) -> tuple[Soak, str, list[str]]:
     witness.mkdir(parents=True)
     environment = {"PYTHONPATH": str(WITNESS), "CHAOS_WITNESS": str(witness)}
     environment |= {"MAX_RESTARTS": "1000", "LEASE_SECONDS": "3", "CANCEL_GRACE_SECONDS": "5"}
+    environment["SLIP_INS_PER_HOUR"] = "1000"
     clock = FakedClock(folder / "clock") if LIBRARIES else None
     with (
         small_disk(folder / "disk", DISK_SIZE) as mounted,
@@ -93,6 +99,7 @@ def soak_once(seed: int, folder: Path) -> tuple[Soak, str, list[str]]:
             soak.settle()
             evidence = Evidence(stack, soak.steps, witness, soak.faults.short_of_disk)
             problems += evidence.problems()
+            soak.slip_ins = evidence.slip_ins()
             problems += end_workers(stack)
             wait_for("no slot is registered", lambda: not stack.slots_alive())
             problems += [f"is left: {p}" for p in stack.training_processes()]

@@ -21,7 +21,7 @@ from typing import Any
 
 PLACES = {
     # the bridge
-    "the-admission": "trainyard.store.job_store:JobStore.admit",
+    "the-admission": "trainyard.store.queueing.admissions:Admissions.admit_all",
     "the-enqueue": "trainyard.scheduling.queue:JobQueue.enqueue",
     "the-cancel": "trainyard.store.job_store:JobStore.cancel",
     "the-revoke": "trainyard.scheduling.queue:JobQueue.revoke",
@@ -39,6 +39,7 @@ PLACES = {
     # what is written at the end
     "completed": "trainyard.store.attempt_writes:AttemptWrites.complete",
     "paused": "trainyard.store.attempt_writes:AttemptWrites.paused",
+    "made-way": "trainyard.store.job_store:JobStore.make_way",
     "cancelled": "trainyard.store.attempt_writes:AttemptWrites.cancelled",
     "lost": "trainyard.store.attempt_writes:AttemptWrites.lost",
     # slot process and keeper
@@ -60,6 +61,7 @@ PLACES = {
     "the-publishing-of-the-result": "tasks.results.result:publish_result",
     "the-last-word": "tasks.channel:SocketChannel.finish",
     # the courier
+    "the-wish-to-slip-in": "trainyard.store.job_store:JobStore.ask_way",
     "the-hold": "backend_bridge.delivery.outbox:Outbox.claim",
     "the-mark": "backend_bridge.delivery.outbox:Outbox.hold",
     "the-release": "backend_bridge.delivery.outbox:Outbox.release",

@@ -64,6 +64,19 @@ def test_a_drained_slot_does_what_it_was_told(bridge: Running, well: SlotRegistr
     assert health(bridge)["reasons"] == ["no worker takes jobs"]
 
 
+def test_a_slot_outside_of_its_hours_is_well(bridge: Running, well: SlotRegistry) -> None:
+    well.beat("box-0", {"hours": "22:00-08:00 UTC"})
+    well.stamp("box-0", SlotState.RESTING, "Mon 22:00 UTC")
+    told = health(bridge)
+    assert (told["status"], told["reasons"], told["slots"]) == ("ok", [], [])
+    assert told["slot_hours"] == {"box-0": "22:00-08:00 UTC"}
+    reason = "its hours (ACTIVE_HOURS) are 22:00-08:00 UTC: until Mon 22:00 UTC"
+    assert told["slots_out_of_service"] == {"box-0": reason}
+    well.beat("box-1", {})
+    well.stamp("box-1", SlotState.SILENT)
+    assert health(bridge)["reasons"][0].startswith("a slot is out of service: box-1")
+
+
 def test_no_courier(bridge: Running, well: SlotRegistry, real_redis: Redis) -> None:
     real_redis.delete(Key.COURIERS)
     assert health(bridge)["reasons"][0].startswith("no courier works: nothing is reported")

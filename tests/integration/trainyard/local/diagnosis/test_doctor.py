@@ -141,6 +141,16 @@ def test_a_host_that_is_there_and_a_worker_that_takes_nothing(
     assert "has not begun to take jobs" in found("slots", "failure")[0].sentence
 
 
+def test_hours_are_said_with_their_zone_and_a_rest_is_no_trouble(yard: SlotRegistry) -> None:
+    yard.beat("box-0", {"gpus": [], "home": "h", "hours": "22:00-08:00 Europe/Berlin"})
+    yard.stamp("box-0", SlotState.CONSUMING)
+    said = "box-0 takes jobs 22:00-08:00 Europe/Berlin (ACTIVE_HOURS)"
+    assert f"{said}." in [one.sentence for one in found("slots", "ok")]
+    yard.stamp("box-0", SlotState.RESTING, "Mon 22:00 CET")
+    (one,) = found("slots")
+    assert (one.level, one.sentence) == ("ok", f"{said}; closed until Mon 22:00 CET.")
+
+
 def test_a_slot_that_was_lost_is_missed_until_it_is_drained(
     yard: SlotRegistry, real_redis: Any
 ) -> None:
