@@ -24,9 +24,12 @@ from trainyard.store.job import Job
 WARM = "(parked before, goes on)"
 STEPS = (60, 120, 240)
 """Lengths of the jobs. Jobs of one length are the same training, so their weights must agree."""
-STEPS_OF_A_SHORT_ONE = 6
+STEPS_OF_A_SHORT_ONE, STEPS_OF_A_LONG_ONE, STEPS_LEFT = 6, 480, 150
+"""A short one slips in where jobs run that have so many left, or it would find a slot anyway."""
 
 PAUSE_S = (0.05, 0.6)
+SLIP_S = 30.0
+"""For how long a short job waits to be sent, until two long ones run."""
 SETTLE_S = 90.0
 """After so long without any change at all a job counts as stuck."""
 _REFUSALS = (0, 409, 503)
@@ -77,18 +80,30 @@ class Soak:
             self._draw_job()
 
     def _slip_in(self) -> None:
-        """A short job, for which another one makes way if all slots are busy."""
+        """A short job, for which another one makes way: all slots are busy for some seconds."""
+        known = {job.job_id: job for job in self._jobs(lambda _: True)}
+        long = [name for name, steps in self.steps.items() if steps == STEPS_OF_A_LONG_ONE]
+        left = [name for name in long if name not in known or _has_time(known[name])]
+        for _ in range(self.stack.slots - len(left)):
+            self._draw_job(STEPS_OF_A_LONG_ONE)
+            self._to_submit.rotate()
+        deadline = time.monotonic() + SLIP_S
+        while len(self._jobs(_runs_long)) < self.stack.slots and time.monotonic() < deadline:
+            self._keep_running()
+            if self._to_submit and self.steps[self._to_submit[0]] == STEPS_OF_A_LONG_ONE:
+                self._submit()
+            time.sleep(0.1)
         job_id = f"soak-{len(self.steps):02}"
         self.steps[job_id], self.to_be_resumed[job_id] = STEPS_OF_A_SHORT_ONE, True
         self._short.add(job_id)
         self._to_submit.appendleft(job_id)
         self._submit()
 
-    def _draw_job(self) -> None:
+    def _draw_job(self, steps: int | None = None) -> None:
         number = len(self.steps)
         drawn = random.Random(f"{self._seed} {number}")
         job_id = f"soak-{number:02}"
-        self.steps[job_id] = drawn.choice(STEPS)
+        self.steps[job_id] = steps or drawn.choice(STEPS)
         self.to_be_resumed[job_id] = drawn.random() < 0.7
         self._to_submit.append(job_id)
 
@@ -269,6 +284,16 @@ class Soak:
 
     def _note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self._began:7.2f} s  {what}")
+
+
+def _has_time(job: Job) -> bool:
+    """Whether it has so much left that a short one may slip in, or has not begun."""
+    left = (job.progress.get("total_steps") or STEPS_OF_A_LONG_ONE) - job.progress.get("step", 0)
+    return job.status in (JobStatus.QUEUED, JobStatus.RUNNING) and left > STEPS_LEFT
+
+
+def _runs_long(job: Job) -> bool:
+    return job.status is JobStatus.RUNNING and bool(job.progress) and _has_time(job)
 
 
 _TRAINING = {"logging_steps": 10, "save_steps": 10, "eval_strategy": "no"}
