@@ -21,8 +21,8 @@ from trainyard.contract.error_tree import TrainyardError
 
 DATA_FIELDS = ("dataset_path", "dataset_content", "datasets")
 """Of which a request has one."""
-_WEIGHED = re.compile(r"(?![^/]*://[^/]*$)(.+):(-?\d+(?:\.\d+)?)")
-"""A number after a host is its port."""
+_WEIGHED = re.compile(r"(?![^/]*://(?:[^/]*$|.*[?#]))(.+):(-?\d+(?:\.\d+)?)")
+"""A number after a host is its port, and one in the query of a URL is a part of that."""
 
 
 class RequestFileError(TrainyardError):

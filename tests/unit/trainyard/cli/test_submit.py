@@ -102,6 +102,24 @@ def test_several_data_sets_are_mixed_each_with_its_weight(
     assert "datasets.0.weight: should be above 0" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("a.jsonl:2", {"path": "a.jsonl", "weight": 2.0}),
+        ("https://host/a.jsonl:0.5", {"path": "https://host/a.jsonl", "weight": 0.5}),
+        ("https://host:8080", {"path": "https://host:8080"}),
+        ("https://host/a.jsonl?t=10:30", {"path": "https://host/a.jsonl?t=10:30"}),
+        ("https://host?t=10:30", {"path": "https://host?t=10:30"}),
+        ("https://host/a#t=10:30", {"path": "https://host/a#t=10:30"}),
+        ("what?.jsonl:3", {"path": "what?.jsonl", "weight": 3.0}),
+    ],
+)
+def test_a_number_after_a_colon_is_a_weight_and_no_part_of_a_url(
+    typed: str, read: dict[str, object]
+) -> None:
+    assert data_set(typed) == read
+
+
 def test_an_eval_set_of_the_config_is_found_as_it_is_typed(
     bridge: FakeBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
