@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from backend_bridge.openai_api.job_request import (
 )
 from backend_bridge.openai_api.listing import no_such_cursor
 from backend_bridge.openai_api.model_names import tuned_model
+from trainyard.contract.names import UPLOAD_PATTERN
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.statuses import ACTIVE, JobStatus
@@ -104,13 +106,12 @@ class Tuning:
         return [job for job in jobs if job.job_id in records]
 
     def files_in_use(self) -> set[str]:
-        """Files of jobs that have not ended."""
-        jobs, _ = self.bridge.store.newest(
-            lambda job: _may_be_ours(job) and job.status in ACTIVE, None
-        )
-        records = self.records.of([job.job_id for job in jobs]).values()
+        """Files of jobs that have not ended, also of those that were not made here."""
+        jobs, _ = self.bridge.store.newest(lambda job: job.status in ACTIVE, None)
+        records = self.records.of([job.job_id for job in jobs if _may_be_ours(job)]).values()
         named = {name for one in records for name in (one.training_file, one.validation_file)}
-        return {name for name in named if name is not None}
+        of_data = {name for job in jobs for name in re.findall(UPLOAD_PATTERN, job.dataset)}
+        return {name for name in named | of_data if name is not None}
 
     def _files(self, asked: CreateJob) -> tuple[StoredFile, StoredFile | None]:
         validation = asked.validation_file

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from tests.support.openai_yard import ROWS, Yard, refused
+from tests.support.requests import request_body
 from trainyard.settings import read_settings
 from trainyard.store.retention import Retention
 
@@ -107,6 +108,25 @@ def test_files_go_with_their_time_unless_a_job_uses_them(yard: Yard, real_redis:
     pruned = Retention(real_redis, read_settings()).prune(30)
     assert pruned.uploads == 1
     assert {path.name for path in (yard.home / "files").iterdir()} == {used, fresh}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_file_that_another_api_gave_a_job_stays_while_the_job_waits(
+    yard: Yard, several: bool
+) -> None:
+    file_id = yard.file_id()
+    path = f"{file_id}/rows.jsonl"
+    data: dict[str, Any] = {"dataset_path": path}
+    if several:
+        data = {
+            "dataset_path": None,
+            "datasets": [{"path": path, "weight": 2}, {"path": "b.jsonl"}],
+        }
+    started = yard.client.post("/api/training/execute", json=request_body("native", **data))
+    assert started.status_code == 200, started.text
+    assert "has not ended" in refused(yard.client.delete(f"/v1/files/{file_id}"), 400, "file_id")
+    assert yard.store.cancel("native")
+    assert yard.client.delete(f"/v1/files/{file_id}").status_code == 200
 
 
 def test_a_file_whose_time_is_over_is_gone(yard: Yard) -> None:
