@@ -137,7 +137,9 @@ class Admission:
         return problems(request.config, gpu=self.gpu() if needs_gpu else None)
 
     def _send(self, request: StartRequest, origin: Job | None) -> None:
-        if origin is not None or request.is_held:
+        if request.is_held:
+            return  # a reaper does, when it may run
+        if origin is not None:
             self.send(request.execution_id)
             return
         shown = shown_as(request.name, request.config.model.name, request.user_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -229,7 +230,12 @@ def _of_all(
 ) -> ControlResult:
     """The last first, so that none starts before its turn to be acted on. Again it does no harm."""
     done = sum(act(job.job_id).success for job in reversed(jobs))
-    return ControlResult(True, f"sweep {group}: {done} of {len(jobs)} jobs {did}", _state(jobs))
+    said = f"sweep {group}: {done} of {len(jobs)} jobs {did}"
+    if not done:
+        its = Counter(str(job.status) for job in jobs)
+        told = ", ".join(f"{count} {status}" for status, count in its.items())
+        said = f"sweep {group}: nothing to do, its jobs are {told}"
+    return ControlResult(True, said, _state(jobs))
 
 
 def _state(jobs: Sequence[Job]) -> JobStatus:

@@ -147,6 +147,9 @@ def test_one_command_for_all_of_them(yard: PlainYard) -> None:
     assert yard.control.cancel("g").message.startswith("sweep g: 3 of 4 jobs are cancelled")
     assert states(yard) == ["completed", "cancelled", "cancelled", "cancelling"]
     assert yard.control.cancel("g").success
+    assert yard.control.pause("g").message == (
+        "sweep g: nothing to do, its jobs are 1 completed, 2 cancelled, 1 cancelling"
+    )
     assert yard.sent() == set()
 
 
