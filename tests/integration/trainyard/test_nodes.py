@@ -45,6 +45,16 @@ def test_nodes_are_listed_with_what_runs_there(run: Run, real_redis: Redis) -> N
     assert "its driver is too old" in run("nodes").output
 
 
+def test_the_hours_of_a_slot_are_told(run: Run, real_redis: Redis) -> None:
+    slots = SlotRegistry(real_redis)
+    slots.beat("box-1", {"gpus": [], "home": "h", "hours": "22:00-08:00 UTC"})
+    assert "its hours are 22:00-08:00 UTC" in " ".join(run("nodes").output.split())
+    slots.stamp("box-1", SlotState.RESTING, "Mon 22:00 UTC")
+    box, slot = json.loads(run("nodes", "--json").stdout)
+    assert (box["state"], box["hours"], slot["hours"]) == ("resting", "22:00-08:00 UTC", "")
+    assert box["reason"].endswith("22:00-08:00 UTC: until Mon 22:00 UTC")
+
+
 def test_a_slot_or_a_host_is_drained_until_it_is_undrained(run: Run, real_redis: Redis) -> None:
     drains = Drains(real_redis)
     assert "`trainyard undrain box` undoes it" in run("drain", "box").output

@@ -70,7 +70,7 @@ def test_what_is_auto_is_the_yards_default_and_every_row_trains(yard: Yard) -> N
     assert config["training"]["learning_rate"] == 2e-5
     assert config["data"]["eval_split"] == 0
     held_out = config_of(yard, validation_file=yard.file_id())
-    assert held_out["data"]["eval_split"] is None
+    assert held_out["data"].get("eval_split") is None
 
 
 def test_methods_have_their_counterparts(yard: Yard) -> None:
