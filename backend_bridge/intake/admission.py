@@ -105,14 +105,16 @@ class Admission:
         if admission.verdict == "full":
             limit = slots + (self.max_queued or 0)
             raise LimitReached(f"concurrent job limit reached ({limit})")
+        ids = [request.execution_id for request in requests]
+        status, position = JobStatus.QUEUED, admission.position
         if admission.verdict == "created":
             for request, origin in jobs:
                 self._send(request, origin)
-        ids = [request.execution_id for request in requests]
-        job, position = self.store.get_in_queue(ids[0])
-        if group:
-            job = job or next(iter(self.store.jobs(ids)), None)  # one may have been removed since
-        status = job.status if job else JobStatus.QUEUED
+        else:
+            job, position = self.store.get_in_queue(ids[0])
+            if group:
+                job = job or next(iter(self.store.jobs(ids)), None)  # one may have been removed
+            status = job.status if job else JobStatus.QUEUED
         return Admitted(
             named,
             status,

@@ -12,6 +12,8 @@ def refuse_unknown(request: StartRequest, store: JobStore) -> None:
 
     Of a request that was admitted before nothing is asked again.
     """
+    if not request.after:
+        return
     of_a_known_sweep = request.group is not None and store.group(request.group.id)
     if of_a_known_sweep or store.get(request.execution_id) is not None:
         return

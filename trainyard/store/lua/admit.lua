@@ -1,7 +1,7 @@
 -- Admit a job, or all jobs of a group, once, counting first: one step, so that no two requests take the last place or the
 -- same id, and of a group all come or none. ARGV: slots, max queued ('' = no limit), group ('' = none), then of each job: id, digest,
 -- request, token ('' if no backend is told), fields (JSON), priority, the data set's URL if it holds a secret.
--- Returns {'created'|'same'|'taken'|'full', attempt}.
+-- Returns {'created'|'same'|'taken'|'full', attempt, place of the first job in the queue if it was created and waits}.
 local group = ARGV[3]
 local function each_job(act)
   for at = 4, #ARGV, 7 do act(unpack(ARGV, at, at + 6)) end
@@ -49,4 +49,5 @@ each_job(function(id, digest, request, token, fields, priority, url)
   for awaited in awaited_by(job) do redis.call('SADD', key('followers', awaited), id) end
   wait_for_turn(id)
 end)
-return {'created', '1'}
+local place = redis.call('ZRANK', WAITING, ARGV[4])
+return {'created', '1', place and place + 1}

@@ -35,10 +35,12 @@ class AdmitResult:
 
     ``verdict``: ``created``; ``same`` (this very request was admitted before); ``taken``
     (another request has the id); ``full`` (the limit of waiting and running jobs is reached).
+    ``position``: of what was created, its first job's in the queue; None if that is held.
     """
 
     verdict: Literal["created", "same", "taken", "full"]
     attempt: int
+    position: int | None = None
 
 
 class Admissions(AttemptWrites):
@@ -91,8 +93,8 @@ class Admissions(AttemptWrites):
         ]
         for request, origin in jobs:
             args += _admission(request, origin, reported)
-        verdict, attempt = self._admit(args=args)
-        return AdmitResult(verdict, int(attempt))
+        verdict, attempt, *place = self._admit(args=args)
+        return AdmitResult(verdict, int(attempt), *(int(one) for one in place if one is not None))
 
     def release(self) -> tuple[list[str], list[AwaitsInVain]]:
         """Let the held jobs wait for their turn that may; and those that never will.
