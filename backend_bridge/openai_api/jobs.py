@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from backend_bridge.api.context import Bridge
 from backend_bridge.intake.admission import LimitReached
 from backend_bridge.openai_api.asked import CreateJob
 from backend_bridge.openai_api.errors import ApiRefusal
-from backend_bridge.openai_api.files.store import FileStore, StoredFile
+from backend_bridge.openai_api.files.store import FileStore, StoredFile, ids_in
 from backend_bridge.openai_api.job_records import JOB_PREFIX, FineTuning, FineTunings
 from backend_bridge.openai_api.job_request import (
     hyperparameters_of,
@@ -22,7 +21,6 @@ from backend_bridge.openai_api.job_request import (
 )
 from backend_bridge.openai_api.listing import no_such_cursor
 from backend_bridge.openai_api.model_names import tuned_model
-from trainyard.contract.names import UPLOAD_PATTERN
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 from trainyard.contract.statuses import ACTIVE, JobStatus
@@ -110,7 +108,7 @@ class Tuning:
         jobs, _ = self.bridge.store.newest(lambda job: job.status in ACTIVE, None)
         records = self.records.of([job.job_id for job in jobs if _may_be_ours(job)]).values()
         named = {name for one in records for name in (one.training_file, one.validation_file)}
-        of_data = {name for job in jobs for name in re.findall(UPLOAD_PATTERN, job.dataset)}
+        of_data = {name for job in jobs for name in ids_in(job.dataset)}
         return {name for name in named | of_data if name is not None}
 
     def _files(self, asked: CreateJob) -> tuple[StoredFile, StoredFile | None]:

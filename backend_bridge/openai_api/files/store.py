@@ -147,6 +147,11 @@ class FileStore:
                     remove(path)
 
 
+def ids_in(dataset: str) -> list[str]:
+    """Files that a job's data set names, as the job store has it."""
+    return re.findall(UPLOAD_PATTERN, dataset)
+
+
 class Upload:
     """One file on its way; whoever leaves the context without :meth:`keep` leaves nothing."""
 
