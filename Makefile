@@ -2,12 +2,14 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 # The first interpreter that the pinned packages support.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns gpu-proof check format clean
+.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns bench-peers gpu-proof check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -47,6 +49,9 @@ bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 
 bench-turns: $(STAMP)  ## beside another checkout, in turns: OTHER=folder ONLY=names ROUNDS=3
 	$(BIN)/python benchmarks/turns.py "$(OTHER)" --only "$(ONLY)" --rounds $(or $(ROUNDS),3)
 
+bench-peers: $(STAMP) $(PEERS_STAMP)  ## beside other queues: RUNS=5 ONLY=names; DOCS=1 writes the table
+	$(BIN)/python -m benchmarks.peers --runs $(or $(RUNS),5) --only "$(ONLY)" $(if $(DOCS),--write-docs)
+
 # With GPU_SITE no environment is made: PYTHON has torch, and the folder the other packages.
 gpu-proof: $(if $(GPU_SITE),,$(STAMP))  ## what is promised of a GPU, in 8 minutes: OUT=var/gpu-proof GPU_SITE=folder
 	GPU_SITE="$(GPU_SITE)" OUT="$(OUT)" $(if $(GPU_SITE),$(PYTHON),$(BIN)/python) -m benchmarks.gpu_proof
@@ -61,7 +66,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:  ## the environment and the caches; jobs in ./var stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 # torch first: which build it is depends on the machine, so that no hash of one file can be held to.
 # What its CUDA build brings along comes last, in the versions that it names itself.
@@ -78,4 +83,16 @@ $(STAMP): requirements.txt requirements.lock pyproject.toml
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock
 	$(PIP) $(TORCH)
 	PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# torch, TRL and Celery are this project's own; only the other queues are installed here. One that
+# cannot be is a note of the benchmark.
+$(PEERS_STAMP): benchmarks/peers/requirements.txt $(STAMP)
+	rm -rf $(PEERS)
+	$(BIN)/python -m venv $(PEERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	@grep -v '^#' $< | while read -r peer; do \
+		$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" \
+		|| echo "$$peer cannot be installed: the others go on" >&2; done
 	@touch $@

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ class NoteSteps(TrainerCallback):
             self._printed_to = now
 
 
-def train(spec: dict[str, Any]) -> None:
+def train(spec: dict[str, Any], callbacks: Sequence[TrainerCallback] = ()) -> None:
     torch.set_num_threads(1)
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec["model"]),
         processing_class=AutoTokenizer.from_pretrained(spec["model"]),
         args=SFTConfig(output_dir=spec["output"], **spec["arguments"]),
         train_dataset=datasets.load_dataset("json", data_files=spec["dataset"], split="train"),
-        callbacks=[NoteSteps(spec["steps_file"], spec.get("print_lines_per_s", 0))],
+        callbacks=[NoteSteps(spec["steps_file"], spec.get("print_lines_per_s", 0)), *callbacks],
     )
     trainer.train(resume_from_checkpoint=spec.get("resume"))
 

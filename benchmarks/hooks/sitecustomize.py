@@ -5,7 +5,7 @@ waits for forks; each end of an optimizer step of a training is one line ``<mono
 in ``$BENCH_STEPS/<job>``; what leaving the GPU and coming back takes is one line of seconds in
 ``<job>.leave`` and ``<job>.come_back`` beside it. A job whose name starts with ``hung`` gets stuck
 in its third step, in native code (on a GPU: in a kernel), deaf to SIGTERM, with children in
-sessions of their own. With
+sessions of their own; one whose name starts with ``family`` has such children and goes on. With
 ``BENCH_LINES_PER_S`` every training prints at that rate, as the baseline's script does. With
 ``BENCH_REPORTING=off`` a training's reporter does nothing, and its events go nowhere.
 """
@@ -88,11 +88,13 @@ def _timed(name: str, function: Any) -> Any:
 def _note(step: int) -> None:
     job_id = os.environ["TRAINYARD_JOB_ID"]
     _lines(job_id).write(f"{time.monotonic()} {step}\n")
-    if job_id.startswith("hung") and step == _HANGS_AT_STEP:
+    if job_id.startswith(("hung", "family")) and step == _HANGS_AT_STEP:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for _ in range(3):
             subprocess.run(["setsid", "-f", "sleep", "600"], check=True)
         subprocess.Popen(["sleep", "600"], start_new_session=True)
+        if job_id.startswith("family"):
+            return
         torch = sys.modules["torch"]
         if torch.cuda.is_available():
             torch.cuda._sleep(1 << 62)
