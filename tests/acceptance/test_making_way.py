@@ -21,7 +21,7 @@ from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.job import Job
 
 WARM = "(parked before, goes on)"
-STEPS = 400
+STEPS = 800
 HOUR_S = 3600
 _names = (f"short-{n}" for n in itertools.count())
 
@@ -79,12 +79,18 @@ def standing_still(stack: Stack, job_id: str) -> Iterator[str]:
             training.resume()
 
 
+def has_stepped(job: Job) -> bool:
+    """Since its start: only then a job is asked to make way."""
+    started = job.status is JobStatus.RUNNING and job.attempt_started_at
+    return bool(started) and (job.step_at or 0) > started
+
+
 def test_short_jobs_slip_in(stack: Stack, reference: str) -> None:
     start(stack, "long")
-    for number, step in enumerate((20, 120, 220), start=1):
-        stack.wait_for_step("long", step)
-        short = next(_names)
-        stack.submit(short, steps=2, slip_in=True, priority=0)
+    for number in (1, 2, 3):
+        wait_for("it makes a step", lambda: has_stepped(stored(stack, "long")))
+        with standing_still(stack, "long") as short:
+            assert stack.bridge.status(short)["waiting_reason"].startswith("slips in: job long")
         stack.wait(short, "completed")
         assert stored(stack, "long").ways_made == number
     stack.wait("long", "completed")
@@ -99,7 +105,7 @@ def test_short_jobs_slip_in(stack: Stack, reference: str) -> None:
 def test_a_person_s_wish_goes_before(stack: Stack, reference: str) -> None:
     """It is paused while it makes way: paused it stays, with the short one on its slot."""
     start(stack, "paused")
-    stack.wait_for_step("paused", 20)
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "paused")))
     with standing_still(stack, "paused") as short:
         stack.bridge.pause("paused")
     stack.wait("paused", "paused")
@@ -113,14 +119,14 @@ def test_a_person_s_wish_goes_before(stack: Stack, reference: str) -> None:
 
 def test_a_cancel_while_it_makes_way_and_after(stack: Stack) -> None:
     start(stack, "unwanted")
-    stack.wait_for_step("unwanted", 20)
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "unwanted")))
     with standing_still(stack, "unwanted") as short:
         stack.bridge.cancel("unwanted", force=False)
     stack.wait("unwanted", "cancelled")
     stack.wait(short, "completed")
 
     start(stack, "unwanted-later")
-    stack.wait_for_step("unwanted-later", 20)
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "unwanted-later")))
     short = next(_names)
     stack.submit(short, steps=100_000, slip_in=True, priority=0)
     stack.wait(short, "running")
@@ -160,7 +166,7 @@ def test_who_is_killed_while_it_makes_way_loses_and_doubles_nothing(
 
 def test_a_short_one_that_is_cancelled_before_it_starts(stack: Stack, reference: str) -> None:
     start(stack, "for-nothing")
-    stack.wait_for_step("for-nothing", 20)
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "for-nothing")))
     with standing_still(stack, "for-nothing") as short:
         stack.bridge.cancel(short, force=False)
     stack.wait("for-nothing", "completed")
@@ -179,7 +185,7 @@ def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
     with Stack(redis_environment=clock.environment, ACTIVE_HOURS=hours) as stack:
         assert stack.bridge._call("GET", "/health")["slot_hours"] == {"test-0": hours}
         start(stack, "night")
-        stack.wait_for_step("night", 20)
+        wait_for("it makes a step", lambda: has_stepped(stored(stack, "night")))
         training = stack.training_process()
         training.suspend()  # it makes no step before it is asked
         clock.set_by(3 * HOUR_S)

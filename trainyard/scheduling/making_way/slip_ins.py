@@ -1,7 +1,7 @@
 """Slip-ins: short jobs for which a running one makes way, while every slot is busy.
 
 What is to be done follows from the store alone, each time anew, and whoever asks first is heard:
-any number of couriers look, and it does no harm if one dies.
+any number of couriers may look, and it does no harm if one dies.
 """
 
 from __future__ import annotations
