@@ -214,6 +214,11 @@ def test_what_goes_on_from_another_waits_for_that_whatever_a_person_says(yard: P
         ({"after": ["own"]}, "after.0: there is no job own"),
         ({"after": 5}, "after: input should be a valid list"),
         ({"not_before": "2026-01-31T12:00:00"}, "not_before: input should have timezone info"),
+        (
+            {"not_before": "9999-12-31T23:59:59Z"},
+            "not_before: should be of a year from 1970 to 8999",
+        ),
+        ({"not_before": "0001-01-01T00:00:00+14:00"}, "not_before: should be of a year from 1970"),
         ({"not_before": 5}, "not_before: is a number: give a time such as 2026-01-31T12:00:00Z"),
     ],
 )
@@ -235,6 +240,15 @@ def test_a_reaper_that_is_killed_between_release_and_dispatch_loses_none(yard: P
     assert yard.sent() == set()
     yard.rounds()
     assert yard.sent() == {"b:1"}
+
+
+def test_one_that_an_older_version_cancelled_is_held_no_more(yard: PlainYard) -> None:
+    yard.admit("a")
+    yard.admit("b", after="a")
+    yard.redis.hset("trainyard:job:b", "status", "cancelled")  # it knows of no held jobs
+    yard.complete("a")
+    assert yard.store.release() == ([], [])
+    assert (yard.store.held(), yard.store.waiting()) == ([], [])
 
 
 def test_many_reapers_release_a_job_once(yard: PlainYard) -> None:
