@@ -58,6 +58,15 @@ def test_admitted_twice_it_is_there_once(yard: PlainYard) -> None:
     assert yard.job("g-2").settings == {"training.learning_rate": 1e-4, "lora.r": 16}
 
 
+def test_another_grid_of_that_name_is_refused_also_where_no_id_of_a_job_is_the_same(
+    yard: PlainYard,
+) -> None:
+    yard.admit("g", sweep=GRID)
+    with pytest.raises(JobIdTaken):
+        yard.admit("g", sweep={"seed": list(range(10))})  # g-01 to g-10
+    assert known(yard) == IDS
+
+
 def test_many_at_once_make_one_group(yard: PlainYard) -> None:
     news = list[bool]()
     senders = [

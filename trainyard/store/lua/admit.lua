@@ -22,7 +22,7 @@ each_job(function(id, digest)
 end)
 if group ~= '' then
   if redis.call('EXISTS', key('job', group)) == 1 then return {'taken', '0'} end
-  if known > 0 and redis.call('EXISTS', key('group', group)) == 0 then return {'taken', '0'} end
+  if (known > 0) ~= (redis.call('EXISTS', key('group', group)) == 1) then return {'taken', '0'} end
 end
 if known > 0 then
   each_job(function(id, _, _, token, _, _, url)  -- they may be new ones; what was removed since stays so
