@@ -13,10 +13,15 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainyard.contract.fields.secret_fields import PROBLEMS_MAX, Copier, own_secrets
+from trainyard.contract.fields.secret_fields import (
+    PROBLEMS_MAX,
+    Copier,
+    TooMuch,
+    own_secrets,
+)
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import (
     FieldProblem,
@@ -31,6 +36,7 @@ _PATH = re.compile(r"(?=.{1,200}$)\w+(\.\w+)*", re.ASCII)
 _CONTENT_MAX = 64 * MB
 """Characters of inline data of all jobs: each keeps its own."""
 
+_FIELDS_MAX = 100
 _NOTHING = "means nothing"
 
 Settings = dict[str, Any]
@@ -60,7 +66,7 @@ def parse_sweep(
     for member, place in members:
         try:
             request = parse_request(member)
-            problems = [*check(request), *_meaningless(request, place.settings)]
+            problems = [*check(request), *_meaningless(request, body["sweep"])]
         except RequestInvalid as error:
             problems = error.problems
         else:
@@ -75,8 +81,6 @@ def parse_sweep(
         raise RequestInvalid(problems[:PROBLEMS_MAX])
     for request in requests:
         assert request.group is not None, "each has its place"
-        copier = Copier(own_secrets(body))
-        request.group.settings = copier.copy(request.group.settings)
         request.name = shortened(f"{request.name or request.group.id}: {in_words(request.group)}")
     return requests
 
@@ -91,7 +95,7 @@ def _short(value: Any) -> str:
 
 
 def _members(body: Mapping[str, Any], jobs_max: int) -> list[tuple[dict[str, Any], GroupPlace]]:
-    grid = _grid(body)
+    grid, own = _grid(body, jobs_max), own_secrets(body)
     count = math.prod(map(len, grid.values()))
     if count > jobs_max:
         raise _invalid(
@@ -115,29 +119,46 @@ def _members(body: Mapping[str, Any], jobs_max: int) -> list[tuple[dict[str, Any
         for path, value in settings.items():
             config = _with(config, path.split("."), value, path)
         job_id = f"{group}-{number:0{len(str(count))}}"
-        place = GroupPlace(id=group, number=number, of=count, settings=settings)
+        place = GroupPlace(id=group, number=number, of=count, settings=_stored(settings, own))
         members.append(({**rest, "execution_id": job_id, "config": config}, place))
     return members
 
 
-def _grid(body: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _stored(settings: Settings, own: Sequence[str]) -> Settings:
+    """Settings as they may be stored, and said to whoever reads what is wrong with one."""
+    try:
+        stored: Settings = Copier(own).copy(settings)
+    except TooMuch:
+        return {}  # its request is refused for the same reason
+    return stored
+
+
+def _grid(body: Mapping[str, Any], jobs_max: int) -> dict[str, list[Any]]:
     given, grid, problems = body["sweep"], dict[str, list[Any]](), list[FieldProblem]()
     if not isinstance(given, Mapping) or not given:
         raise _invalid("sweep", 'should be an object such as {"training.learning_rate": [1, 2]}')
+    if len(given) > _FIELDS_MAX:
+        raise _invalid("sweep", f"should name at most {_FIELDS_MAX} fields")
+    own = own_secrets(body)
     for name, values in given.items():
-        path, place = str(name).removeprefix("config."), f"sweep.{str(name)[:200]}"
+        path, shown = str(name).removeprefix("config."), ascii(str(name))[1:-1][:200]
+        place = "sweep" if any(secret in str(name) for secret in own) else f"sweep.{shown}"
         if not _PATH.fullmatch(path):
             problems.append(_problem(place, "should be a field of config, as lora.r"))
         elif not isinstance(values, list) or not values:
             problems.append(_problem(place, "should be a list of values"))
         elif path in grid:
             problems.append(_problem(place, f"is {path}, which is named twice"))
-        elif len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+        elif len(values) <= jobs_max and _has_one_twice(values):
             problems.append(_problem(place, "has a value twice"))
         grid[path] = values
     if problems:
         raise RequestInvalid(problems[:PROBLEMS_MAX])
     return grid
+
+
+def _has_one_twice(values: Sequence[Any]) -> bool:
+    return len({json.dumps(value, sort_keys=True) for value in values}) < len(values)
 
 
 def _with(config: Any, path: Sequence[str], value: Any, whole: str) -> Any:
@@ -150,11 +171,12 @@ def _with(config: Any, path: Sequence[str], value: Any, whole: str) -> Any:
     return here
 
 
-def _meaningless(request: StartRequest, settings: Settings) -> Iterator[FieldProblem]:
+def _meaningless(request: StartRequest, names: Iterable[str]) -> Iterator[FieldProblem]:
     """Settings that mean nothing: the jobs would be the same."""
+    paths = [str(name).removeprefix("config.") for name in names]
     for ignored in request.ignored:
         field, _, advice = ignored.partition(" ")
-        for path in settings:
+        for path in paths:
             if f"config.{path}.".startswith(f"{field}."):
                 yield _problem(f"config.{path}", f"{_NOTHING} {advice}".rstrip())
 
@@ -176,7 +198,7 @@ def _told(
     if len(where) == of:
         return _problem(path, message)
     said = ", ".join(f"{name}={_short(value)}" for name, value in where[0].items())
-    return _problem(path, f"{message} (with {said})"[:1000])
+    return _problem(path, f"{message} (with {said})"[:1000] if said else message)
 
 
 def _alike(requests: Sequence[StartRequest]) -> Iterator[FieldProblem]:

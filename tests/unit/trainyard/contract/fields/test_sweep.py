@@ -87,11 +87,33 @@ def test_without_a_name_it_gets_one() -> None:
             "sweep: makes the same job twice: with r=8, lora_r=8 and with r=8, lora_r=16",
         ),
         ({"training.learning_rate": [1e-4, "1e-4"]}, "sweep: makes the same job twice"),
+        ({"seed": list(range(100_000))}, "sweep: makes 100,000 jobs, and MAX_SWEEP_JOBS allows 8"),
+        ({f"a{n}": list(range(9)) for n in range(100)}, "jobs, and MAX_SWEEP_JOBS allows 8"),
+        ({f"a{n}": [1] for n in range(101)}, "sweep: should name at most 100 fields"),
+        ({"\ud800": [1]}, "sweep.\\ud800: should be a field of config"),
+        ({"seed": ["\ud800"]}, "sweep.seed: has half of a surrogate pair"),
         ({"provider.api_key": ["one", "two"]}, "sweep.provider.api_key: means nothing"),
     ],
 )
 def test_what_is_no_grid_is_refused(sweep: Any, said: str) -> None:
     assert said in refusal(sweep)
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"model.name": [TOKEN, "b"]},
+        {"training.hub_model": [TOKEN]},
+        {f"x {TOKEN}": [1]},
+        {"training.learning_rate": [f"https://u:{TOKEN}@host/x"]},
+        {"eval_dataset_path": ["https://user:hunter22@host/x.jsonl"]},
+        {"training": [{"hf_token": "hunter22", "learning_rate": "fast"}]},
+    ],
+)
+def test_what_is_said_of_a_wrong_setting_has_no_secret(sweep: Any) -> None:
+    said = refusal(sweep)
+    assert TOKEN not in said
+    assert "hunter22" not in said
 
 
 def test_a_wrong_request_is_told_once_for_all() -> None:
