@@ -26,7 +26,11 @@ def find_origin(request: StartRequest, store: JobStore, files: JobFiles | None) 
     if (said := _reason_against(reference, job, files)) is not None:
         raise RequestInvalid([FieldProblem(path="config.model.name", message=said)])
     assert job is not None, "else there is a reason"
-    its = TrainingRequest.model_validate(store.request(job.job_id))
+    try:
+        its = TrainingRequest.model_validate(store.request(job.job_id))
+    except KeyError:  # removed just now
+        said = _no_such_job(reference)
+        raise RequestInvalid([FieldProblem(path="config.model.name", message=said)]) from None
     if (said := _other_kind(request, its, reference)) is not None:
         raise RequestInvalid([FieldProblem(path="config.lora.adapter", message=said)])
     return job
@@ -34,7 +38,7 @@ def find_origin(request: StartRequest, store: JobStore, files: JobFiles | None) 
 
 def _reason_against(reference: JobReference, job: Job | None, files: JobFiles | None) -> str | None:
     if job is None:
-        return f"there is no job {reference.job_id}: `trainyard ps` lists them"
+        return _no_such_job(reference)
     if reference.checkpoint is not None:
         if not job.home:
             return f"job {job.job_id} has no checkpoint: it is {job.status}"
@@ -48,6 +52,10 @@ def _reason_against(reference: JobReference, job: Job | None, files: JobFiles | 
     if ended and files and files.folder(job) is not None and files.model(job) is None:
         return f"the result of job {job.job_id} is not there any more"
     return None
+
+
+def _no_such_job(reference: JobReference) -> str:
+    return f"there is no job {reference.job_id}: `trainyard ps` lists them"
 
 
 def _other_kind(request: StartRequest, its: TrainingRequest, reference: JobReference) -> str | None:

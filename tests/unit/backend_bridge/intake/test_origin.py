@@ -58,6 +58,19 @@ class Yard:
         return str(refused.value)
 
 
+def test_one_that_is_removed_while_it_is_looked_at_is_refused(
+    store: JobStore, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, request = Yard(store, home), store.request
+
+    def gone(job_id: str) -> Any:
+        store.redis.delete(f"trainyard:request:{job_id}")
+        return request(job_id)
+
+    monkeypatch.setattr(store, "request", gone)
+    assert "config.model.name: there is no job sft" in yard.refusal()
+
+
 def test_it_is_bound_to_the_host_of_what_it_goes_on_from(store: JobStore, home: Path) -> None:
     yard = Yard(store, home)
     yard.complete()
