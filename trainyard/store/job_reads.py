@@ -13,6 +13,8 @@ from trainyard.store.job import Job
 from trainyard.store.keys import JobKey, Key
 
 _PAGE = 200
+SLIP_INS_READ = 100
+"""So many at once: they are read once a second, and for each estimate of a start."""
 
 
 class JobReads:
@@ -94,8 +96,15 @@ class JobReads:
         return self._members(Key.WAITING)
 
     def slip_ins(self) -> list[Job]:
-        """Queued jobs for which another may make way, the oldest first."""
-        return sorted(self.jobs(self.redis.smembers(Key.SLIP_INS)), key=lambda job: job.created_at)
+        """Queued jobs for which another may make way, the oldest first; of very many the first."""
+        ids = list(self.redis.smembers(Key.SLIP_INS))
+        if len(ids) > SLIP_INS_READ:
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hget(JobKey.JOB.of(job_id), "created_at")
+            made_ms = dict(zip(ids, (int(at or 0) for at in pipe.execute()), strict=True))
+            ids = sorted(ids, key=lambda job_id: made_ms[job_id])[:SLIP_INS_READ]
+        return sorted(self.jobs(ids), key=lambda job: job.created_at)
 
     def made_way(self) -> list[Job]:
         """Queued jobs that have made way."""

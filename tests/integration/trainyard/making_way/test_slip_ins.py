@@ -21,6 +21,7 @@ from trainyard.scheduling.queue import keys_of, slot_queue
 from trainyard.scheduling.slots import SlotState
 from trainyard.scheduling.waiting_reasons import waiting_reason
 from trainyard.store.job import Job
+from trainyard.store.job_reads import SLIP_INS_READ
 
 SLOTS = ("box-0", "box-1")
 
@@ -119,6 +120,17 @@ def test_it_slips_in_and_the_long_one_goes_on_before_those_that_wait(busy: TwoSl
     assert busy.store.complete("short", 1, {})
     assert busy.take("box-1") == "b", "c waits as before"
     assert busy.job("b").parked_at("box-1") == "b:1"
+
+
+def test_of_very_many_the_oldest_are_read(busy: TwoSlots) -> None:
+    busy.submit("first", slip_in=True)
+    for number in range(SLIP_INS_READ):
+        busy.submit(f"s{number}", slip_in=True)
+        busy.redis.hincrby(f"trainyard:job:s{number}", "created_at", 1 + number)
+    read = [job.job_id for job in busy.store.slip_ins()]
+    assert read == ["first", *(f"s{number}" for number in range(SLIP_INS_READ - 1))]
+    busy.look()
+    assert busy.job("first").slips_before == "b:1"
 
 
 def test_while_a_slot_is_idle_nobody_is_asked(yard: TwoSlots) -> None:
