@@ -182,7 +182,8 @@ class Peer(Plain):
     def _start(self) -> None:
         self._python = PYTHON if self._kind.own_environment else Path(sys.executable)
         if not self._python.exists():
-            raise DeskFailed(f"there is no {self._python}: make bench-peers makes it")
+            missing = self._python.relative_to(ROOT)
+            raise DeskFailed(f"there is no {missing}: make bench-peers makes it")
         redis = self._closing.enter_context(RedisServer())
         self._closing.callback(end_run, self._run)  # before its Redis goes
         self._with_redis = self._environment(PEERS_REDIS=redis.url)
