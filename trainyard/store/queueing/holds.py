@@ -12,13 +12,17 @@ from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.store.job import Job
 from trainyard.store.queueing.admissions import AwaitsInVain
 
+_NAMED_MAX = 5
+"""Of a hundred that it may await: the list of all jobs says this of each."""
+
 
 def held_for(job: Job, zone: tzinfo | None = None) -> str:
     """The reason of such a job, for people; ``zone``: this machine's if None."""
     parts = []
     if job.awaits:
         jobs = "job" if len(job.awaits) == 1 else "jobs"
-        parts.append(f"for {jobs} {' and '.join(job.awaits)}")
+        named, more = job.awaits[:_NAMED_MAX], len(job.awaits) - _NAMED_MAX
+        parts.append(f"for {jobs} {' and '.join(named)}{f' and {more} more' if more > 0 else ''}")
     if job.not_before is not None:
         due = datetime.fromtimestamp(job.not_before, UTC).astimezone(zone)
         parts.append(f"until {due:%Y-%m-%d %H:%M %Z}")

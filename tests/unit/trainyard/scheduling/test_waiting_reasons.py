@@ -35,6 +35,11 @@ ELSEWHERE = Slot("other-0", {"home": "another"})
             "waits for job a; `trainyard force",
         ),
         (replace(NEW, held="1", awaits=["a", "b"]), [], "waits for jobs a and b;"),
+        (
+            replace(NEW, held="1", awaits=list("abcdefg")),
+            [],
+            "waits for jobs a and b and c and d and e and 2 more;",
+        ),
         (replace(NEW, held="1", not_before=1_800_000_000), [], "waits until 2027-01-1"),
         (
             replace(NEW, held="1", awaits=["a"], not_before=1_800_000_000),
