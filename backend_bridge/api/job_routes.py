@@ -19,7 +19,7 @@ from backend_bridge.api.responses import (
     MetricsAnswer,
     StartAnswer,
 )
-from trainyard.contract.fields.holds import NotBefore
+from trainyard.contract.fields.holds import Instant
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.job import Job
 
@@ -99,7 +99,7 @@ def jobs(
     status: Annotated[list[JobStatus] | None, Query()] = None,
     user_id: str | None = None,
     group: str | None = None,
-    since: NotBefore | None = None,
+    since: Instant | None = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN)] = None,
 ) -> JobsAnswer:

@@ -38,7 +38,8 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-NotBefore = Annotated[AwareDatetime, BeforeValidator(refuse_number), AfterValidator(_can_be_said)]
+Instant = Annotated[AwareDatetime, BeforeValidator(refuse_number)]
+NotBefore = Annotated[Instant, AfterValidator(_can_be_said)]
 After = Annotated[
     list[Annotated[str, Field(pattern=JOB_ID_PATTERN)]],
     Field(max_length=_AFTER_MAX),

@@ -324,6 +324,7 @@ def test_the_list_is_read_page_by_page_while_jobs_come_and_go(
     assert page(status="cancelled")[0] == ["job-4"]
     assert page(user_id="ada", limit=2)[0] == ["job-5", "job-3"]
     assert page(since="2100-01-01T00:00:00Z") == ([], None)
+    assert page(since="0001-01-01T00:00:00Z") == page()
     for wrong in (
         {"limit": 0},
         {"cursor": "x"},
