@@ -212,6 +212,7 @@ def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
         stack.redis_server.restart()
         stack.bridge_process.start()
         stack.workers[0].start()
+        wait_for("the bridge answers", stack.bridge_answers)
         wait_for("the slot rests", lambda: state(stack) is SlotState.RESTING)
         assert stored(stack, "night").status is JobStatus.QUEUED
         clock.set_by(-3 * HOUR_S)  # back into the hours

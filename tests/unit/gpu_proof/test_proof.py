@@ -71,7 +71,8 @@ def test_an_interrupted_proof_leaves_nothing(
     number: signal.Signals, code: int, tmp_path: Path, folder: Path
 ) -> None:
     program = (
-        "from benchmarks.gpu_proof import __main__, plan, proof; "
+        "import signal; from benchmarks.gpu_proof import __main__, plan, proof; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's job ignores it
         f"proof.prove.__defaults__ = ((plan.Step('endless', {ENDLESS.module!r}, 100, ()),),); "
         "raise SystemExit(__main__.main())"
     )

@@ -6,8 +6,6 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import datasets
 import pytest
@@ -17,7 +15,9 @@ from tasks.datasets.sources.locate import DownloadLimits, locate_dataset, resolv
 from tasks.errors import DatasetError
 from tests.support.data_files import write
 from tests.support.file_server import FileServer
+from trainyard.contract.statuses import JobStatus
 from trainyard.settings import read_settings
+from trainyard.store.job import Job
 from worker.supervisor.training_spec import training_spec
 
 
@@ -102,8 +102,5 @@ def test_a_saved_folder_in_an_archive_cannot_point_out_of_it(tmp_path: Path, nam
 
 def test_the_settings_reach_the_training() -> None:
     settings = read_settings(max_download_gb=7, allow_private_urls=True)
-    job: Any = SimpleNamespace(
-        job_id="job", attempt=1, resume_from="", from_start=False, dataset=""
-    )
-    spec = training_spec(settings, "host-0", job)
+    spec = training_spec(settings, "host-0", Job("job", JobStatus.RUNNING, 1, 0.0, 0.0))
     assert (spec.max_download_gb, spec.allow_private_urls) == (7, True)
