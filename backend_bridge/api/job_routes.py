@@ -24,8 +24,8 @@ from trainyard.contract.statuses import JobStatus
 from trainyard.store.job import Job
 
 LOG_LINES_MAX = 100_000
-POINT_CURSOR_PATTERN = r"^\d{1,15}-\d{1,10}$"
-CURSOR_PATTERN = r"^\d{1,15}:[A-Za-z0-9._-]{1,128}$"
+POINT_CURSOR_PATTERN = r"^[0-9]{1,15}-[0-9]{1,10}$"
+CURSOR_PATTERN = r"^[0-9]{1,15}:[A-Za-z0-9._-]{1,128}$"
 
 
 router = APIRouter(tags=["jobs"])

@@ -172,7 +172,9 @@ def test_metrics_are_read_page_by_page(busy: Running) -> None:
     assert rest["next_cursor"] is None
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "cursor=x", "cursor=1-2-3"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=10001", "cursor=x", "cursor=1-2-3", "cursor=\u0663-\u0661"]
+)
 def test_metrics_with_a_wrong_query(busy: Running, query: str) -> None:
     name = query.partition("=")[0]
     assert refusal(busy.get(f"metrics/job-1?{query}"), 422)["errors"][0]["path"] == f"query.{name}"
