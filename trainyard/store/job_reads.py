@@ -57,15 +57,15 @@ class JobReads:
         there are no more. It stays right if jobs come or go meanwhile.
         """
         found: list[Job] = []
-        place = self._place_after(after)
-        while page := self.redis.zrevrange(Key.JOBS, place, place + _PAGE - 1, withscores=True):
+        place, size = self._place_after(after), min(_PAGE, limit or _PAGE)
+        while page := self.redis.zrevrange(Key.JOBS, place, place + size - 1, withscores=True):
             made_ms = dict(page)
             for job in self.jobs(made_ms):
                 if wanted(job):
                     found.append(job)
                 if len(found) == limit:
                     return found, f"{made_ms[job.job_id]:.0f}:{job.job_id}"
-            place += _PAGE
+            place, size = place + size, min(_PAGE, 2 * size)  # few may be wanted
         return found, None
 
     def _place_after(self, after: str | None) -> int:
