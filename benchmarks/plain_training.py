@@ -1,4 +1,4 @@
-"""What a plain worker does for a job: one script with the stock trainer, from nothing.
+"""Script with the stock trainer, from nothing: what a plain worker does for a job.
 
     python benchmarks/plain_training.py SPEC.json
     python benchmarks/plain_training.py --imported    # a spec's path per line of its input

@@ -1,4 +1,4 @@
-"""What the benchmark adds to every training: when its steps end, and a hang on demand.
+"""Hook of the benchmarks in every training: when its steps end, and a hang on demand.
 
 Python imports this file at its start where the folder is on PYTHONPATH. In a slot process it
 waits for forks; each end of an optimizer step of a training is one line ``<monotonic s> <step>``

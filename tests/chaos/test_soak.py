@@ -1,4 +1,4 @@
-"""Small jobs on two slots, disturbed in every way that we know, and then looked at closely.
+"""Soak: small jobs on two slots, disturbed in every way that we know, then looked at closely.
 
 By default one short round, as part of all tests; ``make chaos`` is the long form.
 """

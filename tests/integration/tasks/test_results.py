@@ -1,4 +1,4 @@
-"""What a training leaves: its model and card, the best checkpoint, and what a full disk leaves."""
+"""Result of a training: its model and card, the best checkpoint, and what a full disk leaves."""
 
 from __future__ import annotations
 
