@@ -278,11 +278,11 @@ class JobConfig(Section):
     """``config`` of a request."""
 
     model: ModelConfig
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    training: TrainingConfig = TrainingConfig()
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     lora: LoraConfig | None = None
-    data: DataConfig = DataConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tensorboard: dict[str, Any] | None = None
     predictions: PredictionsConfig | None = None
     provider: Any = None

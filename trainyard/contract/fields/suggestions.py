@@ -47,16 +47,23 @@ def ignored_fields(request: StartRequest, spellings: Collection[Path]) -> list[s
 
 def _extras(model: BaseModel, path: Path) -> Iterator[tuple[Path, list[str]]]:
     """Path of each field that is not known, with the names that are known beside it."""
-    known = [name for name in type(model).model_fields if name not in _OURS]
-    for key in model.model_extra or {}:
-        yield (*path, key), known
-    for name in known:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            yield from _extras(value, (*path, name))
-        for place, inner in enumerate(value if isinstance(value, list) else ()):
+    if model.model_extra:
+        known = [name for name in type(model).model_fields if name not in _OURS]
+        for key in model.model_extra:
+            yield (*path, key), known
+    for name, value in model.__dict__.items():
+        for place, inner in _models(value):
+            yield from _extras(inner, (*path, name, *place))
+
+
+def _models(value: object) -> Iterator[tuple[Path, BaseModel]]:
+    """The models that a field holds, each with its place in a list."""
+    if isinstance(value, BaseModel):
+        yield (), value
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
             if isinstance(inner, BaseModel):
-                yield from _extras(inner, (*path, name, str(place)))
+                yield (str(place),), inner
 
 
 def _advice(path: Path, known: Collection[str]) -> str:
