@@ -8,6 +8,7 @@ its own process.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from celery import Celery
 from redis import Redis
@@ -34,11 +35,12 @@ class Dispatcher:
         job = self.store.get(job_id)
         if job is None or job.status is not JobStatus.QUEUED or job.held:
             return
-        if self.is_away(job):
+        present = self.slots.present()
+        if job.is_bound and job.home not in _homes(present):
             self.host_waits.note(job_id)
             return
         self.host_waits.forget(job_id)
-        slot = self.slot_for(job)
+        slot = self._slot_for(job, present)
         borrowed = job.made_way and slot == job.parked_on  # by those of priority 0, and nobody else
         shown = shown_as(job.name, job.model, job.user_id)
         self.queue.enqueue(
@@ -51,7 +53,9 @@ class Dispatcher:
 
     def slot_for(self, job: Job) -> str | None:
         """The only slot that should take the job; None if any may."""
-        present = self.slots.present()
+        return self._slot_for(job, self.slots.present())
+
+    def _slot_for(self, job: Job, present: Sequence[Slot]) -> str | None:
         busy = Counter(other.slot for other in self.store.jobs(self.store.occupying()))
         alive = {slot.name for slot in present if slot.state is SlotState.CONSUMING}
         # While all rest, each is waited for by what is parked there.
@@ -59,7 +63,7 @@ class Dispatcher:
         if job.parked_on in (alive or resting) and not busy[job.parked_on]:
             return job.parked_on
         afresh = job.from_start and not job.origin
-        if not job.home or afresh or len({_home(slot) for slot in present}) < 2:
+        if not job.home or afresh or len(_homes(present)) < 2:
             return None
         # A slot that takes no jobs now is waited for: elsewhere the job would start from nothing.
         near = [slot.name for slot in present if _home(slot) == job.home]
@@ -68,7 +72,7 @@ class Dispatcher:
 
     def homes(self) -> set[str]:
         """Homes whose slots are there, whether or not they take jobs now."""
-        return {_home(slot) for slot in self.slots.present()}
+        return _homes(self.slots.present())
 
     def files_are_reachable(self, job: Job) -> bool:
         """Whether a slot sees the job's folder; True for a job without one.
@@ -86,6 +90,10 @@ class Dispatcher:
 def open_dispatcher(store: JobStore, celery: Celery, redis: Redis) -> Dispatcher:
     """The dispatcher to the broker of ``celery``, whose database ``redis`` is."""
     return Dispatcher(store, JobQueue(celery, redis), SlotRegistry(redis))
+
+
+def _homes(slots: Sequence[Slot]) -> set[str]:
+    return {_home(slot) for slot in slots}
 
 
 def _home(slot: Slot) -> str:

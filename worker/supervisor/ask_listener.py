@@ -44,6 +44,9 @@ def _listen(redis: Redis, job_id: str, wake: Callable[[], None], over: threading
                     message = pubsub.get_message(timeout=_LOOK_S)
                     if message is not None and _is_for(job_id, message):
                         wake()
+            # The pool hands this connection out next, and now it is closed: the next claim would
+            # have to connect first.
+            redis.ping()
         # The lease says so, and is renewed without this. A connection that its owner closes
         # meanwhile has no descriptor to wait for: the last two.
         except (RedisError, OSError, TypeError, ValueError):
