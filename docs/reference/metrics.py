@@ -12,7 +12,7 @@ _HEAD = """# Metrics for Prometheus
 
 What the bridge tells at `/metrics`, read from Redis at each scrape: every bridge tells the same,
 but for its own requests, disk and version.
-How to scrape it, and what is worth an alert: [operating](how-to/operators.md).
+How to scrape it, and what is worth an alert: [health](how-to/health.md).
 
 | name | type | labels | what |
 |---|---|---|---|

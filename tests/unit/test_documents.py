@@ -16,6 +16,8 @@ from trainyard.cli.request_file import read_request
 from trainyard.contract.parser import parse_request
 from trainyard.contract.rules import problems
 
+PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+
 
 def test_the_table_of_settings_is_the_code_s() -> None:
     assert as_markdown() in (REPOSITORY / "docs/settings.md").read_text()
@@ -66,15 +68,52 @@ def test_the_places_that_changes_go_to_exist() -> None:
         assert any((REPOSITORY / room / path).exists() for room in rooms), path
 
 
-def test_links_between_the_documents_lead_somewhere() -> None:
-    documents = [
-        REPOSITORY / "README.md",
-        REPOSITORY / "CONTRIBUTING.md",
-        *(REPOSITORY / "docs").rglob("*.md"),
+KINDS = ("Tutorial", "How-to", "Reference", "Explanation")
+MADE = {*__main__.DOCUMENTS, "docs/settings.md", "docs/reference/architectures.md"}
+LINES_OF_A_PAGE_MAX = 150
+
+
+def test_every_page_is_of_one_kind() -> None:
+    """The first page names each page once, below its kind; how-to pages lie in their folder."""
+    parts = (REPOSITORY / "docs/README.md").read_text().split("\n## ")[1:]
+    assert [part.partition(":")[0] for part in parts[: len(KINDS)]] == list(KINDS)
+    listed = [
+        page
+        for kind, part in zip(KINDS, parts, strict=False)
+        for page in re.findall(r"\]\(([\w/-]+\.md)\)", part)
+        if page.startswith("how-to/") == (kind == "How-to")
     ]
-    for document in documents:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+    pages = {
+        str(page.relative_to(REPOSITORY / "docs"))
+        for page in PAGES
+        if page.parent.name != "decisions"
+    }
+    assert sorted(listed) == sorted(pages - {"README.md"})
+
+
+def test_no_page_is_longer_than_one_reads() -> None:
+    written = [page for page in PAGES if str(page.relative_to(REPOSITORY)) not in MADE]
+    long = {
+        page.name: n
+        for page in written
+        if (n := len(page.read_text().splitlines())) > LINES_OF_A_PAGE_MAX
+    }
+    assert set(long) == {"log.md"}
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    top = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    for page in (*(REPOSITORY / name for name in top), *PAGES):
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(there), f"{page.name}: {target}#{anchor}"
 
 
 def test_the_comparison_names_settings_that_exist() -> None:
