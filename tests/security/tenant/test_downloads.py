@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets.check import CheckSpec, check
-from tasks.datasets.sources.remote import http, hub, lengths, s3
+from tasks.datasets.sources.remote import addresses, http, hub, s3
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.special_addresses import is_public
@@ -78,7 +78,7 @@ def test_a_server_that_drips_is_given_up(
     drip: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "MOST_TRIES", 1)
-    monkeypatch.setattr(lengths, "HEAD_S", 0.5)
+    monkeypatch.setattr(addresses, "HEAD_S", 0.5)
     limits = TransferLimits(10**7, allow_private=True, read_timeout_s=2, patience_s=0.5)
     started = time.monotonic()
     with (

@@ -6,10 +6,14 @@ can answer the check with one address and the connection with another.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import socket
+import threading
 import urllib.request
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,9 +21,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from tasks.datasets.sources.remote.lengths import ExactResponse
 from tasks.datasets.sources.remote.special_addresses import is_public
 from trainyard.contract.error_tree import Interruption
+
+HEAD_S = 60.0
+"""What a server may take for the head of an answer, from its first byte to its last."""
 
 
 class PrivateAddress(Interruption):
@@ -39,18 +45,43 @@ def public_addresses(host: str, port: int) -> list[str]:
     return addresses
 
 
-class _Exact(HTTPConnection):
-    response_class = ExactResponse
+class _HeadInTime(http.client.HTTPResponse):
+    """Ends a head that drips: a time-out of the socket begins anew with each byte."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._connected = sock
+        self._hung_up = False
+
+    def begin(self) -> None:
+        timer = threading.Timer(HEAD_S, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            super().begin()
+        finally:
+            timer.cancel()
+        if self._hung_up:  # what came until then looks like a whole head
+            raise TimeoutError("the head of the answer did not come in time")
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        with contextlib.suppress(OSError):  # it has gone by itself
+            self._connected.shutdown(socket.SHUT_RDWR)
 
 
-class _ExactTLS(_Exact, HTTPSConnection):
-    pass
-
-
-class _PublicOnly(_Exact):
+class _Connection(HTTPConnection):
     """Connects to an address that was checked; certificates are still checked by name."""
 
+    response_class = _HeadInTime
+
+    def __init__(self, *args: Any, allow_private: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._allow_private = allow_private
+
     def _new_conn(self) -> socket.socket:
+        if self._allow_private:
+            return super()._new_conn()
         named = self._dns_host
         try:
             addresses = public_addresses(named, self.port or self.default_port)
@@ -70,36 +101,16 @@ class _PublicOnly(_Exact):
             self._dns_host = named
 
 
-class _PublicOnlyTLS(_PublicOnly, HTTPSConnection):
+class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Exact
+    ConnectionCls = _Connection
 
 
 class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _ExactTLS
-
-
-class _PublicPool(HTTPConnectionPool):
-    ConnectionCls = _PublicOnly
-
-
-class _PublicTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _PublicOnlyTLS
-
-
-class _Adapter(HTTPAdapter):
-    pools: ClassVar[dict[str, Any]] = {"http": _Pool, "https": _TLSPool}
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = self.pools
-
-
-class _PublicAdapter(_Adapter):
-    pools: ClassVar[dict[str, Any]] = {"http": _PublicPool, "https": _PublicTLSPool}
+    ConnectionCls = _TLSConnection
 
 
 def open_session(*, allow_private: bool) -> requests.Session:
@@ -111,10 +122,13 @@ def open_session(*, allow_private: bool) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-    # One answer for each connection: see tasks.datasets.sources.remote.lengths.
-    session.headers["Connection"] = "close"
     if allow_private:
         session.proxies = urllib.request.getproxies()
+    adapter = HTTPAdapter()
+    adapter.poolmanager.pool_classes_by_scheme = {
+        scheme: partial(pool, allow_private=allow_private)
+        for scheme, pool in (("http", _Pool), ("https", _TLSPool))
+    }
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter() if allow_private else _PublicAdapter())
+        session.mount(scheme, adapter)
     return session

@@ -63,14 +63,6 @@ def private(shown: str, host: str) -> DatasetError:
     )
 
 
-def longer_than_stated(shown: str) -> Unreachable:
-    """The error for a body that goes on after the length that its headers state."""
-    return Unreachable(
-        f"The server of {shown} sends more than the length that it states: the file would be cut.",
-        "Try again later; where it stays, the server's Content-Length is wrong.",
-    )
-
-
 def another_size(shown: str, size: int, total: int) -> Unreachable:
     """The error for a continued download that did not come to the size that was stated."""
     return Unreachable(

@@ -27,7 +27,6 @@ from tasks.datasets.sources.remote.failures import (
     Unreachable,
     another_size,
     answered,
-    longer_than_stated,
     looks_like_a_web_page,
     of_library,
     private,
@@ -35,7 +34,6 @@ from tasks.datasets.sources.remote.failures import (
     web_page,
     without_secrets,
 )
-from tasks.datasets.sources.remote.lengths import MoreThanStated
 from tasks.datasets.sources.remote.progress import DownloadProgress
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
@@ -138,9 +136,6 @@ class Download:
                 self._write(response, size)
                 self._check_total(total)
                 self._check_sums(response, whole=response.status_code == 200)
-        except MoreThanStated as error:
-            self._start_over()
-            raise BrokenOff(longer_than_stated(self.shown)) from error
         except PrivateAddress as error:
             raise private(self.shown, error.host) from error
         except (RequestException, HTTPError) as error:
