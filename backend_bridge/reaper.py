@@ -23,6 +23,7 @@ from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.watched_clock import RedisInstant, WatchedClock
 from trainyard.store.job import Job
 from trainyard.store.queueing import holds
+from trainyard.store.queueing.admissions import AwaitsInVain
 
 EVERY_S = 1.0
 logger = logging.getLogger(__name__)
@@ -115,15 +116,24 @@ class Reaper:
         return now.status if now else None
 
     def release(self) -> None:
-        """Send the held jobs whose time has come; fail those that await another in vain."""
-        released, in_vain = self.store.release()
-        for held in in_vain:
-            report = holds.in_vain(held)
-            if self.store.give_up_waiting(held.job_id, held.attempt, report):
-                extra = {"action": "awaited_in_vain", "job_id": held.job_id}
-                logger.warning("job %s: %s", held.job_id, report.message, extra=extra)
-        for job_id in released:
-            self.dispatcher.send(job_id)
+        """Send the held jobs whose time has come; fail those that await another in vain.
+
+        Each that fails may be awaited by another: a whole chain fails in one round.
+        """
+        looks_again = True
+        while looks_again:
+            released, in_vain = self.store.release()
+            looks_again = any([self._fail_in_vain(held) for held in in_vain])
+            for job_id in released:
+                self.dispatcher.send(job_id)
+
+    def _fail_in_vain(self, held: AwaitsInVain) -> bool:
+        report = holds.in_vain(held)
+        if not self.store.give_up_waiting(held.job_id, held.attempt, report):
+            return False
+        extra = {"action": "awaited_in_vain", "job_id": held.job_id}
+        logger.warning("job %s: %s", held.job_id, report.message, extra=extra)
+        return True
 
     def send_again(self) -> None:
         """Send queued jobs again that no living slot will find in the broker.

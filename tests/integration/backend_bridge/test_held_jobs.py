@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,15 @@ def test_what_waits_in_vain_fails_with_the_reason_and_so_does_what_waits_for_it(
     assert error.message == f"It was to run after the job a, which is {end}."
     assert yard.job("c").status is JobStatus.FAILED
     assert yard.sent() == set()
+
+
+def test_a_chain_whose_first_has_failed_fails_in_one_round(yard: PlainYard) -> None:
+    yard.admit("a")
+    for before, name in itertools.pairwise("abcdef"):
+        yard.admit(name, after=before)
+    yard.control.cancel("a")
+    yard.rounds(1)
+    assert {yard.job(name).status for name in "bcdef"} == {JobStatus.FAILED}
 
 
 def test_one_that_failed_so_starts_when_a_person_says(yard: PlainYard) -> None:
