@@ -123,7 +123,8 @@ class Reaper:
         looks_again = True
         while looks_again:
             released, in_vain = self.store.release()
-            looks_again = any([self._fail_in_vain(held) for held in in_vain])
+            failed = [held for held in in_vain if self._fail_in_vain(held)]
+            looks_again = bool(failed)
             for job_id in released:
                 self.dispatcher.send(job_id)
 
