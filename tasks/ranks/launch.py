@@ -1,4 +1,4 @@
-"""Launch of several processes (ranks) for one training, by torchrun's agent on this host.
+"""Launch of several processes (ranks) for one training, on this host.
 
 The training process that the keeper knows becomes the launcher: it forks one process per rank
 (torch is imported already, CUDA untouched, and the event channel inherited), ends the others if
@@ -9,7 +9,6 @@ Nothing is restarted here: that is the job store's to decide, from the last good
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import logging
 import multiprocessing
@@ -27,34 +26,30 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # re-exported unsaid
-from torch.distributed.elastic.agent.server.api import WorkerSpec
-from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from tasks.channel import Channel, SocketChannel
 from tasks.errors import ConfigurationError
 from tasks.ranks.channel import RankChannel
 from tasks.ranks.output import RankOutput
 from tasks.ranks.ranks import Ranks
-from tasks.ranks.rendezvous import OneHost
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.events import Outcome
+from trainyard.prctl import die_with_parent
 
 RANKS_DIR_NAME = "ranks"
-LOOPBACK = "127.0.0.1"
 _MEET_TIMEOUT = timedelta(minutes=5)
-_KILL_AFTER_S = 5
+_AT_ONCE = 0.0
 _BLAME_TIMEOUT_S = 20.0
-"""How long a rank that lost another one waits for the agent to find out who failed first."""
-_PR_SET_PDEATHSIG = 1
+"""How long a rank that lost another one waits for the launcher to find out who failed first."""
 _OF_ANOTHER_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 Attempt = Callable[[Channel, Ranks], Outcome]
 """Runs the attempt in one rank; every error is in its Outcome."""
 
 
-class RankFailure(BaseModel):
-    """How one rank failed, in a file of its own; ``at``: time.monotonic()."""
+class RankEnd(BaseModel):
+    """How one rank ended, in a file of its own; ``at``: time.monotonic()."""
 
     at: float
     outcome: Outcome
@@ -94,41 +89,32 @@ def run_ranks(
     output = RankOutput(processes)
     meeting = _Meeting(processes, folder / "meeting", cuda=gpus > 0)
     rank = _Rank(meeting, channel, output, folder, attempt, set_up)
-    agent = _agent(rank, meeting, folder)
     _pass_on_stack_requests()
     output.start()
     try:
-        result = agent.run()
+        failure = _wait_for(rank, processes)
     finally:
         output.finish()
     try:
-        if result.is_failed():
-            return _why(result.failures, folder)
-        return Outcome.model_validate_json(result.return_values[0])
+        ends = [RankEnd.model_validate_json(p.read_bytes()) for p in sorted(folder.glob("end-*"))]
+        return _why(failure, ends) if failure else ends[0].outcome
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _agent(rank: _Rank, meeting: _Meeting, folder: Path) -> LocalElasticAgent:
-    # Its log repeats what the ranks say, with its own traceback.
-    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # SIGTERM ends this process, as it does a training of one; the keeper ends the ranks.
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
-    spec = WorkerSpec(
-        role="training",
-        local_world_size=meeting.count,
-        entrypoint=rank.run,
-        rdzv_handler=OneHost(LOOPBACK),
-        max_restarts=0,
-        local_addr=LOOPBACK,
+def _wait_for(rank: _Rank, processes: int) -> ProcessExitedException | None:
+    """Run the ranks until all have ended, or one has failed and the others are killed."""
+    # It says whom it ends, for a reason that a rank has said.
+    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)
+    context = start_processes(  # type: ignore[no-untyped-call]  # torch has no types there
+        rank.run, nprocs=processes, join=False, start_method="fork"
     )
-    return LocalElasticAgent(
-        spec,
-        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
-        start_method="fork",
-        shutdown_timeout=_KILL_AFTER_S,
-    )
+    try:
+        while not context.join(grace_period=_AT_ONCE):
+            pass
+    except ProcessExitedException as failure:
+        return failure
+    return None
 
 
 class _Meeting:
@@ -141,6 +127,9 @@ class _Meeting:
 
     def join(self, index: int) -> Ranks:
         """Meet the others, as rank ``index``, with a share of the cores."""
+        # accelerate reads there who it is.
+        for name, number in (("RANK", index), ("WORLD_SIZE", self.count)):
+            os.environ[name] = os.environ[f"LOCAL_{name}"] = str(number)
         for backend in ("GLOO", "NCCL"):
             os.environ[f"{backend}_SOCKET_IFNAME"] = "lo"  # nobody but this host's ranks
         if not self._cuda:
@@ -172,19 +161,20 @@ class _Rank:
         self._set_up = set_up
         self._launcher_pid = os.getpid()
 
-    def run(self) -> str:
-        """Run the attempt in this rank; returns its Outcome as JSON, exits with 1 at a failure."""
-        try:
-            return self._run()
-        except Exception:
-            # The agent would keep it in a file of its own.
-            traceback.print_exc()
-            raise
+    def run(self, index: int) -> None:
+        """Run the attempt in rank ``index``; how it ends is in its file. Exits with 1 if it fails.
 
-    def _run(self) -> str:
-        index = int(os.environ["RANK"])
-        _die_with(self._launcher_pid)
-        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        torch would keep what is raised here in a file that it leaves behind.
+        """
+        try:
+            self._run(index)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+
+    def _run(self, index: int) -> None:
+        if not die_with_parent(signal.SIGKILL, self._launcher_pid):
+            os._exit(1)
         self._output.connect(index)
         self._set_up()
         if index > 0:
@@ -195,23 +185,19 @@ class _Rank:
         ranks = self._meeting.join(index)
         channel = RankChannel(ranks, self._channel if index == 0 else None)
         outcome = self._attempt(channel, ranks)
-        if outcome.outcome == "failed":
-            self._fail(index, outcome)
-        ranks.leave()
-        channel.finish()
-        return outcome.model_dump_json()
-
-    def _fail(self, index: int, outcome: Outcome) -> None:
-        if _comes_from_another(outcome):
-            # The agent is about to end this rank, because of the one that failed first.
+        failed = outcome.outcome == "failed"
+        if failed and _comes_from_another(outcome):
+            # The launcher is about to end this rank, because of the one that failed first.
             time.sleep(_BLAME_TIMEOUT_S)
-        path = self._folder / f"failure-{index}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(RankFailure(at=time.monotonic(), outcome=outcome).model_dump_json())
+        path = self._folder / f"end-{index}"
+        partial = self._folder / f"partial-{index}"
+        partial.write_text(RankEnd(at=time.monotonic(), outcome=outcome).model_dump_json())
         partial.rename(path)
-        if index == 0:
-            self._channel.finish()
-        sys.exit(1)
+        if not failed:
+            ranks.leave()
+        channel.finish()
+        if failed:
+            sys.exit(1)
 
 
 def _comes_from_another(outcome: Outcome) -> bool:
@@ -219,24 +205,22 @@ def _comes_from_another(outcome: Outcome) -> bool:
     return any(sign in said for sign in _OF_ANOTHER_RANK)
 
 
-def _why(failures: dict[int, Any], folder: Path) -> Outcome:
-    """The failure that came first; the agent may have noticed another one."""
-    told = [
-        RankFailure.model_validate_json(path.read_bytes()) for path in folder.glob("failure-*.json")
-    ]
+def _why(failure: ProcessExitedException, ends: list[RankEnd]) -> Outcome:
+    """The failure that came first; another one may have been noticed."""
+    told = [end for end in ends if end.outcome.outcome == "failed"]
     if told:
-        return min(told, key=lambda failure: failure.at).outcome
-    index, failure = min(failures.items())
-    print(f"rank {index} ended with {failure.exitcode} and said nothing", file=sys.stderr)
-    if failure.exitcode < 0:
+        return min(told, key=lambda end: end.at).outcome
+    index, how = failure.error_index, failure.signal_name or f"exit code {failure.exit_code}"
+    print(f"rank {index} ended with {how} and said nothing", file=sys.stderr)
+    if failure.exit_code < 0:
         sys.stderr.flush()
         faulthandler.disable()  # the stacks that matter are the rank's, and are written
-        os.kill(os.getpid(), -failure.exitcode)
+        os.kill(os.getpid(), -failure.exit_code)
     return Outcome(
         outcome="failed",
         error=ErrorReport(
             kind=ErrorKind.INTERNAL,
-            message=f"Rank {index} of the training ended with exit code {failure.exitcode}.",
+            message=f"Rank {index} of the training ended with exit code {failure.exit_code}.",
             hint="The job's log holds what it printed.",
         ),
     )
@@ -252,12 +236,6 @@ def _pass_on_stack_requests() -> None:
 
     faulthandler.unregister(signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, pass_on)
-
-
-def _die_with(launcher_pid: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != launcher_pid:
-        os._exit(1)
 
 
 def _say_less() -> None:

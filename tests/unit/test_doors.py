@@ -229,7 +229,7 @@ def test_a_shut_door(room: str, other: str) -> None:
 @pytest.mark.parametrize("module", TRAINING_SIDE)
 def test_the_training_side_knows_the_contract_and_nothing_else_outside(module: str) -> None:
     outside = {name for name in of_ours(module) if not name.startswith("tasks")}
-    assert outside <= CONTRACT | {"trainyard.durable_files"}
+    assert outside <= CONTRACT | {"trainyard.durable_files", "trainyard.prctl"}
     remote = module.startswith("tasks.datasets.sources.remote.")
     assert not tops(module) & (SERVICE | (set() if remote else {"requests", "urllib3"}) | {"httpx"})
 

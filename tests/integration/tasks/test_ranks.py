@@ -1,4 +1,4 @@
-"""One training in two processes of one slot: gloo ranks on the CPU, started by torchrun's agent."""
+"""One training in two processes of one slot: gloo ranks on the CPU."""
 
 from __future__ import annotations
 
@@ -279,6 +279,7 @@ def test_a_killed_rank_is_a_crash_of_the_training(
     asked = request("killed", {**TWO, "max_steps": 100_000})
     run = run_training(home, asked, models=models, preloaded=preloaded, on_event=kill)
     assert (run.exit_code, run.of(Outcome)) == (-signal.SIGKILL, [])
+    assert "ended with SIGKILL and said nothing" in run.log
     assert len(ranks) == 2
     wait_for("none is left", lambda: not any(map(process_stat, ranks)))
     assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
