@@ -52,8 +52,9 @@ def _default(setting: Setting) -> str:
     model: Any = JobConfig
     for name in setting.path.split("."):
         field = model.model_fields[name]
-        if value is None and not isinstance(field.default, BaseModel) and not field.is_required():
-            value = field.get_default(call_default_factory=True)
+        if value is None and not field.is_required():
+            given = field.get_default(call_default_factory=True)
+            value = None if isinstance(given, BaseModel) else given
         options = (field.annotation, *getattr(field.annotation, "__args__", ()))
         model = next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
     text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
