@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets.check import CheckSpec, check
-from tasks.datasets.sources.remote import addresses, http, hub, s3
+from tasks.datasets.sources.remote import addresses, failures, hub, s3
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.special_addresses import is_public
@@ -77,7 +77,7 @@ def _dripping_chunks(to: Handler) -> None:
 def test_a_server_that_drips_is_given_up(
     drip: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_TRIES", 1)
+    monkeypatch.setattr(failures, "MOST_TRIES", 1)
     monkeypatch.setattr(addresses, "HEAD_S", 0.5)
     limits = TransferLimits(10**7, allow_private=True, read_timeout_s=2, patience_s=0.5)
     started = time.monotonic()
@@ -102,7 +102,7 @@ def test_a_name_that_is_found_at_the_second_look_up_only_is_not_reached(
         return real("127.0.0.1", *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(http, "MOST_TRIES", 1)
+    monkeypatch.setattr(failures, "MOST_TRIES", 1)
     with FileServer(files={"/a.jsonl": b"secret"}) as server:
         url = server.url("/a.jsonl").replace("127.0.0.1", "evil.example")
         with pytest.raises(DatasetError):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
+import tenacity
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import InvalidSchema, InvalidURL, SSLError, Timeout
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
 from tasks.errors import DatasetError
-from trainyard.contract.error_tree import Interruption
 from trainyard.contract.units import GB
 
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Statuses that another try may mend."""
+MOST_TRIES = 5
+SECONDS_BETWEEN_TRIES = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class Unreachable(DatasetError):
@@ -26,11 +32,24 @@ class ServerRefused(DatasetError):
         self.status = status
 
 
-class BrokenOff(Interruption):
-    """The try failed in a way that another try may mend."""
+class BrokenOff(Unreachable):
+    """The try failed in a way that another try, a little later, may mend."""
 
-    def __init__(self, error: DatasetError) -> None:
-        self.error = error
+
+def again() -> tenacity.Retrying:
+    """What calls a function again, with pauses that grow, while it fails with BrokenOff."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BrokenOff),
+        stop=tenacity.stop_after_attempt(MOST_TRIES),
+        wait=tenacity.wait_exponential(SECONDS_BETWEEN_TRIES),
+        before_sleep=lambda state: logger.warning(
+            "Trying again (%d of %d): %s",
+            state.attempt_number + 1,
+            MOST_TRIES,
+            state.outcome and state.outcome.exception(),
+        ),
+        reraise=True,
+    )
 
 
 def without_secrets(url: str) -> str:
@@ -63,9 +82,9 @@ def private(shown: str, host: str) -> DatasetError:
     )
 
 
-def another_size(shown: str, size: int, total: int) -> Unreachable:
+def another_size(shown: str, size: int, total: int) -> BrokenOff:
     """The error for a continued download that did not come to the size that was stated."""
-    return Unreachable(
+    return BrokenOff(
         f"The server of {shown} sent {size:,} bytes of a file of {total:,}.", "Try again later."
     )
 
@@ -89,14 +108,12 @@ def answered(shown: str, status: int) -> DatasetError:
             "DATASET_ROOTS.",
         )
     if status in PASSING or status == 416:
-        return Unreachable(
-            f"The server of {shown} cannot answer now ({status}).", "Try again later."
-        )
+        return BrokenOff(f"The server of {shown} cannot answer now ({status}).", "Try again later.")
     return ServerRefused(status, f"The server of {shown} answered {status}.", "Check the URL.")
 
 
-def of_library(error: Exception, shown: str) -> Exception:
-    """What to raise for a failure of requests or urllib3: a DatasetError, or BrokenOff."""
+def of_library(error: Exception, shown: str) -> DatasetError:
+    """The error for a failure of requests or urllib3."""
     if isinstance(error, InvalidURL | InvalidSchema):
         return DatasetError(f"{shown} is no URL of a file: {error}", "Check the URL.")
     if isinstance(error, SSLError):
@@ -114,7 +131,7 @@ def of_library(error: Exception, shown: str) -> Exception:
         what = f"The server of {shown} did not answer in time."
     else:
         what = f"The download of {shown} broke off: {_innermost(error)}."
-    return BrokenOff(Unreachable(what, "Try again later."))
+    return BrokenOff(what, "Try again later.")
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:

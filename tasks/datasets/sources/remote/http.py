@@ -6,10 +6,8 @@ import base64
 import binascii
 import hashlib
 import json
-import logging
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,9 +20,9 @@ from urllib3.exceptions import HTTPError
 
 from tasks.datasets.sources.remote.addresses import PrivateAddress, open_session
 from tasks.datasets.sources.remote.failures import (
-    PASSING,
     BrokenOff,
     Unreachable,
+    again,
     another_size,
     answered,
     looks_like_a_web_page,
@@ -39,11 +37,7 @@ from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 
 MOST_REDIRECTS = 10
-MOST_TRIES = 5
-SECONDS_BETWEEN_TRIES = 1.0
 _BLOCK_BYTES = 256 * 1024
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,17 +90,7 @@ class Download:
     def run(self, known: Validators) -> Validators | None:
         """Fetch; None where the file is still the one that ``known`` tells. Raises DatasetError."""
         with open_session(allow_private=self.limits.allow_private) as session:
-            for tries in range(1, MOST_TRIES + 1):
-                try:
-                    return self._try(session, known)
-                except BrokenOff as broken:
-                    if tries == MOST_TRIES:
-                        raise broken.error from broken
-                    logger.warning(
-                        "%s Trying again (%d of %d)", broken.error.sentence, tries, MOST_TRIES
-                    )
-                    time.sleep(SECONDS_BETWEEN_TRIES * 2 ** (tries - 1))
-        raise AssertionError("the loop returns or raises")
+            return again()(self._try, session, known)
 
     @property
     def shown(self) -> str:
@@ -179,9 +163,6 @@ class Download:
         status = response.status_code
         if status == 416:
             self._start_over()
-            raise BrokenOff(answered(self.shown, status))
-        if status in PASSING:
-            raise BrokenOff(answered(self.shown, status))
         if status != 200:
             raise answered(self.shown, status)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -196,10 +177,8 @@ class Download:
         if stated is None or int(stated.group(1)) != size:
             self._start_over()
             raise BrokenOff(
-                Unreachable(
-                    f"The server of {self.shown} continued the download at another place.",
-                    "Try again later.",
-                )
+                f"The server of {self.shown} continued the download at another place.",
+                "Try again later.",
             )
         return None if stated.group(3) == "*" else int(stated.group(3))
 
@@ -210,7 +189,7 @@ class Download:
             return
         if size > total:
             self._start_over()
-        raise BrokenOff(another_size(self.shown, size, total))
+        raise another_size(self.shown, size, total)
 
     def _write(self, response: requests.Response, size: int) -> None:
         length = response.headers.get("Content-Length", "")
@@ -239,11 +218,8 @@ class Download:
             if found != digest:
                 self._start_over()
                 raise BrokenOff(
-                    Unreachable(
-                        f"What {self.shown} sent is damaged: its {algorithm} is {found}, not "
-                        f"{digest}.",
-                        "Try again later; where it stays, the file or its checksum is wrong.",
-                    )
+                    f"What {self.shown} sent is damaged: its {algorithm} is {found}, not {digest}.",
+                    "Try again later; where it stays, the file or its checksum is wrong.",
                 )
 
     @property

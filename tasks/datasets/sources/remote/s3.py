@@ -7,8 +7,8 @@ the request's: it may be private. Keys come from the usual chain; without any, a
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,20 +28,18 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from tasks.datasets.sources.remote.failures import Unreachable, too_large
+from tasks.datasets.sources.remote.failures import PASSING, BrokenOff, Unreachable, again, too_large
 from tasks.datasets.sources.remote.http import TransferLimits, Validators
 from tasks.datasets.sources.remote.progress import DownloadProgress
 from tasks.errors import DatasetError
 
-MOST_TRIES = 5
-SECONDS_BETWEEN_TRIES = 1.0
 _BLOCK_BYTES = 1024 * 1024
 _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _CLOSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _FAILURES: tuple[tuple[Any, type[DatasetError], str, str], ...] = (
     (
         (ConnectTimeoutError, ReadTimeoutError),
-        Unreachable,
+        BrokenOff,
         "The store of {place} did not answer in time.",
         "Try again later.",
     ),
@@ -53,7 +51,7 @@ _FAILURES: tuple[tuple[Any, type[DatasetError], str, str], ...] = (
     ),
     (
         EndpointConnectionError,
-        Unreachable,
+        BrokenOff,
         "The store of {place} cannot be reached.",
         "Check AWS_ENDPOINT_URL_S3 where the worker is started.",
     ),
@@ -102,13 +100,7 @@ class Bucket:
 
     def objects(self, folder: Location) -> list[Location]:
         """What lies below ``folder``. Raises DatasetError."""
-        try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=folder.bucket, Prefix=folder.key
-            )
-            listed = [item for page in pages for item in page.get("Contents", [])]
-        except (ClientError, BotoCoreError) as error:
-            raise _clear(error, folder) from error
+        listed = again()(self._list, folder)
         found = [Location(folder.bucket, item["Key"]) for item in listed if item["Size"]]
         if not found:
             raise DatasetError(f"There is nothing below {folder}.", "Check the URL.")
@@ -117,26 +109,27 @@ class Bucket:
             raise too_large(str(folder), size, self._limits.max_bytes)
         return found
 
+    def _list(self, folder: Location) -> list[Any]:
+        with _clear_errors(folder):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=folder.bucket, Prefix=folder.key
+            )
+            return [item for page in pages for item in page.get("Contents", [])]
+
     def fetch(self, place: Location, part: Path, known: Validators) -> Validators | None:
         """Fetch one object, from where an earlier try broke off; see Download.run."""
-        try:
+        return again()(self._try, place, part, known)
+
+    def _try(self, place: Location, part: Path, known: Validators) -> Validators | None:
+        with _clear_errors(place):
             head = self._client.head_object(Bucket=place.bucket, Key=place.key)
             etag, size = str(head["ETag"]), int(head["ContentLength"])
             if etag == known.etag:
                 return None
             if size > self._limits.max_bytes:
                 raise too_large(str(place), size, self._limits.max_bytes)
-            for tries in range(1, MOST_TRIES + 1):
-                try:
-                    self._continue(place, part, etag, size)
-                    break
-                except (BotoCoreError, OSError) as error:
-                    if tries == MOST_TRIES or not _is_passing(error):
-                        raise
-                    time.sleep(SECONDS_BETWEEN_TRIES * 2 ** (tries - 1))
-        except (ClientError, BotoCoreError, Boto3Error) as error:
-            raise _clear(error, place) from error
-        return Validators(etag)
+            self._continue(place, part, etag, size)
+            return Validators(etag)
 
     def _continue(self, place: Location, part: Path, etag: str, size: int) -> None:
         meta = part.with_suffix(".meta")
@@ -158,12 +151,6 @@ class Bucket:
         meta.unlink()
 
 
-def _is_passing(error: Exception) -> bool:
-    return not isinstance(error, SSLError | EndpointConnectionError) and not (
-        isinstance(error, OSError) and error.errno is not None
-    )
-
-
 def _client(limits: TransferLimits) -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     session = boto3.session.Session()
@@ -175,7 +162,7 @@ def _client(limits: TransferLimits) -> Any:
         config=Config(
             connect_timeout=limits.connect_timeout_s,
             read_timeout=limits.read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"total_max_attempts": 1},  # tried again here
             # Names of buckets as names of hosts: only Amazon's own servers are sure to have them.
             s3={"addressing_style": "path" if endpoint else "auto"},
             **anonymous,
@@ -183,17 +170,24 @@ def _client(limits: TransferLimits) -> Any:
     )
 
 
-def _clear(error: Exception, place: Location) -> DatasetError:
+@contextmanager
+def _clear_errors(place: Location) -> Iterator[None]:
     """One clear error for each failure of botocore."""
-    if isinstance(error, ClientError):
-        return _answered(str(error.response.get("Error", {}).get("Code", "")), place)
-    for kinds, kind, message, hint in _FAILURES:
-        if isinstance(error, kinds):
-            return kind(message.format(place=place), hint)
-    return Unreachable(f"The download of {place} broke off: {error}.", "Try again later.")
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(error.response, place) from error
+    except (BotoCoreError, Boto3Error) as error:
+        for kinds, kind, message, hint in _FAILURES:
+            if isinstance(error, kinds):
+                raise kind(message.format(place=place), hint) from error
+        raise BrokenOff(
+            f"The download of {place} broke off: {error}.", "Try again later."
+        ) from error
 
 
-def _answered(code: str, place: Location) -> DatasetError:
+def _answered(response: Mapping[str, Any], place: Location) -> DatasetError:
+    code = str(response.get("Error", {}).get("Code", ""))
     if code in _GONE:
         return DatasetError(f"There is no object {place} ({code}).", "Check the URL.")
     if code in _CLOSED:
@@ -202,5 +196,7 @@ def _answered(code: str, place: Location) -> DatasetError:
             "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where the worker is started.",
         )
     if code in ("412", "PreconditionFailed"):
-        return Unreachable(f"{place} was changed while it was fetched.", "Try again.")
-    return Unreachable(f"The store answered {code} for {place}.", "Try again later.")
+        return BrokenOff(f"{place} was changed while it was fetched.", "Try again.")
+    passing = response.get("ResponseMetadata", {}).get("HTTPStatusCode") in PASSING
+    kind = BrokenOff if passing else Unreachable
+    return kind(f"The store answered {code} for {place}.", "Try again later.")

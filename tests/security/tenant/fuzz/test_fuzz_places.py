@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets.sources import locate
-from tasks.datasets.sources.remote import http
+from tasks.datasets.sources.remote import failures
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.special_addresses import is_public
@@ -116,7 +116,7 @@ def test_no_url_leads_to_a_private_address(
     net = Net(chance)
     monkeypatch.setattr(socket, "getaddrinfo", net.look_up)
     monkeypatch.setattr(socket.socket, "connect", lambda _, address: net.connect(address))
-    monkeypatch.setattr(http, "MOST_TRIES", 1)
+    monkeypatch.setattr(failures, "MOST_TRIES", 1)
     for number in range(count):
         user = chance.choice(("", "", "", "me:pass@", "127.0.0.1:80@", "@", "a@b@"))
         path = chance.choice(("/a.jsonl", "", "/../../x", "/%00", "?x=1", "#sha256=0", "/\ud800"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from tasks.datasets.sources.remote import addresses, http, progress
+from tasks.datasets.sources.remote import addresses, failures, http, progress
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.special_addresses import is_public
@@ -37,7 +37,7 @@ def server() -> Iterator[FileServer]:
 
 @pytest.fixture(autouse=True)
 def no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SECONDS_BETWEEN_TRIES", 0)
+    monkeypatch.setattr(failures, "SECONDS_BETWEEN_TRIES", 0)
 
 
 def test_a_file_is_named_by_its_content(server: FileServer, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
 def test_each_failure_has_one_clear_error(
     server: FileServer, tmp_path: Path, failure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_TRIES", 2)
+    monkeypatch.setattr(failures, "MOST_TRIES", 2)
     answer, said = FAILURES[failure]
     server.answers["/a.jsonl"] = answer
     with pytest.raises(DatasetError, match=said) as caught:
@@ -228,7 +228,7 @@ def test_each_failure_has_one_clear_error(
 def test_a_server_that_refuses_or_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_TRIES", 1)
+    monkeypatch.setattr(failures, "MOST_TRIES", 1)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(DatasetError, match="refuses connections"):

@@ -14,7 +14,7 @@ from tasks.datasets.parts import open_parts, open_source
 from tasks.datasets.sources.folder import Choice
 from tasks.datasets.sources.locate import DownloadLimits as DataLimits
 from tasks.datasets.sources.locate import locate_dataset
-from tasks.datasets.sources.remote import http
+from tasks.datasets.sources.remote import failures
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.datasets.sources.remote.hub import HubReference, reference_of
@@ -31,7 +31,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     with FileServer() as server:
         for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(http, "SECONDS_BETWEEN_TRIES", 0)
+        monkeypatch.setattr(failures, "SECONDS_BETWEEN_TRIES", 0)
         monkeypatch.setenv("HF_ENDPOINT", server.url(""))
         yield server
 

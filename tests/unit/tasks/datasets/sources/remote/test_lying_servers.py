@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from tasks.datasets.readers.problems import UnreadableRows
-from tasks.datasets.sources.remote import http
+from tasks.datasets.sources.remote import failures
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
@@ -35,8 +35,8 @@ def server() -> Iterator[FileServer]:
 
 @pytest.fixture(autouse=True)
 def few_tries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SECONDS_BETWEEN_TRIES", 0)
-    monkeypatch.setattr(http, "MOST_TRIES", 2)
+    monkeypatch.setattr(failures, "SECONDS_BETWEEN_TRIES", 0)
+    monkeypatch.setattr(failures, "MOST_TRIES", 2)
 
 
 def test_more_than_was_stated_is_cut_there_and_a_sum_tells(
@@ -59,7 +59,7 @@ def test_less_of_the_rest_than_was_asked_for_is_not_the_end(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may answer a range with a part of it: each is right, and the file is not whole."""
-    monkeypatch.setattr(http, "MOST_TRIES", 3)
+    monkeypatch.setattr(failures, "MOST_TRIES", 3)
 
     def part(to: Handler, first: int, end: int) -> None:
         stated = f"bytes {first}-{end - 1}/{len(CONTENT)}"

@@ -12,10 +12,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.sources.remote import s3
+from tasks.datasets.sources.remote import failures, s3
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
 from tasks.errors import DatasetError
+from tests.support.file_server import FileServer
 
 LIMITS = TransferLimits(max_bytes=100_000, connect_timeout_s=0.5, read_timeout_s=2)
 CONTENT = b'{"text": "hello"}\n' * 1000
@@ -38,7 +39,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setattr(s3, "SECONDS_BETWEEN_TRIES", 0)
+    monkeypatch.setattr(failures, "SECONDS_BETWEEN_TRIES", 0)
     made = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket("data")
     made.create()
     yield made
@@ -123,3 +124,13 @@ def test_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(DatasetError, match="store of s3://data/a cannot be reached"):
         fetch("s3://data/a", tmp_path, LIMITS)
+
+
+def test_a_store_that_is_busy_is_asked_five_times_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: Any
+) -> None:
+    with FileServer(answers={"/data": lambda to: to.answer(503)}) as busy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", busy.url(""))
+        with pytest.raises(DatasetError, match="The store answered 503 for s3://data/set/"):
+            fetch("s3://data/set/", tmp_path, LIMITS)
+        assert len(busy.requests) == failures.MOST_TRIES
