@@ -90,7 +90,7 @@ class BackendClient:
     """Sends one job's status, metric and log requests; for use by one thread at a time.
 
     ``timeout_s`` bounds a whole request, from connecting to the last byte of the answer.
-    Raises ValueError where ``base_url`` is no plain http(s) address.
+    Raises ValueError if ``base_url`` is no plain http(s) address.
     """
 
     def __init__(self, base_url: str, *, timeout_s: float = 10.0) -> None:

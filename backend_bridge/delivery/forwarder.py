@@ -36,7 +36,7 @@ class Forwarder:
 
     ``slot``: beside which it is, "" beside none. ``senders`` jobs are sent side by side; at most
     half of the senders work on jobs whose last try failed or was slow. ``request_timeout_s`` bounds
-    one request. Raises ValueError where ``backend_url`` is no plain http(s) address.
+    one request. Raises ValueError if ``backend_url`` is no plain http(s) address.
     """
 
     def __init__(

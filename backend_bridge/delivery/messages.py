@@ -1,6 +1,6 @@
 """Messages: what goes to the backend, one request each, read from a job's event stream.
 
-A message follows from its entry and the job's stored progress alone: a retry, by whichever sender,
+A message follows from its entry and the job's stored progress only: a retry, by whichever sender,
 has the same body under the same key, ``{job}:{attempt}:{sequence}``.
 """
 

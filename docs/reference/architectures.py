@@ -3,7 +3,7 @@
 python -m docs.reference.architectures [KIND ...]
 
 Each that a tiny configuration can be made for is saved with random weights, loaded as a job loads
-it, and tried as a job's training is tried. Takes some ten minutes; KINDs alone are printed.
+it, and tried as a job's training is tried. Takes some ten minutes; KINDs only: those are printed.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ others are for whoever reads the stream.
 | `attempt` | the run of the job that wrote it; 0 for a request that was refused |
 | `sequence` | counts the events; `{{job_id}}:{{attempt}}:{{sequence}}` is its `Idempotency-Key` |
 | `data` | JSON, as below |
-| `first_line` | of `log` alone: the number of its first line, from 0 |
+| `first_line` | of `log` only: the number of its first line, from 0 |
 
 ## `status`
 
@@ -41,7 +41,7 @@ The backend is to hear of a change of state.
 _WITHIN = """
 # Between a training and its supervisor
 
-These come over the training's socket alone, and are in no stream.
+These come only over the training's socket, and are in no stream.
 """
 
 

@@ -83,7 +83,7 @@ def _original_first(name: str) -> tuple[str, bool]:
 
 
 def plain_tokenizer() -> Any:
-    """A tokenizer of one token: templates ask it for its special tokens alone."""
+    """A tokenizer of one token: templates ask it for its special tokens only."""
     backend = Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>"))
     special = {"bos_token": "<bos>", "eos_token": "<eos>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **special)

@@ -16,11 +16,11 @@ from trainyard.contract.methods import names
 _HEAD = """# Settings of a training
 
 Made from `tasks/arguments/table.py`; a test compares. Every setting of a request's `config` has one
-row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** where
+row. It is **applied** (an argument of the installed Trainer, or what it does), **adjusted** if
 the machine cannot do it (the job's log names it with the reason), or **ignored** (named in the log
 with the reason). What is in no row is named in the answer and in the log as ignored, with what may
 be meant. A field that would train another model is refused instead, with the reason:
-`REFUSED_NAMES`. Where the normalised name and another spelling differ, the normalised name wins and
+`REFUSED_NAMES`. If the normalised name and another spelling differ, the normalised name wins and
 the log says so.
 
 | `config.` | other spellings | default | becomes | methods | since |

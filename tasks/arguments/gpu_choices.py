@@ -100,7 +100,7 @@ def _attention(
     if not context.machine.flash_attention:
         return None, "since flash-attn is not installed"
     if not (values["bf16"] or values["fp16"]):
-        return None, "since flash-attn computes in half precision alone"
+        return None, "since flash-attn computes in half precision only"
     return FLASH_ATTENTION, "which is installed"
 
 

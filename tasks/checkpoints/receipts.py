@@ -137,6 +137,6 @@ def compare(paused: Receipt, resumed: Receipt) -> None:
         raise ResumeMismatch(
             f"The resume does not go on from what the pause at step {paused.step} left; these "
             f"differ: {', '.join(differing)}.",
-            "The checkpoint is intact. Resume it again; where that fails too, this worker's "
+            "The checkpoint is intact. Resume it again; if that fails too, this worker's "
             "libraries or hardware are not those that it was paused on.",
         )

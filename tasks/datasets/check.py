@@ -54,7 +54,7 @@ _TOLD = re.compile(r"config\.data\.columns, as in (\{[^{}]*\})")
 
 class CheckSpec(BaseModel):
     """What to check: ``path``, or ``config.datasets``, of which ``path`` is the name. ``config`` is
-    a job's; its model counts where ``with_model``."""
+    a job's; its model counts if ``with_model``."""
 
     path: str
     eval_path: str = ""

@@ -76,7 +76,7 @@ class Part:
             yield from (row[column] for row in rows_of(batch))
 
     def place(self, number: int) -> tuple[str, int | None, int]:
-        """File, line (None where lines were not counted) and row in that file of row ``number``."""
+        """File, line (None if lines were not counted) and row in that file of row ``number``."""
         line = self.table.column(LINE_COLUMN)[number - 1].as_py()
         row = number
         for name, rows in self.files:

@@ -25,7 +25,7 @@ class SplitPlan:
     def fractions(self) -> tuple[float, float]:
         """(train, eval). What one of the two leaves goes to the other; neither given: all train.
 
-        Raises ConfigurationError where they add up to more than 1.
+        Raises ConfigurationError if they add up to more than 1.
         """
         if self.train_split is None and self.eval_split is None:
             return 1.0, 0.0

@@ -28,7 +28,7 @@ from trainyard.contract.verdicts import VerdictKind
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the trainer reads. ``eval`` is None where no row evaluates. ``report``: what was found.
+    """What the trainer reads. ``eval`` is None if no row evaluates. ``report``: what was found.
 
     ``turn_end``: the token that ends the answers, if the model does not stop at it yet.
     ``conversation``: one of the rows; None if they are none.

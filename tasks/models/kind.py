@@ -72,7 +72,7 @@ def class_of(config: Any, *, trust_remote_code: bool, scores: bool = False) -> A
 
     transformers finds the one that lies beside the model, if code of it may run. A model that has
     more than language (vision, say) is kept whole, unless its configuration names the class of its
-    language part alone. ``scores``: the class that gives a text numbers.
+    language part only. ``scores``: the class that gives a text numbers.
     """
     if scores:
         return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 def other_parts(model: Any) -> list[str]:
     """Names of the largest modules of ``model`` that hold weights, none of the language part.
 
-    Empty for a model of language alone.
+    Empty for a model of language only.
     """
     if model.config.get_text_config(decoder=True) is model.config:
         return []

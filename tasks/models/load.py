@@ -152,7 +152,7 @@ def load_tokenizer(folder: Path, config: JobConfig, trust_remote_code: bool) -> 
 def add_to_tokenizer(tokenizer: Any, config: TokenizerConfig) -> tuple[int, ...]:
     """Add the tokens that ``config`` asks for; returns the numbers of those that were not there.
 
-    Each stands for its text exactly, wherever that occurs. Special ones are left out where a text
+    Each stands for its text exactly, wherever that occurs. Special ones are left out when a text
     is decoded without special tokens.
     """
     there = set(tokenizer.get_vocab())

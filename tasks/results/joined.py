@@ -35,7 +35,7 @@ def join(folder: Path, origin: Path) -> None:
     for (layer, factor), found in of_layers.items():
         down = torch.cat([down for down, _ in found])
         up = torch.cat([up for _, up in found], dim=1)
-        # All layers have one rank: where only one adapter adds something, the rest is 0.
+        # All layers have one rank: if only one adapter adds something, the rest is 0.
         missing = rank - len(down)
         down = torch.nn.functional.pad(down, (0, 0, 0, missing))
         up = torch.nn.functional.pad(up, (0, missing))

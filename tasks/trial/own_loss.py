@@ -24,7 +24,7 @@ def log_probs_of_logits(
     logits: torch.Tensor, labels: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """Log-probability of each next token (rows x tokens - 1) by the logits (rows x tokens x
-    vocabulary) at ``temperature``; 0 where its label is IGNORED_LABEL."""
+    vocabulary) at ``temperature``; 0 if its label is IGNORED_LABEL."""
     targets = labels[:, 1:]
     chosen = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)
     found = chosen.gather(-1, targets.clamp(min=0)[..., None])[..., 0]

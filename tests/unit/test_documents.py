@@ -91,6 +91,18 @@ def test_every_page_is_of_one_kind() -> None:
     assert sorted(listed) == sorted(pages - {"README.md"})
 
 
+DIALECT = re.compile(
+    r"(?<!leave it )(?<!left )\balone\b|(?:\.|;|\|)\s+[Ww]here (?!the training stands)", re.ASCII
+)
+"""'only' and 'if' are plainer. What was so at its time stays as it was written."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_says_only_and_if(page: Path) -> None:
+    if not {"log.md", "decisions"} & set(page.parts):
+        assert DIALECT.findall(page.read_text()) == []
+
+
 def test_no_page_is_longer_than_one_reads() -> None:
     written = [page for page in PAGES if str(page.relative_to(REPOSITORY)) not in MADE]
     long = {

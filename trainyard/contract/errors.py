@@ -53,7 +53,7 @@ ERROR_HINTS = {
     "1; earlier checkpoints are intact.",
     ErrorKind.RESULT: "The job's log holds what differs; its files and checkpoints are kept.",
     ErrorKind.AWAITED_JOB: "Mend the job that it names and queue both again with `trainyard "
-    "force-start`; alone it starts without waiting.",
+    "force-start`; by itself it starts without waiting.",
     ErrorKind.INTERNAL: "The job's log holds the full traceback.",
 }
 """What to do about an error of a kind, if the error itself knows nothing better."""

@@ -74,7 +74,7 @@ _TOKEN_METRICS = ("eval_loss", "eval_mean_token_accuracy")
 _SFT = Method(
     "sft",
     openai="supervised",
-    title="supervised fine-tuning; answers alone are trained on",
+    title="supervised fine-tuning; only answers are trained on",
     data="conversations, prompts with answers, or text",
     rows="answers",
     shapes=("text", *_ANSWERED),

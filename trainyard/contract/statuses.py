@@ -39,7 +39,7 @@ class Status:
     ``terminal``: the job does not leave it by itself.
 
     ``colour`` is the command line's, ``tone`` the page's; ``buttons``: what the page offers then.
-    ``openai``: its name in OpenAI's API, where what is asked of a job has not happened yet.
+    ``openai``: its name in OpenAI's API, in which what is asked of a job has not happened yet.
     """
 
     openai: OpenAiStatus

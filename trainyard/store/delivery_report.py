@@ -30,7 +30,7 @@ class SetAside:
     """A message that the backend will never take.
 
     ``kind``: ``status``, ``metric`` or ``log``. ``reason``: one sentence. ``http_status``: what
-    the backend answered; None where it was never asked. ``at``: UNIX time in seconds.
+    the backend answered; None if it was never asked. ``at``: UNIX time in seconds.
     """
 
     job_id: str
@@ -120,7 +120,7 @@ class DeliveryReport:
 
     @property
     def oldest_age_s(self) -> float:
-        """How long ago the oldest undelivered message was written; 0 where there is none."""
+        """How long ago the oldest undelivered message was written; 0 if there is none."""
         return max((job.age_s for job in self.waiting), default=0.0)
 
 
@@ -132,7 +132,7 @@ def _backlog(jobs: Iterable[WaitingJob]) -> Backlog:
 def delivery_report(redis: Redis, jobs: int = JOBS_LOOKED_AT) -> DeliveryReport:
     """What was set aside and why, what waits and for how long, which routes the backend lacks.
 
-    ``redis`` must decode responses to str. Raises redis.RedisError where it does not answer.
+    ``redis`` must decode responses to str. Raises redis.RedisError if it does not answer.
     """
     client: Any = redis  # redis-py types every answer as bytes or str, sync or async
     waiting = (_waiting(client, job_id) for job_id in _undelivered(client, jobs))

@@ -22,7 +22,7 @@ def health(bridge: ThisBridge, request: Request) -> HealthAnswer:
     """Whether the yard is well, and if not, why; which slots take jobs, and how many jobs run.
 
     It is degraded without a worker that takes jobs, with a slot out of service, while Redis takes
-    no writes, and when reports are stuck. Whoever sends no key where one is set hears of no
+    no writes, and when reports are stuck. Whoever sends no key when one is set hears of no
     version, no GPU and, of slots, a number each.
     """
     bridge.check_redis()

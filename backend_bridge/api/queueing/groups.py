@@ -1,4 +1,4 @@
-"""Route of a group: the jobs that one sweep made, by what each of them alone has."""
+"""Route of a group: the jobs that one sweep made, by what only that job has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Measure = Literal["best_eval_loss", "loss"]
 
 class GroupAnswer(BaseModel):
     """``settings``: dotted paths below ``config``. ``counts``: jobs by status. ``best``: the job
-    whose ``measure`` is the lowest: the best eval, or the last train loss where none has one."""
+    whose ``measure`` is the lowest: the best eval, or the last train loss if none has one."""
 
     group: str
     status: JobStatus

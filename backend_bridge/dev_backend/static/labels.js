@@ -48,7 +48,7 @@ export const LABELS = {
   "config.training.max_length": "Tokens of a row at most",
   "config.training.max_prompt_length": "Tokens of a prompt at most",
   "config.training.packing": "Pack short rows together",
-  "config.training.completion_only_loss": "Train on answers alone",
+  "config.training.completion_only_loss": "Train on answers only",
   "config.training.label_smoothing_factor": "Label smoothing",
   "config.training.loss_type": "Loss of pairs",
   "config.training.neftune_noise_alpha": "NEFTune noise",

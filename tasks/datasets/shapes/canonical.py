@@ -170,7 +170,7 @@ def _reasoning(message: dict[str, Any], role: str, column: str) -> dict[str, str
 def conversation(
     messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None = None
 ) -> dict[str, str]:
-    """The stored row of canonical messages. Raises RowProblem where nothing is to be learned."""
+    """The stored row of canonical messages. Raises RowProblem if nothing is to be learned."""
     answers = [message for message in messages if message["role"] == "assistant"]
     if not answers:
         raise RowProblem("the conversation has no assistant message to train on")

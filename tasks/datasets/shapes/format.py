@@ -1,6 +1,6 @@
 """Turn a row of any recognised shape into a training row of one fixed schema.
 
-A training row holds strings alone: ``text``; ``prompt`` and ``completion``; or ``messages``, a JSON
+A training row holds only strings: ``text``; ``prompt`` and ``completion``; or ``messages``, a JSON
 array of canonical messages, with ``tools``. Messages stay JSON so that rows with and without tool
 calls share one schema.
 """

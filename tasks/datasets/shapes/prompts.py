@@ -1,4 +1,4 @@
-"""Rows for the method rlhf: a prompt, and where the data has one the right answer to it.
+"""Rows for the method rlhf: a prompt, and the right answer to it if the data has one.
 
 The answers that are trained on are the model's own; a reward function may compare them with the
 right one.

@@ -110,7 +110,7 @@ def _nearest(role: str, columns: Sequence[str]) -> str:
 
 
 def looks_like(columns: Sequence[str], method: str) -> str:
-    """A sentence that names the method that ``columns`` fit; empty where it is ``method``."""
+    """A sentence that names the method that ``columns`` fit; empty if it is ``method``."""
     by_lower = {column.lower(): column for column in reversed(columns)}
     answers = {"chosen", "rejected"} & set(by_lower)
     shapes = [] if answers else _candidates(by_lower, None)
@@ -130,7 +130,7 @@ def looks_like(columns: Sequence[str], method: str) -> str:
 
 
 def told_format(dataset_format: str | None) -> str | None:
-    """Which shape ``config.data.dataset_format`` names; None where it names none of ours."""
+    """Which shape ``config.data.dataset_format`` names; None if it names none of ours."""
     name = (dataset_format or "").strip().lower().replace("-", "_").replace(" ", "_")
     return _FORMAT_OF.get(name)
 
@@ -274,7 +274,7 @@ def _shape_as_told(
 
 
 def refuse_untold(columns: Sequence[str], told: Mapping[str, str], method: str) -> None:
-    """Raise DatasetError where ``config.data.columns`` names a column that is not there."""
+    """Raise DatasetError if ``config.data.columns`` names a column that is not there."""
     missing = [column for column in told.values() if column not in columns]
     if missing:
         raise DatasetError(

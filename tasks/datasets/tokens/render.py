@@ -70,7 +70,7 @@ class Rendering:
 
     @cached_property
     def bos(self) -> str:
-        """The token that the tokenizer begins a text with, as text; empty where it adds none."""
+        """The token that the tokenizer begins a text with, as text; empty if it adds none."""
         return added_bos(self.tokenizer)
 
     def plain(self, text: str, trained: Span, *, ends: bool = True, opens: bool = True) -> Rendered:
@@ -96,14 +96,14 @@ class Rendering:
 
 
 def added_bos(tokenizer: Any) -> str:
-    """The token that ``tokenizer`` begins a text with, as text; empty where it adds none."""
+    """The token that ``tokenizer`` begins a text with, as text; empty if it adds none."""
     bos = tokenizer.bos_token_id
     adds = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
     return str(tokenizer.bos_token) if adds else ""
 
 
 def render(rows: Sequence[dict[str, Any]], how: Rendering) -> list[Rendered | RowProblem]:
-    """Render training rows, in order; a RowProblem where one cannot be trained on."""
+    """Render training rows, in order; a RowProblem if one cannot be trained on."""
     chats = {n: json.loads(row["messages"]) for n, row in enumerate(rows) if row["messages"]}
     tools = [json.loads(rows[n]["tools"]) if rows[n].get("tools") else None for n in chats]
     turns = turns_of(how.chat_template, list(chats.values()), tools) if chats else []

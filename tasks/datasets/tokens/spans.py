@@ -53,7 +53,7 @@ class Labels:
 def token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int]:
     """First and end of the tokens that overlap a span of characters.
 
-    Asks for the two ends alone: the offsets of every token take longer to make than the tokens.
+    Asks for the two ends only: the offsets of every token take longer to make than the tokens.
     """
     begin, stop = span
     first = _token_at(encoding, begin, stop)

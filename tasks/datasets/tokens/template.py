@@ -123,7 +123,7 @@ class ChatTemplate:
         return texts
 
     def _probe(self, habits: Habits, *chat: dict[str, Any], prompt: bool = False) -> str:
-        """The text of a conversation of known words; empty where the template refuses it."""
+        """The text of a conversation of known words; empty if the template refuses it."""
         adapted = [habits.applied(message) for message in chat]
         tools = _TOOLS if any("tool_calls" in message for message in chat) else None
         try:

@@ -1,6 +1,6 @@
 """Training rows → ``input_ids`` and ``labels``, in batches, cached by content.
 
-One tokenisation of the rendered row gives both: a token is trained on where it overlaps a trained
+One tokenisation of the rendered row gives both: a token is trained on if it overlaps a trained
 span of characters; labels elsewhere are -100.
 """
 
@@ -89,7 +89,7 @@ def tokenise(
     cache_dir: Path,
     source_key: str,
 ) -> Tokenised:
-    """Tokenise ``rows[indices]``, cut to ``max_length`` tokens; from the cache where it can be.
+    """Tokenise ``rows[indices]``, cut to ``max_length`` tokens; from the cache if it can be.
 
     ``source_key`` names the content of ``rows``.
     """
@@ -113,7 +113,7 @@ def tokenise(
 
 
 def nothing_left(max_length: int, rows: int) -> DatasetError:
-    """The error where not one of so many rows can be trained on."""
+    """The error if not one of so many rows can be trained on."""
     return DatasetError(
         f"max_length ({max_length} tokens) leaves none of the {rows} rows a token to train on.",
         "Raise config.training.max_length.",

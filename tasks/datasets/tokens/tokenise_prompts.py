@@ -50,7 +50,7 @@ def collect_prompts(
 
     A prompt of more than ``max_length`` tokens is dropped. ``trained_tokens`` is 0: what is trained
     on is generated later. ``compared``: a reward compares with the answer, so that a row needs one.
-    Raises DatasetError where no prompt is left.
+    Raises DatasetError if no prompt is left.
     """
     chat = any(prompt.startswith("[") for prompt in rows["prompt"])
     schema = pyarrow.schema([("prompt", _MESSAGES if chat else pyarrow.string()), *_FIELDS])

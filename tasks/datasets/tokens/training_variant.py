@@ -30,5 +30,5 @@ def _variants() -> dict[str, str]:
 
 
 def training_variant(tokenizer: Any) -> str | None:
-    """TRL's variant of the tokenizer's chat template; None where it has none."""
+    """TRL's variant of the tokenizer's chat template; None if it has none."""
     return _variants().get(named_templates(tokenizer).get("default", ""))

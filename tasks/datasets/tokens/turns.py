@@ -36,7 +36,7 @@ def turns_of(
     *,
     prompt: bool = False,
 ) -> list[Turns | RowProblem]:
-    """The conversations of one batch; a RowProblem where one cannot be trained on.
+    """The conversations of one batch; a RowProblem if one cannot be trained on.
 
     ``prompt``: each ends with an answer's beginning.
     """
@@ -134,7 +134,7 @@ def _by_shadow(
 
 
 def _segments(shadow: Shadow, text: str, other: str) -> list[Segment] | None:
-    """Where the pieces stand; None where the two renderings do not belong together."""
+    """Where the pieces stand; None if the two renderings do not belong together."""
     if len(text) != len(other):
         return None
     segments, end = shadow.segments(other), 0

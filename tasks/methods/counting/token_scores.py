@@ -13,7 +13,7 @@ from tasks.datasets.tokens.spans import IGNORED_LABEL
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Of each label but a row's first (rows x length - 1), zero where the label is ignored.
+    """Of each label but a row's first (rows x length - 1), zero if the label is ignored.
 
     ``log_probs``: of the label, natural logarithm. ``entropy``: of the prediction, without a
     gradient. ``is_top1``: whether the label is the likeliest token. ``router_loss``: the auxiliary

@@ -16,7 +16,7 @@ _CALLED = {"best_eval_loss": "best eval", "loss": "loss"}
 
 
 def folded(jobs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The jobs with a line for each sweep, where the newest of its own was."""
+    """The jobs with a line for each sweep, at the place where the newest of its own was."""
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for job in jobs:  # a bridge of an older version knows no groups
         lines.setdefault(job.get("group") or job["job_id"], []).append(job)
