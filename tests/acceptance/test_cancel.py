@@ -14,12 +14,6 @@ from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack(CANCEL_GRACE_SECONDS="5") as running:
-        yield running
-
-
 @pytest.fixture
 def celery_app(stack: Stack) -> Iterator[Celery]:
     """It names only the broker, as a backend's own application does."""

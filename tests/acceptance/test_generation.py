@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +17,11 @@ PROMPT = {"prompt": "2 + 2", "max_tokens": 4}
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack() as running:
-        running.submit("made", steps=4, training={"use_lora": True})
-        running.wait("made", "completed")
-        yield running
+def stack(stack: Stack) -> Stack:
+    """With an adapter to ask."""
+    stack.submit("made", steps=4, training={"use_lora": True})
+    stack.wait("made", "completed")
+    return stack
 
 
 def ask(stack: Stack, **question: Any) -> list[dict[str, Any]]:
@@ -43,23 +42,23 @@ def test_a_model_answers_stays_loaded_and_makes_room_for_a_training(stack: Stack
         assert [one["loaded"] for one in said if one["kind"] == "loading"] == [True]
     assert kinds(ask(stack, checkpoint="checkpoints/checkpoint-4")) == ["loading", "done"]
     process = stack.training_process()
-    stack.submit("after", steps=1)
-    stack.wait("after", "completed")
+    stack.submit("trained-after", steps=1)
+    stack.wait("trained-after", "completed")
     assert not process.is_running()
 
 
 def test_it_waits_while_the_slot_trains_and_goes_when_its_client_does(stack: Stack) -> None:
-    stack.submit("long", steps=100_000)
-    stack.wait_for_step("long", 1)
+    stack.submit("holder", steps=100_000)
+    stack.wait_for_step("holder", 1)
     said = stack.bridge.generate("made", PROMPT)
-    assert next(said) == {"kind": "waiting", "position": 1, "behind": ["long"], "slots": 1}
+    assert next(said) == {"kind": "waiting", "position": 1, "behind": ["holder"], "slots": 1}
     said.close()  # type: ignore[attr-defined]  # a generator
     wait_for("it is forgotten", lambda: not stack.redis.zcard(Key.GENERATIONS))
     said = stack.bridge.generate("made", PROMPT)
     assert next(said)["kind"] == "waiting"
-    stack.bridge.cancel("long", force=True)
+    stack.bridge.cancel("holder", force=True)
     assert kinds(list(said)) == ["loading", "done"]
-    assert stack.bridge.status("long")["status"] == "cancelled"
+    assert stack.bridge.status("holder")["status"] == "cancelled"
 
 
 def test_a_client_that_leaves_ends_its_answer_and_the_model_stays(stack: Stack) -> None:

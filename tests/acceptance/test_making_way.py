@@ -26,15 +26,10 @@ HOUR_S = 3600
 _names = (f"short-{n}" for n in itertools.count())
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack(SLIP_INS_PER_HOUR="1000") as running:
-        yield running
-
-
 def start(stack: Stack, job_id: str, **fields: Any) -> None:
     """A long job, of which two of the same make the same weights."""
     training = {
+        "batch_size": 1,
         "logging_steps": 50,
         "save_steps": 100,
         "eval_strategy": "no",
@@ -52,9 +47,9 @@ def weights(stack: Stack, job_id: str) -> str:
 @pytest.fixture(scope="module")
 def reference(stack: Stack) -> str:
     """Weights of the job that nobody slipped into."""
-    start(stack, "reference")
-    stack.wait("reference", "completed")
-    return weights(stack, "reference")
+    start(stack, "undisturbed")
+    stack.wait("undisturbed", "completed")
+    return weights(stack, "undisturbed")
 
 
 def stored(stack: Stack, job_id: str) -> Job:
@@ -86,95 +81,79 @@ def has_stepped(job: Job) -> bool:
 
 
 def test_short_jobs_slip_in(stack: Stack, reference: str) -> None:
+    """Two of them, and one that is cancelled before it starts."""
     start(stack, "long")
     for number in (1, 2, 3):
         wait_for("it makes a step", lambda: has_stepped(stored(stack, "long")))
         with standing_still(stack, "long") as short:
             assert stack.bridge.status(short)["waiting_reason"].startswith("slips in: job long")
-        stack.wait(short, "completed")
+            if number == 3:
+                stack.bridge.cancel(short, force=False)
+        stack.wait(short, "cancelled" if number == 3 else "completed")
+        wait_for("it goes on", lambda number=number: stack.log("long").count(WARM) == number)
         assert stored(stack, "long").ways_made == number
     stack.wait("long", "completed")
     job = stored(stack, "long")
     assert (job.attempt, job.restarts, job.put_backs, job.pauses) == (4, 0, 0, 0)
-    assert stack.log("long").count(WARM) == 3
     assert weights(stack, "long") == reference
     stack.wait_delivered("long")
     assert stack.backend.statuses("long") == [*["running"] * 4, "completed"]
 
 
-def test_a_person_s_wish_goes_before(stack: Stack, reference: str) -> None:
-    """It is paused while it makes way: paused it stays, with the short one on its slot."""
-    start(stack, "paused")
-    wait_for("it makes a step", lambda: has_stepped(stored(stack, "paused")))
-    with standing_still(stack, "paused") as short:
-        stack.bridge.pause("paused")
-    stack.wait("paused", "paused")
-    stack.wait(short, "completed")
-    job = stored(stack, "paused")
-    assert (job.status, job.attempt, job.ways_made, job.pauses) == (JobStatus.PAUSED, 1, 0, 1)
-    stack.bridge.resume("paused")
-    stack.wait("paused", "completed")
-    assert weights(stack, "paused") == reference
-
-
 def test_a_cancel_while_it_makes_way_and_after(stack: Stack) -> None:
-    start(stack, "unwanted")
-    wait_for("it makes a step", lambda: has_stepped(stored(stack, "unwanted")))
-    with standing_still(stack, "unwanted") as short:
-        stack.bridge.cancel("unwanted", force=False)
-    stack.wait("unwanted", "cancelled")
+    start(stack, "not-wanted")
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "not-wanted")))
+    with standing_still(stack, "not-wanted") as short:
+        stack.bridge.cancel("not-wanted", force=False)
+    stack.wait("not-wanted", "cancelled")
     stack.wait(short, "completed")
 
-    start(stack, "unwanted-later")
-    wait_for("it makes a step", lambda: has_stepped(stored(stack, "unwanted-later")))
+    start(stack, "not-wanted-later")
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "not-wanted-later")))
     short = next(_names)
     stack.submit(short, steps=100_000, slip_in=True, priority=0)
     stack.wait(short, "running")
-    assert stored(stack, "unwanted-later").made_way
-    stack.bridge.cancel("unwanted-later", force=False)
-    stack.wait("unwanted-later", "cancelled")
+    assert stored(stack, "not-wanted-later").made_way
+    stack.bridge.cancel("not-wanted-later", force=False)
+    stack.wait("not-wanted-later", "cancelled")
     stack.bridge.cancel(short, force=True)
     stack.wait(short, "cancelled")
     wait_for("nothing is left", lambda: not stack.training_processes())
     assert stack.redis.keys("trainyard.gpu*") == []
 
 
-@pytest.mark.parametrize("which", ["supervisor", "training", "redis"])
 def test_who_is_killed_while_it_makes_way_loses_and_doubles_nothing(
-    stack: Stack, reference: str, which: str
+    stack: Stack, reference: str
 ) -> None:
-    job_id = f"killed-{which}"
-    start(stack, job_id)
-    stack.wait_for_step(job_id, 120)  # there is a checkpoint
-    training = stack.training_process()
-    with standing_still(stack, job_id) as short:
-        match which:
-            case "supervisor":
-                kill(stack.worker_child(0))
-            case "training":
-                training.kill()
-            case _:
-                stack.redis_server.kill()
-                stack.redis_server.start()
-    stack.wait(short, "completed")
-    stack.wait(job_id, "completed")
-    job = stored(stack, job_id)
-    assert (job.restarts, job.ways_made) == ((0, 1) if which == "redis" else (1, 0))
-    assert weights(stack, job_id) == reference
+    """Supervisor, training and Redis in turn. At last a person's wish goes before: it is paused
+    while it makes way, and paused it stays, with the short one on its slot."""
+    start(stack, "struck")
+    stack.wait_for_step("struck", 120)  # there is a checkpoint
+    for which in ("supervisor", "training", "redis", "nobody"):
+        wait_for("it makes a step", lambda: has_stepped(stored(stack, "struck")))
+        training = stack.training_process()
+        with standing_still(stack, "struck") as short:
+            match which:
+                case "supervisor":
+                    kill(stack.worker_child(0))
+                case "training":
+                    training.kill()
+                case "redis":
+                    stack.redis_server.kill()
+                    stack.redis_server.start()
+                case _:
+                    stack.bridge.pause("struck")
+        stack.wait(short, "completed")
+    stack.wait("struck", "paused")
+    job = stored(stack, "struck")
+    assert (job.attempt, job.restarts, job.ways_made, job.pauses) == (4, 2, 1, 1)
+    stack.bridge.resume("struck")
+    stack.wait("struck", "completed")
+    assert weights(stack, "struck") == reference
     wait_for("nothing is left", lambda: not stack.training_processes())
 
 
-def test_a_short_one_that_is_cancelled_before_it_starts(stack: Stack, reference: str) -> None:
-    start(stack, "for-nothing")
-    wait_for("it makes a step", lambda: has_stepped(stored(stack, "for-nothing")))
-    with standing_still(stack, "for-nothing") as short:
-        stack.bridge.cancel(short, force=False)
-    stack.wait("for-nothing", "completed")
-    assert stored(stack, "for-nothing").ways_made == 1
-    assert stack.log("for-nothing").count(WARM) == 1
-    assert weights(stack, "for-nothing") == reference
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed")
 def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
     """By Redis's clock, which is set; once the process goes on, once all is started again."""

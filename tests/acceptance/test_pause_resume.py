@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,11 @@ STEPS = 60
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with Stack() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def reference(stack: Stack) -> str:
     """Weights of the job that was never paused."""
-    stack.submit("reference", **settings())
-    stack.wait("reference", "completed")
-    return weights(stack, "reference")
+    stack.submit("never-paused", **settings())
+    stack.wait("never-paused", "completed")
+    return weights(stack, "never-paused")
 
 
 def settings() -> dict[str, object]:
@@ -67,23 +60,32 @@ def test_warm_resume_is_exact(stack: Stack, reference: str) -> None:
     assert stack.wait("warm", "completed")["attempt"] == 2
     assert f"Training process {training.pid} started (parked before, goes on)" in stack.log("warm")
     assert weights(stack, "warm") == reference
-    assert losses(stack, "warm") == losses(stack, "reference")
+    assert losses(stack, "warm") == losses(stack, "never-paused")
     stack.wait_delivered("warm")
     assert stack.backend.statuses("warm") == ["running", "paused", "running", "completed"]
 
 
 def test_cold_resume_is_exact_and_another_job_ran_meanwhile(stack: Stack, reference: str) -> None:
-    pause(stack, "cold")
+    """And where its newest checkpoint is damaged meanwhile, the one before it is taken."""
+    for job_id in ("cold", "damaged"):
+        pause(stack, job_id)
     stack.submit("between", steps=2)
     stack.wait("between", "completed")
     stack.workers[0].stop(60)
-    assert not stack.training_processes(), "the parked training ends with its worker"
+    assert not stack.training_processes(), "the parked trainings end with their worker"
+    folders = sorted((stack.home / "jobs/damaged/checkpoints").glob("checkpoint-*"), key=step_of)
+    assert len(folders) >= 2
+    victim = folders[-1] / "optimizer.pt"
+    victim.write_bytes(victim.read_bytes()[:-7])
     stack.workers[0].start()
-    stack.bridge.resume("cold")
-    stack.wait("cold", "completed")
+    for job_id in ("cold", "damaged"):
+        stack.bridge.resume(job_id)
+    for job_id in ("cold", "damaged"):
+        stack.wait(job_id, "completed")
+        assert weights(stack, job_id) == reference
+    assert losses(stack, "cold") == losses(stack, "never-paused")
     assert "Resuming from the checkpoint of step" in stack.log("cold")
-    assert weights(stack, "cold") == reference
-    assert losses(stack, "cold") == losses(stack, "reference")
+    assert f"checkpoint of step {step_of(folders[-2])}" in stack.log("damaged")
 
 
 def test_a_cancel_ends_a_parked_training(stack: Stack) -> None:
@@ -94,19 +96,6 @@ def test_a_cancel_ends_a_parked_training(stack: Stack) -> None:
     assert not stack.training_processes()
     stack.wait_delivered("unwanted")
     assert stack.backend.statuses("unwanted") == ["running", "paused", "cancelled"]
-
-
-def test_a_damaged_checkpoint_is_not_resumed_from(stack: Stack) -> None:
-    pause(stack, "damaged")
-    stack.workers[0].stop(60)
-    folders = sorted((stack.home / "jobs/damaged/checkpoints").glob("checkpoint-*"), key=step_of)
-    assert len(folders) >= 2
-    victim = folders[-1] / "optimizer.pt"
-    victim.write_bytes(victim.read_bytes()[:-7])
-    stack.workers[0].start()
-    stack.bridge.resume("damaged")
-    stack.wait("damaged", "completed")
-    assert f"checkpoint of step {step_of(folders[-2])}" in stack.log("damaged")
 
 
 def test_a_chosen_checkpoint_must_be_the_jobs_own(stack: Stack) -> None:
@@ -168,15 +157,15 @@ def with_fingerprint(manifest: Manifest, **changed: str) -> Manifest:
 
 
 def test_a_waiting_job_is_paused_and_resumes_into_the_queue(stack: Stack) -> None:
-    stack.submit("busy", steps=100_000)
-    stack.wait("busy", "running")
+    stack.submit("occupier", steps=100_000)
+    stack.wait("occupier", "running")
     stack.submit("patient", steps=2)
     stack.bridge.pause("patient")
     assert stack.bridge.status("patient")["status"] == "paused"
     assert stack.redis.keys("trainyard.gpu*") == []
     stack.bridge.resume("patient")
     assert stack.bridge.status("patient")["queue_position"] == 1
-    stack.bridge.cancel("busy", force=True)
+    stack.bridge.cancel("occupier", force=True)
     stack.wait("patient", "completed")
     stack.wait_delivered("patient")
     assert stack.backend.statuses("patient") == ["paused", "running", "completed"]

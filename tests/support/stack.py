@@ -170,6 +170,15 @@ class Stack:
         self._folder.cleanup()
         assert not left, f"processes were left: {left}"
 
+    def come_to_rest(self) -> None:
+        """Cancel every job that has not ended, and forget the backend's faults."""
+        self.backend.clear_faults()
+        for job in self.bridge.jobs():
+            if job["status"] not in TERMINAL:
+                self.bridge.cancel(job["job_id"], force=True)
+                self.wait(job["job_id"])
+        wait_for("nothing of a job is left", lambda: not self.training_processes())
+
     def processes(self) -> list[psutil.Process]:
         """Every living process that has this stack's folder in its environment, but us."""
         found = []
