@@ -52,7 +52,7 @@ ROWS = st.lists(
 def tiny_blocks() -> Any:
     """Blocks of a few bytes, so that every boundary is met."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_lines, "BLOCK_BYTES", 24)
+        patch.setattr(json_lines, "BATCH_BYTES", 24)
         patch.setattr(csv_quotes, "BLOCK_BYTES", 7)
         patch.setattr(json_window, "WINDOW_CHARACTERS", 16)
         patch.setattr(arrow_writer, "ROWS_PER_BATCH", 3)
@@ -202,6 +202,14 @@ def test_a_damaged_packing_is_rows_or_the_clear_error(
     content = PACKED[name]
     index = int(place * len(content))
     rows_of(name, content[:index] + put + content[index + taken :])
+
+
+@pytest.mark.parametrize("said", ["Hi", "Hi, " * 20])
+def test_a_conversation_is_one_whatever_the_window(said: str) -> None:
+    chat = [{"role": role, "content": said} for role in ("user", "assistant")]
+    assert rows_of("a.json", json.dumps(chat).encode()) == [{"messages": chat}]
+    half = json.dumps([*chat, {"role": "user", "content": "\ud800"}])
+    assert rows_of("a.json", half.encode()) is None
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "data.json"])

@@ -341,6 +341,17 @@ def test_csv_rows_know_the_line_that_they_start_in(tmp_path: Path, text: str) ->
         open_parts(ragged, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("around", ["[\n%s]", '{"version":\n1, "data": [%s]}', "%s"])
+def test_rows_of_a_json_document_know_the_line_that_they_start_in(
+    tmp_path: Path, around: str
+) -> None:
+    rows = [f'{{"n":\n {n}}}' for n in range(1000)]
+    text = around % ("\n" if around == "%s" else ",\n").join(rows)
+    [part] = open_parts(write(tmp_path / "a.json", text), tmp_path / "cache")
+    before = around.count("\n")
+    assert places(part) == [before + 1 + 2 * n for n in range(1000)]
+
+
 def test_rows_of_shards_know_their_file(tmp_path: Path) -> None:
     shards(tmp_path / "shards")
     [part] = open_parts(tmp_path / "shards", tmp_path / "cache")

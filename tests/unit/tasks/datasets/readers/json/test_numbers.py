@@ -8,10 +8,7 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tasks.datasets.readers.json.numbers import has_unusual_number
 from tasks.datasets.shapes.format import format_row
 from tasks.datasets.shapes.shape import recognise_shape
 from tests.support.data_files import read_rows, write
@@ -56,11 +53,3 @@ def test_a_number_of_32_bits_is_the_one_that_was_written(tmp_path: Path) -> None
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     rows = read_rows(tmp_path / "a.parquet", tmp_path / "cache")
     assert [str(row["answer"]) for row in rows] == ["0.1", "2.5", "16777216.0"]
-
-
-@given(st.lists(st.sampled_from(["1", "5", ".", "e", "-", " ", ":", '"', "a"]), max_size=40))
-def test_no_number_with_a_point_or_an_exponent_is_overlooked(signs: list[str]) -> None:
-    number = "".join(sign for sign in signs if sign in "15")
-    block = "".join(signs) + '":' + number
-    assert has_unusual_number(f"{block}1.0}}".encode())
-    assert has_unusual_number(f"{block}1E5}}".encode())
