@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from dataclasses import dataclass, field
@@ -234,45 +235,53 @@ def numbers(*runs: Run) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("how", ["cold", "warm"])
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if c.slow else []) for n, c in CASES.items()],
+    ("how", "name"),
+    [
+        pytest.param(how, name, marks=[pytest.mark.slow] if case.slow or alone else [])
+        for name, case in CASES.items()
+        for how, alone in (("cold, warm", False), ("cold, cold", True), ("warm, warm", True))
+    ],
 )
 def test_a_pause_changes_no_bit_and_no_number(
     name: str, how: str, models: Path, home: Path, preloaded: Preloaded
 ) -> None:
-    case = CASES[name]
+    """Each resume in a process of its own, or in the parked one, which goes on."""
+    case, warm = CASES[name], [one == "warm" for one in how.split(", ")]
     job_id = "".join(c if c.isalnum() else "-" for c in f"{name}-{how}")
     reference = whole(name, models, home, preloaded)
-    runs = []
-    with Parking() as parking:
+    runs: list[Run] = []
+    with contextlib.ExitStack() as parked:
+        parking = None
         for attempt in range(1, len(case.pauses) + 2):
+            here, parks = [False, *warm][attempt - 1], [*warm, False][attempt - 1]
+            if not here:
+                parking = parked.enter_context(Parking()) if parks else None
             run = run_training(
                 home,
                 request(job_id, case),
                 models=models,
                 attempt=attempt,
                 preloaded=preloaded,
-                parking=parking if how == "warm" else None,
-                pause_at=case.pauses[attempt - 1 :] if how == "cold" else case.pauses,
+                parking=parking,
+                pause_at=case.pauses[attempt - 1 :],
             )
             runs.append(run)
             if attempt <= len(case.pauses):
                 assert run.outcome.outcome == "paused", run.log
                 assert run.outcome.result["step"] == case.pauses[attempt - 1]
-                assert run.is_parked == (how == "warm")
+                assert run.is_parked == parks
     assert runs[-1].outcome.outcome == "completed", runs[-1].log
     assert numbers(*runs) == numbers(reference)
     assert weights(runs[-1]) == weights(reference)
     assert len(weights(reference)) == 1
-    check_receipts(runs, warm=how == "warm")
+    check_receipts(runs, warm)
 
 
-def check_receipts(runs: list[Run], *, warm: bool) -> None:
-    for before, after in itertools.pairwise(runs):
+def check_receipts(runs: list[Run], warm: list[bool]) -> None:
+    for (before, after), in_place in zip(itertools.pairwise(runs), warm, strict=True):
         left, found = before.of(Receipt)[-1], after.of(Receipt)[0]
-        assert (left.when, found.when, found.warm) == ("paused", "resumed", warm)
+        assert (left.when, found.when, found.warm) == ("paused", "resumed", in_place)
         assert left == found.model_copy(update={"when": "paused", "warm": False})
         assert "Receipt, resumed" in after.log
 
@@ -281,7 +290,7 @@ _WHOLE: dict[str, Run] = {}
 
 
 def whole(name: str, models: Path, home: Path, preloaded: Preloaded) -> Run:
-    """The same without a pause, run once for the cold and the warm test."""
+    """The same without a pause, run once for all ways to pause it."""
     if name not in _WHOLE:
         case, job_id = CASES[name], "".join(c if c.isalnum() else "-" for c in name)
         run = run_training(home, request(job_id, case), models=models, preloaded=preloaded)

@@ -29,7 +29,7 @@ from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import Record
 from worker.supervisor.log_handler import BatchingLogHandler
 
-STEPS, MANY_STEPS = 10_000, 1_000_000
+STEPS, MANY_STEPS = 6_000, 1_000_000
 PORTION = 1_000
 GROWTH_MAX = 1 * MB
 
