@@ -34,17 +34,13 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def cached_arrow(
-    path: Path, schema: pyarrow.Schema, batches: Callable[[], Iterable[Columns]]
-) -> datasets.Dataset:
-    """The data set at ``path``, written from ``batches()`` (column → values) where it is absent."""
-    return cached_with_facts(path, schema, lambda _: batches())[0]
-
-
 def cached_with_facts(
     path: Path, schema: pyarrow.Schema, batches: Callable[[Facts], Iterable[Columns]]
 ) -> tuple[datasets.Dataset, Facts]:
-    """As :func:`cached_arrow`, with the facts that ``batches(facts)`` filled in as it went."""
+    """The data set at ``path``, and the facts that ``batches(facts)`` filled in as it went.
+
+    Written from those batches (column → values) if it is not there yet.
+    """
     facts_path = path.with_suffix(".json")
     if not cached(path):
         facts: Facts = {}

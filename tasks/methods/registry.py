@@ -21,7 +21,6 @@ from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer
 from tasks.methods.simpo import SimpleTrainer
 from tasks.methods.supervised import SupervisedTrainer
 from tasks.models.lora import lora_settings, say_experts
-from tasks.models.weights import align_trained_weights
 from trainyard.contract.config import JobConfig, TrainingConfig
 
 
@@ -108,7 +107,6 @@ def make_trainer(
     except ValueError as error:
         raise ConfigurationError(f"The trainer refuses the settings: {error}") from error
     trainer.remove_callback(PrinterCallback)
-    align_trained_weights(trainer.model)
     if lora:
         say_experts(trainer.model)
     return trainer

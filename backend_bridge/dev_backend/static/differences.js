@@ -14,7 +14,7 @@ export function showDifferences(runs) {
 }
 
 // [path, value of each] for what is not the same in all.
-export function differing(configs) {
+function differing(configs) {
   const flat = configs.map((config) => new Map(leaves(config)));
   const paths = [...new Set(flat.flatMap((one) => [...one.keys()]))];
   return paths.map((path) => [path, flat.map((one) => one.get(path) ?? NONE)]).filter(([, values]) => new Set(values).size > 1);

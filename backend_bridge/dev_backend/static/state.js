@@ -1,7 +1,7 @@
 // State of a job as it is shown, everywhere: `live` is what the bridge knows of it, null if the
 // bridge does not know it; then what the backend was told counts.
 
-import { count, duration, loss, moment, NONE } from "./format.js";
+import { count, duration, loss, NONE } from "./format.js";
 
 // What people call a job.
 export function title(job) {
@@ -56,8 +56,4 @@ export function progress(job, live) {
   const epochs = job.planned_epochs && !total ? `, epoch ${job.latest.epoch} of ${job.planned_epochs}` : "";
   const left = live?.remaining_seconds == null ? "" : `, ${duration(live.remaining_seconds)} left`;
   return { text: `Step ${steps}${epochs}${left}`, share: total && !job.ended_at ? Math.min(1, step / total) : null };
-}
-
-export function startedAt(job) {
-  return `Started ${moment(job.started_at)}`;
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from tasks.datasets.cache import cached_arrow
+from tasks.datasets.cache import cached_with_facts
 from tasks.datasets.parts import open_parts
 from tasks.datasets.sources.remote.fetch import fetch
 from tasks.datasets.sources.remote.http import TransferLimits
@@ -50,7 +50,7 @@ def read_rows(folder: Path) -> None:
 
 def tokenise(folder: Path) -> None:
     schema = pyarrow.schema([("input_ids", pyarrow.list_(pyarrow.int32()))])
-    cached_arrow(folder / "tokens.arrow", schema, lambda: [{"input_ids": [[1, 2]]}])
+    cached_with_facts(folder / "tokens.arrow", schema, lambda _: [{"input_ids": [[1, 2]]}])
 
 
 @pytest.mark.usefixtures("nearly_full")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from redis import Redis
 
@@ -18,7 +18,6 @@ from trainyard.settings import Settings
 from trainyard.store.keys import Key
 
 By = Literal["user", "model", "slot"]
-SUMS = ("all", *get_args(By))
 MONTH_PATTERN = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 
 
