@@ -5,38 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from backend_bridge.api.responses import JobAnswer
+from tests.support.command_line import trainyard
 from tests.support.fake_bridge import Call, FakeBridge
 from tests.support.ports import free_port
 from tests.support.requests import request_body
-from trainyard.cli import main, watching
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.verdicts import Verdict, VerdictKind
 from trainyard.settings import settings
 from trainyard.store.job import Job
-
-
-@pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
-    with FakeBridge() as bridge:
-        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
-        monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
-        yield bridge
-
-
-def trainyard(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main.main, arguments, input=stdin, env={"COLUMNS": "200"})
 
 
 def in_its_own_process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -162,14 +148,6 @@ def test_ctrl_c_is_exit_code_130_and_a_no_is_none(
     assert trainyard("ps").exit_code == code
 
 
-def test_no_bridge_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
-    done = trainyard("ps")
-    assert done.exit_code == 1
-    assert "no bridge answers at http://127.0.0.1:" in done.stderr
-    assert "trainyard up" in done.stderr
-
-
 def test_wrong_settings_are_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIDGE_PORT", "x")
     monkeypatch.setenv("SLOTS", "y")
@@ -180,9 +158,42 @@ def test_wrong_settings_are_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None
     assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("arguments", [["frobnicate"], ["status"], ["logs", "x", "-n", "many"]])
-def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    assert trainyard(*arguments).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["frobnicate"], "No such command"),
+        (["status"], "Missing argument"),
+        (["logs", "x", "-n", "many"], "Invalid value for '-n'"),
+        *(
+            (["cancel", job_id], "a job id has 1 to 128 letters")
+            for job_id in ("", "a/../b", "../../x", "a?b#c", "a b", "x\n")
+        ),
+        *(
+            (["resume", "j", "--checkpoint", empty], "name one that `trainyard checkpoints` lists")
+            for empty in ("", "  ")
+        ),
+        *(
+            (["prune", "--days", days], "Invalid value for '--days'")
+            for days in ("nan", "inf", "1e308", "-1", "many")
+        ),
+        (["check-dataset", "  "], "name a file, a folder or an address"),
+        (["check-dataset", "a", "--max-samples", "0"], "config.data.max_samples: "),
+        (["check-dataset", "a", "--train-split", "0"], "config.data.train_split: "),
+        (
+            ["check-dataset", "a", "--train-split", "nan"],
+            "config.data.train_split: should be a fin",
+        ),
+        *(
+            (["usage", "--month", month], "give a month as 2026-11")
+            for month in ("2026", "2026-13", "2026-00", "november", "２０２６-11")
+        ),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_before_anything_is_sent(
+    bridge: FakeBridge, arguments: list[str], said: str
+) -> None:
+    done = trainyard(*arguments)
+    assert (done.exit_code, said in done.stderr, bridge.calls) == (2, True, []), done.output
 
 
 @pytest.mark.parametrize(
@@ -194,27 +205,33 @@ def test_a_job_id_stays_one_part_of_the_path(bridge: FakeBridge, job_id: str, pa
     assert [call.path for call in bridge.calls] == [f"/api/training/status/{path}"]
 
 
-@pytest.mark.parametrize("job_id", ["", "a/../b", "../../x", "a?b#c", "a b", "x\n"])
-def test_what_is_no_job_id_is_refused_before_anything_is_sent(
-    bridge: FakeBridge, job_id: str
-) -> None:
-    done = trainyard("cancel", job_id)
-    assert done.exit_code == 2
-    assert "a job id has 1 to 128 letters" in done.stderr
-    assert bridge.calls == []
-
-
-def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "file" / "home"))
+@pytest.fixture
+def free_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of all that `trainyard up` starts."""
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
     monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
     monkeypatch.setenv("FLOWER_PORT", str(free_port()))
     monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("free_places")
+def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "file" / "home"))
     for command in ("up", "demo"):
         done = in_its_own_process(command)
         assert done.returncode == 2
         assert "TRAINYARD_HOME:" in done.stderr
         assert "cannot be made (Not a directory)" in done.stderr
+
+
+@pytest.mark.usefixtures("free_places")
+def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    done = in_its_own_process("up")
+    assert done.returncode == 1
+    assert "Redis does not answer (" in done.stderr
+    assert "set REDIS_URL to one that runs" in done.stderr
 
 
 def test_check_dataset_with_a_home_that_may_not_be_written_to(
@@ -229,27 +246,17 @@ def test_check_dataset_with_a_home_that_may_not_be_written_to(
     assert (as_json["usable"], "TRAINYARD_HOME" in as_json["error"]) == (False, True)
 
 
-def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
-    monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
-    monkeypatch.setenv("FLOWER_PORT", str(free_port()))
-    monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
-    done = in_its_own_process("up")
-    assert done.returncode == 1
-    assert "Redis does not answer (" in done.stderr
-    assert "set REDIS_URL to one that runs" in done.stderr
-
-
 @pytest.mark.parametrize(
-    ("host", "url"), [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:")]
+    ("host", "url"),
+    [("127.0.0.1",) * 2, ("::1", "[::1]"), ("0.0.0.0", "127.0.0.1")],
 )
-def test_where_the_bridge_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch, host: str, url: str
-) -> None:
+def test_where_no_bridge_answers(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
     monkeypatch.setenv("BRIDGE_HOST", host)
     monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
-    assert f"no bridge answers at {url}" in trainyard("ps").stderr
+    done = trainyard("ps")
+    assert done.exit_code == 1
+    assert f"no bridge answers at http://{url}:" in done.stderr
+    assert "trainyard up" in done.stderr
 
 
 def test_the_key_is_sent(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,27 +297,27 @@ def test_ps_as_table_and_as_json(bridge: FakeBridge) -> None:
     assert json.loads(trainyard("ps", "--json").stdout) == jobs
 
 
-def test_status_leaves_out_what_is_not_known(bridge: FakeBridge) -> None:
-    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(slot="box-0")
-    out = trainyard("status", "job-1").stdout
-    assert "box-0" in out
-    assert "None" not in out
-    assert "grad_norm" not in out
-
-
-def test_status_of_a_failed_job_says_why_and_what_to_do(bridge: FakeBridge) -> None:
-    error = ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")
-    failed = a_job(error=error)
-    bridge.answers["GET", "/api/training/status/job-1"] = 200, failed
-    shown = " ".join(trainyard("status", "job-1").stdout.split())
-    assert "error No rows. error_kind dataset error_hint Add some." in shown
-
-
-def test_status_says_in_words_what_is_to_be_known(bridge: FakeBridge) -> None:
-    warned = [Verdict(kind=VerdictKind.DATA, sentence=f"{n} rows repeat") for n in (1, 2)]
-    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(warnings=warned)
-    shown = " ".join(trainyard("status", "job-1").stdout.split())
-    assert "warnings 1 rows repeat 2 rows repeat" in shown
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"slot": "box-0"}, "slot box-0"),
+        (
+            {"error": ErrorReport(kind=ErrorKind.DATASET, message="No rows.", hint="Add some.")},
+            "error No rows. error_kind dataset error_hint Add some.",
+        ),
+        (
+            {"warnings": [Verdict(kind=VerdictKind.DATA, sentence=f"{n} rows") for n in (1, 2)]},
+            "warnings 1 rows 2 rows",
+        ),
+    ],
+)
+def test_status_says_in_words_what_is_known(
+    bridge: FakeBridge, fields: dict[str, Any], shown: str
+) -> None:
+    bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job(**fields)
+    said = " ".join(trainyard("status", "job-1").stdout.split())
+    assert shown in said
+    assert not any(word in said for word in ("None", "grad_norm"))
 
 
 def test_metrics(bridge: FakeBridge) -> None:
@@ -357,7 +364,7 @@ def test_a_narrow_terminal_shows_fewer_metrics_and_whole_paths_of_checkpoints(
     point = {"step": 1000, "epoch": 3, **dict.fromkeys(names, 1234.5)}
     bridge.answers["GET", "/api/training/metrics/job-1"] = 200, {"metrics": [point]}
     bridge.answers["GET", "/api/training/status/job-1"] = 200, a_job()
-    shown = CliRunner().invoke(main.main, ["metrics", "job-1"], env={"COLUMNS": "60"}).stdout
+    shown = trainyard("metrics", "job-1", columns=60).stdout
     assert all(name in shown for name in ("step", "train_loss", "eval_loss", "learning_rate"))
     assert "grad_norm" not in shown
     assert "…" not in shown
@@ -365,7 +372,7 @@ def test_a_narrow_terminal_shows_fewer_metrics_and_whole_paths_of_checkpoints(
     marks = {"created_at": "2026-01-01T00:00:00Z", "is_best": True, "is_latest": False}
     one = {"path": f"checkpoints/checkpoint-{10**9}", **written, **marks}
     bridge.answers["GET", "/api/training/checkpoints/job-1"] = 200, {"checkpoints": [one]}
-    shown = CliRunner().invoke(main.main, ["checkpoints", "job-1"], env={"COLUMNS": "60"}).stdout
+    shown = trainyard("checkpoints", "job-1", columns=60).stdout
     assert one["path"] in shown
     assert "best" in shown
     assert "…" not in shown
@@ -415,57 +422,24 @@ class GrowingLog:
         return 200, {"status": "completed" if len(self.lines) == self.end else "running"}
 
 
-@pytest.mark.parametrize("kept", [1000, 30])
-def test_following_prints_every_line_once_though_old_ones_are_cut(
-    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, kept: int
-) -> None:
-    monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
-    log = GrowingLog(kept=kept, growth=5, end=100)
+def followed(bridge: FakeBridge, log: GrowingLog) -> Result:
     bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
     bridge.answers["GET", "/api/training/status/job-1"] = log.status
-    done = trainyard("logs", "-f", "job-1")
+    return trainyard("logs", "-f", "job-1")
+
+
+@pytest.mark.parametrize("kept", [1000, 30])
+def test_following_prints_every_line_once_though_old_ones_are_cut(
+    bridge: FakeBridge, kept: int
+) -> None:
+    done = followed(bridge, GrowingLog(kept=kept, growth=5, end=100))
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [f"line {n}" for n in range(100)]
 
 
-def test_following_says_what_it_missed(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
-    log = GrowingLog(kept=4, growth=10, end=30)
-    bridge.answers["GET", "/api/training/logs/job-1"] = log.logs
-    bridge.answers["GET", "/api/training/status/job-1"] = log.status
-    done = trainyard("logs", "-f", "job-1")
+def test_following_says_what_it_missed(bridge: FakeBridge) -> None:
+    done = followed(bridge, GrowingLog(kept=4, growth=10, end=30))
     printed = [int(line.split()[1]) for line in done.stdout.splitlines()]
     assert printed == sorted(set(printed))
     missed = sum(int(line.split()[1]) for line in done.stderr.splitlines())
     assert len(printed) - 4 + missed == 20  # the first page has the last 4 of 10
-
-
-@pytest.mark.parametrize("empty", ["", "  "])
-def test_an_empty_checkpoint_is_refused_before_anything_is_sent(
-    bridge: FakeBridge, empty: str
-) -> None:
-    done = trainyard("resume", "job-1", "--checkpoint", empty)
-    assert done.exit_code == 2
-    assert "name one that `trainyard checkpoints` lists" in done.stderr
-    assert bridge.calls == []
-
-
-@pytest.mark.parametrize("days", ["nan", "inf", "1e308", "-1", "many"])
-def test_prune_after_what_is_no_time(days: str) -> None:
-    done = trainyard("prune", "--days", days)
-    assert done.exit_code == 2
-    assert "Invalid value for '--days'" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["  "], "name a file, a folder or an address"),
-        (["a.jsonl", "--max-samples", "0"], "config.data.max_samples: "),
-        (["a.jsonl", "--train-split", "0"], "config.data.train_split: "),
-        (["a.jsonl", "--train-split", "nan"], "config.data.train_split: should be a finite"),
-    ],
-)
-def test_check_dataset_of_what_makes_no_sense(arguments: list[str], said: str) -> None:
-    done = trainyard("check-dataset", *arguments)
-    assert (done.exit_code, said in done.stderr) == (2, True), done.output

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from backend_bridge.api.responses import JobAnswer
+from tests.support.command_line import trainyard
 from tests.support.fake_bridge import Call, FakeBridge
-from trainyard.cli import main, progress, watching
+from trainyard.cli import main, watching
 from trainyard.cli.forecasts import dry_run
 from trainyard.cli.request_file import RequestFileError, data_set, read_request, with_flags
 from trainyard.contract.errors import ErrorKind, ErrorReport
@@ -28,23 +28,6 @@ from trainyard.store.job import Job
 
 JOB = ("--model", "tiny", "--dataset", "a")
 YAML = "config:\n  model: {name: tiny}\n  training: {num_epochs: 3}\ndataset_path: a.jsonl\n"
-
-
-@pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
-    with FakeBridge() as bridge:
-        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # dead, and for other hosts
-        monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")  # a backend of one's own
-        monkeypatch.setattr(watching, "FOLLOW_EVERY_S", 0)
-        monkeypatch.setattr(progress, "LINE_EVERY_S", -1)
-        answer = {"job_id": "j", "status": "queued", "queue_position": 1, "ignored": []}
-        bridge.answers["POST", "/api/training/execute"] = 200, answer
-        yield bridge
-
-
-def trainyard(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main.main, arguments, input=stdin, env={"COLUMNS": "200"})
 
 
 def job(status: JobStatus, **fields: Any) -> dict[str, Any]:
@@ -112,6 +95,13 @@ def test_several_data_sets_are_mixed_each_with_its_weight(
         ("https://host?t=10:30", {"path": "https://host?t=10:30"}),
         ("https://host/a#t=10:30", {"path": "https://host/a#t=10:30"}),
         ("what?.jsonl:3", {"path": "what?.jsonl", "weight": 3.0}),
+        ("C:a", {"path": "C:a"}),
+        ("a:b:c", {"path": "a:b:c"}),
+        ("hf://a/b@1.5", {"path": "hf://a/b@1.5"}),
+        ("https://host:8080/a:3", {"path": "https://host:8080/a", "weight": 3}),
+        ("a:-1", {"path": "a", "weight": -1}),
+        ("a" * 300 + ":2", {"path": "a" * 300, "weight": 2}),
+        ("~nobody-here/a:2", {"path": "~nobody-here/a", "weight": 2}),
     ],
 )
 def test_a_number_after_a_colon_is_a_weight_and_no_part_of_a_url(
@@ -136,14 +126,9 @@ def test_an_eval_set_of_the_config_is_found_as_it_is_typed(
     assert bridge.calls[-1].body["config"]["eval_dataset_path"] == "eval.jsonl"
 
 
-def test_a_file_or_a_host_with_a_colon_is_no_weight(tmp_path: Path) -> None:
+def test_a_file_with_a_colon_has_no_weight(tmp_path: Path) -> None:
     (tmp_path / "part:2").touch()
-    for typed in (str(tmp_path / "part:2"), "https://host:8080", "C:a", "a:b:c", "hf://a/b@1.5"):
-        assert data_set(typed) == {"path": typed}
-    assert data_set("https://host:8080/a:3") == {"path": "https://host:8080/a", "weight": 3}
-    assert data_set("a:-1")["weight"] == -1
-    for name in ("a" * 300, "~nobody-here/a"):  # which no file can be called
-        assert data_set(f"{name}:2") == {"path": name, "weight": 2}
+    assert data_set(str(tmp_path / "part:2")) == {"path": str(tmp_path / "part:2")}
 
 
 def test_a_dry_run_looks_at_every_data_set(
@@ -185,21 +170,6 @@ def test_the_development_backends_own_words_are_shown(bridge: FakeBridge) -> Non
     bridge.answers["POST", "/api/training/local/jobs"] = 400, {"error": "Invalid job_id"}
     with pytest.raises(BackendError, match=r"it answers 400: .*Invalid job_id"):
         create_row(f"http://127.0.0.1:{bridge.port}", {"execution_id": "../x"})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "sentence"),
-    [
-        ([], 2, "give a request file, or --model and --dataset"),
-        (["--set", "no-value"], 1, "write path=value"),
-        (["-", "--set", "config.model.name.x=1"], 1, "name is no object in the file"),
-        (["no-such-file.yaml"], 2, "No such file"),
-    ],
-)
-def test_wrong_usage(bridge: FakeBridge, arguments: list[str], code: int, sentence: str) -> None:
-    done = trainyard("submit", *arguments, stdin=YAML)
-    assert (done.exit_code, sentence in done.stderr) == (code, True), done.stderr
-    assert bridge.calls == []
 
 
 @pytest.mark.parametrize(
@@ -250,22 +220,6 @@ def test_what_json_cannot_hold_is_said_before_anything_is_sent(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--epochs", "nan"], "config.training.num_epochs: should be a finite number"),
-        (["--set", "config.seed=.inf"], "config.seed: should be a finite number"),
-        (["--set", "a..b=1"], "write path=value"),
-        (["--set", ".=1"], "write path=value"),
-    ],
-)
-def test_flags_that_no_request_can_hold(
-    bridge: FakeBridge, arguments: list[str], sentence: str
-) -> None:
-    done = trainyard("submit", "--model", "tiny", *arguments)
-    assert (done.exit_code, sentence in done.stderr, bridge.calls) == (1, True, []), done.output
-
-
 def test_values_of_set_that_yaml_cannot_read_are_text(bridge: FakeBridge) -> None:
     trainyard(
         *("submit", *JOB, "--token", "t", "--allow-unknown"),
@@ -300,18 +254,26 @@ def rows(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "code", "sentence"),
     [
-        (["--method", "sfft"], "config.training.method: input should be"),
-        (["--epochs", "0"], "config.training.num_epochs"),
-        (["--set", "config.training.lr=1e-3"], "did you mean learning_rate?). Mend"),
+        ([], 2, "give a request file, or --model and --dataset"),
+        (["--set", "no-value"], 1, "write path=value"),
+        (["--set", "a..b=1"], 1, "write path=value"),
+        (["--set", ".=1"], 1, "write path=value"),
+        (["-", "--set", "config.model.name.x=1"], 1, "name is no object in the file"),
+        (["no-such-file.yaml"], 2, "No such file"),
+        ([*JOB, "--epochs", "nan"], 1, "config.training.num_epochs: should be a finite number"),
+        ([*JOB, "--set", "config.seed=.inf"], 1, "config.seed: should be a finite number"),
+        ([*JOB, "--method", "sfft"], 1, "config.training.method: input should be"),
+        ([*JOB, "--epochs", "0"], 1, "config.training.num_epochs"),
+        ([*JOB, "--set", "config.training.lr=1e-3"], 1, "did you mean learning_rate?). Mend"),
     ],
 )
 def test_what_would_be_refused_leaves_nothing_behind(
-    bridge: FakeBridge, rows: set[str], arguments: list[str], sentence: str
+    bridge: FakeBridge, rows: set[str], arguments: list[str], code: int, sentence: str
 ) -> None:
-    done = trainyard("submit", *JOB, *arguments)
-    assert (done.exit_code, bridge.calls, rows) == (1, [], set()), done.output
+    done = trainyard("submit", *arguments, stdin=YAML)
+    assert (done.exit_code, bridge.calls, rows) == (code, [], set()), done.output
     assert sentence in done.stderr
 
 
@@ -415,8 +377,8 @@ def test_a_narrow_terminal_shows_fewer_columns_and_every_id_whole(
     rows = [{**job(JobStatus.RUNNING), "job_id": f"job-{'8' * 16}", "name": "n" * 30}]
     bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": rows}
     monkeypatch.setenv("FORCE_COLOR", "1")
-    for columns, shown, gone in (("200", "model", "nothing"), ("60", "status", "name")):
-        done = CliRunner().invoke(main.main, ["ls"], env={"COLUMNS": columns})
+    for columns, shown, gone in ((200, "model", "nothing"), (60, "status", "name")):
+        done = trainyard("ls", columns=columns)
         assert f"job-{'8' * 16}" in done.stdout
         assert shown in done.stdout.splitlines()[0]
         assert gone not in done.stdout.splitlines()[0]
@@ -436,12 +398,8 @@ def test_help_is_a_command_too() -> None:
 
 
 def test_names_of_other_tools_find_their_command() -> None:
-    for name, ours in (
-        ("train", "submit"),
-        ("run", "submit"),
-        ("info", "status"),
-        ("tail", "logs"),
-    ):
+    ours_of = {"train": "submit", "run": "submit", "info": "status", "tail": "logs"}
+    for name, ours in ours_of.items():
         assert trainyard("help", name).stdout == trainyard(ours, "--help").stdout
     done = trainyard("stop", "job-1")
     assert done.exit_code == 2

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from click.testing import CliRunner, Result
-
+from tests.support.command_line import trainyard
 from tests.support.fake_bridge import FakeBridge
-from trainyard.cli import main
 
 UNMETERED = {
     "slot_hours": 2.0,
@@ -30,17 +26,6 @@ METERED = {
 }
 
 
-@pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
-    with FakeBridge() as bridge:
-        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
-        yield bridge
-
-
-def usage(*arguments: str) -> Result:
-    return CliRunner().invoke(main.main, ["usage", *arguments], env={"COLUMNS": "200"})
-
-
 def an_answer(**changed: Any) -> dict[str, Any]:
     nothing = UNMETERED | {"slot_hours": 0.0}
     rows = [
@@ -54,7 +39,7 @@ def an_answer(**changed: Any) -> dict[str, Any]:
 
 def test_a_row_each_and_the_sum_below(bridge: FakeBridge) -> None:
     bridge.answers["GET", "/usage"] = 200, an_answer()
-    done = usage("--by", "user", "--month", "2026-11")
+    done = trainyard("usage", "--by", "user", "--month", "2026-11")
     assert done.exit_code == 0
     assert bridge.calls[-1].path == "/usage?month=2026-11&by=user"
     head, mia, nobody, total, note = done.stdout.splitlines()
@@ -69,17 +54,9 @@ def test_a_row_each_and_the_sum_below(bridge: FakeBridge) -> None:
 def test_this_month_of_all_and_what_runs(bridge: FakeBridge) -> None:
     answer = an_answer(by=None, rows=[], total=METERED, running=UNMETERED)
     bridge.answers["GET", "/usage"] = 200, answer
-    done = usage()
+    done = trainyard("usage")
     assert bridge.calls[-1].path == "/usage"
     assert done.stdout.splitlines()[2:] == [
         "Not yet counted: 2.00 slot hours of attempts that run."
     ]
-    assert json.loads(usage("--json").stdout) == answer
-
-
-@pytest.mark.parametrize("month", ["2026", "2026-13", "2026-00", "november", "２０２６-11"])
-def test_a_month_that_is_none_is_refused(bridge: FakeBridge, month: str) -> None:
-    done = usage("--month", month)
-    assert done.exit_code == 2
-    assert "give a month as 2026-11" in done.stderr
-    assert bridge.calls == []
+    assert json.loads(trainyard("usage", "--json").stdout) == answer

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.command_line import trainyard
 from tests.support.fake_bridge import Call, FakeBridge
-from trainyard.cli import main
 
 
 @pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
-    with FakeBridge() as bridge:
-        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
-        bridge.answers["POST", "/api/training/j/generate"] = echo
-        yield bridge
+def bridge(bridge: FakeBridge) -> FakeBridge:
+    bridge.answers["POST", "/api/training/j/generate"] = echo
+    return bridge
 
 
 def echo(call: Call) -> tuple[int, str]:
@@ -27,10 +23,6 @@ def echo(call: Call) -> tuple[int, str]:
     done = {"kind": "done", "reason": "stop", "completion_tokens": 1}
     said = ([{"kind": "text", "text": f"<{asked}>"}] if asked != "?" else []) + [done]
     return 200, "".join(f"data: {json.dumps(one)}\n\n" for one in said)
-
-
-def trainyard(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main.main, arguments, input=stdin)
 
 
 def test_a_question_from_an_option_or_standard_input(bridge: FakeBridge) -> None:

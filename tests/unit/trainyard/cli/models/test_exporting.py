@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.command_line import trainyard
 from tests.support.fake_bridge import FakeBridge
-from trainyard.cli import main
-from trainyard.settings import settings
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def model(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The result of the job j."""
     folder = tmp_path / "jobs" / "j" / "model"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"0" * 1000)
     (folder / "README.md").write_text(f"trained on {tmp_path}/data.jsonl")
-    with FakeBridge() as bridge:
-        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
-        monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
-        settings.cache_clear()
-        done = {"status": "completed", "result": {"model_dir": "model"}}
-        bridge.answers["GET", "/api/training/status/j"] = 200, done
-        bridge.answers["GET", "/api/training/status/k"] = 200, {"status": "queued", "result": None}
-        bridge.answers["GET", "/api/training/status/l"] = 200, done
-        yield folder
-
-
-def trainyard(*arguments: str) -> Result:
-    return CliRunner().invoke(main.main, arguments)
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    done = {"status": "completed", "result": {"model_dir": "model"}}
+    bridge.answers["GET", "/api/training/status/j"] = 200, done
+    bridge.answers["GET", "/api/training/status/k"] = 200, {"status": "queued", "result": None}
+    bridge.answers["GET", "/api/training/status/l"] = 200, done
+    return folder
 
 
 @pytest.mark.parametrize(
