@@ -27,7 +27,7 @@ from backend_bridge.delivery.backend_client import (
     TryAgain,
 )
 from backend_bridge.delivery.messages import BackendMessage
-from backend_bridge.delivery.outbox import HoldLost, Outbox
+from backend_bridge.delivery.outbox import Hold, HoldLost, Outbox
 from backend_bridge.delivery.retry_policy import DeliveryPolicy
 from backend_bridge.delivery.sender import Turn
 from tests.support.running_job import RunningJob
@@ -299,3 +299,9 @@ class Scene:
         assert self.line_numbers() == list(range(self.lines))
         assert self.redis.llen("trainyard:set-aside") == 0
         assert {self.lane(name).failures for name in LANES} == {0}
+
+
+def claimed(outbox: Outbox, job_id: str = JOB) -> Hold:
+    hold = outbox.claim(job_id)
+    assert hold is not None
+    return hold

@@ -9,6 +9,7 @@ from redis import Redis
 
 from tests.support.requests import start_request
 from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 
 JOB = "job-1"
@@ -30,6 +31,13 @@ def admit(store: JobStore, job_id: str = JOB, **limits: Any) -> str:
 
 def claim(store: JobStore, attempt: int = 1) -> bool:
     return store.claim(JOB, attempt, slot="slot-0", worker="worker-0")
+
+
+def stored(store: JobStore, job_id: str = JOB) -> Job:
+    """A job that is there."""
+    job = store.get(job_id)
+    assert job is not None
+    return job
 
 
 def events(redis: Any, job_id: str = JOB) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from celery.worker.control import Panel
 from redis.exceptions import ConnectionError
 
-from tests.support.store_calls import JOB, admit, claim, job_store
+from tests.support.store_calls import JOB, admit, claim, job_store, stored
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.drains import Drains
 from trainyard.scheduling.slot_names import host_name
@@ -60,9 +60,7 @@ class Worker:
         return answer
 
     def status(self) -> JobStatus:
-        job = self.store.get(JOB)
-        assert job is not None
-        return job.status
+        return stored(self.store).status
 
 
 @pytest.fixture

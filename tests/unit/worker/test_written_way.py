@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.support.store_calls import JOB, admit, claim
+from tests.support.store_calls import JOB, admit, claim, stored
 from trainyard.contract.names import TASK_TRAIN
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.job_store import JobStore
@@ -34,41 +35,32 @@ def done(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def write(store: JobStore) -> tuple[JobStatus, int, str]:
-    signals.write_outcome(
-        SimpleNamespace(name=TASK_TRAIN, request=SimpleNamespace(id=f"{JOB}:1")), END
-    )
-    job = store.get(JOB)
-    assert job is not None
+    sender = SimpleNamespace(name=TASK_TRAIN, request=SimpleNamespace(id=f"{JOB}:1"))
+    signals.write_outcome(sender, END)
+    job = stored(store)
     return job.status, job.attempt, job.parked
 
 
-def test_it_waits_again_at_once(store: JobStore, done: list[str]) -> None:
-    assert write(store) == (JobStatus.QUEUED, 2, f"{JOB}:1")
-    assert done == [f"sent {JOB}"]
+WAITS = (JobStatus.QUEUED, 2, f"{JOB}:1")
 
 
-def test_an_answer_that_was_lost_ends_nothing(store: JobStore, done: list[str]) -> None:
-    assert store.make_way(JOB, 1, "job short slips in", REST.model_dump())
-    assert write(store) == (JobStatus.QUEUED, 2, f"{JOB}:1")
-    assert done == [f"sent {JOB}"]
-
-
-def test_a_pause_that_came_in_between(store: JobStore, done: list[str]) -> None:
-    store.pause(JOB)
-    assert write(store) == (JobStatus.PAUSED, 1, f"{JOB}:1")
-    assert done == []
-
-
-def test_a_cancel_that_came_in_between(store: JobStore, done: list[str]) -> None:
-    store.cancel(JOB)
-    assert write(store)[:2] == (JobStatus.CANCELLED, 1)
-    assert done == [f"ended {JOB}:1"]
-
-
-def test_a_job_that_was_taken_away_leaves_no_process(store: JobStore, done: list[str]) -> None:
-    assert store.lost(JOB, 1, "Its worker was lost.")
-    assert write(store)[:2] == (JobStatus.QUEUED, 2)
-    assert done == [f"ended {JOB}:1"]
+@pytest.mark.parametrize(
+    ("meanwhile", "written", "besides"),
+    [
+        (lambda store: None, WAITS, f"sent {JOB}"),
+        # the answer was lost
+        (lambda store: store.make_way(JOB, 1, "x", REST.model_dump()), WAITS, f"sent {JOB}"),
+        (lambda store: store.pause(JOB), (JobStatus.PAUSED, 1, f"{JOB}:1"), ""),
+        (lambda store: store.cancel(JOB), (JobStatus.CANCELLED, 1, ""), f"ended {JOB}:1"),
+        (lambda store: store.lost(JOB, 1, "Lost."), (JobStatus.QUEUED, 2, ""), f"ended {JOB}:1"),
+    ],
+)
+def test_what_came_in_between(
+    store: JobStore, done: list[str], meanwhile: Any, written: Any, besides: str
+) -> None:
+    meanwhile(store)
+    assert write(store) == written
+    assert done == [besides] * bool(besides)
 
 
 def test_the_next_attempt_may_have_begun(store: JobStore, done: list[str]) -> None:

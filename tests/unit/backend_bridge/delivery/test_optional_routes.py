@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.delivery_scene import JOB, Clock, Scene, own_clock
+from tests.support.delivery_scene import JOB, Clock, Scene
 from trainyard.contract.backend_routes import ROUTES
 from trainyard.contract.events import Prediction
 from trainyard.store.attempt_writes import StoredEvent
@@ -16,21 +15,14 @@ from trainyard.store.delivery_report import delivery_report
 from trainyard.store.redelivery import Redelivery
 
 
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with own_clock() as clock:
-        yield clock
-
-
-def with_many(scene: Scene, count: int) -> Scene:
+def many(scene: Scene, count: int) -> None:
     scene.turn()
     for _ in range(count):
         scene.metric()
-    return scene
 
 
-def test_a_backlog_of_points_goes_out_together_and_the_newest_by_itself(clock: Clock) -> None:
-    scene = with_many(Scene(clock), 40)
+def test_a_backlog_of_points_goes_out_together_and_the_newest_by_itself(scene: Scene) -> None:
+    many(scene, 40)
     scene.turn("taken", "lost")
     scene.metric()
     scene.turns_until_done()
@@ -39,17 +31,17 @@ def test_a_backlog_of_points_goes_out_together_and_the_newest_by_itself(clock: C
     assert scene.lane("metric").done == 41
 
 
-def test_few_points_are_no_backlog(clock: Clock) -> None:
-    scene = with_many(Scene(clock), 8)
+def test_few_points_are_no_backlog(scene: Scene) -> None:
+    many(scene, 8)
     scene.turns_until_done()
     assert (scene.backend.points, scene.backend.steps()) == (0, list(range(1, 9)))
 
 
 @pytest.mark.parametrize("answer", ["404", "405", "401"])
 def test_a_backend_without_the_route_for_many_points_is_asked_once(
-    clock: Clock, answer: str
+    scene: Scene, answer: str
 ) -> None:
-    scene = with_many(Scene(clock), 150)
+    many(scene, 150)
     scene.backend.lanes = {"points": answer}
     scene.turns_until_done()
     assert scene.backend.points == 1
@@ -59,8 +51,8 @@ def test_a_backend_without_the_route_for_many_points_is_asked_once(
     assert list(delivery_report(scene.redis).missing_routes) == [ROUTES["points"]]
 
 
-def test_an_outage_of_404s_does_not_take_the_route_for_many_points_away(clock: Clock) -> None:
-    scene = with_many(Scene(clock), 60)
+def test_an_outage_of_404s_does_not_take_the_route_for_many_points_away(scene: Scene) -> None:
+    many(scene, 60)
     scene.backend.lanes = {"points": "404", "metrics": "404"}
     scene.turns_until_done(most_s=95)
     scene.backend.lanes = {}
@@ -71,8 +63,8 @@ def test_an_outage_of_404s_does_not_take_the_route_for_many_points_away(clock: C
 
 
 @pytest.mark.parametrize("answer", ["400", "500"])
-def test_points_that_are_not_taken_together_are_taken_singly(clock: Clock, answer: str) -> None:
-    scene = with_many(Scene(clock), 60)
+def test_points_that_are_not_taken_together_are_taken_singly(scene: Scene, answer: str) -> None:
+    many(scene, 60)
     scene.backend.lanes = {"points": answer}
     scene.turns_until_done(most_s=60)
     assert scene.backend.of("metrics") == list(range(1, 61))
@@ -82,9 +74,9 @@ def test_points_that_are_not_taken_together_are_taken_singly(clock: Clock, answe
 @pytest.mark.parametrize("fate", ["lost", "killed", "frozen"])
 @pytest.mark.parametrize("then", ["404", "500", "405"])
 def test_points_that_may_have_arrived_go_in_no_other_request(
-    clock: Clock, fate: str, then: str
+    scene: Scene, fate: str, then: str
 ) -> None:
-    scene = with_many(Scene(clock), 30)
+    many(scene, 30)
     scene.turn("taken", fate)
     scene.backend.lanes = {"points": then, "metrics": then}
     scene.turns_until_done(most_s=100)
@@ -98,10 +90,10 @@ def test_points_that_may_have_arrived_go_in_no_other_request(
 @pytest.mark.parametrize("fault", ["away", "lost"])
 @pytest.mark.parametrize("scripts", range(2, 7))
 def test_a_redis_that_is_away_for_a_moment_does_not_make_points_unsure(
-    clock: Clock, fault: str, scripts: int
+    scene: Scene, fault: str, scripts: int
 ) -> None:
     """For good, if the route for many never answers: it is known that none of them arrived."""
-    scene = with_many(Scene(clock), 30)
+    many(scene, 30)
     scene.backend.lanes = {"points": "500"}
     scene.senders_redis.faults = deque(["ok"] * scripts + [fault])
     scene.turn()
@@ -115,8 +107,7 @@ def predicted(scene: Scene, step: int) -> None:
     scene.job.append([StoredEvent("prediction", said.model_dump_json())])
 
 
-def test_predictions_are_told_as_the_backend_spells_them(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_predictions_are_told_as_the_backend_spells_them(scene: Scene) -> None:
     predicted(scene, 3)
     scene.turns_until_done()
     (told,) = scene.backend.of("predictions")
@@ -129,9 +120,8 @@ def test_predictions_are_told_as_the_backend_spells_them(clock: Clock) -> None:
 
 @pytest.mark.parametrize("answer", ["404", "405"])
 def test_a_backend_without_predictions_is_asked_once_and_again_after_an_hour(
-    clock: Clock, answer: str
+    scene: Scene, answer: str
 ) -> None:
-    scene = Scene(clock)
     scene.backend.lanes = {"predictions": answer}
     for step in range(1, 4):
         scene.metric()
@@ -149,8 +139,7 @@ def test_a_backend_without_predictions_is_asked_once_and_again_after_an_hour(
     assert delivery_report(scene.redis).missing_routes == {}
 
 
-def test_predictions_that_always_fail_keep_back_nothing(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_predictions_that_always_fail_keep_back_nothing(scene: Scene) -> None:
     scene.backend.lanes = {"predictions": "500"}
     predicted(scene, 1)
     scene.metric()

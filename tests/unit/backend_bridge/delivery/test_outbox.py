@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
-import fakeredis
 import pytest
 from redis import Redis
 
 from backend_bridge.delivery.acknowledge import set_aside_record
 from backend_bridge.delivery.outbox import SET_ASIDE_KEPT, Hold, HoldLost, Outbox
 from backend_bridge.delivery.stream import PAGE_BYTES, PAGE_ENTRIES
-from tests.support.redis_server import RedisServer
+from tests.support.delivery_scene import claimed
 from tests.support.running_job import RunningJob
 from tests.support.waiting import wait_for
 from trainyard.log_lines import LINE_CHARACTERS_MAX
 from trainyard.store.attempt_writes import StoredEvent
 from trainyard.store.delivery_state import DeliveryProgress, Gap
-from trainyard.store.event_log import Entry, entry_position
+from trainyard.store.event_log import Entry
 
 JOB = "job-1"
 LONG_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer(requirepass="test-password") as server:
-        yield server
-
-
-@pytest.fixture(params=["fakeredis", "redis"])
-def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    if request.param == "fakeredis":
-        client: Redis = fakeredis.FakeRedis(decode_responses=True)
-    else:
-        client = request.getfixturevalue("server").client()
-        client.flushall()
-    with client:
-        yield client
 
 
 @pytest.fixture
@@ -50,12 +31,6 @@ def outbox(redis: Redis) -> Outbox:
 @pytest.fixture
 def job(redis: Redis) -> RunningJob:
     return RunningJob(redis, JOB)
-
-
-def claimed(outbox: Outbox) -> Hold:
-    hold = outbox.claim(JOB)
-    assert hold is not None
-    return hold
 
 
 def handle_all(hold: Hold, outbox: Outbox) -> str:
@@ -119,11 +94,6 @@ def test_a_status_is_found_without_what_lies_between(job: RunningJob, outbox: Ou
     completed = outbox.stream.status_beyond(JOB, line.entry_id)
     assert hold.last_status == completed.entry_id
     assert json.loads(completed.fields["data"]) == {"status": "completed"}
-
-
-def test_ids_compare_as_numbers() -> None:
-    assert entry_position("5-10") > entry_position("5-9")
-    assert entry_position("10-0") > entry_position("9-99")
 
 
 def test_one_sender_holds_a_job(job: RunningJob, outbox: Outbox) -> None:

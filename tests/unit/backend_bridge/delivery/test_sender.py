@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,12 +26,6 @@ from trainyard.store.unsent_records import cut_note
 
 PASSING = ("500", "busy", "401", "404", "405", "lost")
 ENDS = ("killed", "killed before", "frozen", "frozen before")
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with own_clock() as clock:
-        yield clock
 
 
 REDIS = st.lists(st.sampled_from(["ok", "away", "full", "lost"]), max_size=6)
@@ -96,20 +90,19 @@ class SlowBackend(FakeBackend):
         return super().post(*args, **options)
 
 
-def test_a_lock_outlasts_the_request_that_is_made_under_it(clock: Clock) -> None:
+def test_a_lock_outlasts_the_request_that_is_made_under_it(scene: Scene) -> None:
     """Also if most of it went by before: of a slow Redis, or of a freeze."""
-    scene = Scene(clock)
     claims: list[Hold | None] = []
 
     def meanwhile() -> None:
-        clock.pass_(0.9 * scene.backend.timeout_s)
+        scene.clock.pass_(0.9 * scene.backend.timeout_s)
         claims.append(Outbox(scene.redis, lock_s=LOCK_S).claim(JOB))
 
     scene.backend = SlowBackend(meanwhile)
     read = scene.outbox.stream.read
 
     def slow_read(*args: Any, **options: Any) -> list[Entry]:
-        clock.pass_(LOCK_S - scene.backend.timeout_s / 2)
+        scene.clock.pass_(LOCK_S - scene.backend.timeout_s / 2)
         return read(*args, **options)
 
     scene.outbox.stream.read = slow_read  # type: ignore[method-assign]
@@ -224,8 +217,7 @@ def test_within_the_patience_the_end_comes_last(schedule: list[tuple[str, Any]])
 
 
 @pytest.mark.parametrize("answer", ["401", "404"])
-def test_of_a_job_that_was_heard_nothing_is_set_aside(clock: Clock, answer: str) -> None:
-    scene = Scene(clock)
+def test_of_a_job_that_was_heard_nothing_is_set_aside(scene: Scene, answer: str) -> None:
     scene.log()
     scene.turn()
     scene.backend.lanes = dict.fromkeys(("status", "metrics", "logs"), answer)
@@ -236,14 +228,13 @@ def test_of_a_job_that_was_heard_nothing_is_set_aside(clock: Clock, answer: str)
     scene.turns_until_done(most_s=95)
     assert scene.due_in_s() is not None
     scene.backend.lanes = {}
-    gone_at = clock.now
+    gone_at = scene.clock.now
     scene.turns_until_done()
     scene.check_all_arrived()
-    assert clock.now - gone_at < 60, "it goes on within the longest backoff"
+    assert scene.clock.now - gone_at < 60, "it goes on within the longest backoff"
 
 
-def test_a_job_that_was_never_heard_is_parked_and_tried_slowly(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_job_that_was_never_heard_is_parked_and_tried_slowly(scene: Scene) -> None:
     scene.backend.lanes = {"status": "404"}
     scene.turns_until_done(most_s=61)
     assert len(scene.backend.tried) == 5
@@ -257,8 +248,7 @@ def test_a_job_that_was_never_heard_is_parked_and_tried_slowly(clock: Clock) -> 
     scene.check_all_arrived()
 
 
-def test_a_lane_whose_404_stands_beside_acceptance_lacks_its_route(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_lane_whose_404_stands_beside_acceptance_lacks_its_route(scene: Scene) -> None:
     scene.backend.lanes = {"logs": "404"}
     scene.log()
     scene.metric()
@@ -279,8 +269,7 @@ def test_a_lane_whose_404_stands_beside_acceptance_lacks_its_route(clock: Clock)
     assert delivery_report(scene.redis).missing_routes == {}
 
 
-def test_an_outage_of_404s_names_no_route(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_an_outage_of_404s_names_no_route(scene: Scene) -> None:
     scene.turn()
     scene.metric()
     scene.log()
@@ -292,8 +281,7 @@ def test_an_outage_of_404s_names_no_route(clock: Clock) -> None:
     assert delivery_report(scene.redis).missing_routes == {}
 
 
-def test_a_route_that_another_job_missed_is_forgotten_once_one_arrives_there(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_route_that_another_job_missed_is_forgotten_once_one_arrives_there(scene: Scene) -> None:
     scene.redis.hset("trainyard:missing-routes", ROUTES["logs"], "1")
     scene.metric()
     scene.turns_until_done()
@@ -306,8 +294,7 @@ def test_a_route_that_another_job_missed_is_forgotten_once_one_arrives_there(clo
 # ---------------------------------------------------------------- one lane waits, others go by
 
 
-def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure(scene: Scene) -> None:
     scene.log()
     for _ in range(3):
         scene.metric()
@@ -318,8 +305,7 @@ def test_what_went_by_a_missing_route_is_not_sent_again_after_a_failure(clock: C
     assert scene.backend.tried.count(f"{JOB}:1:4") == 1
 
 
-def test_an_event_in_a_lane_that_waits_wakes_nobody(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_an_event_in_a_lane_that_waits_wakes_nobody(scene: Scene) -> None:
     scene.log()
     scene.turn("taken", "405")
     scene.turn()
@@ -342,8 +328,7 @@ def test_statuses_go_before_a_backlog_that_has_waited_too_long(clock: Clock) -> 
     assert [body for _, _, body in scene.backend.taken] == ["running", 1, 2, "completed", 3, 4, 5]
 
 
-def test_while_what_stands_before_it_is_young_a_status_waits(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_while_what_stands_before_it_is_young_a_status_waits(scene: Scene) -> None:
     scene.metric()
     scene.complete()
     scene.backend.lanes = {"metrics": "500"}
@@ -353,8 +338,7 @@ def test_while_what_stands_before_it_is_young_a_status_waits(clock: Clock) -> No
     assert scene.backend.of("status") == ["running", "completed"]
 
 
-def test_a_retry_after_is_for_the_whole_job(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_retry_after_is_for_the_whole_job(scene: Scene) -> None:
     scene.metric()
     scene.log()
     scene.turn("taken", "busy")
@@ -365,13 +349,12 @@ def test_a_retry_after_is_for_the_whole_job(clock: Clock) -> None:
     assert due_in_s > 50, "an event must not ask again"
 
 
-def test_tries_are_counted_until_the_message_is_taken(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_tries_are_counted_until_the_message_is_taken(scene: Scene) -> None:
     for failures in (1, 2, 3):
         scene.turn("500")
         assert scene.lane("status").failures == failures
         assert delivery_report(scene.redis).waiting[0].last_error == "HTTP 500"
-        clock.pass_(scene.due_in_s() or 0)
+        scene.clock.pass_(scene.due_in_s() or 0)
     scene.turn()
     assert scene.lane("status").failures == 0
 
@@ -413,8 +396,7 @@ def test_a_note_about_cut_lines_counts_once(clock: Clock, arrived: bool) -> None
 # ---------------------------------------------------------------- sizes
 
 
-def test_a_body_of_log_lines_is_bounded_in_bytes(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_body_of_log_lines_is_bounded_in_bytes(scene: Scene) -> None:
     scene.log(100, " " + "ü" * 5000)
     scene.turns_until_done()
     bodies = scene.backend.of("logs")
@@ -424,8 +406,7 @@ def test_a_body_of_log_lines_is_bounded_in_bytes(clock: Clock) -> None:
     assert keys[:2] == [f"{JOB}:1:2", f"{JOB}:1:2+{len(bodies[0])}"]
 
 
-def test_a_line_that_is_too_large_by_itself_is_cut_with_a_note(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_line_that_is_too_large_by_itself_is_cut_with_a_note(scene: Scene) -> None:
     scene.backend.largest = 5000
     scene.log(1, " " + "ü" * (LINE_CHARACTERS_MAX - 20))
     scene.log(1)
@@ -438,8 +419,7 @@ def test_a_line_that_is_too_large_by_itself_is_cut_with_a_note(clock: Clock) -> 
     scene.check_all_arrived()
 
 
-def test_a_backend_that_takes_nothing_sets_aside_the_line_alone(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_backend_that_takes_nothing_sets_aside_the_line_alone(scene: Scene) -> None:
     scene.backend.largest = 10
     scene.log(2)
     scene.complete()
@@ -482,8 +462,7 @@ def test_the_delivery_of_an_older_version_goes_on_where_it_was(data: st.DataObje
 # ---------------------------------------------------------------- how a job begins
 
 
-def test_nothing_goes_before_a_first_status_that_failed(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_nothing_goes_before_a_first_status_that_failed(scene: Scene) -> None:
     scene.metric()
     scene.log()
     scene.turn("500")
@@ -492,8 +471,7 @@ def test_nothing_goes_before_a_first_status_that_failed(clock: Clock) -> None:
     assert [key for _, key, _ in scene.backend.taken] == [f"{JOB}:1:{n}" for n in (1, 2, 3)]
 
 
-def test_a_first_status_that_always_fails_is_not_waited_for_too_long(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_first_status_that_always_fails_is_not_waited_for_too_long(scene: Scene) -> None:
     scene.metric()
     scene.backend.lanes = {"status": "500"}
     scene.turns_until_done(most_s=29)

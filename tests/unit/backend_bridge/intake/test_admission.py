@@ -15,7 +15,7 @@ from redis import Redis
 from backend_bridge.intake.admission import Admission, JobIdTaken, LimitReached
 from tests.support.redis_server import RedisServer
 from tests.support.requests import request_body, start_request
-from tests.support.store_calls import job_store
+from tests.support.store_calls import job_store, stored
 from trainyard.contract.request import RequestInvalid
 from trainyard.store.job_store import JobStore
 
@@ -181,8 +181,7 @@ def test_one_end_of_twenty_counts(real_redis: Redis) -> None:
         lambda: store.lost("job-1", 1, "x"),
     ]
     at_once(calls * 6)
-    job = store.get("job-1")
-    assert job is not None
+    job = stored(store, "job-1")
     ends = [e for _, e in store.redis.xrange("trainyard:events:job-1") if e["kind"] == "status"]
     assert len(ends) == 2
     assert f'"status": "{job.status}"' in ends[-1]["data"]

@@ -9,7 +9,7 @@ import pytest
 
 from backend_bridge.intake.chosen_checkpoint import reason_against
 from tasks.checkpoints.folder import seal
-from tests.support.store_calls import JOB, admit, claim, events, statuses
+from tests.support.store_calls import JOB, admit, claim, events, statuses, stored
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME, Manifest
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
@@ -109,8 +109,7 @@ def test_where_the_training_refuses_it_the_job_is_paused_again(
     if pausing:
         resumed.pause(JOB)
     assert resumed.resume_refused(JOB, 2, WRONG)
-    found = resumed.get(JOB)
-    assert found is not None
+    found = stored(resumed)
     assert (found.status, found.resume_from) == (JobStatus.PAUSED, "")
     assert (found.checkpoint, found.error) == ("checkpoints/checkpoint-8", WRONG)
     assert resumed.occupying() == []
@@ -125,6 +124,5 @@ def test_a_cancel_wins_and_an_older_attempt_says_nothing(resumed: JobStore) -> N
     assert not resumed.resume_refused(JOB, 1, WRONG)
     resumed.cancel(JOB)
     assert resumed.resume_refused(JOB, 2, WRONG)
-    found = resumed.get(JOB)
-    assert found is not None
+    found = stored(resumed)
     assert found.status is JobStatus.CANCELLED

@@ -9,6 +9,7 @@ import pytest
 
 from backend_bridge.intake.admission import Admission
 from tests.support.requests import request_body
+from tests.support.store_calls import stored
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.request import RequestInvalid
 from trainyard.home import home_id
@@ -75,8 +76,7 @@ def test_it_is_bound_to_the_host_of_what_it_goes_on_from(store: JobStore, home: 
     yard = Yard(store, home)
     yard.complete()
     yard.admit()
-    job = store.get("dpo")
-    assert job is not None
+    job = stored(store, "dpo")
     assert (job.origin, job.home, job.home_host) == ("sft", home_id(home), "first")
     assert yard.sent == ["dpo"]
     assert not store.claim("dpo", 1, slot="second-0", worker="w", home="another")
@@ -107,15 +107,13 @@ def test_one_that_runs_is_awaited_and_gone_on_from_where_it_ended(
 ) -> None:
     yard = Yard(store, home)
     yard.admit()
-    job = store.get("dpo")
-    assert job is not None
+    job = stored(store, "dpo")
     assert (job.origin, list(job.awaits), job.held) == ("sft", ["sft"], "1")
     assert store.release() == ([], [])
     store.redis.hset("trainyard:job:sft", "home_host", "second")  # it went on there
     yard.complete()
     assert store.release() == (["dpo"], [])
-    job = store.get("dpo")
-    assert job is not None
+    job = stored(store, "dpo")
     assert (job.held, list(job.awaits), job.home_host) == ("", [], "second")
 
 

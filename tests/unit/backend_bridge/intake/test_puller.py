@@ -17,7 +17,7 @@ from backend_bridge.intake.admission import Admission
 from backend_bridge.intake.job_control import JobControl
 from backend_bridge.intake.pull_notes import PullNotes
 from backend_bridge.intake.puller import Puller
-from tests.support.store_calls import job_store, statuses
+from tests.support.store_calls import job_store, statuses, stored
 from tests.support.waiting import wait_for
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.pull import Claim, Poll, PullTrouble
@@ -111,8 +111,7 @@ def yard(tmp_path: Path) -> Yard:
 def test_a_job_that_waits_is_fetched_and_admitted_with_its_token(yard: Yard) -> None:
     yard.backend.offer(user_id="ana")
     yard.look(3)
-    job = yard.store.get("job-1")
-    assert job is not None
+    job = stored(yard.store, "job-1")
     assert (job.status, job.user_id, job.model) == (JobStatus.QUEUED, "ana", "tiny")
     assert (yard.sent, yard.token()) == (["job-1:1"], "token-0")
     assert yard.notes() == [], "no token is left on the disk"
@@ -121,8 +120,7 @@ def test_a_job_that_waits_is_fetched_and_admitted_with_its_token(yard: Yard) -> 
 def test_a_job_on_several_data_sets_is_fetched(yard: Yard) -> None:
     yard.backend.offer(dataset_path="", datasets=[{"path": "a"}, {"path": "b", "weight": 2}])
     yard.look(3)
-    job = yard.store.get("job-1")
-    assert job is not None
+    job = stored(yard.store, "job-1")
     assert job.dataset == "a, b (weight 2)"
 
 

@@ -8,15 +8,10 @@ import pytest
 from redis import Redis
 
 from backend_bridge.delivery.acknowledge import set_aside_record
-from backend_bridge.delivery.outbox import Hold, Outbox
+from backend_bridge.delivery.outbox import Outbox
+from tests.support.delivery_scene import claimed
 from tests.support.running_job import RunningJob
 from trainyard.store.delivery_report import SetAside, delivery_report
-
-
-def claimed(outbox: Outbox, job_id: str) -> Hold:
-    hold = outbox.claim(job_id)
-    assert hold is not None
-    return hold
 
 
 def test_nothing_waits(redis: Redis) -> None:

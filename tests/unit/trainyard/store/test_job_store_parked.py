@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.store_calls import JOB, admit, claim
+from tests.support.store_calls import JOB, admit, claim, stored
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.job_store import JobStore
 
@@ -29,8 +29,7 @@ def test_the_reaper_finds_it_where_nobody_answers(parked: JobStore, redis: Any, 
     if then == "resumed and paused":
         assert parked.pause(JOB) is not None
     assert parked.cancel(JOB) is not None
-    job = parked.get(JOB)
-    assert job is not None
+    job = stored(parked)
     assert job.status is JobStatus.CANCELLING
     assert parked.waiting() == []
     assert parked.occupying() == [JOB]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from backend_bridge.api.responses import JobAnswer
-from tests.support.store_calls import JOB, admit, claim
+from tests.support.store_calls import JOB, admit, claim, stored
 from trainyard.store.job_store import JobStore
 
 
 def elapsed(store: JobStore) -> float:
-    job = store.get(JOB)
-    assert job is not None
+    job = stored(store)
     found = JobAnswer.of(job, None).elapsed_seconds
     assert found is not None
     return found
@@ -46,6 +45,5 @@ def test_a_paused_job_keeps_its_progress_and_a_crashed_one_does_not(store: JobSt
             store.lost(JOB, attempt, "Killed.")
         else:
             store.put_back(JOB, attempt, "stop")
-        job = store.get(JOB)
-        assert job is not None
+        job = stored(store)
         assert JobAnswer.of(job, 1).progress == (50.0 if end == "put back" else 0.0)

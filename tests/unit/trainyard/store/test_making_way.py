@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.requests import start_request
-from tests.support.store_calls import admit
+from tests.support.store_calls import admit, stored
 from trainyard.contract.statuses import JobStatus
-from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 
 LONG, SHORT = "long", "short"
@@ -29,19 +28,13 @@ def run(store: JobStore, job_id: str) -> None:
     assert store.claim(job_id, 1, slot=f"slot-of-{job_id}", worker="w")
 
 
-def job(store: JobStore, job_id: str) -> Job:
-    found = store.get(job_id)
-    assert found is not None
-    return found
-
-
 def ask(store: JobStore, job_id: str = LONG, per_hour: int = 4) -> bool:
-    slips_in = job(store, SHORT)
-    return store.ask_way(job(store, job_id), "it slips in", slips_in=slips_in, per_hour=per_hour)
+    slips_in = stored(store, SHORT)
+    return store.ask_way(stored(store, job_id), "it slips in", slips_in=slips_in, per_hour=per_hour)
 
 
 def make_way(store: JobStore) -> bool:
-    attempt = job(store, LONG).attempt
+    attempt = stored(store, LONG).attempt
     return store.make_way(LONG, attempt, "it slips in", REST | {"parked": f"{LONG}:{attempt}"})
 
 
@@ -54,7 +47,7 @@ def test_it_is_asked_once_and_waits_again_with_what_it_goes_on_from(
     assert store.renew(LONG, 1).make_way == "it slips in"
     assert make_way(store)
     assert not store.make_way(LONG, 1, "again", REST)
-    long = job(store, LONG)
+    long = stored(store, LONG)
     assert (long.status, long.attempt, long.parked) == (JobStatus.QUEUED, 2, f"{LONG}:1")
     assert (long.restarts, long.put_backs, long.pauses, long.ways_made) == (0, 0, 0, 1)
     assert long.checkpoint == REST["checkpoint"]
@@ -66,21 +59,21 @@ def test_it_is_asked_once_and_waits_again_with_what_it_goes_on_from(
     assert store.complete(SHORT, 1, {})
     assert store.claim(LONG, 2, slot="slot-0", worker="w")
     assert store.renew(LONG, 2).make_way == "", "it was asked of the first attempt"
-    assert (job(store, LONG).made_way, store.made_way()) == ("", [])
+    assert (stored(store, LONG).made_way, store.made_way()) == ("", [])
 
 
 def test_of_two_who_ask_two_jobs_for_one_a_single_one_is_heard(store: JobStore) -> None:
     run(store, "other")
     assert ask(store)
     assert not ask(store, "other")
-    assert not job(store, "other").is_to_make_way
+    assert not stored(store, "other").is_to_make_way
     assert make_way(store)
     assert ask(store, "other"), "the slot went to somebody else: it still waits"
 
 
 @pytest.mark.parametrize("then", ["cancel", "pause", "claim"])
 def test_nobody_makes_way_for_one_that_waits_no_more(store: JobStore, then: str) -> None:
-    before = job(store, LONG), job(store, SHORT)
+    before = stored(store, LONG), stored(store, SHORT)
     {
         "cancel": lambda: store.cancel(SHORT),
         "pause": lambda: store.pause(SHORT),
@@ -115,19 +108,19 @@ def test_a_person_s_wish_goes_before(store: JobStore, wish: str, status: JobStat
         assert not store.made_way()
     else:
         assert store.cancelled(LONG, 1)
-    assert job(store, LONG).status is status
-    assert job(store, LONG).ways_made == 0
+    assert stored(store, LONG).status is status
+    assert stored(store, LONG).ways_made == 0
 
 
 def test_what_is_asked_of_it_while_it_waits_again_counts(store: JobStore) -> None:
     assert ask(store) and make_way(store)
     assert store.pause(LONG) is not None
-    paused = job(store, LONG)
+    paused = stored(store, LONG)
     assert (paused.status, paused.parked, paused.made_way) == (JobStatus.PAUSED, f"{LONG}:1", "")
     assert store.resume(LONG) is not None
-    assert job(store, LONG).parked_at("slot-0") == f"{LONG}:1"
+    assert stored(store, LONG).parked_at("slot-0") == f"{LONG}:1"
     assert store.cancel(LONG) is not None
-    assert job(store, LONG).status is JobStatus.CANCELLING, "its process is to end first"
+    assert stored(store, LONG).status is JobStatus.CANCELLING, "its process is to end first"
 
 
 @pytest.mark.parametrize("end", ["complete", "lost", "put_back"])
@@ -148,18 +141,18 @@ def test_so_often_an_hour_and_no_more(redis: Any, store: JobStore) -> None:
         assert ask(store, per_hour=2)
         assert make_way(store)
         assert store.claim(LONG, number + 2, slot="slot-0", worker="w")
-    assert len(job(store, LONG).slipped_at) == 2
+    assert len(stored(store, LONG).slipped_at) == 2
     assert not ask(store, per_hour=2)
     assert not ask(store, per_hour=0)
-    hour_ago = [at - 3_600_001 for at in job(store, LONG).slipped_at]
+    hour_ago = [at - 3_600_001 for at in stored(store, LONG).slipped_at]
     redis.hset(f"trainyard:job:{LONG}", "slipped_at", str(hour_ago))
     assert ask(store, per_hour=2)
     assert make_way(store)
-    assert len(job(store, LONG).slipped_at) == 1, "older ones are forgotten"
+    assert len(stored(store, LONG).slipped_at) == 1, "older ones are forgotten"
 
 
 def test_hours_are_no_slip_in(store: JobStore) -> None:
-    assert store.ask_way(job(store, LONG), "the hours are over")
-    assert not store.ask_way(job(store, LONG), "the hours are over")
+    assert store.ask_way(stored(store, LONG), "the hours are over")
+    assert not store.ask_way(stored(store, LONG), "the hours are over")
     assert make_way(store)
-    assert job(store, LONG).slipped_at == ()
+    assert stored(store, LONG).slipped_at == ()

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.delivery_scene import JOB, Clock, Scene, own_clock
+from tests.support.delivery_scene import JOB, Clock, Scene
 from trainyard.store.delivery_report import delivery_report
 from trainyard.store.redelivery import NotKept, Redelivered, Redelivery
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with own_clock() as clock:
-        yield clock
 
 
 def ask(scene: Scene, folder: Path | None = None, *, from_start: bool = False) -> Redelivered:
     return Redelivery(scene.redis).ask(JOB, from_start=from_start, folder=folder)
 
 
-def test_what_was_refused_is_sent_again_once(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_what_was_refused_is_sent_again_once(scene: Scene) -> None:
     for _ in range(3):
         scene.metric()
         scene.log(2)
@@ -42,8 +34,7 @@ def test_what_was_refused_is_sent_again_once(clock: Clock) -> None:
     assert ask(scene) == Redelivered(JOB)
 
 
-def test_what_is_sent_again_waits_as_all_does(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_what_is_sent_again_waits_as_all_does(scene: Scene) -> None:
     scene.log(2)
     scene.turn("taken", "400")
     ask(scene)
@@ -54,9 +45,8 @@ def test_what_is_sent_again_waits_as_all_does(clock: Clock) -> None:
     scene.backend.check_once()
 
 
-def test_a_status_behind_the_end_is_refused_again(clock: Clock) -> None:
+def test_a_status_behind_the_end_is_refused_again(scene: Scene) -> None:
     """`running` after `completed` would be written over it."""
-    scene = Scene(clock)
     scene.turn("400")
     scene.complete()
     scene.turns_until_done()
@@ -67,8 +57,7 @@ def test_a_status_behind_the_end_is_refused_again(clock: Clock) -> None:
     assert record.reason == "a status after the attempt's terminal one"
 
 
-def test_a_job_that_is_parked_is_tried_at_once(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_job_that_is_parked_is_tried_at_once(scene: Scene) -> None:
     scene.backend.lanes = {"status": "404"}
     scene.turns_until_done(most_s=100)
     tried = len(scene.backend.tried)
@@ -79,8 +68,7 @@ def test_a_job_that_is_parked_is_tried_at_once(clock: Clock) -> None:
     scene.check_all_arrived()
 
 
-def test_an_ask_that_comes_while_a_sender_holds_the_job_is_not_lost(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_an_ask_that_comes_while_a_sender_holds_the_job_is_not_lost(scene: Scene) -> None:
     scene.backend.then = {f"{JOB}:1:1": lambda: ask(scene, from_start=True)}
     scene.metric()
     scene.turns_until_done()
@@ -112,8 +100,7 @@ def test_from_the_start_all_is_sent_that_stream_and_folder_hold(
         assert [line.partition("] ")[2] for line in lines] == [f"line {n}" for n in range(500)]
 
 
-def test_a_job_without_a_token_cannot_be_sent(clock: Clock) -> None:
-    scene = Scene(clock)
+def test_a_job_without_a_token_cannot_be_sent(scene: Scene) -> None:
     scene.redis.delete(f"trainyard:token:{JOB}")
     with pytest.raises(NotKept, match="its token is not in the store"):
         ask(scene)

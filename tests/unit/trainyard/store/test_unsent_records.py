@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.store_calls import JOB, admit, claim, events
+from tests.support.store_calls import JOB, admit, claim, events, stored
 from trainyard.contract.events import Metric
 from trainyard.log_lines import stamp
-from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from trainyard.store.unsent_records import find_unsent, send_unsent, sizes_of_records
 from worker.supervisor import job_folder
@@ -36,17 +35,11 @@ def files() -> Iterator[ExitStack]:
         yield stack
 
 
-def job_of(store: JobStore) -> Job:
-    job = store.get(JOB)
-    assert job is not None
-    return job
-
-
 class Attempt:
     """A supervisor's event buffer and its files, without the rest of it."""
 
     def __init__(self, store: JobStore, folder: Path, files: ExitStack) -> None:
-        job = job_of(store)
+        job = stored(store)
         self.log, metrics = files.enter_context(open_records(folder))
         self.buffer = EventBuffer(store, job, metrics)
         unsent = find_unsent(folder, job, store.log_lines_kept)
@@ -104,8 +97,8 @@ def test_whoever_ends_the_job_fills_in_before_the_status(
 ) -> None:
     killed_attempt(store, tmp_path, files)
     store.max_restarts = 0
-    send_unsent(store, job_of(store), tmp_path)
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     store.lost(JOB, 1, "Killed.")
     assert lines_of(store) == ["line 1", "line 2", "line 3"]
     assert steps_of(store) == [1, 2, 3]
@@ -136,7 +129,7 @@ def test_a_frozen_attempt_adds_nothing_to_what_was_filled_in(
 ) -> None:
     attempt = Attempt(store, tmp_path, files)
     attempt.say("line 1")
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     attempt.buffer.flush()
     assert lines_of(store) == ["line 1"]
 
@@ -146,7 +139,7 @@ def test_too_many_lines_are_cut_with_their_count(
 ) -> None:
     attempt = Attempt(store, tmp_path, files)
     attempt.log.append("".join(f"line {n}\n" for n in range(1000)))
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     note, *lines = lines_of(store)
     assert "502 log lines were cut here" in note
     assert lines == [f"line {n}" for n in range(502, 1000)]
@@ -158,7 +151,7 @@ def test_a_half_written_metric_is_left_out(
     Attempt(store, tmp_path, files).step(1)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "ep')
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     assert steps_of(store) == [1]
 
 
@@ -177,7 +170,7 @@ def test_a_stamped_line_of_the_store_goes_into_the_log_as_it_is(
     line = "[1970-01-01 00:00:00] Put back into the queue: its worker stopped."
     assert (tmp_path / "train.log").read_text() == f"{line}\n"
     assert lines_of(store) == [line]
-    assert not job_of(store).owed_lines
+    assert not stored(store).owed_lines
 
 
 def test_a_line_of_the_store_that_a_killed_attempt_wrote_is_written_once(
@@ -187,7 +180,7 @@ def test_a_line_of_the_store_that_a_killed_attempt_wrote_is_written_once(
     store.lost(JOB, 1, "Killed.")
     assert claim(store, 2)
     Attempt(store, tmp_path, files).say("line 4")  # killed before it could send anything
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     store.lost(JOB, 2, "Killed again.")
     assert claim(store, 3)
     assert Attempt(store, tmp_path, files).buffer.flush()
@@ -207,8 +200,8 @@ def test_a_log_that_began_anew_before_it_was_heard_of(
     attempt.say("in a file of its own")
     assert (tmp_path / "train.log").read_text() == "in a file of its own\n"
     assert (tmp_path / "train.log.1").stat().st_size > 100
-    send_unsent(store, job_of(store), tmp_path)
-    send_unsent(store, job_of(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
+    send_unsent(store, stored(store), tmp_path)
     sent = lines_of(store)
     assert [line[-1] for line in sent[:2]] == ["m", "m"]
     assert sent[2:] == ["one more", f"{'x' * 60} 0", f"{'x' * 60} 1", "in a file of its own"]

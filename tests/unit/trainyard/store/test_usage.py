@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.requests import start_request
-from tests.support.store_calls import JOB, admit
+from tests.support.store_calls import JOB, admit, stored
 from trainyard.contract.statuses import JobStatus
 from trainyard.contract.usage.used import Usage
-from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 from trainyard.store.usage import limits
 from trainyard.store.usage.months import Sum, month_now, read_month
@@ -20,10 +19,10 @@ from trainyard.store.usage.months import Sum, month_now, read_month
 HASH = f"trainyard:job:{JOB}"
 
 
-def job(store: JobStore) -> Job:
-    found = store.get(JOB)
-    assert found is not None
-    return found
+@pytest.fixture
+def store(store: JobStore) -> JobStore:
+    admit(store)
+    return store
 
 
 def now_ms(store: JobStore) -> int:
@@ -49,21 +48,22 @@ def ended(store: JobStore, by: Any = "all") -> list[Sum]:
 
 
 def spread(store: JobStore, by: Any = "all") -> Usage:
-    """All months together."""
-    return Usage.sum(one.used for one in sums(store, by))
+    """All months together; an attempt over the end of one has a part in each."""
+    whole = Usage.sum(one.used for one in sums(store, by))
+    known = {name: round(value, 3) for name, value in whole if value is not None}
+    return whole.model_copy(update=known)
 
 
 def test_an_attempt_adds_its_time_its_gpus_and_its_energy(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=100)
     assert store.renew(JOB, 1, 5000).held
     assert store.renew(JOB, 1).held, "nothing new takes nothing away"
-    running = job(store).used(now_ms(store) / 1000)
+    running = stored(store).used(now_ms(store) / 1000)
     assert running.energy_j == 5.0
     assert running.slot_s == pytest.approx(100, abs=5)
     assert spread(store) == Usage(), "it is in no month yet"
     assert store.complete(JOB, 1, {})
-    used = job(store).used_before
+    used = stored(store).used_before
     assert used.slot_s == pytest.approx(100, abs=5)
     assert (used.gpu_s, used.metered_s) == (2 * used.slot_s, used.slot_s)
     assert used.energy_j == 5.0
@@ -77,7 +77,6 @@ def test_an_attempt_adds_its_time_its_gpus_and_its_energy(store: JobStore) -> No
 
 
 def test_an_end_that_is_written_twice_is_counted_once(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=50)
     store.renew(JOB, 1, 1000)
     assert store.complete(JOB, 1, {})
@@ -86,24 +85,23 @@ def test_an_end_that_is_written_twice_is_counted_once(store: JobStore) -> None:
     assert not store.cancelled(JOB, 1)
     assert store.lost(JOB, 1, "It was lost.") is None
     assert not store.renew(JOB, 1, 9000).held
-    assert spread(store) == once == job(store).used_before
+    assert spread(store) == once == stored(store).used_before
     assert [one.attempts for one in ended(store)] == [1]
 
 
 def test_every_attempt_counts_and_what_lies_between_them_does_not(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=100)
     store.renew(JOB, 1, 2000)
     store.pause(JOB)
     assert store.paused(JOB, 1, {"checkpoint": "checkpoints/checkpoint-1", "parked": f"{JOB}:1"})
-    paused = job(store).used(now_ms(store) / 1000 + 3600)
-    assert paused == job(store).used_before, "a parked training uses no slot"
+    paused = stored(store).used(now_ms(store) / 1000 + 3600)
+    assert paused == stored(store).used_before, "a parked training uses no slot"
     assert store.resume(JOB)
     claim(store, 2, ran_s=10)
-    assert job(store).energy_j is None, "that of the first attempt was its own"
+    assert stored(store).energy_j is None, "that of the first attempt was its own"
     store.renew(JOB, 2, 500)
     assert store.put_back(JOB, 2, "its worker stopped.")
-    used = job(store).used_before
+    used = stored(store).used_before
     assert used.slot_s == pytest.approx(110, abs=5)
     assert used.energy_j == 2.5
     assert spread(store) == used
@@ -111,56 +109,51 @@ def test_every_attempt_counts_and_what_lies_between_them_does_not(store: JobStor
 
 
 def test_a_cancelled_parked_job_used_nothing_meanwhile(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=10)
     store.pause(JOB)
     assert store.paused(JOB, 1, {"parked": f"{JOB}:1", "parked_on": "box-0"})
-    before = job(store).used_before
+    before = stored(store).used_before
     assert store.cancel(JOB)
-    assert job(store).status is JobStatus.CANCELLING
+    assert stored(store).status is JobStatus.CANCELLING
     assert store.cancelled(JOB, 1)
-    assert job(store).used_before == before == spread(store)
+    assert stored(store).used_before == before == spread(store)
 
 
 def test_a_lost_attempt_counts_up_to_the_last_renewal_of_its_lease(store: JobStore) -> None:
     """The machines were off for a night: nobody used the GPU."""
-    admit(store)
     claim(store, ran_s=10_000)
     store.renew(JOB, 1, 7000)
     ended_ms = now_ms(store) - 9_000_000
     store.redis.zadd("trainyard:occupying", {JOB: ended_ms + store.lease_ms})
     until_s = now_ms(store) / 1000 + 60
     assert store.lost(JOB, 1, "It was lost.", judged_until_s=until_s) is JobStatus.QUEUED
-    used = job(store).used_before
+    used = stored(store).used_before
     assert used.slot_s == pytest.approx(1000, abs=5)
     assert used.energy_j == 7.0
     assert spread(store) == used
 
 
 def test_without_a_gpu_hours_count_and_energy_is_unknown(store: JobStore) -> None:
-    admit(store)
     claim(store, gpus=0, ran_s=60)
     assert store.complete(JOB, 1, {})
-    used = job(store).used_before
+    used = stored(store).used_before
     assert used.slot_s >= 60
     assert (used.gpu_s, used.metered_s, used.energy_j) == (0, 0, None)
     assert spread(store) == used
 
 
 def test_energy_that_is_known_of_one_attempt_alone_is_not_of_all(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=10)
     store.renew(JOB, 1, 3000)
     store.put_back(JOB, 1, "stop")
     claim(store, 2, ran_s=10)
     assert store.complete(JOB, 2, {})
-    used = job(store).used_before
+    used = stored(store).used_before
     assert used.energy_j == 3.0
     assert not used.metered
 
 
 def test_an_attempt_over_the_end_of_a_month_counts_in_both(store: JobStore) -> None:
-    admit(store)
     today = datetime.fromtimestamp(now_ms(store) / 1000, UTC)
     first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     first_ms = int(first.timestamp()) * 1000
@@ -171,38 +164,32 @@ def test_an_attempt_over_the_end_of_a_month_counts_in_both(store: JobStore) -> N
     before = datetime.fromtimestamp(first_ms / 1000 - 1, UTC).strftime("%Y-%m")
     [old], [new] = read_month(store.redis, before), read_month(store.redis, f"{first:%Y-%m}")
     assert (old.attempts, old.used.slot_s, new.attempts) == (0, 3600, 1)
-    whole = job(store).used_before
+    whole = stored(store).used_before
     assert Usage.sum([old.used, new.used]).energy_j == whole.energy_j == 10**6
     assert old.used.slot_s + new.used.slot_s == pytest.approx(whole.slot_s)
     assert old.used.energy_j == pytest.approx(10**6 * 3600 / whole.slot_s, abs=0.01)
 
 
 def test_a_clock_that_was_set_back_takes_nothing_away(store: JobStore) -> None:
-    admit(store)
     claim(store, ran_s=-1000)
     assert store.complete(JOB, 1, {})
-    assert job(store).used_before.slot_s == 0
+    assert stored(store).used_before.slot_s == 0
     assert [one.attempts for one in ended(store)] == [1]
 
 
 def test_a_since_of_1970_ends_the_months_that_are_kept(store: JobStore) -> None:
-    admit(store)
     claim(store)
     store.redis.hset(HASH, "running_since", 1)
     assert store.complete(JOB, 1, {})
     assert len(store.redis.keys("trainyard:usage:*:all")) == limits.MONTHS_KEPT
 
 
-def test_names_are_so_many_and_the_rest_is_counted_together(
-    store: JobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_so_many_and_the_rest_is_counted_together(store: JobStore) -> None:
     month = month_now(store.redis)
     sum_key = f"trainyard:usage:{month}:model"
     full = {f"model-{n}": "1 1000 0 0 0" for n in range(limits.NAMES_MAX)}
     store.redis.hset(sum_key, mapping=full)
     for attempt in (1, 2):
-        if attempt == 1:
-            admit(store)
         claim(store, attempt, ran_s=5000)
         store.put_back(JOB, attempt, "stop")
     if month_now(store.redis) == month:
@@ -213,7 +200,6 @@ def test_names_are_so_many_and_the_rest_is_counted_together(
 
 
 def test_figures_of_years_are_exact(store: JobStore) -> None:
-    admit(store)
     big = 123_456_789_012_345
     month = month_now(store.redis)
     store.redis.hset(f"trainyard:usage:{month}:all", "all", f"7 {big} {big} {big} {big}")
@@ -227,10 +213,9 @@ def test_figures_of_years_are_exact(store: JobStore) -> None:
 
 def test_what_an_older_version_wrote_is_read(store: JobStore) -> None:
     """Its jobs have their time and nothing else; one may be running."""
-    admit(store)
     assert store.claim(JOB, 1, slot="box-0", worker="w")
     store.redis.hdel(HASH, "gpus")
     store.redis.hset(HASH, "ran_ms", 5000)
-    assert job(store).used_before == Usage(slot_s=5)
+    assert stored(store).used_before == Usage(slot_s=5)
     assert store.complete(JOB, 1, {})
     assert json.loads(store.redis.hget(HASH, "ran_ms")) >= 5000

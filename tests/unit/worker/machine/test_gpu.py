@@ -29,35 +29,27 @@ def reading(*uses: GpuUse | None) -> Iterator[GpuUse | None]:
         yield uses[-1]
 
 
-def wait(before: GpuUse | None, *uses: GpuUse | None) -> tuple[str | None, int]:
-    """What was found, and how often it was slept."""
-    found, sleeps = reading(*uses), []
-    left = wait_released(before, use=lambda: next(found), timeout_s=1.0, sleep=sleeps.append)
-    return left, len(sleeps)
+LEAK = "2.0 GB of the GPU's memory did not come back; no process is on it"
+BUSY = GpuUse(frozenset({7, 8}), 30 * GB)
 
 
-def test_without_a_gpu_nothing_is_waited_for() -> None:
-    assert wait(None, BEFORE) == (None, 0)
-
-
-def test_it_waits_until_the_memory_is_back() -> None:
-    busy = GpuUse(frozenset({7, 8}), 30 * GB)
-    assert wait(BEFORE, busy, busy, BEFORE) == (None, 2)
-
-
-def test_what_does_not_come_back_is_named_with_its_processes() -> None:
-    left, sleeps = wait(BEFORE, GpuUse(frozenset({7, 8}), 30 * GB))
-    assert left == "29.0 GB of the GPU's memory did not come back; processes [8] are still on it"
-    assert sleeps == 10
-
-
-def test_memory_without_a_process_is_a_leak_of_the_driver() -> None:
-    left, _ = wait(BEFORE, GpuUse(frozenset({7}), 3 * GB))
-    assert left == "2.0 GB of the GPU's memory did not come back; no process is on it"
-
-
-def test_the_drivers_own_bookkeeping_is_no_leak() -> None:
-    assert wait(BEFORE, GpuUse(frozenset({7}), GB + 200 * 1024**2)) == (None, 0)
+@pytest.mark.parametrize(
+    ("before", "uses", "left", "sleeps"),
+    [
+        (None, [BEFORE], None, 0),
+        (BEFORE, [BUSY, BUSY, BEFORE], None, 2),
+        (BEFORE, [BUSY], "29.0 GB of the GPU's memory did not come back; processes [8] are", 10),
+        (BEFORE, [GpuUse(frozenset({7}), 3 * GB)], LEAK, 10),
+        (BEFORE, [GpuUse(frozenset({7}), GB + 200 * 1024**2)], None, 0),  # the driver's own
+    ],
+)
+def test_memory_is_waited_for_and_named_if_it_does_not_come_back(
+    before: GpuUse | None, uses: list[GpuUse | None], left: str | None, sleeps: int
+) -> None:
+    found, slept = reading(*uses), list[float]()
+    said = wait_released(before, use=lambda: next(found), timeout_s=1.0, sleep=slept.append)
+    assert (said or "").startswith(left or "")
+    assert (said is None, len(slept)) == (left is None, sleeps)
 
 
 def test_a_driver_that_fails_meanwhile_is_named() -> None:

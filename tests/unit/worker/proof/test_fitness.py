@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from worker.doubt import Doubt
 from worker.proof.fitness import TRUSTED_AFTER_S, Fitness
 from worker.proof.probe import ProbeEnd
@@ -52,8 +54,12 @@ class Slot:
         return self.fitness.fit
 
 
-def test_it_takes_jobs_when_its_probe_has_succeeded() -> None:
-    slot = Slot()
+@pytest.fixture
+def slot() -> Slot:
+    return Slot()
+
+
+def test_it_takes_jobs_when_its_probe_has_succeeded(slot: Slot) -> None:
     assert not slot.round(0)
     assert not slot.round(1)
     assert slot.said == []
@@ -64,8 +70,7 @@ def test_it_takes_jobs_when_its_probe_has_succeeded() -> None:
     assert len(slot.trials) == 1
 
 
-def test_one_that_cannot_says_why_and_tries_ever_later() -> None:
-    slot = Slot()
+def test_one_that_cannot_says_why_and_tries_ever_later(slot: Slot) -> None:
     now, gaps = 0.0, []
     for n in range(9):
         began = now
@@ -83,8 +88,7 @@ def test_one_that_cannot_says_why_and_tries_ever_later() -> None:
     assert slot.said[-1] is None
 
 
-def test_a_loss_takes_no_job_before_the_next_proof() -> None:
-    slot = Slot()
+def test_a_loss_takes_no_job_before_the_next_proof(slot: Slot) -> None:
     slot.round(0)
     assert slot.round(1, "")
     slot.doubt.lost()
@@ -94,8 +98,7 @@ def test_a_loss_takes_no_job_before_the_next_proof() -> None:
     assert slot.said == [None, None]
 
 
-def test_a_row_of_losses_takes_it_out_though_its_probes_succeed() -> None:
-    slot = Slot()
+def test_a_row_of_losses_takes_it_out_though_its_probes_succeed(slot: Slot) -> None:
     slot.round(0)
     slot.round(1, "")
     now = 2.0
@@ -118,8 +121,7 @@ def test_a_row_of_losses_takes_it_out_though_its_probes_succeed() -> None:
     assert slot.fitness.is_probing, "an attempt that ended well ends the row"
 
 
-def test_a_long_time_without_a_loss_ends_the_row_too() -> None:
-    slot = Slot()
+def test_a_long_time_without_a_loss_ends_the_row_too(slot: Slot) -> None:
     slot.round(0)
     slot.round(1, "")
     slot.doubt.lost()
@@ -129,8 +131,7 @@ def test_a_long_time_without_a_loss_ends_the_row_too() -> None:
     assert slot.doubt.losses == 0
 
 
-def test_a_slot_process_that_died_is_one_loss_whatever_it_took_along() -> None:
-    slot = Slot()
+def test_a_slot_process_that_died_is_one_loss_whatever_it_took_along(slot: Slot) -> None:
     slot.fitness.slot_process_died(busy=True)
     assert slot.doubt.losses == 0, "the attempt says so itself"
     slot.fitness.slot_process_died(busy=False)
@@ -145,8 +146,7 @@ def test_a_slot_process_that_died_is_one_loss_whatever_it_took_along() -> None:
     assert not slot.fitness.may_start_slot_process(1)
 
 
-def test_what_redis_did_not_hear_is_said_again() -> None:
-    slot = Slot()
+def test_what_redis_did_not_hear_is_said_again(slot: Slot) -> None:
     slot.redis_answers = False
     slot.round(0)
     assert slot.round(1, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from tests.support.store_calls import JOB, admit, claim
+from tests.support.store_calls import admit, claim, stored
 from trainyard.contract.events import Checkpoint
 from trainyard.store.job_store import JobStore
 from worker.supervisor.event_buffer import EventBuffer
@@ -18,14 +18,12 @@ def test_the_job_knows_its_newest_checkpoint_before_any_pause(
     """A job that is put back or lost waits for the host that has it."""
     admit(store)
     assert claim(store)
-    job = store.get(JOB)
-    assert job is not None
+    job = stored(store)
     with closing(Record(tmp_path / "metrics.jsonl")) as record:
         events = EventBuffer(store, job, record)
         for step in (4, 8):
             path = f"checkpoints/checkpoint-{step}"
             events.take(Checkpoint(path=path, step=step, epoch=0.5, size_bytes=1))
         assert events.flush()
-    job = store.get(JOB)
-    assert job is not None
+    job = stored(store)
     assert job.checkpoint == "checkpoints/checkpoint-8"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from worker.machine.process_tree import cpu_time_s
 from worker.supervisor.hang_watch import (
     FLOOR_S,
@@ -16,10 +18,13 @@ from worker.supervisor.hang_watch import (
 )
 
 
-def stepping(watch: HangWatch, seconds: float, count: int) -> float:
-    for step in range(count):
-        watch.progress(step, step * seconds)
-    return (count - 1) * seconds
+def test_a_freeze_is_no_part_of_a_step() -> None:
+    watch = HangWatch(cpu_s=Cpu())
+    for step in range(STEPS_NEEDED):
+        watch.progress(step, step)
+    watch.absent(3600)
+    watch.progress(STEPS_NEEDED, 3600 + STEPS_NEEDED)
+    assert watch.limit_s == FLOOR_S
 
 
 class Cpu:
@@ -51,14 +56,6 @@ def test_what_was_frozen_with_the_watch_did_not_hang() -> None:
         watch.absent(3600)
         watch.look(1, 3702)
         assert watch.silent_s(3702) == 2
-
-
-def test_a_freeze_is_no_part_of_a_step() -> None:
-    watch = HangWatch(cpu_s=Cpu())
-    stepping(watch, 1, STEPS_NEEDED)
-    watch.absent(3600)
-    watch.progress(STEPS_NEEDED, 3600 + STEPS_NEEDED)
-    assert watch.limit_s == FLOOR_S
 
 
 def test_processor_time_output_and_events_are_signs_of_life_of_a_start() -> None:
@@ -109,33 +106,25 @@ def test_a_set_limit_holds_from_the_first_step_on() -> None:
     assert watch.is_hung(105.1)
 
 
-def test_the_limit_follows_the_median_step() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "signs", "steps_each", "limit_s"),
+    [
+        (10, STEPS_NEEDED + 1, 1, 10 * MEDIANS),
+        (0.01, 50, 1, FLOOR_S),
+        (1, STEPS_NEEDED, 1, START_S),  # too few
+        (100, STEPS_NEEDED + 1, 10, 10 * MEDIANS),  # each counts
+    ],
+)
+def test_the_limit_follows_the_median_step(
+    seconds: float, signs: int, steps_each: int, limit_s: float
+) -> None:
     watch = HangWatch()
-    last = stepping(watch, 10, STEPS_NEEDED + 1)
-    assert watch.limit_s == 10 * MEDIANS
-    assert not watch.is_hung(last + 10 * MEDIANS - 1)
-    assert watch.is_hung(last + 10 * MEDIANS + 1)
-
-
-def test_fast_steps_have_a_floor() -> None:
-    watch = HangWatch()
-    last = stepping(watch, 0.01, 50)
-    assert watch.limit_s == FLOOR_S
-    assert not watch.is_hung(last + FLOOR_S - 1)
-
-
-def test_too_few_steps_tell_nothing() -> None:
-    watch = HangWatch()
-    last = stepping(watch, 1, STEPS_NEEDED)
-    assert watch.limit_s == START_S
-    assert not watch.is_hung(last + START_S - 1)
-
-
-def test_several_steps_between_two_signs_count_each() -> None:
-    watch = HangWatch()
-    for n in range(STEPS_NEEDED + 1):
-        watch.progress(10 * n, 100.0 * n)
-    assert watch.limit_s == 10 * MEDIANS
+    for n in range(signs):
+        watch.progress(steps_each * n, seconds * n)
+    assert watch.limit_s == limit_s
+    last = seconds * (signs - 1)
+    assert not watch.is_hung(last + limit_s - 1)
+    assert watch.is_hung(last + limit_s + 1)
 
 
 def test_other_signs_of_life_move_the_limit() -> None:

@@ -57,12 +57,16 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY_S", 0.01)
 
 
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
 def a_link(keeper: Keeper) -> Any:
     return SimpleNamespace(keeper=keeper, watch_wakeups=lambda eventfd: None)
 
 
-def test_an_outage_is_said_once_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    store: Any = Store()
+def test_an_outage_is_said_once_and_its_end(store: Any, caplog: pytest.LogCaptureFixture) -> None:
     with LeaseGuard(store, "job-1", 1) as guard:
         for away in (False, True, False, True):
             store.away = away
@@ -74,8 +78,7 @@ def test_an_outage_is_said_once_and_its_end(caplog: pytest.LogCaptureFixture) ->
     assert "lease renewed again after 0." in said[1]
 
 
-def test_a_lost_lease_ends_the_training_without_its_supervisor() -> None:
-    store: Any = Store()
+def test_a_lost_lease_ends_the_training_without_its_supervisor(store: Any) -> None:
     keeper = Keeper()
     with LeaseGuard(store, "job-1", 1) as guard, guard.guarding(a_link(keeper)):
         store.held = False
@@ -86,8 +89,7 @@ def test_a_lost_lease_ends_the_training_without_its_supervisor() -> None:
         ]
 
 
-def test_a_lease_that_was_lost_before_the_training_started_ends_it() -> None:
-    store: Any = Store()
+def test_a_lease_that_was_lost_before_the_training_started_ends_it(store: Any) -> None:
     store.held = False
     keeper = Keeper()
     with LeaseGuard(store, "job-1", 1) as guard:
@@ -97,10 +99,9 @@ def test_a_lease_that_was_lost_before_the_training_started_ends_it() -> None:
 
 
 def test_a_supervisor_that_is_stuck_keeps_no_lease(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "ALONE_S", 0.2)
-    store: Any = Store()
     with LeaseGuard(store, "job-1", 1) as guard:
         while store.asked < 40:
             guard.look()
@@ -109,8 +110,7 @@ def test_a_supervisor_that_is_stuck_keeps_no_lease(
         assert 55 <= asked <= 61
 
 
-def test_energy_goes_along_now_and_then_and_when_the_attempt_ends() -> None:
-    store: Any = Store()
+def test_energy_goes_along_now_and_then_and_when_the_attempt_ends(store: Any) -> None:
     read = iter(range(100, 200))
     with LeaseGuard(store, "job-1", 1, lambda: next(read)):
         wait_for("some rounds", lambda: store.asked >= 5)
@@ -118,8 +118,7 @@ def test_energy_goes_along_now_and_then_and_when_the_attempt_ends() -> None:
     assert store.energies == [100, 101]
 
 
-def test_an_attempt_that_lost_its_job_writes_no_energy_at_its_end() -> None:
-    store: Any = Store()
+def test_an_attempt_that_lost_its_job_writes_no_energy_at_its_end(store: Any) -> None:
     store.held = False
     with LeaseGuard(store, "job-1", 1, lambda: 7) as guard:
         wait_for("the loss", lambda: guard.lost)
@@ -128,8 +127,9 @@ def test_an_attempt_that_lost_its_job_writes_no_energy_at_its_end() -> None:
     assert store.energies == [7]
 
 
-def test_a_metered_lease_reads_the_slots_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    store: Any = Store()
+def test_a_metered_lease_reads_the_slots_devices(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = list[str]()
 
     @contextmanager

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from tests.support.requests import start_request
-from tests.support.store_calls import job_store
+from tests.support.store_calls import job_store, stored
 from trainyard.contract.events import Metric, Phase, Prediction, Progress, StartEval
 from trainyard.contract.names import LOG_LINES_PER_BATCH
 from trainyard.log_lines import LINE_CHARACTERS_MAX, clean, stamp
@@ -306,10 +306,13 @@ def running(redis: Redis) -> JobStore:
 
 
 @pytest.fixture
+def outage(running: JobStore, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(running, monkeypatch)
+
+
+@pytest.fixture
 def events(running: JobStore, record: Record) -> EventBuffer:
-    job = running.get(JOB)
-    assert job is not None
-    return EventBuffer(running, job, record)
+    return EventBuffer(running, stored(running), record)
 
 
 def stream(store: JobStore) -> list[tuple[str, Any]]:
@@ -332,8 +335,7 @@ def test_events_keep_their_order(events: EventBuffer, running: JobStore) -> None
     ]
     assert found[-2][1]["prediction"] == "4"
     assert [data["step"] for kind, data in found if kind == "metric"] == list(range(1, 60))
-    job = running.get(JOB)
-    assert job is not None
+    job = stored(running)
     assert (job.progress["step"], job.phases) == (7, {"train": 1.235})
 
 
@@ -344,8 +346,7 @@ def test_the_point_holds_the_newest_value_of_each_field(
         events.take(Metric(step=step, epoch=0, eval_loss=loss))
         events.take(Metric(step=step, epoch=0, train_loss=step / 10))
     events.flush()
-    job = running.get(JOB)
-    assert job is not None
+    job = stored(running)
     assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
     assert job.point["train_loss"] == 0.3
 
@@ -358,8 +359,7 @@ def test_the_eval_before_the_first_step_is_known_and_no_entry(
     assert stream(running) == []
     events.take(Metric(step=1, epoch=0, train_loss=3.0))
     events.flush()
-    job = running.get(JOB)
-    assert job is not None
+    job = stored(running)
     assert (job.point["start_eval_loss"], job.point["train_loss"]) == (7.5, 3.0)
     assert job.point.get("eval_loss") is None
 
@@ -383,9 +383,8 @@ def test_the_point_of_an_eval_carries_the_newest_train_values(
 
 @pytest.mark.parametrize("answer_lost", [False, True])
 def test_an_outage_loses_and_doubles_nothing(
-    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
+    events: EventBuffer, running: JobStore, outage: Outage, answer_lost: bool
 ) -> None:
-    outage = Outage(running, monkeypatch)
     outage.answer_lost = answer_lost
     for n in range(5):
         events.log_lines([f"line {n}"], 0)
@@ -396,9 +395,8 @@ def test_an_outage_loses_and_doubles_nothing(
 
 
 def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
-    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch
+    events: EventBuffer, running: JobStore, outage: Outage
 ) -> None:
-    outage = Outage(running, monkeypatch)
     events.take(Metric(step=1, epoch=0))
     for n in range(50):
         events.log_lines([f"line {n}.{i}" for i in range(100)], 0)
@@ -413,9 +411,8 @@ def test_a_long_outage_is_bounded_and_leaves_a_line_that_says_what_was_cut(
 
 
 def test_what_waits_for_redis_is_bounded_in_size_too(
-    events: EventBuffer, running: JobStore, monkeypatch: pytest.MonkeyPatch
+    events: EventBuffer, running: JobStore, outage: Outage
 ) -> None:
-    outage = Outage(running, monkeypatch)
     running.log_lines_kept = 10_000
     for _ in range(30):
         events.log_lines(["x" * 8192] * 100, 0)
@@ -427,12 +424,8 @@ def test_what_waits_for_redis_is_bounded_in_size_too(
 
 
 def test_an_outage_is_said_once(
-    events: EventBuffer,
-    running: JobStore,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    events: EventBuffer, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outage = Outage(running, monkeypatch)
     for away in (True, True, True, False, True):
         outage.away = away
         events.log_lines(["line"], 0)
@@ -443,14 +436,12 @@ def test_an_outage_is_said_once(
 def test_the_best_eval_of_an_earlier_attempt_stays_the_best(
     running: JobStore, record: Record
 ) -> None:
-    job = running.get(JOB)
-    assert job is not None
+    job = stored(running)
     before = replace(job, point={"eval_loss": 1.0, "best_eval_loss": 1.0})
     events = EventBuffer(running, before, record)
     events.take(Metric(step=9, epoch=1, eval_loss=2.0))
     events.flush()
-    job = running.get(JOB)
-    assert job is not None
+    job = stored(running)
     assert (job.point["eval_loss"], job.point["best_eval_loss"]) == (2.0, 1.0)
 
 
