@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from tests.support.paths import REPOSITORY
@@ -12,6 +13,7 @@ PACKAGES = ("trainyard", "backend_bridge", "worker", "tasks")
 NO_NOUNS = {"What", "Which", "Whether", "How", "When", "Where", "Who"}
 
 
+@cache
 def modules() -> dict[Path, ast.Module]:
     """Every file of the product that holds code."""
     files = [f for package in PACKAGES for f in (REPOSITORY / package).rglob("*.py")]

@@ -55,14 +55,6 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert not any("pydantic" in line or "validation error" in line for line in lines)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
-@pytest.mark.parametrize("name", ["LEASE_SECONDS", "CANCEL_GRACE_SECONDS", "STOP_TIMEOUT_SECONDS"])
-def test_times_are_finite(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=name):
-        read_settings()
-
-
 def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIDGE_API_KEY", "s3cr3t-key")
     monkeypatch.setenv("REDIS_URL", "redis://:s3cr3t-pass@h/0")
@@ -73,20 +65,6 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.__cause__ is None
     monkeypatch.delenv("SLOTS")
     assert "s3cr3t" not in repr(read_settings())
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["redis://:s3cr3t/x@h:6379/0", "redis://:s3cr3t#x@h/0", "redis://u:s3cr3t?x@h/0",
-     "redis://:s3cr3t@h:port/0", "redis://:s3cr3t@[h/0"],
-)  # fmt: skip
-def test_a_redis_url_that_cannot_be_split_says_so(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    monkeypatch.setenv("REDIS_URL", url)
-    with pytest.raises(SettingsError, match="REDIS_URL: is no URL: percent-encode") as caught:
-        read_settings()
-    assert "s3cr3t" not in str(caught.value)
 
 
 def test_the_environment_wins_over_the_file_and_an_argument_over_both(
@@ -141,9 +119,18 @@ def test_the_name_of_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slot_name(2) == "box-2"
 
 
-@pytest.mark.parametrize("name", ["gpu box", "büro", "lab%n", "x/y", "me@home", "-dash"])
-def test_odd_names_of_machines_are_right(name: str) -> None:
-    assert read_settings(trainyard_host=name).trainyard_host == name
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("bridge_host", host) for host in ("::1", "0.0.0.0", "box-1.example.com", "my_box")),
+        *(
+            ("trainyard_host", name)
+            for name in ("gpu box", "büro", "lab%n", "x/y", "me@home", "-dash")
+        ),
+    ],
+)
+def test_odd_names_of_machines_are_right(name: str, value: str) -> None:
+    assert getattr(read_settings(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -153,7 +140,7 @@ def test_odd_names_of_machines_are_right(name: str) -> None:
         ("TRAINYARD_HOST", "a\x07b", "should be one line without commas"),
         ("TRAINYARD_HOST", "' a'", "should be one line without commas"),
         ("TRAINYARD_HOST", "a" * 101, "at most 100 characters"),
-        ("REDIS_URL", "redis://:s3cr/et@host:6379", "percent-encode"),
+        ("REDIS_URL", "redis://:s3cr3t/x@h:6379/0", "is no URL: percent-encode"),
         ("REDIS_URL", "redis://host:99999999", "redis://[user:password@]host[:port]"),
         ("REDIS_URL", "redis://[::1", "redis://[user:password@]host[:port]"),
         ("BRIDGE_HOST", "http://box", "without a port"),
@@ -164,6 +151,13 @@ def test_odd_names_of_machines_are_right(name: str) -> None:
         ("TRAINYARD_HOME", "a\0b", "null byte"),
         ("LEASE_SECONDS", "1e300", "less than"),
         ("RETENTION_DAYS", "1e300", "less than"),
+        *(
+            (f"{name}_SECONDS", value, "finite")
+            for name in ("LEASE", "CANCEL_GRACE", "STOP_TIMEOUT")
+            for value in ("nan", "inf", "1e999")
+        ),
+        ("BACKEND_URL", "http://someone:s3cret@host:3000", "should hold no user or pass"),
+        ("BACKEND_URL", "http://:s3cret@host", "should hold no user or pass"),
     ],
 )
 def test_what_would_only_fail_later_is_refused_by_name(
@@ -175,12 +169,6 @@ def test_what_would_only_fail_later_is_refused_by_name(
     assert name in str(caught.value)
     assert said in str(caught.value)
     assert "s3cr" not in str(caught.value)
-
-
-@pytest.mark.parametrize("host", ["::1", "0.0.0.0", "box-1.example.com", "my_box"])
-def test_hosts_that_are_fine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setenv("BRIDGE_HOST", host)
-    assert read_settings().bridge_host == host
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -215,14 +203,6 @@ def test_the_development_backend_is_looked_for_on_its_own_port(
     assert [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
         "DEV_BACKEND_PORT"
     ]
-
-
-@pytest.mark.parametrize("url", ["http://someone:s3cret@host:3000", "http://:s3cret@host"])
-def test_no_address_holds_a_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKEND_URL", url)
-    with pytest.raises(SettingsError, match="BACKEND_URL: should hold no user or pass") as caught:
-        read_settings()
-    assert "s3cret" not in str(caught.value)
 
 
 def test_who_fetches_jobs_needs_a_key_and_reports_there() -> None:

@@ -100,26 +100,29 @@ def test_use_lora_without_figures_means_the_defaults() -> None:
     assert start_request(training={"use_lora": False}).config.lora is None
 
 
-def test_the_normalised_name_wins_and_a_note_says_so() -> None:
-    request = start_request(training={"num_epochs": 2, "num_train_epochs": 5})
-    assert request.config.training.num_epochs == 2
-    assert request.notes == [
-        "config.training.num_epochs = 2 wins over config.training.num_train_epochs = 5"
-    ]
-
-
-def test_a_note_names_the_winner_as_the_caller_spelled_it() -> None:
-    training = {"lora_config": {"r": 8}, "lora_r": 16}
+@pytest.mark.parametrize(
+    ("training", "winner", "notes"),
+    [
+        (
+            {"num_epochs": 2, "num_train_epochs": 5},
+            ("training", "num_epochs", 2),
+            ["config.training.num_epochs = 2 wins over config.training.num_train_epochs = 5"],
+        ),
+        (
+            {"lora_config": {"r": 8}, "lora_r": 16},
+            ("lora", "r", 8),
+            ["config.training.lora_config.r = 8 wins over config.training.lora_r = 16"],
+        ),
+        ({"num_epochs": 5, "num_train_epochs": 5}, ("training", "num_epochs", 5), []),
+    ],
+)
+def test_of_two_spellings_one_wins_and_a_note_says_so_as_the_caller_spelled_them(
+    training: dict[str, Any], winner: tuple[str, str, Any], notes: list[str]
+) -> None:
     request = start_request(training=training)
-    assert request.config.lora is not None
-    assert request.config.lora.r == 8
-    assert request.notes == [
-        "config.training.lora_config.r = 8 wins over config.training.lora_r = 16"
-    ]
-
-
-def test_two_spellings_that_agree_need_no_note() -> None:
-    assert start_request(training={"num_epochs": 5, "num_train_epochs": 5}).notes == []
+    section, name, value = winner
+    assert getattr(getattr(request.config, section), name) == value
+    assert request.notes == notes
 
 
 @pytest.mark.parametrize(("steps", "ratio_left"), [(10, 0.0), (0, 0.1)])
@@ -161,11 +164,9 @@ def test_unknown_fields_are_kept_and_named_as_ignored() -> None:
 def test_every_wrong_field_is_named_at_once() -> None:
     body = request_body(
         ".hidden",
-        config={
-            "model": {},
-            "training": {"batch_size": 0, "learning_rate": "fast", "method": "magic"},
-            "data": {"train_split": 2},
-        },
+        model={},
+        training={"batch_size": 0, "learning_rate": "fast", "method": "magic"},
+        data={"train_split": 2},
         dataset_path=None,
         job_token=None,
     )
@@ -218,16 +219,23 @@ def test_a_config_that_is_none(config: Any) -> None:
     assert all(path.startswith("config") for path in problems(request_body() | {"config": config}))
 
 
-@pytest.mark.parametrize("token", [None, "", 5, {}, [], "two words", "a\r\nX-Admin: 1", "tök", " "])
-def test_a_token_that_no_header_can_carry_is_refused(token: Any) -> None:
-    assert list(problems(request_body() | {"job_token": token})) == ["job_token"]
+NO_TOKENS = (None, "", 5, {}, [], "two words", "a\r\nX-Admin: 1", "tök", " ")
+NO_JOB_IDS = (*("", ".", "..", ".x", "a/b", "a b", "a\n", "a:1", "ä", "a" * 129, "a\0", 5, ["a"]),)
 
 
 @pytest.mark.parametrize(
-    "job_id", ["", ".", "..", ".x", "a/b", "a b", "a\n", "a:1", "ä", "a" * 129, "a\0", 5, ["a"]]
+    ("fields", "path"),
+    [
+        *(({"job_token": token}, "job_token") for token in NO_TOKENS),
+        *(({"execution_id": job_id}, "execution_id") for job_id in NO_JOB_IDS),
+        # Half of a surrogate pair could be written neither to Redis nor to a file.
+        ({"name": "\ud800"}, "name"),
+        ({"x": ["\udfff"]}, "x.0"),
+        ({"y": {"\ud800": 1}}, "y"),
+    ],
 )
-def test_job_ids_that_are_none(job_id: Any) -> None:
-    assert list(problems(request_body() | {"execution_id": job_id})) == ["execution_id"]
+def test_what_no_header_no_path_and_no_file_can_hold(fields: dict[str, Any], path: str) -> None:
+    assert list(problems(request_body() | fields)) == [path]
 
 
 @pytest.mark.parametrize("job_id", ["a", "_", "-", "0", "a.b", "a..", "A-_.z", "a" * 128])
@@ -242,15 +250,6 @@ def test_deep_nesting_is_refused_not_a_crash() -> None:
         inner["a"] = inner = {}
     body = request_body(config={"model": {"name": "m"}, "tools": tools}, more=tools)
     assert set(problems(body)) == {"config.tools", "more.a"}
-
-
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [({"name": "\ud800"}, "name"), ({"x": ["\udfff"]}, "x.0"), ({"y": {"\ud800": 1}}, "y")],
-)
-def test_half_a_surrogate_pair_is_refused(fields: dict[str, Any], path: str) -> None:
-    """It could not be written to Redis or to a file."""
-    assert list(problems(request_body(**fields))) == [path]
 
 
 def test_a_million_mistakes_make_a_short_error() -> None:

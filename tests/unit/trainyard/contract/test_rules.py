@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from backend_bridge.intake.admission import Admission
+from tests.support.requests import request_body, start_request
 from trainyard.contract import rules
 from trainyard.contract.config import JobConfig
-from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
 
 REWARDED = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}
@@ -28,44 +28,32 @@ def test_methods_without_needs_of_their_own_are_admitted(method: str) -> None:
     assert problems({"method": method, "use_lora": True, "quantization": {}}, gpu=False) == {}
 
 
-@pytest.mark.parametrize(
-    ("strategy", "use_lora", "bias", "refused"),
-    [
-        ("fsdp", True, "all", True),
-        ("fsdp", True, "lora_only", True),
-        ("fsdp", True, "none", False),
-        ("fsdp", False, "all", False),
-        ("ddp", True, "all", False),
-    ],
-)
-def test_biases_are_not_sharded(strategy: str, use_lora: bool, bias: str, refused: bool) -> None:
-    training = {
-        "use_lora": use_lora,
-        "distributed": {"processes": 2, "strategy": strategy},
-    }
-    body = {"model": {"name": "m"}, "training": training, "lora": {"bias": bias}}
-    found = rules.problems(JobConfig.model_validate(body), gpu=None)
-    assert [problem.path for problem in found] == ["config.lora.bias"] * refused
-    assert all("send the strategy ddp" in problem.message for problem in found)
+FSDP = {"distributed": {"processes": 2, "strategy": "fsdp"}}
+LORA = {"use_lora": True}
 
 
 @pytest.mark.parametrize(
-    ("method", "use_lora", "bias", "refused"),
+    ("training", "bias", "said"),
     [
-        ("dpo", True, "all", True),
-        ("rlhf", True, "lora_only", True),
-        ("dpo", True, "none", False),
-        ("dpo", False, "all", False),
-        ("sft", True, "all", False),
+        ({**FSDP, **LORA}, "all", "send the strategy ddp"),
+        ({**FSDP, **LORA}, "lora_only", "send the strategy ddp"),
+        ({**FSDP, **LORA}, "none", None),
+        (FSDP, "all", None),
+        ({**LORA, "distributed": {"processes": 2, "strategy": "ddp"}}, "all", None),
+        ({**LORA, "method": "dpo"}, "all", "the base model"),
+        ({**LORA, **REWARDED}, "lora_only", "the base model"),
+        ({**LORA, "method": "dpo"}, "none", None),
+        ({"method": "dpo"}, "all", None),
+        ({**LORA, "method": "sft"}, "all", None),
     ],
 )
-def test_a_base_model_that_is_compared_with_keeps_its_biases(
-    method: str, use_lora: bool, bias: str, refused: bool
+def test_biases_are_neither_sharded_nor_trained_below_a_comparison(
+    training: dict[str, Any], bias: str, said: str | None
 ) -> None:
-    training = {**REWARDED, "method": method, "use_lora": use_lora}
     body = {"model": {"name": "m"}, "training": training, "lora": {"bias": bias}}
     found = rules.problems(JobConfig.model_validate(body), gpu=None)
-    assert [problem.path for problem in found] == ["config.lora.bias"] * refused
+    assert [problem.path for problem in found] == ["config.lora.bias"] * (said is not None)
+    assert all(str(said) in problem.message for problem in found)
 
 
 @pytest.mark.parametrize(("dropout", "refused"), [(0, False), (0.05, True)])
@@ -139,23 +127,16 @@ def test_qlora_is_refused_where_no_slot_has_a_gpu() -> None:
 
 
 def test_an_algorithm_that_is_gone_is_named() -> None:
-    body = {
-        "job_token": "t",
-        "dataset_path": "d",
-        "config": {"model": {"name": "m"}, "training": {"rlhf": {"algorithm": "ppo"}}},
-    }
-    with pytest.raises(
-        RequestInvalid, match=r"config\.training\.rlhf\.algorithm: the installed TRL has no PPO"
-    ):
-        parse_request(body)
+    said = r"config\.training\.rlhf\.algorithm: the installed TRL has no PPO"
+    with pytest.raises(RequestInvalid, match=said):
+        start_request(training={"rlhf": {"algorithm": "ppo"}})
 
 
 def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
     nothing = cast(Any, None)
     admission = Admission(nothing, nothing, slots=lambda: 1, max_queued=None, gpu=lambda: False)
-    config = {"model": {"name": "m"}, "training": QLORA}
     with pytest.raises(RequestInvalid, match="and there is none"):
-        admission.admit({"job_token": "t", "dataset_path": "d", "config": config})
+        admission.admit(request_body(training=QLORA))
 
 
 @pytest.mark.parametrize(
@@ -188,13 +169,8 @@ def test_admission_asks_the_slots_for_a_gpu_before_it_stores_anything() -> None:
 def test_what_would_train_another_model_is_refused_not_ignored(
     config: dict[str, Any], path: str, said: str
 ) -> None:
-    body = {
-        "execution_id": "j",
-        "job_token": "t",
-        "dataset_path": "a.jsonl",
-        "config": {**config, "model": {"name": "m", **config.get("model", {})}},
-    }
-    found = rules.problems(parse_request(body).config, gpu=None)
+    whole = {**config, "model": {"name": "m", **config.get("model", {})}}
+    found = rules.problems(start_request(config=whole).config, gpu=None)
     assert [problem.path for problem in found] == [f"config.{path}"]
     assert said in found[0].message
 
@@ -206,16 +182,8 @@ def test_a_field_that_asks_for_nothing_is_not_refused() -> None:
 
 
 def test_quantization_in_the_models_section_is_the_trainings() -> None:
-    body = {
-        "execution_id": "j",
-        "job_token": "t",
-        "dataset_path": "a.jsonl",
-        "config": {
-            "model": {"name": "m", "quantization": {"load_in_4bit": True}},
-            "training": {"use_lora": True},
-        },
-    }
-    request = parse_request(body)
+    model = {"name": "m", "quantization": {"load_in_4bit": True}}
+    request = start_request(model=model, training=LORA)
     assert (request.config.training.quantization, request.ignored) == ({"load_in_4bit": True}, [])
 
 

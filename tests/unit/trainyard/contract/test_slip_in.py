@@ -27,15 +27,19 @@ def test_what_it_means(sent: dict[str, Any], slips_in: bool, priority: int) -> N
     assert (request.slip_in, request.priority, request.ignored) == (slips_in, priority, [])
 
 
-def test_another_priority_is_refused_with_what_is_right() -> None:
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (
+            {"slip_in": True, "priority": 5},
+            "is for jobs of priority 0: send priority 0, or leave slip_in out",
+        ),
+        ({"slip_in": "soon", "priority": 0}, "valid boolean"),
+    ],
+)
+def test_what_is_wrong_is_said_of_its_field(sent: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestInvalid) as refused:
-        start_request(slip_in=True, priority=5)
+        start_request(**sent)
     (problem,) = refused.value.problems
     assert problem.path == "slip_in"
-    assert problem.message == ("is for jobs of priority 0: send priority 0, or leave slip_in out")
-
-
-def test_a_wrong_value_is_named() -> None:
-    with pytest.raises(RequestInvalid) as refused:
-        start_request(slip_in="soon", priority=0)
-    assert [problem.path for problem in refused.value.problems] == ["slip_in"]
+    assert said in problem.message

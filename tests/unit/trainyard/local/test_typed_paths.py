@@ -42,17 +42,21 @@ def test_what_lies_outside_is_refused_with_the_setting(place: Place) -> None:
         named_for_worker("elsewhere/x.jsonl", place)
 
 
-def test_a_slip_of_the_hand_is_refused_with_what_was_meant(place: Place) -> None:
-    with pytest.raises(PathRefused, match=r"'chat\.jsonl'.*Did you mean 'chats\.jsonl'"):
-        refuse_missing("chat.jsonl", replace(place, bare_at_hub=True))
-
-
 @pytest.mark.parametrize(
-    "name", ["mine.jsonl", "./datasets/none.jsonl", "datasets/none.jsonl", "/nowhere/x", "~/x"]
+    ("name", "said"),
+    [
+        ("chat.jsonl", r"'chat\.jsonl'.*Did you mean 'chats\.jsonl'"),
+        *(
+            (name, "No such data set")
+            for name in ("mine.jsonl", "./datasets/none.jsonl", "datasets/none.jsonl")
+        ),
+        ("/nowhere/x", "No such data set"),
+        ("~/x", "No such data set"),
+    ],
 )
-def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str) -> None:
-    with pytest.raises(PathRefused, match="No such data set"):
-        refuse_missing(name, place)
+def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str, said: str) -> None:
+    with pytest.raises(PathRefused, match=said):
+        refuse_missing(name, replace(place, bare_at_hub="chat" in name))
 
 
 @pytest.mark.parametrize("name", ["chats.jsonl", "owner/chat.jsonl", "gpt2", "hf://a/b"])

@@ -31,6 +31,7 @@ def test_a_driver_is_too_old_for_a_cuda(driver: str, cuda: str, needs: int | Non
         ("cuda: Optional[str] = None", None),
         ("cuda: Optional[str] = '13.0'", "13.0"),
         ("cuda = '12.6'", "12.6"),
+        ("", None),  # torch is not installed
     ],
 )
 def test_torch_s_cuda_is_read_from_its_version_file(
@@ -38,10 +39,5 @@ def test_torch_s_cuda_is_read_from_its_version_file(
 ) -> None:
     (tmp_path / "version.py").write_text(f"__version__ = '2.13.0'\ndebug = False\n{line}\n")
     spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(cuda_driver, "find_spec", lambda _: spec)
+    monkeypatch.setattr(cuda_driver, "find_spec", lambda _: spec if line else None)
     assert cuda_driver.torch_cuda() == cuda
-
-
-def test_without_torch_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "find_spec", lambda _: None)
-    assert cuda_driver.torch_cuda() is None

@@ -14,6 +14,9 @@ from trainyard.contract.request import RequestInvalid, TrainingRequest
 TWO = [{"path": "a.jsonl", "weight": 2}, {"path": "b.jsonl", "samples": 100}]
 
 
+ALONE = "datasets: should be given alone, without {}: name all"
+
+
 def wrong(datasets: Any, **changes: Any) -> str:
     changes.setdefault("dataset_path", None)
     with pytest.raises(RequestInvalid) as error:
@@ -35,66 +38,59 @@ def test_they_are_read_wherever_they_stand_and_stored_once(place: str) -> None:
     assert request.ignored == []
 
 
-@pytest.mark.parametrize(
-    ("one", "message"),
-    [
-        ({"weight": 0}, "datasets.0.weight: should be above 0: to train on none of a set's rows, "),
-        ({"weight": -1.5}, "datasets.0.weight: should be above 0"),
-        ({"weight": 1001}, "datasets.0.weight: should be at most 1000"),
-        ({"weight": float("nan")}, "datasets.0.weight: should be a finite number"),
-        ({"weight": True}, "datasets.0.weight: should be a number, not true or false"),
-        ({"weight": "much"}, "datasets.0.weight: input should be a valid number"),
-        ({"samples": 0}, "datasets.0.samples: input should be greater than or equal to 1"),
-        ({"samples": 2.5}, "datasets.0.samples: input should be a valid integer"),
-        ({"samples": 10**10}, "datasets.0.samples: input should be less than or equal"),
-        ({"weight": 1, "samples": 5}, "datasets.0: weight and samples both say"),
-        ({"path": ""}, "datasets.0.path: should not be empty: name a file"),
-        ({"path": None}, "datasets.0.path: input should be a valid string"),
-        ({"path": "x" * 9000}, "datasets.0.path: string should have at most 8192"),
-        ({"columns": ["a"]}, "datasets.0.columns: input should be a valid dictionary"),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_wrong_value_is_named_with_its_place(one: dict[str, Any], message: str) -> None:
-    assert message in wrong([{"path": "a.jsonl", **one}])
+WRONG_VALUES = [
+    ({"weight": 0}, "datasets.0.weight: should be above 0: to train on none of a set's rows, "),
+    ({"weight": -1.5}, "datasets.0.weight: should be above 0"),
+    ({"weight": 1001}, "datasets.0.weight: should be at most 1000"),
+    ({"weight": float("nan")}, "datasets.0.weight: should be a finite number"),
+    ({"weight": True}, "datasets.0.weight: should be a number, not true or false"),
+    ({"weight": "much"}, "datasets.0.weight: input should be a valid number"),
+    ({"samples": 0}, "datasets.0.samples: input should be greater than or equal to 1"),
+    ({"samples": 2.5}, "datasets.0.samples: input should be a valid integer"),
+    ({"samples": 10**10}, "datasets.0.samples: input should be less than or equal"),
+    ({"weight": 1, "samples": 5}, "datasets.0: weight and samples both say"),
+    ({"path": ""}, "datasets.0.path: should not be empty: name a file"),
+    ({"path": None}, "datasets.0.path: input should be a valid string"),
+    ({"path": "x" * 9000}, "datasets.0.path: string should have at most 8192"),
+    ({"columns": ["a"]}, "datasets.0.columns: input should be a valid dictionary"),
+]
 
 
 @pytest.mark.parametrize(
-    ("datasets", "message"),
+    ("datasets", "changes", "message"),
     [
-        ([], "datasets: should name at least one data set, as in"),
-        ([{"path": f"{n}.jsonl"} for n in range(51)], "datasets: should name at most 50"),
-        ("a.jsonl", "datasets: input should be a valid list"),
-        (["a.jsonl"], "datasets.0: should be an object"),
-        ([{"weight": 2}], "datasets.0.path: field required"),
+        *(([{"path": "a.jsonl", **one}], {}, message) for one, message in WRONG_VALUES),
+        ([], {}, "datasets: should name at least one data set, as in"),
+        ([{"path": f"{n}.jsonl"} for n in range(51)], {}, "datasets: should name at most 50"),
+        ("a.jsonl", {}, "datasets: input should be a valid list"),
+        (["a.jsonl"], {}, "datasets.0: should be an object"),
+        ([{"weight": 2}], {}, "datasets.0.path: field required"),
         (
             [{"path": "a.jsonl"}, {"path": "b"}, {"path": "a.jsonl", "weight": 2}],
+            {},
             "datasets: 2 is the same data set as 0 (a.jsonl): send it once, with a weight",
         ),
+        (TWO, {"dataset_path": "c.jsonl"}, ALONE.format("dataset_path")),
+        (TWO, {"dataset_content": "{}"}, ALONE.format("dataset_content")),
+        (
+            TWO,
+            {"dataset_path": "c.jsonl", "dataset_content": "{}"},
+            ALONE.format("dataset_path and dataset_content"),
+        ),
+        (None, {}, "dataset_path: required where there is no dataset_content and no datasets"),
+        *((junk, {}, "datasets") for junk in (7, "x", [7, None, {"path": 7}], {"path": "a"})),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_wrong_list_is_refused(datasets: Any, message: str) -> None:
-    assert message in wrong(datasets)
+def test_what_is_wrong_is_named_with_its_place(
+    datasets: Any, changes: dict[str, Any], message: str
+) -> None:
+    assert message in wrong(datasets, **changes)
 
 
 def test_one_path_may_stand_twice_if_something_tells_it_apart() -> None:
     sets = [{"path": "a", "subset": "x"}, {"path": "a", "subset": "y"}, {"path": "a", "split": "z"}]
     assert parse_request(request_body(dataset_path=None, datasets=sets)).datasets is not None
-
-
-@pytest.mark.parametrize(
-    ("changes", "others"),
-    [
-        ({"dataset_path": "c.jsonl"}, "dataset_path"),
-        ({"dataset_content": "{}"}, "dataset_content"),
-        ({"dataset_path": "c.jsonl", "dataset_content": "{}"}, "dataset_path and dataset_content"),
-    ],
-)
-def test_nothing_else_that_trains_is_given_beside_them(
-    changes: dict[str, Any], others: str
-) -> None:
-    assert f"datasets: should be given alone, without {others}: name all" in wrong(TWO, **changes)
 
 
 def test_neither_is_another_list_in_config() -> None:
@@ -106,10 +102,6 @@ def test_neither_is_another_list_in_config() -> None:
     body["config"]["datasets"] = TWO
     with pytest.raises(RequestInvalid, match=r"^config.datasets: .* without dataset_path"):
         parse_request(body)
-
-
-def test_without_any_it_is_said_what_is_needed() -> None:
-    assert "dataset_path: required where there is no dataset_content and no datasets" in wrong(None)
 
 
 def test_a_field_that_means_nothing_is_named_with_what_may_be_meant() -> None:
@@ -150,8 +142,3 @@ def test_one_address_with_a_secret_may_stand_twice() -> None:
     whole = parse_request(request_body(dataset_path=None, datasets=sets)).whole_dataset_path
     assert whole is not None
     assert whole.get_secret_value() == url
-
-
-@pytest.mark.parametrize("junk", [7, "x", [7, None, {"path": 7}], {"path": "a"}])
-def test_junk_is_refused_and_does_no_harm(junk: Any) -> None:
-    assert wrong(junk).startswith("datasets")
