@@ -59,8 +59,12 @@ MUTATIONS = {
     "biases of the base model are trained below a comparison": Mutation(
         "trainyard.contract.rules._adapter",
         lambda _: iter(()),
-        test_rules.test_a_base_model_that_is_compared_with_keeps_its_biases,
-        {"method": "dpo", "use_lora": True, "bias": "all", "refused": True},
+        test_rules.test_biases_are_neither_sharded_nor_trained_below_a_comparison,
+        {
+            "training": {"method": "dpo", "use_lora": True},
+            "bias": "all",
+            "said": "the base model",
+        },
     ),
     "weights that are missing are made up": Mutation(
         "tasks.models.load.check_whole",

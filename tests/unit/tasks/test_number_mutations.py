@@ -11,7 +11,6 @@ import pytest
 from tasks.methods.counting.trainer import CountingTrainer
 from tasks.methods.orpo import OddsRatioTrainer
 from tasks.methods.supervised import SupervisedTrainer
-from tests.support.models import make_tiny_model
 from tests.support.mutation import Mutation
 from tests.unit.tasks.arguments import test_build
 from tests.unit.tasks.callbacks import test_best_keeper
@@ -142,21 +141,16 @@ MUTATIONS = {
 """By the fault that is put back."""
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
-
-
 @pytest.mark.parametrize("fault", MUTATIONS)
 def test_a_fault_that_is_put_back_turns_a_test_red(
     fault: str,
-    tokenizer: Path,
+    tiny_model: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fixtures: dict[str, Callable[[], Any]] = {
-        "tokenizer": lambda: tokenizer,
+        "tiny_model": lambda: tiny_model,
         "tmp_path": lambda: tmp_path,
         "caplog": lambda: caplog,
         "monkeypatch": lambda: monkeypatch,

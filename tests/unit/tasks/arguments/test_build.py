@@ -11,18 +11,14 @@ import pytest
 from pydantic import BaseModel
 from trl import SFTConfig
 
-from tasks.arguments.adaptation import Context
-from tasks.arguments.build import Arguments, build_arguments, choose_max_length
+from tasks.arguments.build import Arguments, choose_max_length
 from tasks.arguments.machine import Machine
 from tasks.arguments.table import FIXED, RLHF_ARGUMENTS, TABLE
 from tasks.errors import ConfigurationError
 from tasks.methods.registry import TRAINERS
+from tests.support.arguments import CPU, GPU, OLD_GPU, arguments_on
 from trainyard.contract.config import JobConfig
 from trainyard.contract.methods import METHODS, Method
-
-CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
-GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
-OLD_GPU = dataclasses.replace(GPU, bf16=False, bitsandbytes=False)
 
 
 def arguments(
@@ -32,11 +28,10 @@ def arguments(
     has_eval: bool = True,
     **sections: Any,
 ) -> Arguments:
-    config = JobConfig.model_validate(
-        {"model": {"name": "m"}, "training": dict(training or {}), **sections}
-    )
-    context = Context(config, machine, max_length=512, has_eval=has_eval)
-    return build_arguments(context, output_dir="out", eval_on_start=False)
+    return arguments_on(machine, training or {}, has_eval=has_eval, **sections)
+
+
+FSDP = {"distributed": {"processes": 2, "strategy": "fsdp"}}
 
 
 def noted(found: Arguments) -> dict[str, str]:
@@ -217,12 +212,8 @@ def test_what_belongs_to_another_method_is_named() -> None:
 
 def test_an_evals_batch_holds_whole_groups_of_answers() -> None:
     rlhf = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"], "num_generations": 4}}
-    assert (
-        arguments({**rlhf, "batch_size": 6, "gradient_accumulation_steps": 2}).values[
-            "per_device_eval_batch_size"
-        ]
-        == 8
-    )
+    found = arguments({**rlhf, "batch_size": 6, "gradient_accumulation_steps": 2})
+    assert found.values["per_device_eval_batch_size"] == 8
     found = arguments({**rlhf, "eval_batch_size": 3})
     assert found.values["per_device_eval_batch_size"] == 4
     assert noted(found) == {"training.eval_batch_size": "adjusted"}
@@ -238,20 +229,16 @@ def test_the_best_checkpoint_is_chosen_by_what_evals_give() -> None:
     assert chosen({}, None) == ("eval_loss", False, False)
     assert chosen({}, "loss") == ("eval_loss", False, False)
     assert chosen({}, "perplexity") == ("eval_loss", False, True)
-    assert chosen({"method": "dpo"}, "rewards/accuracies") == (
-        "eval_rewards/accuracies",
-        True,
-        False,
-    )
+    accuracies = ("eval_rewards/accuracies", True, False)
+    assert chosen({"method": "dpo"}, "rewards/accuracies") == accuracies
     assert chosen(rlhf, None) == ("eval_reward", True, False)
 
 
-@pytest.mark.parametrize("bias", ["all", "lora_only"])
-def test_biases_are_not_sharded(bias: str) -> None:
-    sharded = {"use_lora": True, "distributed": {"processes": 2, "strategy": "fsdp"}}
+def test_a_training_that_is_shared_out_is_told_so() -> None:
+    shared = {"use_lora": True, **FSDP}
+    assert arguments(shared).values["fsdp"] is True
     with pytest.raises(ConfigurationError, match=r"cannot be trained with .*send the strategy ddp"):
-        arguments(sharded, lora={"bias": bias})
-    assert arguments(sharded, lora={"bias": "none"}).values["fsdp"] is True
+        arguments(shared, lora={"bias": "all"})
 
 
 def test_reports_go_where_asked_and_where_that_is_installed() -> None:

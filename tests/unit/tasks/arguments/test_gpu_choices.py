@@ -8,26 +8,20 @@ from typing import Any
 
 import pytest
 
-from tasks.arguments.adaptation import Context
-from tasks.arguments.build import Arguments, build_arguments
+from tasks.arguments.build import Arguments
 from tasks.arguments.machine import Machine
 from tasks.errors import ModelError
 from tasks.methods import parts
 from tasks.methods.parts import Folders
+from tests.support.arguments import CPU, GPU, arguments_on
 from trainyard.contract.config import JobConfig, ModelConfig
 
-CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
-GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
 FLASH = dataclasses.replace(GPU, flash_attention=True)
 OLD = dataclasses.replace(FLASH, bf16=False)
 
 
 def arguments(machine: Machine, model: dict[str, Any] | None = None, **training: Any) -> Arguments:
-    config = JobConfig.model_validate(
-        {"model": {"name": "m", **(model or {})}, "training": training}
-    )
-    context = Context(config, machine, max_length=512, has_eval=False)
-    return build_arguments(context, output_dir="out", eval_on_start=False)
+    return arguments_on(machine, training, model={"name": "m", **(model or {})})
 
 
 def reason(found: Arguments, what: str) -> str:
@@ -78,28 +72,26 @@ def test_packed_rows_and_pairs_are_left_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "model", "training", "dtype", "why"),
+    ("machine", "model", "training", "lora", "dtype", "why"),
     [
-        (GPU, {}, {}, "bfloat16", "it is frozen, and the adapter stays in float32"),
-        (GPU, {"torch_dtype": "float32"}, {}, "float32", "as asked"),
-        (GPU, {}, {"bf16": False}, "float32", "without bf16"),
-        (OLD, {}, {}, "float32", "without bf16"),
-        (GPU, {}, {"lora_config": {"bias": "all"}}, "float32", "weights of it are trained"),
+        (GPU, {}, {}, {}, "bfloat16", "it is frozen, and the adapter stays in float32"),
+        (GPU, {"torch_dtype": "float32"}, {}, {}, "float32", "as asked"),
+        (GPU, {}, {"bf16": False}, {}, "float32", "without bf16"),
+        (OLD, {}, {}, {}, "float32", "without bf16"),
+        (GPU, {}, {}, {"bias": "all"}, "float32", "weights of it are trained"),
     ],
 )
 def test_a_base_model_below_an_adapter_loads_in_half_precision(
-    machine: Machine, model: dict[str, Any], training: dict[str, Any], dtype: str, why: str
+    machine: Machine,
+    model: dict[str, Any],
+    training: dict[str, Any],
+    lora: dict[str, Any],
+    dtype: str,
+    why: str,
 ) -> None:
-    lora = training.pop("lora_config", {})
-    config = JobConfig.model_validate(
-        {
-            "model": {"name": "m", **model},
-            "training": {"use_lora": True, **training},
-            "lora": lora,
-        }
+    found = arguments_on(
+        machine, {"use_lora": True, **training}, model={"name": "m", **model}, lora=lora
     )
-    context = Context(config, machine, max_length=512, has_eval=False)
-    found = build_arguments(context, output_dir="out", eval_on_start=False)
     assert found.model_dtype == dtype
     assert reason(found, "base model") == f"{dtype}, {why}"
 

@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 
-from tasks.arguments.adaptation import Context
-from tasks.arguments.build import Arguments, build_arguments
+from tasks.arguments.build import Arguments
 from tasks.arguments.machine import Machine, liger_version
 from tasks.errors import ConfigurationError
-from trainyard.contract.config import JobConfig
+from tests.support.arguments import CPU, GPU, arguments_on
 from trainyard.contract.methods import METHODS
 
-CPU = Machine(cuda=False, bf16=False, cores=2, bitsandbytes=False, device_name="CPU")
-GPU = Machine(cuda=True, bf16=True, cores=16, bitsandbytes=True, device_name="H200")
 LIGER = dataclasses.replace(GPU, liger="0.8.2")
 SUPPORTED = ("sft", "cpt", "dpo", "kto", "rlhf", "grpo")
 FSDP = {"distributed": {"processes": 2, "strategy": "fsdp"}}
@@ -24,10 +21,8 @@ FSDP = {"distributed": {"processes": 2, "strategy": "fsdp"}}
 
 def arguments(machine: Machine, asked: Any, method: str = "sft", **training: Any) -> Arguments:
     rlhf = {"rlhf": {"reward_functions": ["answer"]}} if METHODS[method].samples_answers else {}
-    training |= {"method": method, "use_liger_kernel": asked, **rlhf}
-    config = JobConfig.model_validate({"model": {"name": "m"}, "training": training})
-    context = Context(config, machine, max_length=512, has_eval=False)
-    return build_arguments(context, output_dir="out", eval_on_start=False)
+    asked_for = {"method": method, "use_liger_kernel": asked, **rlhf}
+    return arguments_on(machine, training | asked_for)
 
 
 def test_those_that_trl_has_it_for() -> None:
@@ -53,13 +48,6 @@ def test_other_methods_leave_the_model_as_it_is(method: str, asked: Any) -> None
     noted = [str(note) for note in found.notes if note.path == "training.use_liger_kernel"]
     assert bool(noted) is bool(asked)
     assert all("it belongs to sft and cpt and dpo" in text for text in noted)
-
-
-def test_by_default_there_are_none() -> None:
-    found = arguments(LIGER, False)
-    assert not found.kernels.liger
-    why = "the model's own, since training.use_liger_kernel asks for none"
-    assert f"kernels: {why}" in found.reasons
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
-import pytest
 from transformers import AutoTokenizer
 
 from tasks.datasets.prepare import prepare_data
@@ -26,13 +23,6 @@ PAIRS = [
     for n in range(30)
 ]
 METHODS = ("sft", "dpo", "rlhf")
-
-
-@pytest.fixture(autouse=True)
-def no_progress_bars() -> Iterator[None]:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 def prepare(home: Path, job: str, **training: Any) -> list[str]:

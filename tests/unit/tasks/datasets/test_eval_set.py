@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.report import NOT_USABLE, Report
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import DatasetError
 from tests.support.models import make_tiny_model
-from tests.support.prepared_data import prepared_here
+from tests.support.prepared_data import checked, prepared_here
 from tests.support.requests import request_body
 from tests.support.training import write_jsonl
 from trainyard.contract.parser import parse_request
@@ -100,22 +99,16 @@ def test_what_is_wrong_with_it_is_said_of_it(home: Path) -> None:
     assert "eval set: 1 of 5 rows cannot be used and are left out" in data.report.warnings
 
 
-def checked(home: Path, evaluates: str, *, with_model: bool) -> Report:
-    request = parse_request(body("-", evaluates) | {"config": {"model": {"name": "tiny"}}})
-    spec = CheckSpec(
-        path=str(home / "train.jsonl"),
-        eval_path=str(home / evaluates),
-        config=request.config,
-        with_model=with_model,
-        model_roots=[str(home)],
-        cache_dir=str(home / "cache"),
+def checked_here(home: Path, evaluates: str, *, with_model: bool) -> Report:
+    places = {"roots": [home], "eval_path": str(home / evaluates)}
+    return checked(
+        home / "train.jsonl", home / "cache", model="tiny", with_model=with_model, **places
     )
-    return check(spec)
 
 
 @pytest.mark.parametrize("with_model", [False, True])
 def test_the_check_reports_on_both(home: Path, with_model: bool) -> None:
-    report = checked(home, "held-back.jsonl", with_model=with_model)
+    report = checked_here(home, "held-back.jsonl", with_model=with_model)
     assert report.error is None
     lines = list(report.lines())
     at = lines.index("Eval set   held-back.jsonl")
@@ -128,10 +121,10 @@ def test_the_check_reports_on_both(home: Path, with_model: bool) -> None:
 
 
 def test_a_check_ends_with_what_is_wrong_with_the_eval_set(home: Path) -> None:
-    report = checked(home, "broken.jsonl", with_model=False)
+    report = checked_here(home, "broken.jsonl", with_model=False)
     assert report.exit_code == NOT_USABLE
     assert str(report.error).startswith("Of the eval data set: 1 of 5 rows")
-    assert str(checked(home, "nowhere", with_model=False).error).startswith(
+    assert str(checked_here(home, "nowhere", with_model=False).error).startswith(
         "Of the eval data set: No such file or folder"
     )
 

@@ -13,36 +13,17 @@ from tasks.datasets.readers.problems import ReadProblem
 from tasks.datasets.report import Report, histogram
 from tasks.datasets.shapes.shape import needs
 from tests.support.file_server import FileServer
-from tests.support.models import make_tiny_model
 from tests.support.paths import SHARED_DATA
+from tests.support.prepared_data import checked
+from tests.support.requests import start_request
 from tests.support.training import write_jsonl
-from trainyard.contract.parser import parse_request
 
 real = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data sets are not here")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model's folder."""
-    return str(make_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
-
-
-def checked(
-    path: Path, cache: Path, *, model: str | None = None, **config: dict[str, Any]
-) -> Report:
-    body = {
-        "config": {"model": {"name": model or "-"}, **config},
-        "dataset_path": str(path),
-        "job_token": "tok-of-a-test",
-    }
-    spec = CheckSpec(
-        path=str(path),
-        config=parse_request(body).config,
-        with_model=model is not None,
-        model_roots=[],
-        cache_dir=str(cache),
-    )
-    return check(spec)
+def model(tiny_model: Path) -> str:
+    return str(tiny_model)
 
 
 QA = [{"question": f"What is {n} plus 1?", "answer": f"The answer is {n + 1}."} for n in range(20)]
@@ -66,13 +47,10 @@ def test_a_fine_data_set(tmp_path: Path, model: str) -> None:
 
 def test_a_data_set_by_url_is_checked_where_the_settings_allow_it(tmp_path: Path) -> None:
     content = write_jsonl(tmp_path / "a.jsonl", QA).read_bytes()
-    config = parse_request(
-        {"config": {"model": {"name": "-"}}, "dataset_path": "x", "job_token": "tok-of-a-test"}
-    ).config
     with FileServer(files={"/a.jsonl": content}) as server:
         spec = CheckSpec(
             path=server.url("/a.jsonl"),
-            config=config,
+            config=start_request(model={"name": "-"}).config,
             with_model=False,
             model_roots=[],
             cache_dir=str(tmp_path / "cache"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,6 @@ from trainyard.contract.config import JobConfig
 
 TRAIN = [{"text": f"train {n}"} for n in range(20)]
 HELD_BACK = [{"text": f"held back {n}"} for n in range(7)]
-
-
-@pytest.fixture(autouse=True)
-def no_progress_bars() -> Iterator[None]:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 def as_jsonl(rows: list[dict[str, str]]) -> str:

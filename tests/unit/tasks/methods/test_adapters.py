@@ -16,7 +16,6 @@ from transformers import TrainerCallback
 
 from tasks.errors import ConfigurationError
 from tasks.models.lora import lora_settings
-from tests.support.models import make_tiny_model
 from tests.support.plain_losses import ROWS, nll
 from tests.support.tiny_trainers import tiny, trainer
 from trainyard.contract.config import LoraConfig
@@ -27,11 +26,6 @@ pytestmark = [
 ]
 R, ALPHA, LEARNING_RATE = 4, 8, 0.1
 WHOLE = {"max_steps": 1, "per_device_train_batch_size": len(ROWS), "learning_rate": LEARNING_RATE}
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
 
 
 def weight_of(base: Any, layer: str, part: dict[str, torch.Tensor], lora: LoraConfig) -> Any:
@@ -77,7 +71,7 @@ class ByHand:
     ids=lambda variant: "-".join(variant) or "plain",
 )
 def test_a_step_of_an_adapter_is_that_of_its_formula(
-    variant: dict[str, Any], tokenizer: Path
+    variant: dict[str, Any], tiny_model: Path
 ) -> None:
     base = tiny("llama")
     lora = LoraConfig(r=R, alpha=ALPHA, dropout=0, **variant)
@@ -91,7 +85,7 @@ def test_a_step_of_an_adapter_is_that_of_its_formula(
         for name, weight in peft.get_peft_model_state_dict(adapted).items()
     }
     gradients = torch.autograd.grad(nll(ByHand(base, before, lora)), list(before.values()))
-    made = trainer("sft", adapted, ROWS, tokenizer, **WHOLE)
+    made = trainer("sft", adapted, ROWS, tiny_model, **WHOLE)
     made.train()
     after = peft.get_peft_model_state_dict(made.model)
     assert after.keys() == before.keys()
@@ -126,10 +120,10 @@ class Listener(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.heard.append((module.training, (output - clean).detach()))
 
 
-def test_noise_on_embeddings_is_uniform_within_its_bounds(tokenizer: Path) -> None:
+def test_noise_on_embeddings_is_uniform_within_its_bounds(tiny_model: Path) -> None:
     """alpha / sqrt(L d) on each side (arXiv:2310.05914, algorithm 1), in training only."""
     settings = {**WHOLE, "neftune_noise_alpha": 5.0, "eval_strategy": "steps", "eval_steps": 1}
-    made, listener = trainer("sft", tiny("llama"), ROWS, tokenizer, **settings), Listener()
+    made, listener = trainer("sft", tiny("llama"), ROWS, tiny_model, **settings), Listener()
     made.add_callback(listener)
     made.train()
     [noise] = [noise for training, noise in listener.heard if training]

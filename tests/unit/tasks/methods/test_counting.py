@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.support.models import make_tiny_model
 from tests.support.plain_losses import (
     LABELLED,
     PAIRS,
@@ -26,11 +25,6 @@ from tests.support.tiny_trainers import tiny, trainer
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # within trl
 
 BETA = 0.1
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
 
 
 def dpo(model: Any) -> torch.Tensor:
@@ -101,9 +95,7 @@ METHODS: dict[str, tuple[list[dict[str, Any]], Callable[[Any], torch.Tensor]]] =
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("architecture", ["llama", "gemma4_text"])
-def test_accumulation_is_one_batch(
-    method: str, architecture: str, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_accumulation_is_one_batch(method: str, architecture: str, tiny_model: Path) -> None:
     rows, loss_of = METHODS[method]
     loss, norm = by_hand(loss_of, tiny(architecture))
     # The last of them leaves a micro-batch of two rows.
@@ -112,8 +104,7 @@ def test_accumulation_is_one_batch(
             method,
             tiny(architecture),
             rows,
-            tokenizer,
-            output_dir=str(tmp_path),
+            tiny_model,
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=accumulation,
         )
@@ -123,17 +114,17 @@ def test_accumulation_is_one_batch(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_eval_is_a_mean_over_the_eval_set(method: str, tokenizer: Path, tmp_path: Path) -> None:
+def test_an_eval_is_a_mean_over_the_eval_set(method: str, tiny_model: Path) -> None:
     rows, loss_of = METHODS[method]
     with torch.no_grad():
         loss = loss_of(tiny("llama")).item()
-    made = trainer(method, tiny("llama"), rows, tokenizer, output_dir=str(tmp_path))
+    made = trainer(method, tiny("llama"), rows, tiny_model)
     for batch in (1, 4, 14):
         made.args.per_device_eval_batch_size = batch
         assert made.evaluate()["eval_loss"] == pytest.approx(loss, rel=1e-5), batch
 
 
-def test_other_figures_are_means_over_tokens_too(tokenizer: Path, tmp_path: Path) -> None:
+def test_other_figures_are_means_over_tokens_too(tiny_model: Path) -> None:
     model = tiny("llama")
     with torch.no_grad():
         right = [
@@ -142,23 +133,18 @@ def test_other_figures_are_means_over_tokens_too(tokenizer: Path, tmp_path: Path
             for row in ROWS
         ]
     learnt = sum(label != -100 for row in ROWS for label in row["labels"][1:])
-    made = trainer(
-        "sft", model, ROWS, tokenizer, output_dir=str(tmp_path), per_device_eval_batch_size=3
-    )
+    made = trainer("sft", model, ROWS, tiny_model, per_device_eval_batch_size=3)
     found = made.evaluate()["eval_mean_token_accuracy"]
     assert found == pytest.approx(float(torch.cat(right).sum()) / learnt)
 
 
-def test_a_logged_loss_is_that_of_the_tokens_since_the_last_one(
-    tokenizer: Path, tmp_path: Path
-) -> None:
+def test_a_logged_loss_is_that_of_the_tokens_since_the_last_one(tiny_model: Path) -> None:
     """Steps of four, four, four and two rows: the mean of their losses would be another number."""
     made = trainer(
         "sft",
         tiny("llama"),
         ROWS,
-        tokenizer,
-        output_dir=str(tmp_path),
+        tiny_model,
         per_device_train_batch_size=4,
         learning_rate=0.0,
         logging_steps=4,
@@ -171,10 +157,8 @@ def test_a_logged_loss_is_that_of_the_tokens_since_the_last_one(
     assert logged["num_tokens"] == sum(len(row["input_ids"]) for row in ROWS)
 
 
-def test_means_in_an_older_checkpoint_take_no_figures_place(
-    tokenizer: Path, tmp_path: Path
-) -> None:
-    made = trainer("sft", tiny("llama"), ROWS, tokenizer, output_dir=str(tmp_path))
+def test_means_in_an_older_checkpoint_take_no_figures_place(tiny_model: Path) -> None:
+    made = trainer("sft", tiny("llama"), ROWS, tiny_model)
     made._metrics["train"].update(num_tokens=[6491.0], entropy=[99.0])
     made.put_back_sums({})
     logged = first_log(made)
@@ -183,9 +167,7 @@ def test_means_in_an_older_checkpoint_take_no_figures_place(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_routers_loss_is_a_figure_of_its_own(
-    method: str, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_a_routers_loss_is_a_figure_of_its_own(method: str, tiny_model: Path) -> None:
     """It is minimised too, but the loss, and so the perplexity, is without it."""
     rows, loss_of = METHODS[method]
     with torch.no_grad():
@@ -193,12 +175,7 @@ def test_a_routers_loss_is_a_figure_of_its_own(
 
     def logged(**changes: Any) -> dict[str, float]:
         made = trainer(
-            method,
-            tiny("gpt_oss", **changes),
-            rows,
-            tokenizer,
-            output_dir=str(tmp_path),
-            per_device_train_batch_size=14,
+            method, tiny("gpt_oss", **changes), rows, tiny_model, per_device_train_batch_size=14
         )
         if not changes:
             evaluated = made.evaluate()
@@ -215,17 +192,14 @@ def test_a_routers_loss_is_a_figure_of_its_own(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_models_own_forward_gives_the_same(
-    method: str, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_the_models_own_forward_gives_the_same(method: str, tiny_model: Path) -> None:
     rows, loss_of = METHODS[method]
     loss, norm = by_hand(loss_of, tiny("llama"))
     made = trainer(
         method,
         tiny("llama"),
         rows,
-        tokenizer,
-        output_dir=str(tmp_path),
+        tiny_model,
         per_device_train_batch_size=7,
         gradient_accumulation_steps=2,
     )
@@ -235,7 +209,7 @@ def test_the_models_own_forward_gives_the_same(
     assert logged["grad_norm"] == pytest.approx(norm, rel=2e-4)
 
 
-def test_label_smoothing_is_minimised_and_not_reported(tokenizer: Path, tmp_path: Path) -> None:
+def test_label_smoothing_is_minimised_and_not_reported(tiny_model: Path) -> None:
     def smoothed(model: Any) -> torch.Tensor:
         losses = []
         for row in ROWS:
@@ -254,8 +228,7 @@ def test_label_smoothing_is_minimised_and_not_reported(tokenizer: Path, tmp_path
         "sft",
         tiny("llama"),
         ROWS,
-        tokenizer,
-        output_dir=str(tmp_path),
+        tiny_model,
         per_device_train_batch_size=4,
         gradient_accumulation_steps=4,
         label_smoothing_factor=0.2,

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tasks.methods.pair_losses import LOSSES
-from tests.support.models import make_tiny_model
 from tests.support.plain_losses import PAIRS, answers, by_hand, first_log
 from tests.support.tiny_trainers import tiny, trainer
 from trainyard.contract.methods import METHODS
@@ -55,11 +54,6 @@ FORMULAS: dict[tuple[str, float], Formula] = {
 }
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
-
-
 def mean_of(formula: Formula) -> Callable[[Any], torch.Tensor]:
     """The mean over pairs of one loss of a model."""
     with torch.no_grad():
@@ -79,14 +73,11 @@ def mean_of(formula: Formula) -> Callable[[Any], torch.Tensor]:
 
 
 @pytest.mark.parametrize(("loss_type", "smoothing"), FORMULAS)
-def test_a_loss_is_its_papers_formula(
-    loss_type: str, smoothing: float, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_a_loss_is_its_papers_formula(loss_type: str, smoothing: float, tiny_model: Path) -> None:
     loss, norm = by_hand(mean_of(FORMULAS[loss_type, smoothing]), tiny("llama"))
     # The last micro-batch has two pairs.
     made = trainer(
-        *("dpo", tiny("llama"), PAIRS, tokenizer),
-        output_dir=str(tmp_path),
+        *("dpo", tiny("llama"), PAIRS, tiny_model),
         per_device_train_batch_size=4,
         per_device_eval_batch_size=4,
         gradient_accumulation_steps=4,

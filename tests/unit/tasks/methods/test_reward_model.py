@@ -16,16 +16,15 @@ from tasks.errors import ModelError
 from tasks.methods.reward_model import ScoringTrainer
 from tasks.models.kind import check_kind
 from tasks.trial.scores import hold_scores
-from tests.support.models import make_tiny_model, make_tiny_reward_model
+from tests.support.models import make_tiny_reward_model
 from tests.support.plain_losses import PAIRS, by_hand, first_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # within trl
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    return make_tiny_reward_model(root / "judge", make_tiny_model(root / "tiny", hidden_size=16))
+def judge(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_reward_model(tmp_path_factory.mktemp("models") / "judge", tiny_model)
 
 
 def model_of(judge: Path) -> Any:

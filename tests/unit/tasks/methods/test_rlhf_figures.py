@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import GRPOConfig, RLOOConfig
 
 from tasks.methods.rlhf import GroupRelativeTrainer, LeaveOneOutTrainer, weighted_mean
-from tests.support.models import make_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # trl, of its own settings
 
@@ -26,11 +25,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", hidden_size=16)
-
-
 def score(completions: list[str], score: list[float], **_: Any) -> list[float]:
     return score
 
@@ -39,7 +33,7 @@ def letters(completions: list[str], **_: Any) -> list[float]:
     return [sum(ord(letter) for letter in text) % 7 for text in completions]
 
 
-def make(name: str, folder: Path, output: Path, reward: Any, **settings: Any) -> Any:
+def make(name: str, tiny_model: Path, output: Path, reward: Any, **settings: Any) -> Any:
     set_seed(5)
     made, config = CHOICES[name]
     arguments = config(
@@ -59,21 +53,21 @@ def make(name: str, folder: Path, output: Path, reward: Any, **settings: Any) ->
         **settings,
     )
     return made(
-        model=AutoModelForCausalLM.from_pretrained(folder),
+        model=AutoModelForCausalLM.from_pretrained(tiny_model),
         reward_funcs=[reward],
         args=arguments,
         train_dataset=Dataset.from_list(ROWS * 4),
         eval_dataset=Dataset.from_list(ROWS),
-        processing_class=AutoTokenizer.from_pretrained(folder),
+        processing_class=AutoTokenizer.from_pretrained(tiny_model),
     )
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_an_eval_is_a_mean_over_its_answers(name: str, folder: Path, tmp_path: Path) -> None:
+def test_an_eval_is_a_mean_over_its_answers(name: str, tiny_model: Path, tmp_path: Path) -> None:
     """Two prompts, then one."""
     made = make(
         name,
-        folder,
+        tiny_model,
         tmp_path,
         score,
         per_device_train_batch_size=4,
@@ -85,12 +79,12 @@ def test_an_eval_is_a_mean_over_its_answers(name: str, folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_accumulation_is_one_batch(name: str, folder: Path, tmp_path: Path) -> None:
+def test_accumulation_is_one_batch(name: str, tiny_model: Path, tmp_path: Path) -> None:
     found = []
     for batch, accumulation in ((8, 1), (4, 2)):
         made = make(
             name,
-            folder,
+            tiny_model,
             tmp_path,
             letters,
             per_device_train_batch_size=batch,

@@ -10,12 +10,11 @@ from transformers import AutoModelForCausalLM
 
 from tasks.errors import ConfigurationError
 from tasks.models.frozen import freeze
-from tests.support.models import make_tiny_model
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path, hidden_size=16))
+def model(tiny_model: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny_model)
 
 
 @pytest.mark.parametrize(

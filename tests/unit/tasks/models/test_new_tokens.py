@@ -14,16 +14,14 @@ from tasks.errors import ConfigurationError
 from tasks.models.embeddings import add_to_model
 from tasks.models.load import add_to_tokenizer
 from tasks.models.lora import lora_settings
-from tests.support.models import make_tiny_model
 from trainyard.contract.config import JobConfig, LoraConfig, TokenizerConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 
 @pytest.fixture
-def tokenizer(tmp_path: Path) -> Any:
-    make_tiny_model(tmp_path / "tiny")
-    return AutoTokenizer.from_pretrained(tmp_path / "tiny")
+def tokenizer(tiny_model: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_model)
 
 
 def job(**training: Any) -> JobConfig:

@@ -11,17 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from tasks.errors import ConfigurationError
 from tasks.models.packing import check_rows_are_apart, leak
-from tests.support.models import make_tiny_model
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_rows_give_the_logits_that_they_give_alone(folder: Path, attention: str) -> None:
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention)
+def test_packed_rows_give_the_logits_that_they_give_alone(tiny_model: Path, attention: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation=attention)
     one, two = torch.arange(3, 20)[None], torch.arange(40, 49)[None]
     positions = torch.cat([torch.arange(17), torch.arange(9)])[None]
     with torch.no_grad():
@@ -34,8 +28,8 @@ def test_packed_rows_give_the_logits_that_they_give_alone(folder: Path, attentio
     check_rows_are_apart(model)
 
 
-def test_a_model_that_looks_at_the_row_before_is_refused(folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(folder)
+def test_a_model_that_looks_at_the_row_before_is_refused(tiny_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
     forward = model.forward
 
     def without_positions(*, position_ids: Any, **arguments: Any) -> Any:

@@ -16,7 +16,6 @@ from tasks.errors import ModelError
 from tasks.methods.rewards import load_reward_model
 from tasks.models.load import load_config, load_model, load_tokenizer
 from tasks.models.safety import check_model_files, check_tokenizer_files, forbid_hub_kernels
-from tests.support.models import make_tiny_model
 from trainyard.contract.config import JobConfig
 
 CONFIG = JobConfig.model_validate({"model": {"name": "named"}})
@@ -28,14 +27,9 @@ class Theirs(LlamaConfig):
 """
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
 @pytest.fixture
-def folder(tiny: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny, tmp_path / "named"))
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "named"))
 
 
 @pytest.fixture(autouse=True)
@@ -125,8 +119,10 @@ def test_the_configuration_chooses_no_other_weights(folder: Path, file: Any) -> 
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_an_adapter_leads_to_no_other_model(folder: Path, tiny: Path, whole: bool) -> None:
-    change(folder / "adapter_config.json", base_model_name_or_path=str(tiny), peft_type="LORA")
+def test_an_adapter_leads_to_no_other_model(folder: Path, tiny_model: Path, whole: bool) -> None:
+    change(
+        folder / "adapter_config.json", base_model_name_or_path=str(tiny_model), peft_type="LORA"
+    )
     if not whole:
         (folder / "config.json").unlink()
     with pytest.raises(ModelError, match="is a PEFT adapter"):
@@ -149,11 +145,8 @@ def test_code_beside_a_model_does_not_run(folder: Path, tmp_path: Path) -> None:
     for module in ("theirs.py", "custom_generate/generate.py"):
         (folder / module).parent.mkdir(exist_ok=True)
         (folder / module).write_text(MODULE.format(mark=str(mark)))
-    names = {
-        "AutoConfig": "theirs.Theirs",
-        "AutoModelForCausalLM": "theirs.Theirs",
-        "AutoModelForSequenceClassification": "theirs.Theirs",
-    }
+    kinds = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    names = dict.fromkeys(kinds, "theirs.Theirs")
     change(folder / "config.json", auto_map=names)
     change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "theirs.Theirs"]})
     # The architecture is one that transformers has: its own code is used.

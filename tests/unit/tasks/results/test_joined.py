@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from tasks.models.adapter import merged
 from tasks.results.joined import join
-from tests.support.models import load_adapter, make_tiny_model
+from tests.support.models import load_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 IDS = torch.arange(2, 40)[None]
@@ -42,21 +42,20 @@ def trained(model: Any, seed: int, folder: Path, **settings: Any) -> Any:
     ],
 )  # fmt: skip
 def test_the_sum_says_what_the_new_one_says_on_the_merged_one(
-    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    tiny = make_tiny_model(tmp_path / "tiny", hidden_size=16)
-    base = AutoModelForCausalLM.from_pretrained(tiny)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
     below = trained(base, 1, tmp_path / "below", **one)
     with torch.no_grad():
         alone = below(IDS).logits
-    whole = merged(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "below", "below")
+    whole = merged(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "below", "below")
     assert all(weight.requires_grad for weight in whole.parameters())
     both = trained(whole, 2, tmp_path / "both", **other)
     with torch.no_grad():
         meant = both(IDS).logits
     join(tmp_path / "both", tmp_path / "below")
     with torch.no_grad():
-        found = load_adapter(tiny, tmp_path / "both")(IDS).logits
+        found = load_adapter(tiny_model, tmp_path / "both")(IDS).logits
     torch.testing.assert_close(found, meant, rtol=1e-4, atol=1e-4)
     assert (meant - alone).abs().max() > 0.01
     assert (

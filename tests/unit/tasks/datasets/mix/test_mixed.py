@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.mix import mixed
 from tasks.datasets.mix.report import MixReport
 from tasks.datasets.report import NOT_USABLE
 from tasks.datasets.training_data import TrainingData
 from tasks.errors import ConfigurationError, DatasetError
 from tests.support.models import make_tiny_model
-from tests.support.prepared_data import prepared_here
+from tests.support.prepared_data import checked, prepared_here
 from tests.support.requests import request_body
 from tests.support.training import write_jsonl
 from trainyard.contract.job_folder import DATA_REPORT
-from trainyard.contract.parser import parse_request
 
 ASKED = [{"question": f"a{n}?", "answer": f"yes {n}"} for n in range(10)]
 CHATS = [
@@ -267,16 +265,10 @@ def test_a_mix_has_a_bound(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("with_model", [False, True])
 def test_the_check_says_the_same(home: Path, with_model: bool) -> None:
     sets = [one(str(home / "asked.jsonl"), weight=2), one(str(home / "texts.jsonl"))]
-    config = {"model": {"name": "tiny"}, "datasets": sets}
-    request = parse_request({"config": config, "job_token": "none"})
-    spec = CheckSpec(
-        path="two sets",
-        config=request.config.model_copy(update={"datasets": request.datasets}),
-        with_model=with_model,
-        model_roots=[str(home)],
-        cache_dir=str(home / "cache"),
+    report = checked(
+        *("two sets", home / "cache"),
+        **{"datasets": sets, "model": "tiny", "with_model": with_model, "roots": [home]},
     )
-    report = check(spec)
     assert report.error is None
     lines = list(report.lines())
     assert lines[0] == "Data sets  2, mixed by the seed 42: train 40, eval 0"
@@ -288,15 +280,6 @@ def test_the_check_says_the_same(home: Path, with_model: bool) -> None:
 
 def test_a_check_looks_at_every_set(home: Path) -> None:
     sets = [one(str(home / name)) for name in ("nowhere", "broken.jsonl", "asked.jsonl")]
-    config = {"model": {"name": "tiny"}, "datasets": sets}
-    request = parse_request({"config": config, "job_token": "none"})
-    spec = CheckSpec(
-        path="three",
-        config=request.config.model_copy(update={"datasets": request.datasets}),
-        with_model=False,
-        model_roots=[],
-        cache_dir=str(home / "cache"),
-    )
-    report = check(spec)
+    report = checked("three", home / "cache", datasets=sets)
     assert report.exit_code == NOT_USABLE
     assert [bool(one["error"]) for one in report.as_json()["sets"]] == [True, True, False]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.datasets.check import CheckSpec, check
 from tasks.datasets.shapes.preference import format_labelled, recognise_labelled
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.errors import DatasetError
-from tests.support.models import make_chatml_model, make_tiny_model
+from tests.support.models import make_chatml_model
+from tests.support.prepared_data import checked
 from tests.support.training import write_jsonl
-from trainyard.contract.config import DataConfig, JobConfig
+from trainyard.contract.config import DataConfig
 
 CHAT = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
 
@@ -83,20 +83,13 @@ def test_columns_without_a_label_or_an_answer_are_refused(columns: list[str], sa
     assert "kto needs a prompt with an answer" in refused.value.mend
 
 
-def test_the_check_shows_the_answer_alone_as_learnt_and_counts_the_labels(tmp_path: Path) -> None:
-    make_tiny_model(tmp_path / "tiny", hidden_size=16)
-    model = make_chatml_model(tmp_path / "chatml", tmp_path / "tiny")
+def test_the_check_shows_the_answer_alone_as_learnt_and_counts_the_labels(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = make_chatml_model(tmp_path / "chatml", tiny_model)
     rows = [{"question": f"{n}?", "answer": f"It is {n}.", "label": n % 3 == 0} for n in range(9)]
-    spec = CheckSpec(
-        path=str(write_jsonl(tmp_path / "rows.jsonl", [{**row} for row in rows])),
-        config=JobConfig.model_validate(
-            {"model": {"name": str(model)}, "training": {"method": "kto"}}
-        ),
-        with_model=True,
-        model_roots=[],
-        cache_dir=str(tmp_path / "cache"),
-    )
-    found = check(spec)
+    path = write_jsonl(tmp_path / "rows.jsonl", [{**row} for row in rows])
+    found = checked(path, tmp_path / "cache", model=str(model), training={"method": "kto"})
     assert found.error is None
     assert found.example is not None
     assert found.example.marked() == [
@@ -109,16 +102,8 @@ def test_the_check_shows_the_answer_alone_as_learnt_and_counts_the_labels(tmp_pa
     assert found.trained_tokens == sum(map(len, answers))
 
 
-def test_labels_of_one_kind_are_warned_of(tmp_path: Path) -> None:
-    model = make_tiny_model(tmp_path / "tiny", hidden_size=16)
+def test_labels_of_one_kind_are_warned_of(tiny_model: Path, tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": f"b{n}", "label": True} for n in range(4)]
-    spec = CheckSpec(
-        path=str(write_jsonl(tmp_path / "rows.jsonl", [{**row} for row in rows])),
-        config=JobConfig.model_validate(
-            {"model": {"name": str(model)}, "training": {"method": "kto"}}
-        ),
-        with_model=True,
-        model_roots=[],
-        cache_dir=str(tmp_path / "cache"),
-    )
-    assert "every row is good: nothing says what is bad" in check(spec).warnings
+    path = write_jsonl(tmp_path / "rows.jsonl", [{**row} for row in rows])
+    found = checked(path, tmp_path / "cache", model=str(tiny_model), training={"method": "kto"})
+    assert "every row is good: nothing says what is bad" in found.warnings

@@ -11,7 +11,6 @@ import datasets
 import numpy
 import pandas
 import pytest
-from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
 from tasks.datasets.row_kinds import rows_of, shape_of
@@ -23,8 +22,6 @@ from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
-from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
-from tests.support.models import make_tiny_model
 from trainyard.contract.config import DataConfig
 
 
@@ -110,13 +107,6 @@ def test_columns_that_make_no_pair_are_named() -> None:
 def test_a_row_that_is_no_pair_says_why(row: dict[str, Any], said: str) -> None:
     with pytest.raises(RowProblem, match=said):
         format_preference(row, shape_for(row))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    found = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path_factory.mktemp("tiny")))
-    found.chat_template = SIMPLE_CHAT_TEMPLATE
-    return found
 
 
 def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> Tokenised:

@@ -15,7 +15,6 @@ import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from tasks.datasets.parts import open_parts
 from tasks.datasets.row_kinds import ROW_KINDS, kind_for, rows_of, shape_of
@@ -27,17 +26,7 @@ from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
-from tests.support.models import make_tiny_model
 from trainyard.contract.config import DataConfig
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The tiny model's tokenizer with the simple chat template."""
-    loaded = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path_factory.mktemp("tiny")))
-    loaded.chat_template = SIMPLE_CHAT_TEMPLATE
-    return loaded
-
 
 # ---------------------------------------------------------------- the same rows in every shape
 
@@ -212,6 +201,9 @@ def test_columns_that_can_be_read_in_two_ways_are_refused(columns: list[str]) ->
         (["prompt", "prompt_id", "messages"], "messages"),
         (["id", "conversations", "system", "tools"], "conversations"),
         (["input", "output"], "input/output"),
+        (["text"], "text"),
+        (["Instruction", "Output"], "instruction/output"),
+        (["messages", "score"], "messages"),
         (["prompt", "completion", "text"], "prompt/completion"),
     ],
 )
@@ -231,7 +223,7 @@ def test_the_error_is_short_and_lists_columns_three_rows_and_what_the_method_nee
         shape_of(part, DataConfig())
     said = caught.value.sentence
     assert [f'[{n}] {{"price": {n - 1}' in said for n in (1, 2, 3, 4)] == [True, True, True, False]
-    assert "sft needs" in caught.value.mend
+    assert "sft needs" in caught.value.mend and "prompt and completion" in caught.value.mend
     assert len(f"{said} {caught.value.mend}") < 650
 
 

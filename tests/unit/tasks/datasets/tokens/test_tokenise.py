@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import numpy
 import pytest
-from transformers import AutoTokenizer
 
 from tasks.datasets.row_kinds import ROW_KINDS
 from tasks.datasets.tokens import encode
@@ -18,15 +17,6 @@ from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.spans import IGNORED_LABEL
 from tasks.datasets.tokens.tokenise import Tokenised, tokenise
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
-from tests.support.models import make_tiny_model
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The tiny model's tokenizer with the simple chat template."""
-    loaded = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path_factory.mktemp("tiny")))
-    loaded.chat_template = SIMPLE_CHAT_TEMPLATE
-    return loaded
 
 
 def run(
