@@ -19,12 +19,12 @@ from benchmarks.measure import Measure, Target
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
 from trainyard.redaction import Redactor
+from worker.slot_process.training_start import make_output_pipe
 from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import open_records
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.output_lines import LineSplitter
 from worker.supervisor.supervisor import POLL_S
-from worker.supervisor.training_link import make_output_pipe
 
 _PRINT = """
 import sys

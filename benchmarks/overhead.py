@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -254,13 +255,15 @@ def _reporting_off(on: Bench, _: int) -> Iterator[MakeArm]:
                     socket_name,
                     attempt,
                     {"TRAINYARD_JOB_ID": spec.job_id},
-                    output.fileno(),
                     their_events.fileno(),
                     timeout_s=_END_S,
                 )
             )
             their_events.close()
             events.sendall(spec.model_dump_json().encode() + b"\n")
+            wait_for("it has started", keeper.read_messages)
+            reader = subprocess.Popen(["cat"], stdin=keeper.output, stdout=output)
+            stack.enter_context(reader)
             wait_for("it trains", lambda: on.steps(spec.job_id))
             processes = psutil.Process(slot.pid).children(recursive=True)
             training = Arm(processes, lambda: on.steps(spec.job_id))

@@ -9,9 +9,6 @@ import signal
 import sys
 import warnings
 
-_STDERR_FD = 2
-"""As a number: a parked training's output is put elsewhere under the same one."""
-
 
 def set_up_output() -> None:
     """Lines as they are made, the level in each of a record, and stacks where they are needed.
@@ -20,7 +17,7 @@ def set_up_output() -> None:
     step: written by the signal handler itself, so that code that never returns does not delay it.
     """
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=_STDERR_FD, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -30,8 +30,6 @@ class Pauser:
         self._control = control
         self._reporter = reporter
         self._gpu = gpu
-        if run.place is not None and trainer.args.dataloader_num_workers > 0:
-            run.place.keep_loader_output()
 
     def pause_if_asked(self, checkpoint: str, receipt: Receipt) -> None:
         """Acknowledge a pause with ``receipt``; returns when the parked training is woken.

@@ -36,10 +36,10 @@ def open_fds(pid: int) -> set[str]:
 
 
 class Output:
-    """The read end of a training's output pipe."""
+    """The read end of a training's output pipe; this object's to close."""
 
-    def __init__(self) -> None:
-        self.read_fd, self.write_fd = os.pipe()
+    def __init__(self, read_fd: int) -> None:
+        self.read_fd = read_fd
         self.text = ""
         self.at_eof = False
 
@@ -62,13 +62,7 @@ class Output:
             assert time.monotonic() < deadline, f"a process is left: {self.text!r}"
             self.pump(0.1)
 
-    def close_write_end(self) -> None:
-        if self.write_fd >= 0:
-            os.close(self.write_fd)
-            self.write_fd = -1
-
     def close(self) -> None:
-        self.close_write_end()
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1
@@ -86,22 +80,26 @@ class Attempt:
         parked: str | None = None,
     ):
         self.id = f"job-{uuid.uuid4().hex[:8]}:1"
-        self.output = Output()
         self.events, theirs = socket.socketpair()
         self.events.settimeout(DEADLINE_S)
         self.messages: list[KeeperMessage] = []
+        self._output: Output | None = None
         with theirs:
             self.handle: KeeperHandle = start_attempt(
                 socket_name,
                 self.id,
                 {"BEHAVIOUR": behaviour, **env},
-                self.output.write_fd,
                 theirs.fileno(),
                 timeout_s=DEADLINE_S,
                 preload=preload,
                 parked=parked,
             )
-        self.output.close_write_end()
+
+    @property
+    def output(self) -> Output:
+        self.wait_message(Started)
+        assert self._output is not None
+        return self._output
 
     def wait_message(self, kind: type[KeeperMessage]) -> KeeperMessage:
         deadline = time.monotonic() + DEADLINE_S
@@ -113,6 +111,8 @@ class Attempt:
             assert time.monotonic() < deadline, f"no {kind.__name__}: {self.messages}"
             select.select([self.handle], [], [], 0.1)
             self.messages += self.handle.read_messages()
+            if self._output is None and self.handle.output is not None:
+                self._output = Output(os.dup(self.handle.output))
 
     @property
     def training_pid(self) -> int:
@@ -135,7 +135,8 @@ class Attempt:
     def close(self) -> None:
         self.handle.close()
         self.events.close()
-        self.output.close()
+        if self._output is not None:
+            self._output.close()
 
 
 def slot_command(name: str, entry: str, preload_module: str, preload: bool = True) -> list[str]:
@@ -208,6 +209,31 @@ def slots(folder: Path, entry: str) -> Iterator[OpenSlot]:
             return slot
 
         yield open_one
+
+
+HAND_ON_OUTPUT = """
+import select, socket
+def hand_on_output(handle, to):
+    select.select([handle], [], [])
+    handle.read_messages()
+    with socket.socket(fileno=to) as there:
+        socket.send_fds(there, [b"output"], [handle.output])
+"""
+"""For a supervisor in another process, whose training's output the test reads."""
+
+
+@contextlib.contextmanager
+def output_from_there() -> Iterator[tuple[int, Callable[[], Output]]]:
+    """The descriptor ``to`` of HAND_ON_OUTPUT, and a function that waits for what comes."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(DEADLINE_S)
+    with ours, theirs, contextlib.ExitStack() as stack:
+
+        def output() -> Output:
+            _, [read_fd], _, _ = socket.recv_fds(ours, 64, 1)
+            return stack.enter_context(contextlib.closing(Output(read_fd)))
+
+        yield theirs.fileno(), output
 
 
 @contextlib.contextmanager

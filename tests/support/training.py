@@ -69,6 +69,7 @@ class Parking:
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.process: Any = None
+        self.log_path = Path()
 
     def __enter__(self) -> Parking:
         return self
@@ -79,10 +80,10 @@ class Parking:
         if self.process is not None:
             self.process.end()
 
-    def wake(self, attempt_id: str, output_fd: int, events_fd: int) -> Any:
+    def wake(self, attempt_id: str, events_fd: int) -> Any:
         """Wake the parked training for another attempt; returns its process."""
         line = json.dumps({"op": "resume", "attempt_id": attempt_id}).encode() + b"\n"
-        socket.send_fds(self.ours, [line], [output_fd, events_fd])
+        socket.send_fds(self.ours, [line], [events_fd])
         return self.process
 
 
@@ -123,8 +124,12 @@ def run_training(
     )
     ours, theirs = socket.socketpair()
     run = Run(job_dir=job_dir)
-    log_path = job_dir / f"output-{attempt}.txt"
-    with ours, log_path.open("wb") as log:
+    woken = parking is not None and parking.process is not None
+    log_path = parking.log_path if parking and woken else job_dir / f"output-{attempt}.txt"
+    with ours, log_path.open("ab" if woken else "wb") as log:
+        log_begins = log.tell()
+        if parking is not None:
+            parking.log_path = log_path
         ours.settimeout(TIMEOUT_S)
         with theirs:
             if preloaded is not None:
@@ -141,7 +146,8 @@ def run_training(
         finally:
             if not run.is_parked:
                 process.end()
-    run.log = log_path.read_text(errors="replace")  # a lost disk ends in a character's middle
+    # A lost disk ends in a character's middle.
+    run.log = log_path.read_bytes()[log_begins:].decode(errors="replace")
     return run
 
 
@@ -155,7 +161,7 @@ def _start(
     if parking is None:
         return (preloaded or Fresh()).start(log_fd, events_fd)
     if parking.process is not None:
-        return parking.wake(f"{spec.job_id}:{spec.attempt}", log_fd, events_fd)
+        return parking.wake(f"{spec.job_id}:{spec.attempt}", events_fd)
     parking.process = (preloaded or Fresh()).start(log_fd, events_fd, parking.theirs.fileno())
     parking.theirs.close()
     return parking.process

@@ -15,8 +15,9 @@ from trainyard.contract.generation.messages import CANCEL, GenerationSpec, Said
 from trainyard.settings import Settings
 from worker.slot import WorkerSlot
 from worker.slot_process.client import KeeperHandle
+from worker.slot_process.protocol import Started
 from worker.supervisor.output_lines import LineSplitter
-from worker.supervisor.training_link import SLOT_START_TIMEOUT_S, open_ends
+from worker.supervisor.training_link import SLOT_START_TIMEOUT_S, listen_to_output, open_ends
 
 ENTRY = "tasks.generation.process:main"
 LINES_KEPT = 20
@@ -42,19 +43,16 @@ class GenerationLink:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        output: int,
         questions: socket.socket,
         keeper: KeeperHandle,
     ) -> None:
         self.keeper = keeper
         self.last_lines = deque[str](maxlen=LINES_KEPT)
         self._selector = selector
-        self._output = output
         self._questions = questions
         self._splitter = LineSplitter()
         self._said_bytes = b""
-        os.set_blocking(output, False)
-        for source in (output, questions, keeper):
+        for source in (questions, keeper):
             selector.register(source, selectors.EVENT_READ)
 
     @property
@@ -76,11 +74,12 @@ class GenerationLink:
         """What is said within ``timeout_s``, until the process or a watched descriptor has more."""
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self.keeper:
-                self.keeper.read_messages()
+                if any(isinstance(said, Started) for said in self.keeper.read_messages()):
+                    listen_to_output(self._selector, self.keeper)
                 if self.keeper.ended:
                     self._selector.unregister(self.keeper)
-            elif key.fileobj == self._output:
-                self.last_lines += self._splitter.feed(self._received(self._output))
+            elif key.fileobj == self.keeper.output:
+                self.last_lines += self._splitter.feed(self._received(key.fd))
             elif key.fileobj is self._questions:
                 yield from self._said(self._received(self._questions.fileno()))
 

@@ -163,8 +163,7 @@ class SlotServer:
             start = TrainingStart(
                 entry=wanted.entry or self._entry,
                 env=wanted.env,
-                output_fd=request.fds[0],
-                events_fd=request.fds[1],
+                events_fd=request.fds[0],
                 preloaded=objection is None,
             )
             try:

@@ -6,6 +6,7 @@ SlotUnavailable (TrainyardError)     the slot process cannot be reached
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from worker.slot_process.protocol import (
     ReleaseParked,
     SetLease,
     StartAttempt,
+    Started,
     StartRefused,
     Terminate,
     ToKeeper,
@@ -55,11 +57,13 @@ class KeeperHandle:
     unless it is parked.
 
     A context manager. ``fileno()`` becomes readable when :meth:`read_messages` has something.
+    ``output``: where to read what the training and its children print; None before ``Started``.
     ``ended``: the last message has been read.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = MessageSocket(connection)
+        self.output: int | None = None
         self.ended = False
 
     def fileno(self) -> int:
@@ -75,6 +79,8 @@ class KeeperHandle:
         for message in self._socket.read():
             if not isinstance(message, FromKeeper):
                 raise ProtocolError(f"a keeper sent {message.op}")
+            if isinstance(message, Started):
+                [self.output] = self._socket.take_fds()
             messages.append(message)
         if self._socket.lost and not self.ended:
             messages.append(KeeperLost())
@@ -112,6 +118,9 @@ class KeeperHandle:
     def close(self) -> None:
         """Let go of the lifeline: whatever still lives of the attempt is killed."""
         self._socket.close()
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
 
     def __enter__(self) -> KeeperHandle:
         return self
@@ -129,7 +138,6 @@ def start_attempt(
     socket_name: str,
     attempt_id: str,
     env: Mapping[str, str],
-    output_fd: int,
     events_fd: int,
     *,
     timeout_s: float,
@@ -140,8 +148,8 @@ def start_attempt(
     """Ask the slot process for an attempt; returns as soon as it has been asked.
 
     ``Started`` follows within some 50 ms, or when the slot process has finished its imports.
-    ``output_fd`` becomes the training's stdout and stderr, ``events_fd`` its event channel; both
-    stay the caller's, who must close them for their other ends to see the training's end.
+    ``events_fd`` becomes its event channel, and stays the caller's, who must close it for the other
+    end to see the training's end.
     ``env`` is set in the training process only. If the attempt ``parked`` is parked at this
     slot the new one goes on in its process (``Started.warm``), else it starts cold. ``entry`` runs
     in the place of a training.
@@ -152,7 +160,7 @@ def start_attempt(
     connection = _connect(socket_name, deadline)
     try:
         connection.settimeout(_left_s(deadline))
-        socket.send_fds(connection, [encode(request)], [output_fd, events_fd])
+        socket.send_fds(connection, [encode(request)], [events_fd])
     except OSError as error:
         connection.close()
         raise SlotUnavailable(f"the slot process went away: {error}") from error

@@ -1,7 +1,8 @@
 """Keeper of an attempt: one small single-threaded process that answers for its process tree.
 
-It forks the training, and what that asks for; it passes signals on, and holds the supervisor's
-connection as its lifeline. However an attempt ends, the keeper leaves no process behind:
+It forks the training, and what that asks for; it passes signals on, hands each supervisor the
+training's output, and holds its connection as its lifeline. However an attempt ends, the keeper
+leaves no process behind:
 
     the training exits or dies      its remaining descendants are killed
     the supervisor sends Kill       the training and every descendant are killed
@@ -23,7 +24,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from trainyard.prctl import become_subreaper, die_with_parent, set_process_name
@@ -62,6 +63,7 @@ from worker.slot_process.training_start import (
     TrainingStart,
     fork_fresh,
     fork_training,
+    make_output_pipe,
 )
 
 _STUCK_AFTER_S = 5.0
@@ -90,7 +92,7 @@ def run_keeper(
     try:
         signal.set_wakeup_fd(-1)
         own_fds = {0, 1, 2, lifeline.fileno(), control.fileno()}
-        close_fds_except(own_fds | {start.output_fd, start.events_fd} | set(library_fds))
+        close_fds_except(own_fds | {start.events_fd} | set(library_fds))
         set_process_name("ty-keeper")
         become_subreaper()
         keeper = _Keeper(Lifeline(lifeline), MessageSocket(control))
@@ -122,6 +124,7 @@ class _Keeper:
         self._forks = ForkSocket(forks)
         self._training_ends = {PARKING_FD_VARIABLE: parking_end, FORK_FD_VARIABLE: forks_end}
         self._wakeup = SignalWakeup([signal.SIGCHLD, signal.SIGTERM])
+        self._output, self._output_end = make_output_pipe()
         self._training_pid: int | None = None
         self._exit: Exit | None = None
         self._error: str | None = None
@@ -136,17 +139,18 @@ class _Keeper:
             return
         sockets = {name: end.fileno() for name, end in self._training_ends.items()}
         try:
-            self._training_pid = fork_training(start, sockets, self._close)
+            self._training_pid = fork_training(start, self._output_end, sockets, self._close)
         except OSError as error:
             self._error = f"the training process could not be started: {error}"
             self._must_end = True
             return
-        os.close(start.output_fd)
+        os.close(self._output_end)
         os.close(start.events_fd)
         for end in self._training_ends.values():
             end.close()
         self._start = start
-        self._send(Started(self._training_pid, time.monotonic(), start.preloaded))
+        started = Started(self._training_pid, time.monotonic(), start.preloaded)
+        self._send(started, [self._output])
 
     def serve(self) -> None:
         """Wait until the training has ended or has to end."""
@@ -248,17 +252,17 @@ class _Keeper:
         if self._control.lost:
             self._slot_gone = self._must_end = True
 
-    def _resume(self, resume: Resume, lifeline_fd: int, output_fd: int, events_fd: int) -> None:
+    def _resume(self, resume: Resume, lifeline_fd: int, events_fd: int) -> None:
         assert self._training_pid is not None, "it was parked"
-        if not self._parking.send(resume, [output_fd, events_fd]):
+        if not self._parking.send(resume, [events_fd]):
             self._must_end = True
             return
-        os.close(output_fd)
         os.close(events_fd)
         self._parked = None
         self._lifeline = Lifeline(socket.socket(fileno=lifeline_fd))
         self._control.send(Resumed())
-        self._send(Started(self._training_pid, time.monotonic(), preloaded=True, warm=True))
+        started = Started(self._training_pid, time.monotonic(), preloaded=True, warm=True)
+        self._send(started, [self._output])
 
     # ------------------------------------------------------------ what is told, and to whom
 
@@ -277,9 +281,9 @@ class _Keeper:
             slot_gone=self._slot_gone,
         )
 
-    def _send(self, message: FromKeeper) -> None:
+    def _send(self, message: FromKeeper, fds: Sequence[int] = ()) -> None:
         if self._lifeline is not None:
-            self._lifeline.send(message)
+            self._lifeline.send(message, fds)
 
     def _close(self) -> None:
         """Close, in the training process, what is the keeper's alone."""
@@ -289,3 +293,4 @@ class _Keeper:
         self._parking.close()
         self._forks.close()
         self._wakeup.close()
+        os.close(self._output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Sequence
 
 from worker.machine.unix_socket import check_peer
 from worker.slot_process.message_socket import MessageSocket
@@ -59,9 +60,9 @@ class Lifeline:
             return False
         return True
 
-    def send(self, message: FromKeeper) -> None:
+    def send(self, message: FromKeeper, fds: Sequence[int] = ()) -> None:
         """Send one message; if the supervisor is gone nobody has to be told."""
-        self._socket.send(message)
+        self._socket.send(message, fds)
 
     def close(self) -> None:
         """Close the connection, which the supervisor sees as end-of-file."""

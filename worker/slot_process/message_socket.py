@@ -9,7 +9,7 @@ from worker.machine.unix_socket import receive_fds
 from worker.slot_process.protocol import AnyMessage, ProtocolError, decode, encode
 
 _LINE_BYTES_MAX = 1 << 20
-_FDS_MAX = 3
+_FDS_MAX = 2
 
 
 class MessageSocket:

@@ -9,18 +9,22 @@
 
 A message is one JSON line, ``{"op": name, field: value, ...}``; [descriptors] come along with it.
 
-    slot socket      ─▶ StartAttempt [output, events]          the connection becomes the lifeline,
+    slot socket      ─▶ StartAttempt [events]                  the connection becomes the lifeline,
                                                                unless StartRefused comes back
                      ─▶ WaitGone, ReleaseParked                ◀─ WhetherGone
-    lifeline         ─▶ Terminate, Kill, SetLease, Park        ◀─ Started, StillAlive, Parked, Gone
-    control socket   ─▶ Resume [lifeline, output, events]      ◀─ Parked, Resumed
-    parking socket   ─▶ Resume [output, events]
+    lifeline         ─▶ Terminate, Kill, SetLease, Park        ◀─ Started [output], StillAlive,
+                                                                  Parked, Gone
+    control socket   ─▶ Resume [lifeline, events]              ◀─ Parked, Resumed
+    parking socket   ─▶ Resume [events]
     fork socket                                               ◀─ Fork [connection]
 
 The last two are the training's (``tasks.parking``, ``tasks.fresh_process``): it reads the one
 message and sends the other.
 
-Resuming: the slot process keeps its copies of the three descriptors until the keeper has said
+The output is one pipe for all attempts of a process: the keeper makes it, and hands each supervisor
+its read end. What is printed while the training is parked stays there for the next one.
+
+Resuming: the slot process keeps its copies of the two descriptors until the keeper has said
 Resumed; if the keeper ends instead, the attempt starts cold with them. Of Parked the slot process
 hears first: what a supervisor knows to be parked, it finds there.
 
@@ -141,7 +145,8 @@ class StartRefused:
 class Started:
     """The training process runs. ``at`` is ``time.monotonic()`` of the host.
 
-    ``preloaded`` is False for a fresh interpreter. ``warm``: it was parked, and goes on.
+    ``preloaded`` is False for a fresh interpreter. ``warm``: it was parked, and goes on. The read
+    end of its output comes along.
     """
 
     op: ClassVar = "started"
@@ -200,7 +205,7 @@ FromKeeper = StartRefused | Started | StillAlive | Parked | Gone
 
 @dataclass(frozen=True)
 class Resume:
-    """The parked training goes on as the attempt ``attempt_id``, with these descriptors."""
+    """The parked training goes on as the attempt ``attempt_id``, over this event channel."""
 
     op: ClassVar = "resume"
     attempt_id: str

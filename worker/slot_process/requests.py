@@ -17,8 +17,6 @@ from worker.slot_process.protocol import (
     WhetherGone,
 )
 
-_FDS_OF_A_START = 2
-
 
 class Request:
     """One connection on which a request is being read. Owns it, and the descriptors that come.
@@ -36,7 +34,7 @@ class Request:
 
     @property
     def fds(self) -> list[int]:
-        """Output and events, of a request to start an attempt."""
+        """The event channel, of a request to start an attempt."""
         return self._socket.fds
 
     @property
@@ -55,8 +53,8 @@ class Request:
             case []:
                 return None
             case [StartAttempt() as start]:
-                if len(self.fds) != _FDS_OF_A_START:
-                    raise ProtocolError(f"{len(self.fds)} descriptors instead of {_FDS_OF_A_START}")
+                if len(self.fds) != 1:
+                    raise ProtocolError(f"{len(self.fds)} descriptors instead of one")
                 self._socket.lost = self._hung_up()
                 return start
             case [WaitGone() | ReleaseParked() as request]:

@@ -6,7 +6,9 @@ whether the training goes on in this memory (preloaded) or in a fresh interprete
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import fcntl
 import importlib
 import logging
 import os
@@ -34,6 +36,10 @@ _NAMES = {
 }
 """What ``top`` and ``ps`` call a process that is no training, by its entry."""
 
+PIPE_BYTES = 1 << 20
+"""What the training may print while the supervisor waits for Redis, or while it is parked, without
+waiting itself."""
+
 PARKING_FD_VARIABLE = "TRAINYARD_PARKING_FD"
 FORK_FD_VARIABLE = "TRAINYARD_FORK_FD"
 """Name, in a training's environment, the descriptors of its sockets with the keeper."""
@@ -45,23 +51,30 @@ class TrainingStart:
 
     ``entry`` is ``module:function``; the function takes the descriptor of the event channel and
     returns the exit code. A fresh interpreter runs ``python -m module <events_fd>`` instead.
-    ``output_fd`` becomes stdout and stderr. ``env`` is set on top of the inherited variables.
+    ``env`` is set on top of the inherited variables.
     """
 
     entry: str
     env: Mapping[str, str]
-    output_fd: int
     events_fd: int
     preloaded: bool
 
 
+def make_output_pipe() -> tuple[int, int]:
+    """A pipe for a training's output: where to read, where to write."""
+    read, write = os.pipe()
+    with contextlib.suppress(PermissionError):  # this user's pipes hold too much already
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return read, write
+
+
 def fork_training(
-    start: TrainingStart, sockets: Mapping[str, int], close_own: Callable[[], None]
+    start: TrainingStart, output: int, sockets: Mapping[str, int], close_own: Callable[[], None]
 ) -> int:
     """Fork the training process; returns its pid. Called by its keeper. Raises OSError.
 
-    ``sockets`` are the training's ends of those with its keeper, by the variables that name them.
-    ``close_own`` closes there what is the keeper's alone.
+    ``output`` becomes its stdout and stderr. ``sockets`` are the training's ends of those with its
+    keeper, by the variables that name them. ``close_own`` closes there what is the keeper's alone.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -72,7 +85,7 @@ def fork_training(
         if pid == 0:
             signal.set_wakeup_fd(-1)
             close_own()
-            _run_training(start, keeper_pid, sockets)
+            _run_training(start, output, keeper_pid, sockets)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     return pid
@@ -85,15 +98,16 @@ def fork_fresh(training: TrainingStart, connection: int, close_own: Callable[[],
     """
     try:
         with Path(os.devnull).open("wb") as null:
-            output, events = null.fileno(), connection
-            start = replace(training, entry=FRESH_ENTRY, output_fd=output, events_fd=events)
-            fork_training(start, {}, close_own)
+            start = replace(training, entry=FRESH_ENTRY, events_fd=connection)
+            fork_training(start, null.fileno(), {}, close_own)
     except OSError as error:
         say(f"keeper: no fresh process: {error}")
     os.close(connection)
 
 
-def _run_training(start: TrainingStart, keeper_pid: int, sockets: Mapping[str, int]) -> NoReturn:
+def _run_training(
+    start: TrainingStart, output: int, keeper_pid: int, sockets: Mapping[str, int]
+) -> NoReturn:
     """Turn this forked child into the training process and run it to its end.
 
     Never returns. Exit code 1, with a traceback on stderr, if an exception escapes.
@@ -106,7 +120,7 @@ def _run_training(start: TrainingStart, keeper_pid: int, sockets: Mapping[str, i
         set_process_name(_NAMES.get(start.entry, "ty-training"))
         _default_signals()
         _raise_oom_score()
-        _connect_standard_streams(start.output_fd)
+        _connect_standard_streams(output)
         os.environ.update(start.env)
         os.environ.update({name: str(fd) for name, fd in sockets.items()})
         code = _run_here(start) if start.preloaded else _run_fresh(start, sockets.values())
@@ -133,13 +147,13 @@ def _raise_oom_score() -> None:
     path.write_text(str(max(_OOM_SCORE_ADJ, int(path.read_text()))))
 
 
-def _connect_standard_streams(output_fd: int) -> None:
+def _connect_standard_streams(output: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    os.dup2(output_fd, 1)
-    os.dup2(output_fd, 2)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     os.close(null)
-    os.close(output_fd)
+    os.close(output)
 
 
 def _open_standard_streams() -> None:

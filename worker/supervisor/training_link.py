@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
 import socket
@@ -20,12 +19,12 @@ from trainyard.settings import Settings
 from trainyard.store.job import Job
 from worker.slot import WorkerSlot
 from worker.slot_process.client import KeeperHandle, KeeperMessage, start_attempt
+from worker.slot_process.protocol import Started
+from worker.slot_process.training_start import PIPE_BYTES
 from worker.supervisor.output_lines import LineSplitter
 from worker.supervisor.training_spec import training_spec
 
 SLOT_START_TIMEOUT_S = 120.0
-PIPE_BYTES = 1 << 20
-"""What the training may print while the supervisor waits for Redis, without waiting itself."""
 _READ_BYTES = 1 << 18
 _WAKEUP = object()
 _EVENTS = TypeAdapter[AnyEvent](AnyEvent)
@@ -56,8 +55,8 @@ class WorkerStops:
 
 
 FromTraining = OutputLines | AnyEvent | BrokenEvent
-Ends = tuple[selectors.BaseSelector, int, socket.socket, KeeperHandle]
-"""Our ends of a process: a selector, its output, its channel, its keeper."""
+Ends = tuple[selectors.BaseSelector, socket.socket, KeeperHandle]
+"""Our ends of a process: a selector, its channel, its keeper."""
 Arrival = FromTraining | KeeperMessage | ToldToEnd | WorkerStops
 
 
@@ -108,19 +107,14 @@ def open_ends(
     ``options`` are those of ``start_attempt``. Raises SlotUnavailable.
     """
     with contextlib.ExitStack() as stack:
-        output, output_write = make_output_pipe()
-        stack.callback(os.close, output)
         events, theirs = socket.socketpair()
         stack.enter_context(events)
-        try:
+        with theirs:
             keeper = stack.enter_context(
-                start_attempt(socket_name, attempt, env, output_write, theirs.fileno(), **options)
+                start_attempt(socket_name, attempt, env, theirs.fileno(), **options)
             )
-        finally:
-            os.close(output_write)
-            theirs.close()
         selector = stack.enter_context(selectors.DefaultSelector())
-        yield selector, output, events, keeper
+        yield selector, events, keeper
 
 
 class TrainingLink:
@@ -129,19 +123,16 @@ class TrainingLink:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        output: int,
         events: socket.socket,
         keeper: KeeperHandle,
     ) -> None:
         self.keeper = keeper
         self._selector = selector
-        self._output = output
         self._events = events
         self._splitter = LineSplitter()
         self._event_bytes = b""
-        os.set_blocking(output, False)
         events.setblocking(False)
-        for source in (output, events, keeper):
+        for source in (events, keeper):
             selector.register(source, selectors.EVENT_READ)
 
     def send_spec(self, spec: BaseModel, fds: Sequence[int] = ()) -> None:
@@ -165,8 +156,8 @@ class TrainingLink:
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self.keeper:
                 yield from self._keeper_messages()
-            elif key.fileobj == self._output:
-                yield OutputLines(self._splitter.feed(self._receive(self._output)))
+            elif key.fileobj == self.keeper.output:
+                yield OutputLines(self._splitter.feed(self._receive(key.fd)))
             elif key.fileobj is self._events:
                 yield from self._events_in(self._receive(self._events))
             elif key.data is _WAKEUP:
@@ -177,8 +168,10 @@ class TrainingLink:
                 yield arrival
 
     def rest(self) -> Iterator[FromTraining]:
-        """When every process is gone: what still stands in the pipes is all there will be."""
-        while data := self._receive(self._output):
+        """When every process is gone, or parked: what has been printed and said until then."""
+        left = PIPE_BYTES  # what a parked one goes on to print is the next attempt's
+        while left > 0 and (data := self._receive(self.keeper.output)):
+            left -= len(data)
             yield OutputLines(self._splitter.feed(data))
         while data := self._receive(self._events):
             yield from self._events_in(data)
@@ -191,13 +184,15 @@ class TrainingLink:
 
     def _keeper_messages(self) -> Iterator[KeeperMessage]:
         messages = self.keeper.read_messages()
+        if any(isinstance(message, Started) for message in messages):
+            listen_to_output(self._selector, self.keeper)
         if self.keeper.ended:
             self._selector.unregister(self.keeper)
         yield from messages
 
-    def _receive(self, source: int | socket.socket) -> bytes:
+    def _receive(self, source: int | socket.socket | None) -> bytes:
         """Bytes, or none if there are none now or, at the end of file, never again."""
-        if source not in self._selector.get_map():
+        if source is None or source not in self._selector.get_map():
             return b""
         try:
             if isinstance(source, int):
@@ -217,12 +212,11 @@ class TrainingLink:
         yield from _parse(lines)
 
 
-def make_output_pipe() -> tuple[int, int]:
-    """A pipe for a training's output: where to read, where to write."""
-    read, write = os.pipe()
-    with contextlib.suppress(PermissionError):  # this user's pipes hold too much already
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return read, write
+def listen_to_output(selector: selectors.BaseSelector, keeper: KeeperHandle) -> None:
+    """Select on the output, which has come with ``Started``."""
+    assert keeper.output is not None
+    os.set_blocking(keeper.output, False)
+    selector.register(keeper.output, selectors.EVENT_READ)
 
 
 def _parse(lines: Iterable[bytes]) -> Iterator[AnyEvent | BrokenEvent]:

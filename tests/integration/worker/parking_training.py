@@ -9,6 +9,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+FLOOD_BYTES = 1 << 22
+"""More than a pipe holds."""
 
 
 class Channel:
@@ -43,6 +48,10 @@ def main(events_fd: int) -> int:
             channel.send(" ".join(remembered))
         elif word == "family":
             channel.send(" ".join(map(str, _start_family())))
+        elif word == "echo":
+            _start_child(lambda path=Path(argument): _echo(path))
+        elif word == "flood":
+            _start_child(lambda: print("x" * FLOOD_BYTES, "flooded", sep="\n", flush=True))
         elif word == "exit":
             return int(argument)
         elif word in ("park", "park_and_die"):
@@ -55,18 +64,24 @@ def main(events_fd: int) -> int:
 
 
 def _wait_parked(parking: socket.socket) -> Channel:
-    # The output's reader goes away; nothing may be held back for it.
-    sys.stdout.flush()
-    line, fds, _, _ = socket.recv_fds(parking, 4096, 2)
+    line, fds, _, _ = socket.recv_fds(parking, 4096, 1)
     if not line:
         os._exit(0)
-    output_fd, events_fd = fds
-    os.dup2(output_fd, 1)
-    os.dup2(output_fd, 2)
-    os.close(output_fd)
-    channel = Channel(events_fd)
+    channel = Channel(*fds)
     channel.send(f"resumed as {json.loads(line)['attempt_id']}")
     return channel
+
+
+def _start_child(work: Callable[[], None]) -> None:
+    if os.fork() == 0:
+        work()
+        os._exit(0)
+
+
+def _echo(path: Path) -> None:
+    with path.open() as words:
+        for word in words:
+            print(word, end="", flush=True)
 
 
 def _start_family() -> list[int]:

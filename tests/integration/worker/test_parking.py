@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +17,12 @@ import pytest
 
 from tests.support.process_tree import (
     DEADLINE_S,
+    HAND_ON_OUTPUT,
     Attempt,
     OpenSlot,
-    Output,
     Slot,
     open_fds,
+    output_from_there,
     running,
     slots,
 )
@@ -131,8 +135,7 @@ import os, select, socket, sys, time
 from worker.slot_process.client import start_attempt
 from worker.slot_process.protocol import Parked
 events, theirs = socket.socketpair()
-out = os.open(os.devnull, os.O_WRONLY)
-handle = start_attempt(sys.argv[1], "job:1", {}, out, theirs.fileno(), timeout_s=20)
+handle = start_attempt(sys.argv[1], "job:1", {}, theirs.fileno(), timeout_s=20)
 events.sendall(b"park\\n")
 assert events.recv(100) == b"paused\\n"
 handle.park(60)
@@ -198,6 +201,44 @@ def test_resumed_it_goes_on_in_its_process_with_new_channels(slot, preload):
     assert [type(message) for message in second.messages] == [Started, Gone]
 
 
+def test_what_is_printed_while_nobody_reads_is_read_by_the_next_supervisor(slot, tmp_path):
+    os.mkfifo(tmp_path / "words")
+    first = slot.start("park")
+    say(first, f"echo {tmp_path / 'words'}")
+    with (tmp_path / "words").open("w", buffering=1) as words:
+        words.write("before\n")
+        first.output.wait_for("before\n")
+        park(first)
+        words.write("parked\n")
+        second = slot.start("park", parked=first.id)
+        second.output.wait_for("parked\n")
+        words.write("after\n")
+        second.output.wait_for("after\n")
+    assert second.output.text == "parked\nafter\n"
+
+
+def is_full(pipe: int) -> bool:
+    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder) == fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+
+@pytest.mark.parametrize("end", ["resumed", "released", "supervisor gone"])
+def test_nobody_waits_for_ever_at_a_full_pipe(slot, end):
+    first = slot.start("park")
+    say(first, "flood")
+    wait_for("the pipe is full", lambda: is_full(first.output.read_fd))
+    if end == "supervisor gone":
+        first.handle.close()
+        assert slot.wait_gone(first)
+        return
+    park(first)
+    if end == "released":
+        assert release_parked(slot.name, first.id, DEADLINE_S)
+    else:
+        second = slot.start("park", parked=first.id)
+        second.output.wait_for("flooded\n")
+
+
 def test_a_resumed_attempt_is_known_by_its_new_id(slot):
     first, _ = parked_pid(slot)
     second = slot.start("park", parked=first.id)
@@ -227,9 +268,8 @@ RESUMING_SUPERVISOR = """
 import os, select, socket, sys, time
 from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
-out = os.open(os.devnull, os.O_WRONLY)
 handle = start_attempt(
-    sys.argv[1], "job:2", {}, out, theirs.fileno(), timeout_s=20, parked=sys.argv[2])
+    sys.argv[1], "job:2", {}, theirs.fileno(), timeout_s=20, parked=sys.argv[2])
 select.select([handle], [], [])
 print(handle.read_messages()[0].pid, flush=True)
 if os.fork() == 0:
@@ -297,8 +337,8 @@ def test_many_rounds_leave_no_descriptor(slot):
         assert hear(second) == f"resumed as {second.id}"
         assert park(second) == pid
         attempt = second
-    # Control, parking and fork socket, and both ends of the wakeup pipe.
-    wait_for("the descriptors are closed", lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 5)
+    # Control, parking and fork socket, the output, and both ends of the wakeup pipe.
+    wait_for("the descriptors are closed", lambda: len(open_fds(keeper_pid) - {"0", "1", "2"}) == 6)
     # The standard ones, the listener, both ends of the wakeup pipe, the keeper's control socket.
     wait_for("the descriptors are closed", lambda: len(open_fds(slot.pid)) == 3 + 4)
     assert release_parked(slot.name, attempt.id, DEADLINE_S)
@@ -557,14 +597,13 @@ def test_neither_lease_nor_parking_time_follow_a_resumed_training(slot):
     assert second.wait_message(Gone).lease_expired
 
 
-LEASING_SUPERVISOR = """
-import os, socket, sys, time
+LEASING_SUPERVISOR = f"""{HAND_ON_OUTPUT}
+import sys, time
 from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
-out = int(sys.argv[2])
-handle = start_attempt(sys.argv[1], "job:1", {}, out, theirs.fileno(), timeout_s=20)
-os.close(out)
+handle = start_attempt(sys.argv[1], "job:1", {{}}, theirs.fileno(), timeout_s=20)
 theirs.close()
+hand_on_output(handle, int(sys.argv[2]))
 events.sendall(b"family\\n")
 while True:
     handle.set_lease(2.0)
@@ -577,19 +616,18 @@ while True:
 
 
 def test_a_frozen_supervisor_keeps_nothing_running(slot):
-    output = Output()
-    with contextlib.closing(output):
-        arguments = (slot.name, output.write_fd)
-        with running(LEASING_SUPERVISOR, *arguments, pass_fds=(output.write_fd,)) as supervisor:
-            output.close_write_end()
-            family = [int(pid) for pid in supervisor.stdout.readline().split()]
-            with all_to_die(*family) as wait_until_dead:
-                os.kill(supervisor.pid, signal.SIGSTOP)
-                # It holds the write end no more: end-of-file means that the training is dead.
-                wait_until_dead()
-                output.wait_until_all_are_dead()
-                assert wait_gone(slot.name, "job:1", DEADLINE_S)
-            assert process_stat(supervisor.pid).state == "T", "it was frozen all the time"
+    with (
+        output_from_there() as (to, output_of),
+        running(LEASING_SUPERVISOR, slot.name, to, pass_fds=(to,)) as supervisor,
+    ):
+        output = output_of()
+        family = [int(pid) for pid in supervisor.stdout.readline().split()]
+        with all_to_die(*family) as wait_until_dead:
+            os.kill(supervisor.pid, signal.SIGSTOP)
+            wait_until_dead()
+            output.wait_until_all_are_dead()
+            assert wait_gone(slot.name, "job:1", DEADLINE_S)
+        assert process_stat(supervisor.pid).state == "T", "it was frozen all the time"
 
 
 def test_a_keeper_that_does_not_read_does_not_hold_up_the_supervisor(slot):

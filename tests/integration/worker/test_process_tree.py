@@ -19,11 +19,12 @@ import pytest
 from tests.support.paths import REPOSITORY
 from tests.support.process_tree import (
     DEADLINE_S,
+    HAND_ON_OUTPUT,
     Attempt,
     OpenSlot,
-    Output,
     Slot,
     open_fds,
+    output_from_there,
     running,
     slots,
 )
@@ -159,13 +160,13 @@ def test_supervisor_lets_go_and_everything_ends(slot):
     assert slot.wait_gone(attempt)
 
 
-SUPERVISOR = """
-import os, socket, sys, time
+SUPERVISOR = f"""{HAND_ON_OUTPUT}
+import os, sys, time
 from worker.slot_process.client import start_attempt
 events, theirs = socket.socketpair()
-env = {"BEHAVIOUR": "spin_with_family"}
-handle = start_attempt(sys.argv[1], "job:1", env, int(sys.argv[2]), theirs.fileno(), timeout_s=20)
-os.close(int(sys.argv[2]))
+env = {{"BEHAVIOUR": "spin_with_family"}}
+handle = start_attempt(sys.argv[1], "job:1", env, theirs.fileno(), timeout_s=20)
+hand_on_output(handle, int(sys.argv[2]))
 if sys.argv[3:] == ["fork"]:
     child = os.fork()
     if child:
@@ -177,22 +178,22 @@ time.sleep(60)
 @pytest.mark.parametrize("heir", [(), ("fork",)])
 def test_supervisor_killed_and_everything_ends(slot, heir):
     """Also where a child of the supervisor, alive, still holds the lifeline."""
-    output = Output()
     heir_pid = None
-    with contextlib.closing(output):
-        arguments = (slot.name, output.write_fd, *heir)
-        with running(SUPERVISOR, *arguments, pass_fds=(output.write_fd,)) as supervisor:
-            try:
-                output.close_write_end()
-                output.wait_for("ready")
-                if heir:
-                    heir_pid = int(supervisor.stdout.readline())
-                supervisor.kill()
-                output.wait_until_all_are_dead()
-                assert wait_gone(slot.name, "job:1", DEADLINE_S)
-            finally:
-                if heir_pid is not None:
-                    os.kill(heir_pid, signal.SIGKILL)
+    with (
+        output_from_there() as (to, output_of),
+        running(SUPERVISOR, slot.name, to, *heir, pass_fds=(to,)) as supervisor,
+    ):
+        try:
+            output = output_of()
+            output.wait_for("ready")
+            if heir:
+                heir_pid = int(supervisor.stdout.readline())
+            supervisor.kill()
+            output.wait_until_all_are_dead()
+            assert wait_gone(slot.name, "job:1", DEADLINE_S)
+        finally:
+            if heir_pid is not None:
+                os.kill(heir_pid, signal.SIGKILL)
 
 
 def test_slot_process_killed_and_everything_ends(slot):
@@ -473,15 +474,15 @@ def test_attempts_leave_no_zombie_and_no_descriptor(slot):
     assert children_of(slot.pid) == []
 
 
-def test_a_keeper_holds_neither_the_outputs_of_its_attempt_nor_another_lifeline(slot):
+def test_a_keeper_holds_no_write_end_of_its_attempt_s_output_and_no_other_lifeline(slot):
     attempts = [slot.start("sleep") for _ in range(2)]
     for attempt in attempts:
         attempt.output.wait_for("ready")
-        # Its lifeline, control, parking and fork socket, both ends of its wakeup pipe and the
-        # supervisor's pidfd.
+        # Its lifeline, control, parking and fork socket, the output's read end, both ends of its
+        # wakeup pipe and the supervisor's pidfd.
         wait_for(
             "the descriptors are closed",
-            lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 7,
+            lambda pid=attempt.keeper_pid: len(open_fds(pid) - {"0", "1", "2"}) == 8,
         )
 
 
@@ -546,8 +547,8 @@ def test_the_same_attempt_twice_is_refused(slot):
     attempt = slot.start("sleep")
     attempt.output.wait_for("ready")
     events, theirs = socket.socketpair()
-    with events, theirs, contextlib.closing(Output()) as output:
-        arguments = (slot.name, attempt.id, {}, output.write_fd, theirs.fileno())
+    with events, theirs:
+        arguments = (slot.name, attempt.id, {}, theirs.fileno())
         with start_attempt(*arguments, timeout_s=DEADLINE_S) as second:
             select.select([second], [], [], DEADLINE_S)
             assert second.read_messages() == [StartRefused(f"{attempt.id} is still running")]
@@ -600,7 +601,7 @@ def test_no_slot_process_is_a_clear_error():
     with pytest.raises(SlotUnavailable, match="no slot process listens at trainyard-nobody"):
         wait_gone("trainyard-nobody", "job:1", 0.1)
     with pytest.raises(SlotUnavailable, match="no slot process listens"):
-        start_attempt("trainyard-nobody", "job:1", {}, 1, 2, timeout_s=0.1)
+        start_attempt("trainyard-nobody", "job:1", {}, 2, timeout_s=0.1)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
@@ -642,5 +643,5 @@ def test_a_server_of_another_user_is_told_nothing():
     with running(FOREIGN_SERVER, name, NOBODY) as server:
         assert server.stdout.readline() == "listening\n"
         with pytest.raises(SlotUnavailable, match="belongs to uid 65534"):
-            start_attempt(name, "job:1", {"HF_TOKEN": "secret"}, 1, 2, timeout_s=DEADLINE_S)
+            start_attempt(name, "job:1", {"HF_TOKEN": "secret"}, 2, timeout_s=DEADLINE_S)
         assert server.stdout.readline() == "b''\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import selectors
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,10 +19,12 @@ import pytest
 from redis import Redis
 
 from tests.support.store_calls import JOB, admit, claim, job_store
+from tests.support.waiting import wait_for
 from trainyard.redaction import Redactor
 from trainyard.settings import read_settings
 from trainyard.store.job_store import JobStore
-from worker.slot_process.protocol import Gone
+from worker.slot_process.protocol import Gone, Started
+from worker.slot_process.training_start import PIPE_BYTES, make_output_pipe
 from worker.supervisor import event_buffer
 from worker.supervisor.event_buffer import EventBuffer
 from worker.supervisor.job_folder import open_records
@@ -28,7 +32,7 @@ from worker.supervisor.lease import LeaseGuard
 from worker.supervisor.log_handler import BatchingLogHandler
 from worker.supervisor.supervisor import POLL_S, Supervisor
 from worker.supervisor.time_limits import TimeLimits
-from worker.supervisor.training_link import TrainingLink, make_output_pipe
+from worker.supervisor.training_link import TrainingLink, listen_to_output
 
 FLOOD_BYTES = 6_000_000
 HOSTILE = b"secret=" * 1000 + b"://a:" * 1000 + b"?x-amz-a" * 500 + b"eyJaaaaaaaa." * 500 + b"\n"
@@ -36,6 +40,7 @@ GAP_S = 1.0
 """Half of the shortest lease."""
 LEASE_S = 1.5
 APPEND_S = 0.1
+STARTED = b"s"
 
 
 class Keeper:
@@ -43,10 +48,14 @@ class Keeper:
 
     ended = False
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, output: int) -> None:
+        self.output = output
+        self._end = end
         self.fileno = end.fileno
 
     def read_messages(self) -> list[Any]:
+        if self._end.recv(1) == STARTED:
+            return [Started(os.getpid(), time.monotonic(), preloaded=True)]
         self.ended = True
         return [Gone(exit_code=0, signal=None, killed_descendants=0)]
 
@@ -71,10 +80,11 @@ def link() -> Iterator[TrainingLink]:
         for each in (events, theirs, end, over):
             stack.enter_context(each)
         selector = stack.enter_context(selectors.DefaultSelector())
-        keeper: Any = Keeper(end)
+        keeper: Any = Keeper(end, output)
+        over.send(STARTED)
         printing = threading.Thread(target=flood, args=(output_write, over))
         printing.start()
-        yield TrainingLink(selector, output, events, keeper)
+        yield TrainingLink(selector, events, keeper)
         printing.join()
 
 
@@ -159,6 +169,23 @@ def test_the_lease_outlives(
     assert not lease.lost
     assert not events.fenced
     assert lease.ends > time.monotonic()
+
+
+def test_what_goes_on_printing_while_it_is_parked_holds_up_no_supervisor() -> None:
+    with ExitStack() as stack:
+        output, output_write = make_output_pipe()
+        stack.callback(os.close, output)
+        events, end = map(stack.enter_context, socket.socketpair())
+        selector = stack.enter_context(selectors.DefaultSelector())
+        keeper: Any = Keeper(end, output)
+        link = TrainingLink(selector, events, keeper)
+        listen_to_output(selector, keeper)
+        with subprocess.Popen(["yes"], stdout=output_write) as endless:
+            os.close(output_write)
+            wait_for("it prints", lambda: select.select([output], [], [], 0)[0])
+            printed = sum(len(arrival.lines) for arrival in link.rest())
+            endless.kill()
+    assert 0 < printed <= PIPE_BYTES
 
 
 def test_what_waits_for_a_slow_redis_is_sent_in_parts(
