@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from redis import Redis
@@ -22,6 +22,21 @@ os.umask(_UMASK)
 def pytest_runtest_setup() -> None:
     """Every test begins with the umask of the run: entry points that are called change it."""
     os.umask(_UMASK)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile``, and one process for all files that share one set of services."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServices(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            before, folder, _ = nodeid.partition("/one_stack/")
+            return before if folder else str(super()._split_scope(nodeid))
+
+    return ByServices(config, log)
 
 
 def missing(what: str) -> NoReturn:

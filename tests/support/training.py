@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -275,6 +276,8 @@ def _serve(connection: socket.socket, parent_pid: int) -> None:
     from tasks import preload, runner
 
     assert preload is not None
+    gc.collect()
+    gc.freeze()  # as the slot process does: else each training copies what it looks through
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, 1024, 3)
         if not data:
