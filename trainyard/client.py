@@ -200,6 +200,8 @@ class BridgeClient:
 def _place(waiting: dict[str, Any]) -> str:
     if not waiting["slots"]:
         return "no worker is there: it waits for one"
+    if makes_way := waiting.get("makes_way"):
+        return f"it slips in: job {makes_way} makes way at its next step"
     behind = [*waiting["behind"], *(["other questions"] if waiting["position"] > 1 else [])]
     if not behind:
         return ""  # it is taken in a moment

@@ -51,6 +51,19 @@ class Dispatcher:
             shown=shown,
         )
 
+    def goes_next(self, slot: str) -> None:
+        """Let the training that is to have ``slot`` next be taken before all else that waits.
+
+        That is the one that made way there, unless one of priority 0 waits.
+        """
+        first = self.store.jobs(self.store.waiting()[:1])
+        aside = [job for job in self.store.made_way() if job.parked_on in (slot, "")]
+        first = first if first and not first[0].priority else aside or first
+        for job in first[:1]:
+            if self.slot_for(job) in (None, slot):
+                pinned = slot if len(self.homes()) > 1 else None  # before those of every slot
+                self.queue.to_head(job.attempt_id, pinned)
+
     def slot_for(self, job: Job) -> str | None:
         """The only slot that should take the job; None if any may."""
         return self._slot_for(job, self.slots.present())

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
+from trainyard.scheduling.generations import TURN_S, Generations
 from trainyard.scheduling.making_way.slip_ins import who_makes_way
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
@@ -86,12 +87,16 @@ def estimate_now(
 ) -> StartEstimate:
     """The estimate for the queue as it is, over the ``slots`` that take jobs: none without one.
 
-    A job that makes way ends later, by the time of the one that slips in.
+    A job that makes way ends later, by the time of what slips in.
     """
     running = [job for job in store.jobs(store.occupying()) if job.slot in slots]
     remaining = {job.job_id: job.progress.get("remaining_seconds") for job in running}
     durations = store.recent_durations_s()
     typical_s = statistics.median(durations) if durations else None
+    asked_for = {job.way_for: job.job_id for job in running if job.is_to_make_way and job.way_for}
+    for name in Generations(store.redis).questions() if asked_for else ():
+        if (left_s := remaining.get(asked_for.get(name, ""))) is not None:
+            remaining[asked_for[name]] = left_s + TURN_S
     slips_in_s = []
     busy = len(running) >= len(slots)
     for short in store.slip_ins() if busy and slots else ():

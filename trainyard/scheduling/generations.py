@@ -20,6 +20,8 @@ WAITING_MAX = 32
 WANTED_FOR_S = 15
 """Who asks renews it more often than that."""
 SERVED_FOR_S = 15
+TURN_S = 60.0
+"""So long questions are taken up by a slot for which a training waits; then that goes first."""
 _SAID = TypeAdapter[Said](Said)
 
 
@@ -52,7 +54,7 @@ class Generations:
     def renew(self, generation_id: str) -> None:
         """It is still wanted."""
         pipe = self._redis.pipeline(transaction=False)
-        for key in (GenerationKey.ASKED, GenerationKey.SAID):
+        for key in (GenerationKey.ASKED, GenerationKey.SAID, GenerationKey.WAY):
             pipe.expire(key.of(generation_id), WANTED_FOR_S)
         pipe.execute()
 
@@ -65,6 +67,11 @@ class Generations:
         """1: the next; None: it does not wait any more."""
         rank = self._redis.zrank(Key.GENERATIONS, generation_id)
         return None if rank is None else int(rank) + 1
+
+    def who_makes_way(self, generation_id: str) -> str:
+        """Id of the job that is asked to make way for it; "" if none is."""
+        asked = self._redis.get(GenerationKey.WAY.of(generation_id)) or ""
+        return str(asked.rpartition(":")[0])
 
     def is_served(self, generation_id: str) -> bool:
         """Whether a worker has vouched for it of late."""
@@ -86,6 +93,11 @@ class Generations:
         if forgotten := set(ids) - set(wanted):
             self._redis.zrem(Key.GENERATIONS, *forgotten)
         return wanted
+
+    def questions(self) -> dict[str, AskedOfJob]:
+        """What waits for a slot and is wanted, the oldest first."""
+        found = {one: self.read(one) for one in self.waiting()}
+        return {one: asked for one, asked in found.items() if asked is not None}
 
     def read(self, generation_id: str) -> AskedOfJob | None:
         """What was asked; None if nobody waits for it any more."""

@@ -25,7 +25,7 @@ class SharingSettings(BaseModel):
     slip_ins_per_hour: Annotated[int, Field(ge=0, le=100_000)] = Field(
         4,
         description="How often an hour a running job makes way for short ones that ask for it "
-        "(`slip_in`); 0: never.",
+        "(`slip_in`) and for questions to a model; 0: never.",
     )
 
     @property

@@ -35,8 +35,9 @@ class Job:
     of its lines train.log still lacks; ``batch`` counts the appends of this attempt. ``step_at`` is
     when its newest step was heard of, ``checkpoint_at`` when its newest checkpoint was.
     A job with ``slip_in`` asks others to make way; ``slips_before``: which attempt it has asked.
-    ``make_way``: which attempt of this one is asked, and why; ``made_way``: why it waits again;
-    ``slipped_at``: when it made way for such a job, within an hour, in milliseconds.
+    ``make_way``: which attempt of this one is asked, and why, ``way_for``: for which job or
+    question; ``made_way``: why it waits again; ``slipped_at``: when it made way for one, within an
+    hour, in milliseconds.
     ``divergence`` is the last ``contract.Divergence``, ``warnings`` what the newest attempt says of
     the training.
     """
@@ -70,6 +71,7 @@ class Job:
     slip_in: str = ""
     slips_before: str = ""
     make_way: str = ""
+    way_for: str = ""
     made_way: str = ""
     priority: int = 5
     log_bytes: int = 0
@@ -182,7 +184,7 @@ _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
     *("checkpoint", "parked", "parked_on", "parked_worker", "home", "home_host"),
     *("resume_from", "from_start", "origin", "held", "group"),
-    *("slip_in", "slips_before", "make_way", "made_way"),
+    *("slip_in", "slips_before", "make_way", "way_for", "made_way"),
 )
 _NUMBERS = (
     *("priority", "restarts", "slot_losses", "put_backs", "pauses", "ways_made"),

@@ -148,14 +148,18 @@ class JobStore(Admissions):
         return [job.job_id for job in there]
 
     def ask_way(
-        self, job: Job, because: str, *, slips_in: Job | None = None, per_hour: int = 0
+        self, job: Job, because: str, *, slips_in: Job | str | None = None, per_hour: int = 0
     ) -> bool:
-        """Ask a running attempt to make way, for a job that ``slips_in`` or for nobody.
+        """Ask a running attempt to make way, for what ``slips_in`` (a job, or the id of a question
+        to a model) or for nobody.
 
-        False if it was asked before, runs no more, or makes way for such jobs no more often
+        False if it was asked before, runs no more, or makes way so no more often
         (``per_hour``), and if the other does not wait any more or has asked elsewhere.
         """
-        other = ("", 0) if slips_in is None else (slips_in.job_id, slips_in.attempt)
+        if isinstance(slips_in, Job):
+            other = (slips_in.job_id, slips_in.attempt)
+        else:
+            other = (slips_in or "", 0)
         return bool(self._ask_way(args=[job.job_id, job.attempt, because, *other, per_hour]))
 
     def make_way(self, job_id: str, attempt: int, because: str, fields: Mapping[str, str]) -> bool:

@@ -88,6 +88,7 @@ class GenerationKey(StrEnum):
     ASKED = "generation"
     SAID = "generation-said"
     SERVED = "generation-served"
+    WAY = "generation-way"
 
     def of(self, generation_id: str) -> str:
         """The key of one generation."""

@@ -15,7 +15,7 @@ from trainyard.contract.events import EVENT_KINDS
 from trainyard.contract.statuses import OCCUPYING, REPORTED, TERMINAL
 from trainyard.store.counters import BUCKETS_S
 from trainyard.store.delivery_state import DELAY_MAX_S
-from trainyard.store.keys import JobKey, Key
+from trainyard.store.keys import GenerationKey, JobKey, Key
 from trainyard.store.usage.limits import MONTHS_KEPT, NAMES_MAX, OTHERS
 
 _LUA = Path(__file__).parent / "lua"
@@ -26,10 +26,10 @@ def head() -> str:
     """The head of every script, the same text each time: Redis knows a script by its text."""
     heard = {name: kind.lane for name, kind in EVENT_KINDS.items() if kind.lane}
     lanes = ", ".join(f"{name} = '{lane}'" for name, lane in heard.items())
-    per_job = ", ".join(f"['{kind}'] = '{kind.of('')}'" for kind in JobKey)
     tables = {
         **{key.name: f"'{key}'" for key in Key},
-        "PER_JOB": f"{{{per_job}}}",
+        "PER_JOB": _prefixes(JobKey),
+        "PER_GENERATION": _prefixes(GenerationKey),
         **{
             name: f"{{{', '.join(f'{one} = 1' for one in sorted(those))}}}"
             for name, those in _SETS.items()
@@ -43,6 +43,11 @@ def head() -> str:
         "BUCKETS_S": f"{{{', '.join(map(str, BUCKETS_S))}}}",
     }
     return "".join(f"local {name} = {value}\n" for name, value in tables.items())
+
+
+def _prefixes(kinds: type[JobKey] | type[GenerationKey]) -> str:
+    pairs = ", ".join(f"['{kind}'] = '{kind.of('')}'" for kind in kinds)
+    return f"{{{pairs}}}"
 
 
 def script(redis: Redis, name: str) -> Any:

@@ -1,7 +1,6 @@
 """Server of generations on a slot: runs in the pool child, so that no training runs beside it.
 
-It answers what waits, and keeps the model for a while, for the next question. A training that waits
-for this slot ends that at once, before Celery hands it over.
+It answers what waits, and keeps the model for a while, for the next question (``turn``).
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ from trainyard.contract.generation.messages import (
 from trainyard.scheduling.dispatch import Dispatcher
 from trainyard.scheduling.generations import Generations
 from trainyard.settings import Settings
+from trainyard.store.job import Job
 from worker.generation.link import GenerationLink, start_generating
+from worker.generation.turn import QuestionTurn
 from worker.machine.gpu import slot_gpu_use, wait_released
 from worker.machine.signal_fds import sigterm_as_fd
 from worker.slot import WorkerSlot
@@ -30,8 +31,6 @@ from worker.slot_process.client import SlotUnavailable
 from worker.supervisor.training_spec import training_spec
 
 POLL_S = 0.1
-KEPT_FOR_S = 60.0
-"""How long a model without questions stays loaded."""
 LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 600.0, 180.0
 """Without a word of it the process hangs: an answer ends itself earlier (``tasks.generation``)."""
 CANCEL_GRACE_S = 5.0
@@ -56,9 +55,10 @@ class GenerationServer:
         asked = self._generations.claim(generation_id)
         if asked is None:
             return
+        turn = QuestionTurn(self._dispatcher, self._slot.name)
         gpu_before = slot_gpu_use()
         try:
-            self._serve(generation_id, asked)
+            self._serve(generation_id, asked, turn)
         except SlotUnavailable as error:
             self._generations.say(
                 generation_id, NotGenerated(error=error.sentence, hint=error.mend)
@@ -66,8 +66,9 @@ class GenerationServer:
         finally:
             if gpu_before is not None and wait_released(gpu_before) is not None:
                 self._slot.doubt.memory_before = gpu_before.used_bytes
+        turn.end()
 
-    def _serve(self, generation_id: str, asked: AskedOfJob) -> None:
+    def _serve(self, generation_id: str, asked: AskedOfJob, turn: QuestionTurn) -> None:
         with (
             sigterm_as_fd() as sigterm,
             start_generating(self._settings, self._slot, generation_id) as link,
@@ -79,13 +80,14 @@ class GenerationServer:
             while following is not None:
                 for said in self._answers(link, ends, *following):
                     self._generations.say(following[0], said)
-                following = self._next(link, ends)
+                following = self._next(link, ends, turn)
 
     def _answers(
         self, link: GenerationLink, ends: list[int], generation_id: str, asked: AskedOfJob
     ) -> Iterator[Said]:
         job = self._dispatcher.store.get(asked.job_id)
-        if job is None or job.attempt != asked.attempt:
+        # It may have made way, for this question too: what is asked is as it was.
+        if job is None or (job.attempt != asked.attempt and not _has_gone_on(job, asked)):
             yield NotGenerated(error=f"Job {asked.job_id} was removed or started again meanwhile.")
             return
         link.ask(
@@ -127,20 +129,14 @@ class GenerationServer:
                 return
         link.keeper.kill()
 
-    def _next(self, link: GenerationLink, ends: list[int]) -> tuple[str, AskedOfJob] | None:
+    def _next(
+        self, link: GenerationLink, ends: list[int], turn: QuestionTurn
+    ) -> tuple[str, AskedOfJob] | None:
         """The next question; None if the model is not to be kept any longer."""
-        until = time.monotonic() + KEPT_FOR_S
-        while not link.gone and time.monotonic() < until and not _any_readable(ends):
-            name = self._slot.name
-            if self._dispatcher.queue.count([name]) or not self._dispatcher.slots.takes_jobs(name):
-                return None  # what goes on waiting is asked again by its own message
-            for waiting in self._generations.waiting():
-                asked = self._generations.read(waiting)
-                if asked is None or asked.slot not in (None, self._slot.name):
-                    continue
-                if (claimed := self._generations.claim(waiting)) is not None:
-                    self._dispatcher.queue.remove(waiting)
-                    return waiting, claimed
+        answered_at = time.monotonic()
+        while not (link.gone or _any_readable(ends) or turn.is_over(answered_at)):
+            if (following := turn.take()) is not None:
+                return following
             for _ in link.poll(POLL_S):
                 pass
         if link.gone:
@@ -150,6 +146,11 @@ class GenerationServer:
                 extra={"action": "generation_lost"},
             )
         return None
+
+
+def _has_gone_on(job: Job, asked: AskedOfJob) -> bool:
+    """Whether a later attempt of the job that was asked goes on from its checkpoints."""
+    return job.attempt > asked.attempt and not job.from_start
 
 
 def _any_readable(fds: list[int]) -> bool:

@@ -100,6 +100,7 @@ class Generation:
             position=position,
             behind=self._wiring.store.occupying(),
             slots=len(self._wiring.slots.served()),
+            makes_way=self._generations.who_makes_way(self._id),
         )
         if now == self._told:
             return []

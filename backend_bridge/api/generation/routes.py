@@ -35,8 +35,8 @@ router = APIRouter(tags=["generation"])
 async def generate(bridge: ThisBridge, job_id: str, request: Request) -> Response:
     """Ask the trained model, a checkpoint of it, or the model that it was made from.
 
-    It runs on a slot, and never beside a training: until one is free it waits. When the client
-    leaves, it ends.
+    It runs on a slot, and never beside a training: until one is free, or makes way, it waits. When
+    the client leaves, it ends.
     """
     question = await optional_body(request, GenerateBody)
     try:

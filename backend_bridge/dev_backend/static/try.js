@@ -56,6 +56,7 @@ function inWords(said) {
   switch (said.kind) {
     case "waiting":
       if (!said.slots) return "Waits: no worker is there";
+      if (said.makes_way) return `Slips in: ${said.makes_way} makes way at its next step`;
       return said.behind.length ? `Waits until a slot is free: ${said.behind.join(", ")} has it` : `Waits, place ${said.position}`;
     case "loading":
       return said.loaded ? "Answers…" : "Loads the model…";

@@ -1,7 +1,7 @@
 """Route of OpenAI's chat completions, with streams: ``/v1/chat/completions`` of a trained model.
 
-It runs on a slot, and never beside a training: until one is free it waits. When the client leaves,
-it ends.
+It runs on a slot, and never beside a training: until one is free, or makes way, it waits. When the
+client leaves, it ends.
 """
 
 from __future__ import annotations

@@ -48,10 +48,11 @@ def test_a_model_answers_stays_loaded_and_makes_room_for_a_training(stack: Stack
 
 
 def test_it_waits_while_the_slot_trains_and_goes_when_its_client_does(stack: Stack) -> None:
-    stack.submit("holder", steps=100_000)
+    stack.submit("holder", steps=100_000, priority=0)  # it makes no way
     stack.wait_for_step("holder", 1)
     said = stack.bridge.generate("made", PROMPT)
-    assert next(said) == {"kind": "waiting", "position": 1, "behind": ["holder"], "slots": 1}
+    place = {"position": 1, "behind": ["holder"], "slots": 1, "makes_way": ""}
+    assert next(said) == {"kind": "waiting", **place}
     said.close()  # type: ignore[attr-defined]  # a generator
     wait_for("it is forgotten", lambda: not stack.redis.zcard(Key.GENERATIONS))
     said = stack.bridge.generate("made", PROMPT)

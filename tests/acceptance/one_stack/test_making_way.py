@@ -1,10 +1,14 @@
-"""Making way on real processes: short jobs slip in, hours begin and end, and no bit changes."""
+"""Making way on real processes: short jobs and questions slip in, hours begin and end, and no bit
+changes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import itertools
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +23,7 @@ from tests.support.waiting import wait_for
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.job import Job
+from trainyard.store.keys import Key
 
 WARM = "(parked before, goes on)"
 STEPS = 800
@@ -62,16 +67,29 @@ def stored(stack: Stack, job_id: str) -> Job:
 def standing_still(stack: Stack, job_id: str) -> Iterator[str]:
     """A short job slips in, and the long one, which is asked to make way, makes no step meanwhile;
     all that is done inside it hears afterwards, at once."""
-    training = stack.training_process()
-    training.suspend()
-    try:
+    with no_step(stack):
         short = next(_names)
         stack.submit(short, steps=2, slip_in=True, priority=0)
         wait_for("it is asked to make way", lambda: stored(stack, job_id).is_to_make_way)
         yield short
+
+
+@contextlib.contextmanager
+def no_step(stack: Stack) -> Iterator[None]:
+    training = stack.training_process()
+    training.suspend()
+    try:
+        yield
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             training.resume()
+
+
+def ask(stack: Stack, job_id: str, **question: Any) -> Iterator[dict[str, Any]]:
+    """A question to the model of a job; it waits."""
+    said = stack.bridge.generate(job_id, {"prompt": "2 + 2", "max_tokens": 4, **question})
+    assert next(said)["kind"] == "waiting"
+    return said
 
 
 def has_stepped(job: Job) -> bool:
@@ -150,6 +168,77 @@ def test_who_is_killed_while_it_makes_way_loses_and_doubles_nothing(
     stack.bridge.resume("struck")
     stack.wait("struck", "completed")
     assert weights(stack, "struck") == reference
+    wait_for("nothing is left", lambda: not stack.training_processes())
+
+
+def test_questions_slip_in_one_about_the_very_job(stack: Stack, reference: str) -> None:
+    """One way is made for both, and the long one goes on by itself when they are answered; so it
+    does after one that is withdrawn while way is made."""
+    start(stack, "asked")
+    stack.wait_for_step("asked", 120)  # there is a checkpoint
+    with no_step(stack):
+        about_it = ask(stack, "asked", checkpoint=stored(stack, "asked").checkpoint)
+        told = next(one for one in about_it if one["makes_way"])
+        assert (told["kind"], told["makes_way"]) == ("waiting", "asked")
+        another = ask(stack, "undisturbed")
+    for said in (about_it, another):
+        assert [one["kind"] for one in said if one["kind"] != "text"][-2:] == ["loading", "done"]
+    answered_at = time.time()
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "asked")))
+    assert stored(stack, "asked").ways_made == 1
+    with no_step(stack):
+        withdrawn = ask(stack, "undisturbed")
+        wait_for("it is asked to make way", lambda: stored(stack, "asked").is_to_make_way)
+        withdrawn.close()  # type: ignore[attr-defined]  # a generator
+        wait_for("it is forgotten", lambda: not stack.redis.zcard(Key.GENERATIONS))
+    stack.wait("asked", "completed")
+    job = stored(stack, "asked")
+    assert (job.completed_at or 0) > answered_at
+    assert (job.attempt, job.ways_made, job.restarts, job.pauses) == (3, 2, 0, 0)
+    assert stack.log("asked").count(WARM) == 2
+    assert "Made way: a question to job asked slips in." in stack.log("asked")
+    assert weights(stack, "asked") == reference
+
+
+@pytest.fixture(scope="module")
+def mute(stack: Stack) -> str:
+    """A job whose model is loaded for ever: nobody writes into the file."""
+    stack.submit("mute", steps=1)
+    stack.wait("mute", "completed")
+    config = stack.home / "jobs" / "mute" / "model" / "config.json"
+    config.unlink()
+    os.mkfifo(config)
+    return "mute"
+
+
+def test_who_is_killed_while_a_question_is_answered(
+    stack: Stack, reference: str, mute: str
+) -> None:
+    """Who answers, the pool child and the worker in turn: the question has failed, no more."""
+    start(stack, "bystander")
+    asked = []
+    for number, which in enumerate(("who answers", "pool child", "worker"), 1):
+        wait_for("it makes a step", lambda: has_stepped(stored(stack, "bystander")))
+        with no_step(stack):
+            said = ask(stack, mute)
+            asked.append(said)
+            training = stack.training_process()
+        while next(said)["kind"] != "loading":
+            pass
+        match which:
+            case "who answers":
+                [answering] = [p for p in stack.attempt_processes("training") if p != training]
+                answering.kill()
+            case "pool child":
+                kill(stack.worker_child(0))
+            case _:
+                stack.kill_worker(0)
+                stack.workers[0].start()
+        assert stored(stack, "bystander").ways_made == number
+    assert [list(said)[-1]["kind"] for said in asked] == ["failed"] * 3
+    stack.wait("bystander", "completed")
+    assert stored(stack, "bystander").restarts == 0
+    assert weights(stack, "bystander") == reference
     wait_for("nothing is left", lambda: not stack.training_processes())
 
 

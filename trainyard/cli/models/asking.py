@@ -59,7 +59,8 @@ def generate(
     trainyard generate job-1 --prompt "What is the capital of France?"
     trainyard generate job-1 --file questions.jsonl > answers.jsonl
 
-    It runs on a slot while no training does, and waits for that. Rows of a file have `messages`, or
+    It runs on a slot while no training does: while every slot is busy, one makes way at its next
+    step (SLIP_INS_PER_HOUR), and goes on by itself. Rows of a file have `messages`, or
     a question in `prompt`, `instruction`, `question`, `input` or `text`; each comes back with an
     `answer`.
     """

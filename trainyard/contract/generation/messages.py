@@ -78,12 +78,13 @@ class GenerationSpec(BaseModel):
 
 class InQueue(BaseModel):
     """``position`` 1 is the next. ``behind``: the jobs that hold the slots now; ``slots`` 0: no
-    worker is there."""
+    worker is there. ``makes_way``: the job that pauses at its next step for it, "" for none."""
 
     kind: Literal["waiting"] = "waiting"
     position: int
     behind: list[str] = []
     slots: int
+    makes_way: str = ""
 
 
 class Loading(BaseModel):

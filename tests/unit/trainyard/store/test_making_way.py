@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.requests import start_request
 from tests.support.store_calls import admit, stored
+from trainyard.contract.generation.messages import AskedOfJob, GenerateBody
 from trainyard.contract.statuses import JobStatus
+from trainyard.scheduling.generations import Generations
 from trainyard.store.job_store import JobStore
 
 LONG, SHORT = "long", "short"
@@ -156,3 +158,46 @@ def test_hours_are_no_slip_in(store: JobStore) -> None:
     assert not store.ask_way(stored(store, LONG), "the hours are over")
     assert make_way(store)
     assert stored(store, LONG).slipped_at == ()
+
+
+@pytest.fixture
+def question(redis: Any) -> str:
+    """A question to a model waits."""
+    body = GenerateBody(prompt="2 + 2")
+    return Generations(redis).ask(AskedOfJob(job_id="made", attempt=1, question=body))
+
+
+def test_a_question_slips_in_as_a_short_job_does(
+    redis: Any, store: JobStore, question: str
+) -> None:
+    run(store, "other")
+    generations = Generations(redis)
+    assert generations.who_makes_way(question) == ""
+    assert store.ask_way(stored(store, LONG), "it slips in", slips_in=question, per_hour=1)
+    assert not store.ask_way(stored(store, "other"), "x", slips_in=question, per_hour=1), (
+        "asked once"
+    )
+    assert (generations.who_makes_way(question), stored(store, LONG).way_for) == (LONG, question)
+    assert 0 < redis.pttl(f"trainyard:generation-way:{question}") <= 15_000, "it goes by itself"
+    generations.renew(question)
+    assert make_way(store)
+    assert store.ask_way(stored(store, "other"), "x", slips_in=question, per_hour=1), (
+        "it still waits"
+    )
+    assert store.claim(LONG, 2, slot="slot-0", worker="w")
+    assert len(stored(store, LONG).slipped_at) == 1
+    assert not ask(store, per_hour=1), "for a short job no more often either"
+    generations.let_go(question)
+    assert redis.keys("trainyard:generation*") == []
+
+
+@pytest.mark.parametrize("then", ["let_go", "claim", "expired"])
+def test_nobody_makes_way_for_a_question_that_waits_no_more(
+    redis: Any, store: JobStore, question: str, then: str
+) -> None:
+    {
+        "let_go": lambda: Generations(redis).let_go(question),
+        "claim": lambda: Generations(redis).claim(question),
+        "expired": lambda: redis.delete(f"trainyard:generation:{question}"),
+    }[then]()
+    assert not store.ask_way(stored(store, LONG), "x", slips_in=question, per_hour=4)

@@ -80,3 +80,17 @@ def test_a_conversation_remembers_what_was_said(bridge: FakeBridge) -> None:
     assert [turn["content"] for turn in bridge.calls[-1].body["messages"]] == [
         *("be brief", "a", "<a>", "b")
     ]
+
+
+def test_why_there_is_no_answer_yet_is_told(bridge: FakeBridge) -> None:
+    def waits(call: Call) -> tuple[int, str]:
+        status, said = echo(call)
+        place = {"kind": "waiting", "position": 1, "behind": ["long"], "slots": 1}
+        news = [place, {**place, "makes_way": "long"}]
+        return status, "".join(f"data: {json.dumps(one)}\n\n" for one in news) + said
+
+    bridge.answers["POST", "/api/training/j/generate"] = waits
+    assert trainyard("generate", "j", "--prompt", "a").stderr.splitlines() == [
+        "it waits for a slot, as number 1, behind long",
+        "it slips in: job long makes way at its next step",
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trainyard.contract.generation.messages import AskedOfJob, GenerateBody
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.making_way.slip_ins import who_makes_way
 from trainyard.store.job import Job
@@ -58,3 +59,10 @@ def test_a_slot_that_does_not_see_its_files_is_of_no_use() -> None:
     far, near = running("far", left_s=500, home="other"), running("near")
     assert who_makes_way([far, near], SHORT, 1, NOW_S) == far
     assert who_makes_way([far, near], BOUND, 1, NOW_S) == near
+
+
+def test_a_question_that_one_slot_can_answer_asks_there() -> None:
+    jobs = [running("far", left_s=500, slot="box-0"), running("near", slot="box-1")]
+    asked = AskedOfJob(job_id="made", attempt=1, question=GenerateBody(prompt="2 + 2"))
+    assert who_makes_way(jobs, asked, 1, NOW_S) == jobs[0]
+    assert who_makes_way(jobs, asked.model_copy(update={"slot": "box-1"}), 1, NOW_S) == jobs[1]
