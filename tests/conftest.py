@@ -1,4 +1,4 @@
-"""Fixtures that several tests share: an in-memory double and a real Redis behind one name."""
+"""Fixtures that several tests share: settings of nobody, and a real Redis."""
 
 from __future__ import annotations
 
@@ -76,18 +76,9 @@ def real_redis(redis_server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture(params=["fakeredis", "redis"])
-def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    """The in-memory double, then the real server, both empty and decoding to str."""
-    if request.param == "redis":
-        yield request.getfixturevalue("real_redis")
-        return
-    try:
-        import fakeredis
-    except ImportError:
-        missing("fakeredis")
-    with fakeredis.FakeRedis(decode_responses=True) as client:
-        yield client
+@pytest.fixture
+def redis(real_redis: Redis) -> Redis:
+    return real_redis
 
 
 @pytest.fixture

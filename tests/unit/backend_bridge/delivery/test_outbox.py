@@ -1,4 +1,4 @@
-"""The sender's side of the job store, on an in-memory double and on a real Redis alike."""
+"""The sender's side of the job store."""
 
 from __future__ import annotations
 

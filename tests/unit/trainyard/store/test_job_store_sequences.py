@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import fakeredis
@@ -15,16 +16,25 @@ from tests.support.store_calls import METRIC, admit, events, job_store
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import OCCUPYING, TERMINAL, JobStatus
 from trainyard.store.attempt_writes import StoredEvent
+from trainyard.store.job_store import JobStore
 
 Q, CD = JobStatus.QUEUED, JobStatus.CANCELLED
 ERROR = ErrorReport(kind=ErrorKind.DATASET, message="No such data set.")
+JOBS = st.sampled_from(["a", "b"])
+STALE = st.sampled_from([0, 0, 0, 0, 0, 1])
+
+
+def by_attempt(call: Callable[[JobStore, str, int], Any]) -> Any:
+    """A rule: one call by a job's attempt, which does nothing if that is an old one."""
+
+    def done(self: AnySequence, job_id: str, stale: int) -> None:
+        assert not (call(self.store, job_id, self.attempt(job_id, stale)) and stale)
+
+    return rule(job_id=JOBS, stale=STALE)(done)
 
 
 class AnySequence(RuleBasedStateMachine):
     """Random calls by attempts old and new on a few jobs; the invariants hold throughout."""
-
-    jobs = st.sampled_from(["a", "b"])
-    stale = st.sampled_from([0, 0, 0, 0, 0, 1])
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,19 +67,23 @@ class AnySequence(RuleBasedStateMachine):
         verdict = admit(self.store, job_id, max_queued=1)
         assert verdict == ("same" if known else "full" if waiting >= 2 else "created")
 
-    @rule(job_id=jobs, stale=stale)
-    def claim(self, job_id: str, stale: int) -> None:
-        assert not (
-            self.store.claim(job_id, self.attempt(job_id, stale), slot="s", worker="w") and stale
-        )
+    claim = by_attempt(lambda store, job, n: store.claim(job, n, slot="s", worker="w"))
+    complete = by_attempt(lambda store, job, n: store.complete(job, n, {}))
+    fail = by_attempt(lambda store, job, n: store.fail(job, n, ERROR))
+    resume_refused = by_attempt(lambda store, job, n: store.resume_refused(job, n, ERROR))
+    cancelled = by_attempt(lambda store, job, n: store.cancelled(job, n))
+    put_back = by_attempt(lambda store, job, n: store.put_back(job, n, "x"))
+    make_way = by_attempt(lambda store, job, n: store.make_way(job, n, "x", {"checkpoint": "c"}))
+    lost = by_attempt(lambda store, job, n: store.lost(job, n, "x"))
+    paused = by_attempt(lambda store, job, n: store.paused(job, n, {"checkpoint": "c"}))
 
-    @rule(job_id=jobs, stale=stale)
+    @rule(job_id=JOBS, stale=STALE)
     def renew(self, job_id: str, stale: int) -> None:
         job = self.store.get(job_id)
         lease = self.store.renew(job_id, self.attempt(job_id, stale))
         assert lease.held == (job is not None and not stale and job.status in OCCUPYING)
 
-    @rule(job_id=jobs, stale=stale, lines=st.integers(0, 3))
+    @rule(job_id=JOBS, stale=STALE, lines=st.integers(0, 3))
     def append(self, job_id: str, stale: int, lines: int) -> None:
         self.batch += 1
         event = StoredEvent("log", json.dumps(["x"] * lines), lines) if lines else METRIC
@@ -77,55 +91,19 @@ class AnySequence(RuleBasedStateMachine):
             self.store.append(job_id, self.attempt(job_id, stale), self.batch, [event]) and stale
         )
 
-    @rule(job_id=jobs, force=st.booleans())
+    @rule(job_id=JOBS, force=st.booleans())
     def cancel(self, job_id: str, force: bool) -> None:
         self.store.cancel(job_id, force=force)
 
-    @rule(job_id=jobs, stale=stale)
-    def complete(self, job_id: str, stale: int) -> None:
-        assert not (self.store.complete(job_id, self.attempt(job_id, stale), {}) and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def fail(self, job_id: str, stale: int) -> None:
-        assert not (self.store.fail(job_id, self.attempt(job_id, stale), ERROR) and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def resume_refused(self, job_id: str, stale: int) -> None:
-        attempt = self.attempt(job_id, stale)
-        assert not (self.store.resume_refused(job_id, attempt, ERROR) and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def cancelled(self, job_id: str, stale: int) -> None:
-        assert not (self.store.cancelled(job_id, self.attempt(job_id, stale)) and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def put_back(self, job_id: str, stale: int) -> None:
-        assert not (self.store.put_back(job_id, self.attempt(job_id, stale), "x") and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def make_way(self, job_id: str, stale: int) -> None:
-        attempt = self.attempt(job_id, stale)
-        assert not (self.store.make_way(job_id, attempt, "x", {"checkpoint": "c"}) and stale)
-
-    @rule(job_id=jobs, stale=stale)
-    def lost(self, job_id: str, stale: int) -> None:
-        assert not (self.store.lost(job_id, self.attempt(job_id, stale), "x") and stale)
-
-    @rule(job_id=jobs)
+    @rule(job_id=JOBS)
     def pause(self, job_id: str) -> None:
         self.store.pause(job_id)
 
-    @rule(job_id=jobs, stale=stale)
-    def paused(self, job_id: str, stale: int) -> None:
-        assert not (
-            self.store.paused(job_id, self.attempt(job_id, stale), {"checkpoint": "c"}) and stale
-        )
-
-    @rule(job_id=jobs)
+    @rule(job_id=JOBS)
     def resume(self, job_id: str) -> None:
         self.again[job_id] += self.store.resume(job_id) is not None
 
-    @rule(job_id=jobs, from_start=st.booleans())
+    @rule(job_id=JOBS, from_start=st.booleans())
     def restart(self, job_id: str, from_start: bool) -> None:
         again = self.store.start_afresh if from_start else self.store.restart
         if again(job_id) is not None:

@@ -1,4 +1,4 @@
-"""Usage of a job, and the monthly sums: on the double and on a real Redis."""
+"""Usage of a job, and the monthly sums."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import datasets
 import numpy
-import pandas
 import pytest
 
 from tasks.datasets.parts import open_parts
@@ -22,6 +21,7 @@ from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.tokenise import Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
+from tests.support.data_files import write_table
 from trainyard.contract.config import DataConfig
 
 
@@ -229,18 +229,7 @@ def test_sharegpt_pairs_give_the_same_tokens_as_messages(
     tokenizer: Any, tmp_path: Path, shape: str, how: str, method: str
 ) -> None:
     def tokens(name: str, rows: list[dict[str, Any]], how: str) -> list[dict[str, Any]]:
-        path = tmp_path / f"{name}.{how}"
-        if how == "csv":
-            cells = [
-                {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
-                for row in rows
-            ]
-            pandas.DataFrame(cells).to_csv(path, index=False)
-        elif how == "parquet":
-            pandas.DataFrame(rows).to_parquet(path)
-        else:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        [part] = open_parts(path, tmp_path / "cache")
+        [part] = open_parts(write_table(tmp_path / f"{name}.{how}", rows), tmp_path / "cache")
         found = rows_of(part, shape_of(part, DataConfig(), method), tmp_path / "cache", method)
         assert found.bad == 0, found.problems
         data = tokenise_preferences(

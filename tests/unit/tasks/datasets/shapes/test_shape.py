@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +23,7 @@ from tasks.datasets.tokens.render import Rendered, Rendering, render
 from tasks.datasets.tokens.tokenise import tokenise
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
+from tests.support.data_files import write_table
 from trainyard.contract.config import DataConfig
 
 # ---------------------------------------------------------------- the same rows in every shape
@@ -87,28 +85,13 @@ def test_every_shape_of_one_exchange_is_the_same_to_the_model(
 ROWS = [("What is 1 plus 2?", "3"), ('Quote "this",\nplease; ok?', "None"), ("Grüße 你好", "🙂 NA")]
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()})
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("how", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_every_shape_in_every_format_gives_the_same_tokens(
     tokenizer: Any, tmp_path: Path, shape: str, how: str
 ) -> None:
     def tokens(name: str, rows: list[dict[str, Any]], how: str) -> list[dict[str, Any]]:
-        path = tmp_path / f"{name}.{how}"
-        if how == "parquet":
-            pandas.DataFrame(rows).to_parquet(path)
-        else:
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            path.write_text(as_csv(rows) if how == "csv" else lines)
-        [part] = open_parts(path, tmp_path / "cache")
+        [part] = open_parts(write_table(tmp_path / f"{name}.{how}", rows), tmp_path / "cache")
         found = rows_of(part, shape_of(part, DataConfig()), tmp_path / "cache")
         assert found.bad == 0, found.problems
         data = tokenise(
