@@ -4,7 +4,7 @@ The timeouts of `urllib3` bound each single read: a server that sends one byte e
 seconds holds a request for ever. The sender of a job's events posts only while its lock
 outlasts the request, so here nothing is sent, and nothing is waited for, past one deadline.
 Resolving a host name is the one step that cannot be interrupted; nothing is sent after it
-where it took too long.
+if it took too long.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Walk:
         self._again = hold.again > 0
         self._read_to = "0-0" if self._again else self._seen
         self._is_left = self._is_first_metric = True
+        """Whether the stream may hold more; whether no point was met in this turn."""
 
     def next(self) -> BackendMessage | None:
         """The request to be made now; None if none may be made any more in this turn."""
@@ -139,8 +140,8 @@ class Walk:
         for lane in (self._progress.lane(name) for name in required if name not in self._open):
             position = entry_position(lane.failing or "0-0")
             if lane.failing and lane.refusal != "missing" and position < status.position:
-                lost_in_ms = position[0] + patience_ms - self._hold.now_ms
-                waits.append(min(lost_in_ms, lane.due_ms - self._hold.now_ms))
+                patience_left_ms = position[0] + patience_ms - self._hold.now_ms
+                waits.append(min(patience_left_ms, lane.due_ms - self._hold.now_ms))
         return max(waits)
 
     def _status_before(self, entry: Entry) -> Entry | None:

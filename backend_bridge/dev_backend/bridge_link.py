@@ -176,7 +176,7 @@ def bridge_routes(link: BridgeLink, feed: Feed) -> APIRouter:
 
 
 def _passed_on(session: requests.Session, answer: requests.Response) -> Iterator[bytes]:
-    """Until the bridge has said all, or the reader has gone: then the question is taken back."""
+    """The answer's pieces; when the reader goes before its end, the question is taken back."""
     with closing(session), closing(answer):
         try:
             yield from answer.iter_content(None)
@@ -186,7 +186,7 @@ def _passed_on(session: requests.Session, answer: requests.Response) -> Iterator
 
 
 class News:
-    """What has become another since the last call, by key, None if it is gone; at first all.
+    """What has changed since the last call, by key, None if it is gone; at first all.
 
     ``is_whole`` says that what was known before counts no more.
     """

@@ -69,7 +69,7 @@ class Changes:
     cursor: Cursor
     more: bool
     thinned: bool
-    """Whether ``metrics`` are but some of the points, spread evenly."""
+    """Whether ``metrics`` are only some of the points, spread evenly."""
 
 
 class Jobs:
@@ -235,7 +235,7 @@ class Jobs:
         return [timed(row) for row in rows], thinned
 
     def timed_points(self, job_id: str) -> list[dict[str, Any]]:
-        """All points, each with the time ``at`` which it was made or came."""
+        """All points, each with ``at``, when it was made or came."""
         query = "SELECT point, received_at FROM metrics WHERE job_id = ? ORDER BY number"
         return [timed(row) for row in self._database.read(query, job_id)]
 

@@ -45,12 +45,12 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def timed(row: sqlite3.Row) -> dict[str, Any]:
-    """A point with the time ``at`` which it was made or came."""
+    """A point with ``at``, when it was made or came."""
     return {**json.loads(row["point"]), "at": row["received_at"]}
 
 
 def points_behind(database: Database, job_id: str, after: int) -> tuple[list[sqlite3.Row], bool]:
-    """Points of a job behind the one of number ``after``; and whether they are but some of them.
+    """Points of a job behind the one of number ``after``; and whether they are only some of them.
 
     Of more than ``POINTS_MAX`` at most so many: evals, and points of any kind, each spread evenly
     over what has come, with the best eval and the newest point. Of a million that takes as long as

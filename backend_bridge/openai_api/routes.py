@@ -18,7 +18,7 @@ for each in ROUTERS:
 
 
 def add_routes(app: FastAPI) -> None:
-    """After the guards: what they refuse has OpenAI's form too."""
+    """Add the routes; to be called after the guards, whose refusals get OpenAI's form too."""
     app.add_exception_handler(ApiRefusal, answer_refusal)
     app.add_middleware(TheirErrors)
     app.include_router(router)

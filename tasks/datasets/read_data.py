@@ -39,7 +39,7 @@ def read_data(
 ) -> ReadData:
     """Read, recognise and split; what is found goes into ``report``.
 
-    All rows of one that only evaluates are on the side that trains: there is but one.
+    All rows of one that only evaluates are on the side that trains: there is no other.
     Rows that cannot be used become the report's error, unless the request skips them. Raises
     DatasetError, ConfigurationError.
     """

@@ -1,20 +1,19 @@
-"""A JSON value by its shape: a conversation, a row, or the wrapping around a list of rows."""
+"""Shape of a JSON value: a conversation, a row, or the wrapping around a list of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ROW_KEYS = frozenset(
+_ENOUGH = frozenset(("text", "messages", "conversations", "conversation", "contents"))
+ROW_KEYS = _ENOUGH | frozenset(
     (
-        *("text", "messages", "conversations", "conversation", "contents"),
         *("prompt", "completion"),
         *("question", "answer", "instruction", "input", "output", "response"),
         *("chosen", "rejected"),
     )
 )
-"""Names of columns that make a row, two of them or one of the first five."""
-_ENOUGH = frozenset(("text", "messages", "conversations", "conversation", "contents"))
+"""Names of columns that make a row: two of them, or one that is enough."""
 _WRAPPINGS = frozenset(
     (
         *("data", "rows", "train", "examples", "items", "records", "instances", "samples"),

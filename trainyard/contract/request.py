@@ -46,7 +46,7 @@ def shortened(text: str) -> str:
 
 class GroupPlace(BaseModel):
     """The place of a job in the group that a sweep made: its number ``of`` so many, and what of the
-    ``config`` it alone has, by dotted path."""
+    ``config`` only it has, by dotted path."""
 
     id: str
     number: int

@@ -1,6 +1,6 @@
-"""Statuses of a job, one record each, from which sets, Lua tables, page and colours are made.
+"""Statuses of a job, one record each, from which sets, Lua tables, buttons and colours are made.
 
-``tests/unit/trainyard/contract/test_statuses.py`` holds the page to it, which makes nothing of it.
+The page's CSS is written by hand: ``tests/unit/trainyard/contract/test_statuses.py`` compares it.
 """
 
 from __future__ import annotations

@@ -216,7 +216,8 @@ def prune_entries(
 
 
 def last_used(path: Path) -> float:
-    """A folder's own times say when it was listed: its files' count, and when it changed."""
+    """UNIX time of the last use of ``path``. Of a folder its files' times count, and when it
+    changed: its own time of access says only when it was listed."""
     inside = [p.lstat() for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else []
     times = [max(status.st_mtime, status.st_atime) for status in inside]
     return max([path.lstat().st_mtime, *times])

@@ -52,7 +52,7 @@ def _here() -> str:
 
 
 def birth_of(pid: int) -> str:
-    """Which process it is, of all that ever had its pid on any machine; "" if it has ended."""
+    """Identity of a process among all that ever had its pid, on any machine; "" if it has ended."""
     stat = process_stat(pid)
     return "" if stat is None or stat.is_zombie else f"{_here()} {stat.start_ticks}"
 

@@ -77,7 +77,8 @@ class Probe:
         return ProbeEnd(f"it did not train a step within {TIMEOUT_S:g} s")
 
     def slot_process_died(self) -> None:
-        """Nobody else says so before it took the request: that would wait for the next one."""
+        """Note that it died. If that was before it took the request, no message says so: the
+        request would wait for the next slot process."""
         self._slot_process_died = True
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ class Attempt:
         url: SecretStr | None,
         limits: TimeLimits,
     ) -> Supervisor:
-        """From the start of the training until no process of it is left, or it is parked."""
+        """The supervisor of the training, when no process of it is left or it is parked."""
         job, slot = self._job, self._slot
         with (
             sigterm_as_fd() as sigterm_fd,

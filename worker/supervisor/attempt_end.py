@@ -54,7 +54,7 @@ class Rest(BaseModel):
 
 
 class AttemptPaused(BaseModel):
-    """A person wanted it."""
+    """The training has paused, as a person wanted."""
 
     end: Literal["paused"] = "paused"
     rest: Rest
@@ -69,7 +69,7 @@ class AttemptMadeWay(BaseModel):
 
 
 class AttemptCancelled(BaseModel):
-    """A person wanted it, and no process of it is left."""
+    """The training is cancelled, as a person wanted, and no process of it is left."""
 
     end: Literal["cancelled"] = "cancelled"
 
@@ -151,7 +151,7 @@ class Course:
 
 
 class Conclusion:
-    """Tells from an attempt's course how it ended, when it has.
+    """Judge of an attempt that has ended: tells from its course how.
 
     ``fenced``: the job is not this attempt's any more.
     """
@@ -217,7 +217,7 @@ class Conclusion:
         return AttemptMadeWay(rest=rest, because=because)
 
     def _refused(self, error: ErrorReport | None) -> ResumeRefused:
-        """The checkpoint that a person chose was the reason, or AttemptFailed is raised."""
+        """The end if the checkpoint that a person chose was the reason; else AttemptFailed."""
         chosen_in_vain = self._job.resume_from and not self._course.has_begun
         if chosen_in_vain and error is not None and error.kind is ErrorKind.CONFIGURATION:
             return ResumeRefused(report=error)
@@ -236,7 +236,7 @@ class Conclusion:
             time.sleep(0.05)
 
     def _is_gone(self, ask: Callable[[str, str, float], bool]) -> bool:
-        """``cancelled`` may be written only when no process of the attempt is left."""
+        """Whether no process of the attempt is left: only then may ``cancelled`` be written."""
         if isinstance(self._course.last_message, Gone):
             return True
         try:
@@ -257,7 +257,7 @@ def _has_crashed(end: LastMessage | None) -> bool:
 
 
 def _unreadable(course: Course) -> ErrorReport:
-    """Native code crashed over what strangers wrote: it would again, at each start."""
+    """Report of native code that crashed over what strangers wrote: it would at each start."""
     assert isinstance(course.last_message, Gone)
     name = signal.Signals(course.last_message.signal or 0).name
     return ErrorReport(

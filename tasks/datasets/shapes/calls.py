@@ -52,8 +52,8 @@ def _call(call: Any, column: str) -> dict[str, Any]:
         raise RowProblem(f"the arguments of a tool call in {column!r} are {kind_of(arguments)}")
     if re.search(r"\s", name):
         raise RowProblem(f"a tool call in {column!r} names a function with blanks in its name")
-    number = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
-    return {"type": "function", **number, "function": {"name": name, "arguments": arguments}}
+    own_id = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+    return {"type": "function", **own_id, "function": {"name": name, "arguments": arguments}}
 
 
 def canonical_tools(value: Any, column: str) -> list[dict[str, Any]] | None:

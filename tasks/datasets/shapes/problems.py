@@ -1,4 +1,4 @@
-"""Why a row cannot be trained on."""
+"""Problem of a row: why it cannot be trained on."""
 
 from __future__ import annotations
 

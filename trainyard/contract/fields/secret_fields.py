@@ -1,4 +1,4 @@
-"""Secrets of a request: what a copy that is stored leaves out."""
+"""Secrets of a request, which the copy that is stored leaves out; and how much one may hold."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXTS_CHARACTERS_MAX = 1_000_000
 
 
 class TooMuch(Interruption):
-    """What comes after it is not looked at: ``problems`` says why."""
+    """A body that holds too much: the rest is not looked at; ``problems`` says why."""
 
 
 class Copier:
@@ -48,6 +48,7 @@ class Copier:
         self.problems: list[FieldProblem] = []
 
     def copy(self, value: Any, path: tuple[str, ...] = ()) -> Any:
+        """A copy of ``value``, which stands at ``path``. Raises TooMuch."""
         if len(path) > NESTING_MAX:
             return self._refuse(path[:2], f"is nested deeper than {NESTING_MAX} levels")
         if isinstance(value, Mapping):

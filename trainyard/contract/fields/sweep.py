@@ -2,8 +2,8 @@
 
 ``sweep`` names fields of the ``config`` by dotted path, each with the values that it shall have:
 ``{"training.learning_rate": [1e-4, 2e-4], "lora.r": [8, 16]}`` makes four jobs. Their ids are the
-request's own with ``-1`` to ``-4`` behind it, the last setting changing first; where there are ten
-and more with a 0 before the small ones.
+request's own with ``-1`` to ``-4`` behind it, the last setting changing first; of ten and
+more the small numbers have a 0 before them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def parse_sweep(
             requests.append(request)
         for problem in problems:
             found.setdefault((problem.path, problem.message), []).append(place.settings)
-    problems = [_told(body, *key, where, len(members)) for key, where in found.items()]
+    problems = [_told(body, *key, failing, len(members)) for key, failing in found.items()]
     if not problems:
         problems = list(_alike(requests))
     if problems:
@@ -86,7 +86,7 @@ def parse_sweep(
 
 
 def in_words(place: GroupPlace) -> str:
-    """What the job alone has, short: ``learning_rate=0.0001, r=8``."""
+    """What only this job has, short: ``learning_rate=0.0001, r=8``."""
     return ", ".join(f"{path.rpartition('.')[2]}={_short(v)}" for path, v in place.settings.items())
 
 
@@ -182,22 +182,22 @@ def _meaningless(request: StartRequest, names: Iterable[str]) -> Iterator[FieldP
 
 
 def _told(
-    body: Mapping[str, Any], path: str, message: str, where: list[Settings], of: int
+    body: Mapping[str, Any], path: str, message: str, failing: list[Settings], of: int
 ) -> FieldProblem:
-    """A problem of some jobs, at the place where the sweep names it, and with which values."""
+    """A problem of the jobs with ``failing`` settings, at its place in the sweep."""
     swept = next(
-        (s for s in where[0] if f"config.{s}" == path or path.startswith(f"config.{s}.")), None
+        (s for s in failing[0] if f"config.{s}" == path or path.startswith(f"config.{s}.")), None
     )
     if swept is not None:
-        values = {_short(settings[swept]): None for settings in where}
+        values = {_short(settings[swept]): None for settings in failing}
         given = next(n for n in body["sweep"] if str(n).removeprefix("config.") == swept)
         inner = path.removeprefix(f"config.{swept}")
         if message.startswith(_NOTHING):
             return _problem(f"sweep.{given}", message)
         return _problem(f"sweep.{given}{inner}", f"{message} (it is {', '.join(values)})"[:1000])
-    if len(where) == of:
+    if len(failing) == of:
         return _problem(path, message)
-    said = ", ".join(f"{name}={_short(value)}" for name, value in where[0].items())
+    said = ", ".join(f"{name}={_short(value)}" for name, value in failing[0].items())
     return _problem(path, f"{message} (with {said})"[:1000] if said else message)
 
 
