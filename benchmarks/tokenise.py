@@ -165,6 +165,7 @@ def _long(folder: Path, cache: Path) -> tuple[float, int]:
 
     from tasks.datasets.row_kinds import ROW_KINDS
     from tasks.datasets.tokens.render import Rendering
+    from tasks.datasets.tokens.tokenise import ChosenRows
     from tasks.datasets.tokens.tokenise import tokenise as tokenise_rows
 
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
@@ -182,14 +183,8 @@ def _long(folder: Path, cache: Path) -> tuple[float, int]:
     rows = datasets.Dataset.from_list([row])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    tokenise_rows(
-        rows,
-        numpy.arange(1),
-        Rendering(tokenizer),
-        max_length=MAX_LENGTH,
-        cache_dir=cache,
-        source_key="long",
-    )
+    chosen = ChosenRows(rows, numpy.arange(1), MAX_LENGTH, cache, "long")
+    tokenise_rows(chosen, Rendering(tokenizer))
     seconds = time.monotonic() - started
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return seconds, more * 1024 // 10**6

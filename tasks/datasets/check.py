@@ -173,8 +173,7 @@ def _how(spec: CheckSpec, report: Report) -> dict[str, Any]:
 def _measure(read: ReadData, report: Report) -> None:
     report.unit = "characters"
     for rows in read.stored:
-        for length, count in rows.characters.items():
-            report.lengths[length] = report.lengths.get(length, 0) + count
+        report.lengths.update(rows.characters)
     part, indices = read.train
     if len(indices):
         report.example = untokenised_example(read.stored[part].dataset[int(indices[0])])

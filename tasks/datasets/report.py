@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
@@ -75,7 +76,7 @@ class Report:
     problems: list[ReadProblem] = field(default_factory=list)
     skip_bad_rows: bool = False
     unit: str = "tokens"
-    lengths: dict[int, int] = field(default_factory=dict)
+    lengths: Counter[int] = field(default_factory=Counter)
     max_length: int | None = None
     longer: int = 0
     dropped: int = 0
@@ -83,7 +84,7 @@ class Report:
     trained_tokens: int | None = None
     leaked: int = 0
     used: Used = field(default_factory=Used)
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
     turn_end: tuple[VerdictKind, str] | None = None
     labels: tuple[int, int] | None = None
     example: Example | None = None
@@ -270,14 +271,13 @@ class Report:
 
 def histogram(lengths: Mapping[int, int]) -> list[tuple[int, int, int]]:
     """(from, to, rows) by powers of two, without gaps between the first and the last."""
-    bins: dict[int, int] = {}
+    bins = Counter[int]()
     for length, rows in lengths.items():
-        power = max(length - 1, 0).bit_length()
-        bins[power] = bins.get(power, 0) + rows
+        bins[max(length - 1, 0).bit_length()] += rows
     if not bins:
         return []
     return [
-        ((1 << power - 1) + 1 if power else 0, 1 << power, bins.get(power, 0))
+        ((1 << power - 1) + 1 if power else 0, 1 << power, bins[power])
         for power in range(min(bins), max(bins) + 1)
     ]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tasks.datasets.parts import Part
 from tasks.datasets.shapes.format import format_paragraph, format_row
@@ -23,35 +22,13 @@ from tasks.datasets.shapes.preference import (
 from tasks.datasets.shapes.prompts import format_prompt, recognise_prompts
 from tasks.datasets.shapes.shape import Shape, recognise_shape
 from tasks.datasets.shapes.training_rows import Formatter, StoredRows, store_rows
-from tasks.datasets.split import Indices
 from tasks.datasets.tokens.documents import documents_of
 from tasks.datasets.tokens.render import Rendering
-from tasks.datasets.tokens.tokenise import Tokenised, tokenise
+from tasks.datasets.tokens.tokenise import ChosenRows, Tokenised, tokenise
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.datasets.tokens.tokenise_prompts import collect_prompts
 from trainyard.contract.config import DataConfig, TrainingConfig
 from trainyard.contract.methods import DEFAULT_METHOD, METHODS, RowsName
-
-
-@dataclass(frozen=True)
-class ChosenRows:
-    """Rows of one part that are to be tokenised, to so many tokens each."""
-
-    part: Part
-    stored: StoredRows
-    indices: Indices
-    max_length: int
-    cache_dir: Path
-
-    def arguments(self) -> dict[str, Any]:
-        """For what tokenises them."""
-        return {
-            "rows": self.stored.dataset,
-            "indices": self.indices,
-            "max_length": self.max_length,
-            "cache_dir": self.cache_dir,
-            "source_key": self.stored.key,
-        }
 
 
 @dataclass(frozen=True)
@@ -70,43 +47,27 @@ class RowKind:
     tokenise: Callable[[ChosenRows, Rendering, TrainingConfig], Tokenised]
 
 
-def _tokenise_answers(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    return tokenise(how=how, **chosen.arguments())
-
-
 def _tokenise_documents(chosen: ChosenRows, how: Rendering, _: TrainingConfig) -> Tokenised:
-    if chosen.part.continuous:
-        rows = chosen.stored.dataset
-        how = replace(how, documents=documents_of(chosen.part.files, rows, chosen.indices))
-    return tokenise(how=how, **chosen.arguments())
-
-
-def _tokenise_pairs(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
-    longest = training.max_prompt_length
-    return tokenise_preferences(how=how, max_prompt_length=longest, **chosen.arguments())
+    if chosen.files:
+        how = replace(how, documents=documents_of(chosen.files, chosen.rows, chosen.indices))
+    return tokenise(chosen, how)
 
 
 def _tokenise_labelled(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
     longest = training.max_prompt_length
-    return tokenise_preferences(
-        how=how,
-        max_prompt_length=longest,
-        answers=("completion",),
-        labelled=True,
-        **chosen.arguments(),
-    )
+    return tokenise_preferences(chosen, how, longest, answers=("completion",), labelled=True)
 
 
 def _collect_prompts(chosen: ChosenRows, how: Rendering, training: TrainingConfig) -> Tokenised:
     compared = training.rlhf is not None and "answer" in training.rlhf.reward_functions
-    return collect_prompts(how=how, compared=compared, **chosen.arguments())
+    return collect_prompts(chosen, how, compared=compared)
 
 
 _ANSWERS = RowKind(
     recognise_shape,
     ("text", "prompt", "completion", "messages", "tools"),
     lambda _: format_row,
-    _tokenise_answers,
+    lambda chosen, how, _: tokenise(chosen, how),
 )
 ROW_KINDS: Mapping[RowsName, RowKind] = {
     "answers": _ANSWERS,
@@ -120,7 +81,7 @@ ROW_KINDS: Mapping[RowsName, RowKind] = {
         recognise_preference,
         ("prompt", "chosen", "rejected", "tools"),
         lambda _: format_preference,
-        _tokenise_pairs,
+        lambda chosen, how, training: tokenise_preferences(chosen, how, training.max_prompt_length),
     ),
     "labelled": RowKind(
         recognise_labelled,

@@ -14,12 +14,12 @@ from tasks.datasets.example import Conversation, conversation_of, example_of
 from tasks.datasets.opened import message_keys
 from tasks.datasets.parts import Part
 from tasks.datasets.report import Report
-from tasks.datasets.row_kinds import ChosenRows, kind_for
+from tasks.datasets.row_kinds import kind_for
 from tasks.datasets.shapes.shape import Shape
 from tasks.datasets.shapes.training_rows import StoredRows, placed
 from tasks.datasets.split import Indices
 from tasks.datasets.tokens.render import Rendering
-from tasks.datasets.tokens.tokenise import Tokenised, nothing_left
+from tasks.datasets.tokens.tokenise import ChosenRows, Tokenised, nothing_left
 from tasks.datasets.tokens.training_variant import training_variant
 from tasks.datasets.used import unused_keys
 from trainyard.contract.config import JobConfig
@@ -84,7 +84,9 @@ def tokenise_data(
         limit = max_length - training.answer_length
 
     def tokenised(part: int, indices: Indices) -> Tokenised:
-        chosen = ChosenRows(read.parts[part], read.stored[part], indices, limit, cache_dir)
+        stored, files = read.stored[part], read.parts[part].files
+        files = files if read.parts[part].continuous else ()
+        chosen = ChosenRows(stored.dataset, indices, limit, cache_dir, stored.key, files)
         return kind_for(training.method).tokenise(chosen, how, training)
 
     train = tokenised(*read.train)
@@ -128,14 +130,12 @@ def _is_chat(data: Tokenised) -> bool:
 
 def _report_tokens(report: Report, side: Tokenised, part: Part) -> None:
     limit = report.max_length or sys.maxsize
-    for length, rows in side.lengths.items():
-        report.lengths[length] = report.lengths.get(length, 0) + rows
-        report.longer += rows if length > limit else 0
+    report.lengths.update(side.lengths)
+    report.longer += sum(rows for length, rows in side.lengths.items() if length > limit)
     report.dropped += side.dropped
     report.tokens = (report.tokens or 0) + side.tokens
     report.trained_tokens = (report.trained_tokens or 0) + side.trained_tokens
-    for what, rows in side.left_out.items():
-        report.left_out[what] = report.left_out.get(what, 0) + rows
+    report.left_out.update(side.left_out)
     problems = [placed(part, row, problem) for row, problem in side.problems]
     report.add_problems(side.refused, problems)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from tasks.datasets.formats.table import FILE_FORMATS
+from tasks.datasets.formats.table import FILE_FORMATS, PACKINGS
 from tasks.errors import DatasetError
 
 HEAD_BYTES = 64 * 1024
@@ -150,17 +150,10 @@ _OPEN_DOCUMENTS = {
 }
 
 _PROMISES: dict[str, tuple[str, tuple[bytes, ...]]] = {
-    **{
-        suffix: (of.title, of.magics)
-        for of in FILE_FORMATS.values()
-        for suffix in of.suffixes
-        if of.magics
-    },
-    **dict.fromkeys((".gz", ".gzip"), ("gzip", (b"\x1f\x8b",))),
-    **dict.fromkeys((".zst", ".zstd"), ("zstd", (b"\x28\xb5\x2f\xfd",))),
-    **dict.fromkeys((".bz2", ".bzip2"), ("bzip2", (b"BZh",))),
-    ".xz": ("xz", (b"\xfd7zXZ\x00",)),
-    ".zip": ("zip", (b"PK\x03\x04", b"PK\x05\x06")),
+    suffix: (of.title, of.magics)
+    for of in (*FILE_FORMATS.values(), *PACKINGS.values())
+    for suffix in of.suffixes
+    if of.magics
 }
 """Suffix → what a file of that name is, and how each such file begins."""
 

@@ -32,20 +32,28 @@ FILE_FORMATS: Mapping[FormatName, FileFormat] = {
     "json": FileFormat("JSON", (".json",)),
     "text": FileFormat("text", (".txt", ".text", ".md", ".markdown")),
 }
+PACKINGS: Mapping[str, FileFormat] = {
+    "gzip": FileFormat("gzip", (".gz", ".gzip"), (b"\x1f\x8b",)),
+    "zstd": FileFormat("zstd", (".zst", ".zstd"), (b"\x28\xb5\x2f\xfd",)),
+    "bzip2": FileFormat("bzip2", (".bz2", ".bzip2"), (b"BZh",)),
+    "xz": FileFormat("xz", (".xz",), (b"\xfd7zXZ\x00",)),
+    "zip": FileFormat("zip", (".zip",), (b"PK\x03\x04", b"PK\x05\x06")),
+}
+"""What files of data are packed in."""
+PACKED_SUFFIXES = tuple(suffix for of in PACKINGS.values() for suffix in of.suffixes)
 DATA_SUFFIXES = frozenset(suffix for of in FILE_FORMATS.values() for suffix in of.suffixes)
 
 
 def format_of_suffix(suffix: str) -> FormatName | None:
     """The format whose files are called so; ``suffix`` in small letters."""
-    for name, file_format in FILE_FORMATS.items():
-        if suffix in file_format.suffixes:
-            return name
-    return None
+    return next((name for name, of in FILE_FORMATS.items() if suffix in of.suffixes), None)
 
 
 def format_of_magic(head: bytes) -> FormatName | None:
     """The binary format whose files begin like ``head``."""
-    for name, file_format in FILE_FORMATS.items():
-        if file_format.magics and head.startswith(file_format.magics):
-            return name
-    return None
+    return next((name for name, of in FILE_FORMATS.items() if head.startswith(of.magics)), None)
+
+
+def packing_of(head: bytes) -> str | None:
+    """What a file that begins like ``head`` is packed by; None if by nothing."""
+    return next((name for name, of in PACKINGS.items() if head.startswith(of.magics)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -84,10 +85,7 @@ class MixReport(Report):
         self.shape = " + ".join(dict.fromkeys(own.shape for own in self.sets if own.shape)) or None
         self.max_length = max((own.max_length or 0 for own in self.sets), default=0) or None
         self.unit = self.sets[0].unit if self.sets else self.unit
-        self.lengths = {}
-        for own in self.sets:
-            for length, rows in own.lengths.items():
-                self.lengths[length] = self.lengths.get(length, 0) + rows
+        self.lengths = sum((own.lengths for own in self.sets), Counter())
         told = [own.chat_template for own in self.sets if own.chat_template is not None]
         self.chat_template = any(told) if told else None
         labels = [own.labels for own in self.sets if own.labels is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow
@@ -41,15 +41,12 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
         with pyarrow.OSFile(str(path)) as file:
             if file.read(6) == b"ARROW1":
                 with pyarrow.ipc.open_file(file) as batches:
-                    check_columns(len(batches.schema))
-                    for index in range(batches.num_record_batches):
-                        yield from _cut(with_class_names(_named(sound(batches.get_batch(index)))))
+                    numbers = range(batches.num_record_batches)
+                    yield from _sound(batches.schema, map(batches.get_batch, numbers))
             else:
                 file.seek(0)
                 with pyarrow.ipc.open_stream(file) as stream:
-                    check_columns(len(stream.schema))
-                    for batch in stream:
-                        yield from _cut(with_class_names(_named(sound(batch))))
+                    yield from _sound(stream.schema, stream)
     except _DAMAGED as error:
         raise _damaged("Arrow", name, error) from error
 
@@ -60,9 +57,12 @@ def _named(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return batch
 
 
-def _cut(batch: pyarrow.RecordBatch) -> Iterator[Batch]:
-    for start in range(0, len(batch), ROWS_PER_BATCH):
-        yield Batch(batch.slice(start, ROWS_PER_BATCH))
+def _sound(schema: pyarrow.Schema, batches: Iterable[pyarrow.RecordBatch]) -> Iterator[Batch]:
+    check_columns(len(schema))
+    for batch in batches:
+        named = with_class_names(_named(sound(batch)))
+        for start in range(0, len(named), ROWS_PER_BATCH):
+            yield Batch(named.slice(start, ROWS_PER_BATCH))
 
 
 def _damaged(what: str, name: str, error: BaseException) -> DatasetError:

@@ -34,7 +34,6 @@ from trainyard.durable_files import keep_reserve
 LINE_COLUMN = "__line__"
 """Where each row starts in its file; null where that was not counted."""
 
-ROWS_PER_BATCH = 2000
 _LINE_FIELD = pyarrow.field(LINE_COLUMN, pyarrow.int64())
 
 
@@ -66,11 +65,8 @@ class ColumnsWriter:
             arrays = {field.name: kept(field, array) for field, array in columns}
             if len(batch):
                 self._append(arrays, chunk.lines, len(batch))
-            return
-        for start in range(0, len(chunk.rows), ROWS_PER_BATCH):
-            rows = chunk.rows[start : start + ROWS_PER_BATCH]
-            lines = None if chunk.lines is None else chunk.lines[start : start + ROWS_PER_BATCH]
-            self._append(_arrays_of(rows), lines, len(rows))
+        elif chunk.rows:
+            self._append(_arrays_of(chunk.rows), chunk.lines, len(chunk.rows))
 
     def _append(
         self,

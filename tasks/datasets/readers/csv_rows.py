@@ -1,7 +1,7 @@
 """Rows of CSV, every value as the text that stands there.
 
 Arrow reads a file whose quotes are in order; it takes garbage after a closing quote silently, and
-with it an unbalanced quote, so the quotes are looked at first (:mod:`csv_lines`). The strict
+with it an unbalanced quote, so the quotes are looked at first (:mod:`csv_quotes`). The strict
 reader of the standard library goes through any other file and names the rows that are wrong.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TypeAlias
@@ -21,12 +21,17 @@ import pyarrow.csv
 from tasks.datasets.readers.columns import check_columns
 from tasks.datasets.readers.csv_quotes import lines_of_records
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem, fault_of_text
-from tasks.datasets.readers.rows import Batch, Row, Rows
+from tasks.datasets.readers.problems import (
+    EndOfReading,
+    Fault,
+    Problems,
+    ReadProblem,
+    fault_of_text,
+)
+from tasks.datasets.readers.rows import Batch, Found, Rows, in_batches
 from tasks.errors import DatasetError
 from trainyard.contract.error_tree import Interruption
 
-ROWS_PER_BATCH = 1000
 BLOCK_BYTES = 2 * 1024 * 1024
 _LONGEST_FIELD = 256 * 1024 * 1024
 _HINT = "Quote fields that hold a delimiter or a line break, and close every quote."
@@ -98,18 +103,8 @@ def read_strict_csv(
     try:
         with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
             records = _records(file, name, delimiter, problems)
-            table = _Table(name, _first_cells(records), problems)
-            batch: list[_Record] = []
-            try:
-                for record in records:
-                    batch.append(record)
-                    if len(batch) == ROWS_PER_BATCH:
-                        yield table.rows(batch)
-                        batch = []
-            except EndOfReading:
-                yield table.rows(batch)
-                raise
-            yield table.rows(batch)
+            table = _Table(name, _first_cells(records))
+            yield from in_batches(table.rows(records), name, problems)
     except UnicodeDecodeError as error:
         raise NotUtf8 from error
 
@@ -147,47 +142,46 @@ def _first_cells(records: Iterator[_Record]) -> list[str]:
 
 
 class _Table:
-    """Records under a header, as rows; those that do not fit it go to ``problems``."""
+    """Records under a header, as rows."""
 
-    def __init__(self, name: str, cells: Sequence[str], problems: Problems) -> None:
-        self._name = name
-        self._problems = problems
+    def __init__(self, name: str, cells: Sequence[str]) -> None:
         self._header = _header(cells, name)
         self._unnamed = len(cells) - len(self._header)
 
-    def rows(self, records: Sequence[_Record]) -> Rows:
-        rows: list[Row] = []
-        lines: list[int] = []
+    def rows(self, records: Iterable[_Record]) -> Iterator[Found]:
         for line, record in records:
             fault = self._fault(record)
             if fault is not None:
-                self._problems.add(ReadProblem(self._name, line, *fault))
+                yield line, fault, 0
             elif len(self._header) == 1 or len(record) > 1 or record[0].strip():
                 cells = record[: len(self._header)]
-                rows.append(dict(zip_longest(self._header, cells, fillvalue="")))
-                lines.append(line)
-        return Rows(rows, lines)
+                row = dict(zip_longest(self._header, cells, fillvalue=""))
+                yield line, row, sum(map(len, cells))
 
-    def _fault(self, record: list[str]) -> tuple[str, str] | None:
+    def _fault(self, record: list[str]) -> Fault | None:
         count, wanted = len(record), len(self._header)
         if not any(cell.strip() for cell in record):
             return None  # a blank row of a table, of however many cells
         if self._unnamed and wanted < count <= wanted + self._unnamed:
             if any(cell.strip() for cell in record[wanted:]):
-                return "it has a value in a column without a name", "Name the column."
+                return Fault("it has a value in a column without a name", "Name the column.")
         elif count != wanted:
-            return f"it has {count} fields where the header has {wanted}", _HINT
+            return Fault(f"it has {count} fields where the header has {wanted}", _HINT)
         if [cell.strip() for cell in record[:wanted]] == self._header:
-            return "it repeats the header", "Remove the line; was one file put behind another?"
+            fix = "Remove the line; was one file put behind another?"
+            return Fault("it repeats the header", fix)
         return fault_of_text("".join(record))
 
 
 def _header(cells: Sequence[str], name: str) -> list[str]:
-    """The columns' names, without empty ones at the end. Raises DatasetError for a repeated one."""
+    """The columns' names, without empty ones at the end. Raises DatasetError if one is no name."""
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
     check_columns(len(names))
+    fault = fault_of_text("".join(names))
+    if fault is not None:
+        raise DatasetError(f"The header of {name!r} is no text: {fault.reason}.", fault.fix)
     repeated = sorted(cell for cell, count in Counter(names).items() if count > 1)
     if repeated:
         raise DatasetError(

@@ -6,34 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.problems import Problems, ReadProblem, fault_of_text
-from tasks.datasets.readers.rows import Row, Rows
+from tasks.datasets.readers.problems import Fault, Problems, fault_of_text
+from tasks.datasets.readers.rows import Found, Rows, in_batches
 
-ROWS_PER_BATCH = 1000
 LONGEST_ROW = 256 * 1024 * 1024
-_TOO_LONG = f"it is longer than {LONGEST_ROW:,} characters", "Part it with blank lines."
+_TOO_LONG = Fault(f"it is longer than {LONGEST_ROW:,} characters", "Part it with blank lines.")
 
 
 def read_text(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
     """Yield the rows, of one column ``text``. Raises NotUtf8; see :func:`json_lines.read_jsonl`."""
     errors = "surrogateescape" if damaged else "strict"
     try:
-        by_paragraph = _has_blank_line(path)
-        rows: list[Row] = []
-        lines: list[int] = []
-        for line, text in _paragraphs(path, by_paragraph, errors):
-            fault = _TOO_LONG if len(text) > LONGEST_ROW else fault_of_text(text)
-            if fault is not None:
-                problems.add(ReadProblem(name, line, *fault))
-                continue
-            rows.append({"text": text})
-            lines.append(line)
-            if len(rows) == ROWS_PER_BATCH:
-                yield Rows(rows, lines)
-                rows, lines = [], []
-        yield Rows(rows, lines)
+        paragraphs = _paragraphs(path, _has_blank_line(path), errors)
+        yield from in_batches((_found(*each) for each in paragraphs), name, problems)
     except UnicodeDecodeError as error:
         raise NotUtf8 from error
+
+
+def _found(line: int, text: str) -> Found:
+    fault = _TOO_LONG if len(text) > LONGEST_ROW else fault_of_text(text)
+    return line, fault or {"text": text}, len(text)
 
 
 def _has_blank_line(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.errors import DatasetError
 
@@ -34,6 +35,13 @@ class ReadProblem:
         return f"{self.place}: {self.reason}"
 
 
+class Fault(NamedTuple):
+    """Why one row cannot be used, and what to do; its place is added."""
+
+    reason: str
+    fix: str
+
+
 class Problems:
     """What was met while reading: the count of bad rows, and the first of them."""
 
@@ -48,18 +56,22 @@ class Problems:
             self.first.append(problem)
 
 
-def fault_of_text(text: str) -> tuple[str, str] | None:
+NO_UTF_8 = Fault("it holds bytes that are no UTF-8", "Save the file as UTF-8.")
+
+
+def fault_of_text(text: str) -> Fault | None:
     """Why a text cannot be trained on, and what to do; None for one that can.
 
     Bytes that are no UTF-8 were read with ``surrogateescape``.
     """
     if "\0" in text:
-        return "it holds a NUL character", "Remove it; text that came from a binary file has such."
+        fix = "Remove it; text that came from a binary file has such."
+        return Fault("it holds a NUL character", fix)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            return "it holds bytes that are no UTF-8", "Save the file as UTF-8."
+            return NO_UTF_8
     return None
 
 

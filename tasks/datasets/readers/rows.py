@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy
 import pyarrow
 from numpy.typing import NDArray
+
+from tasks.datasets.readers.problems import EndOfReading, Fault, Problems, ReadProblem
+
+ROWS_PER_BATCH = 2000
+BATCH_CHARACTERS = 4 * 1024 * 1024
 
 Row: TypeAlias = dict[str, Any]
 NumberedRow: TypeAlias = tuple[int, Row]
@@ -23,7 +28,7 @@ class Rows:
     """Rows of a file in order."""
 
     rows: Sequence[Row]
-    lines: Lines = None
+    lines: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,32 @@ class Batch:
 
 
 Chunk: TypeAlias = Rows | Batch
+
+
+Found: TypeAlias = tuple[int, Row | Fault, int]
+"""The line (from 1) that a row starts in, the row or what is wrong with it, and its characters."""
+
+
+def in_batches(found: Iterable[Found], name: str, problems: Problems) -> Iterator[Rows]:
+    """The rows of the file ``name``; what is wrong with others goes to ``problems``.
+
+    What was found before EndOfReading is yielded before it is raised.
+    """
+    rows: list[Row] = []
+    lines: list[int] = []
+    size = 0
+    try:
+        for line, row, characters in found:
+            if isinstance(row, Fault):
+                problems.add(ReadProblem(name, line, *row))
+                continue
+            rows.append(row)
+            lines.append(line)
+            size += characters
+            if len(rows) == ROWS_PER_BATCH or size > BATCH_CHARACTERS:
+                yield Rows(rows, lines)
+                rows, lines, size = [], [], 0
+    except EndOfReading:
+        yield Rows(rows, lines)
+        raise
+    yield Rows(rows, lines)

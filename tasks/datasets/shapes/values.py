@@ -53,13 +53,5 @@ def from_json(text: str, what: str) -> Any:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise RowProblem(f"{what} holds text that is no JSON") from None
-    _refuse_depth(found)
+    without_nulls(found)  # for its depth alone
     return found
-
-
-def _refuse_depth(value: Any, depth: int = 0) -> None:
-    if depth > _DEPTH:
-        raise RowProblem(f"it is nested more than {_DEPTH} levels deep")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in inner:
-        _refuse_depth(part, depth + 1)

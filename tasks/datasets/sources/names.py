@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from tasks.datasets.formats.table import DATA_SUFFIXES
-from tasks.datasets.sources.unpack import PACKED_SUFFIXES
+from tasks.datasets.formats.table import DATA_SUFFIXES, PACKED_SUFFIXES
 
 _ABOUT_THE_DATA = re.compile(
     r"(?:readme|licen[cs]e|changelog|contributing|notice|authors|citation|code_of_conduct|security)"

@@ -17,20 +17,14 @@ from typing import IO, Any
 import pyarrow
 
 from tasks.datasets.formats import magic_bytes
+from tasks.datasets.formats.table import PACKED_SUFFIXES, packing_of
+from tasks.datasets.sources.names import is_hidden
 from tasks.errors import DatasetError
 from trainyard.contract.units import GB
 from trainyard.durable_files import keep_reserve
 
 MOST_FILES = 10_000
 _BLOCK_BYTES = 1024 * 1024
-_MAGICS = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
-}
 _DAMAGED = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(NotImplementedError, struct.error, ValueError),  # zipfile's, for headers that are wrong
@@ -40,7 +34,6 @@ _OF_THE_ARCHIVE = (
     *(errno.EILSEQ, errno.ELOOP),
 )
 """Errors that names or offsets in an archive lead to; others are the disk's own."""
-PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".zst", ".zstd", ".xz", ".zip")
 
 
 def _zstd(path: Path) -> Any:
@@ -71,7 +64,7 @@ class Unpacker:
         if path.is_dir():
             return path
         head = magic_bytes.head_of(path)
-        kind = next((kind for magic, kind in _MAGICS.items() if head.startswith(magic)), None)
+        kind = packing_of(head)
         if kind is None:
             magic_bytes.refuse_what_is_no_data(head, path, name)
             return path
@@ -119,7 +112,9 @@ class Unpacker:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as packed:
                     self._copy(packed, target, name)
-        files = [file for file in folder.rglob("*") if file.is_file() and _is_ours(file, folder)]
+        inside = (file for file in folder.rglob("*") if file.is_file())
+        # macOS adds ``__MACOSX`` and ``.DS_Store`` to archives.
+        files = [file for file in inside if not is_hidden(file.relative_to(folder))]
         if not files:
             raise DatasetError(f"The archive {name!r} is empty.")
         return files[0] if len(files) == 1 else folder
@@ -160,8 +155,3 @@ def _refuse_unsafe(member: zipfile.ZipInfo, name: str) -> None:
         )
     if member.flag_bits & 1:
         raise DatasetError(f"The archive {name!r} is encrypted.", "Write it without a password.")
-
-
-def _is_ours(file: Path, folder: Path) -> bool:
-    """macOS adds ``__MACOSX`` and ``.DS_Store`` to archives."""
-    return not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(folder).parts)

@@ -135,7 +135,7 @@ class Shadow:
         """``text`` in marks of its own."""
         piece = Piece(message, kind, text, self._mark(kind))
         self.pieces[piece.mark] = piece
-        return self._shaded(piece, text)
+        return self.again(piece, text)
 
     def _mark(self, kind: Kind) -> str:
         first, end = _NAMES if kind == "name" else _TEXTS
@@ -146,9 +146,6 @@ class Shadow:
 
     def again(self, piece: Piece, text: str) -> str:
         """``text`` in the marks of a piece that is there."""
-        return self._shaded(piece, text)
-
-    def _shaded(self, piece: Piece, text: str) -> str:
         if piece.kind == "name":
             shaded = piece.mark * len(text)
         else:

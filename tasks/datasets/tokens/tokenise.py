@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,36 +81,58 @@ class Tokenised:
         return hashlib.sha256(json.dumps([counts, sample]).encode()).hexdigest()
 
 
-def tokenise(
-    rows: datasets.Dataset,
-    indices: Indices,
-    how: Rendering,
-    *,
-    max_length: int,
-    cache_dir: Path,
-    source_key: str,
-) -> Tokenised:
-    """Tokenise ``rows[indices]``, cut to ``max_length`` tokens; from the cache if it can be.
+@dataclass(frozen=True)
+class ChosenRows:
+    """``rows[indices]`` of one part, which are to be tokenised, to at most ``max_length`` tokens.
 
-    ``source_key`` names the content of ``rows``.
+    ``source_key`` names the content of ``rows``. ``files`` of rows that are the paragraphs of
+    texts: name and number of rows of each.
     """
-    key = key_of(source_key, indices_key(indices), rendering_key(how), max_length)
 
-    def batches(facts: Facts) -> Iterator[Columns]:
-        tally = Tally(max_length)
+    rows: datasets.Dataset
+    indices: Indices
+    max_length: int
+    cache_dir: Path
+    source_key: str
+    files: Sequence[tuple[str, int]] = ()
 
-        def rendered(batch: list[dict[str, Any]]) -> list[Rendered | RowProblem]:
-            return render(batch, how)
+    def tokenised(
+        self,
+        key: Sequence[Any],
+        how: Rendering,
+        schema: pyarrow.Schema,
+        columns: Callable[[Tally], Iterator[Columns]],
+    ) -> Tokenised:
+        """What ``columns`` makes of them, counting; from the cache where it can be.
 
-        labels_of = Labels(how.tokenizer)
-        batches = encoded_batches(rows, indices, how.tokenizer, rendered, max_length)
-        for numbers, items, encodings in batches:
-            yield _columns(tally, numbers, items, encodings, labels_of)
-        facts.update(tally.as_facts())
+        ``key``: what changes the result beside the rows and ``how``.
+        """
+        name = key_of(*key, self.source_key, _key_of_indices(self.indices), _key_of_rendering(how))
 
-    path = cache_dir / "tokenised" / f"{key}.arrow"
-    written, facts = cached_with_facts(path, SCHEMA, batches)
-    return from_facts(written.select_columns(["input_ids", "labels"]), facts)
+        def batches(facts: Facts) -> Iterator[Columns]:
+            tally = Tally(self.max_length)
+            yield from columns(tally)
+            facts.update(tally.as_facts())
+
+        path = self.cache_dir / "tokenised" / f"{name}.arrow"
+        written, facts = cached_with_facts(path, schema, batches)
+        problems = tuple((row, RowProblem(*said)) for row, *said in facts["problems"])
+        counts = {name: dict(facts[name]) for name in _COUNTS}
+        kept = written.select_columns([name for name in schema.names if name != "row"])
+        return Tokenised(kept, **{**facts, **counts, "problems": problems})
+
+
+def tokenise(chosen: ChosenRows, how: Rendering) -> Tokenised:
+    """Tokenise ``chosen``, cut to ``max_length`` tokens."""
+    labels_of = Labels(how.tokenizer)
+
+    def columns(tally: Tally) -> Iterator[Columns]:
+        for batch in encoded_batches(
+            chosen.rows, chosen.indices, how.tokenizer, partial(render, how=how), chosen.max_length
+        ):
+            yield _columns(tally, *batch, labels_of)
+
+    return chosen.tokenised([chosen.max_length], how, SCHEMA, columns)
 
 
 def nothing_left(max_length: int, rows: int) -> DatasetError:
@@ -120,12 +143,12 @@ def nothing_left(max_length: int, rows: int) -> DatasetError:
     )
 
 
-def indices_key(indices: Indices) -> str:
+def _key_of_indices(indices: Indices) -> str:
     """Hash of the rows that were chosen."""
     return hashlib.sha256(indices.tobytes()).hexdigest()
 
 
-def rendering_key(how: Rendering) -> str:
+def _key_of_rendering(how: Rendering) -> str:
     """Hash of everything of ``how`` that changes what a row becomes."""
     parts = (
         how.tokenizer.backend_tokenizer.to_str(),
@@ -155,16 +178,9 @@ class Tally:
             self.problems.append((row, problem.sentence, problem.mend))
 
     def as_facts(self) -> Facts:
-        """What :func:`from_facts` reads."""
+        """For JSON."""
         facts = {name: value for name, value in vars(self).items() if name != "max_length"}
         return {**facts, **{name: sorted(facts[name].items()) for name in _COUNTS}}
-
-
-def from_facts(dataset: datasets.Dataset, facts: Facts) -> Tokenised:
-    """The rows with what :class:`Tally` counted."""
-    problems = tuple((row, RowProblem(*said)) for row, *said in facts["problems"])
-    counts = {name: dict(facts[name]) for name in _COUNTS}
-    return Tokenised(dataset, **{**facts, **counts, "problems": problems})
 
 
 def _columns(

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -15,71 +14,57 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
-from tasks.datasets.cache import Columns, Facts, cached_with_facts, key_of
+from tasks.datasets.cache import Columns
 from tasks.datasets.shapes.preference import GOOD
 from tasks.datasets.shapes.problems import RowProblem
-from tasks.datasets.split import Indices
 from tasks.datasets.tokens.encode import encoded_batches
 from tasks.datasets.tokens.render import Rendered, Rendering
 from tasks.datasets.tokens.spans import Labels
 from tasks.datasets.tokens.template import Messages
-from tasks.datasets.tokens.tokenise import (
-    Tally,
-    Tokenised,
-    from_facts,
-    indices_key,
-    rendering_key,
-)
+from tasks.datasets.tokens.tokenise import ChosenRows, Tally, Tokenised
 from tasks.datasets.tokens.turns import Turns, turns_of
 
 _IDS = pyarrow.list_(pyarrow.int32())
 
 
 def tokenise_preferences(
-    rows: datasets.Dataset,
-    indices: Indices,
+    chosen: ChosenRows,
     how: Rendering,
-    *,
-    max_length: int,
     max_prompt_length: int | None,
-    cache_dir: Path,
-    source_key: str,
+    *,
     answers: Sequence[str] = ("chosen", "rejected"),
     labelled: bool = False,
 ) -> Tokenised:
-    """Tokenise ``rows[indices]``; see :func:`tasks.datasets.tokens.tokenise.tokenise`.
+    """Tokenise ``chosen``; see :func:`tasks.datasets.tokens.tokenise.tokenise`.
 
     A prompt keeps its last ``max_prompt_length`` tokens; prompt and answer together are cut to
     ``max_length``, and a row whose prompt leaves no room for an answer is dropped. ``tokens``
     counts all sequences of a row, ``trained_tokens`` the answers'. ``answers``: their columns;
     ``labelled``: whether a row says if its answer is good.
     """
-    settings = (max_length, max_prompt_length, *([list(answers)] if labelled else []))
-    key = key_of("preference", source_key, indices_key(indices), rendering_key(how), *settings)
     ids = ["prompt_ids", *(f"{name}_ids" for name in answers)]
     labels = [("label", pyarrow.bool_())] if labelled else []
     schema = pyarrow.schema([("row", pyarrow.int64()), *((name, _IDS) for name in ids), *labels])
 
-    def batches(facts: Facts) -> Iterator[Columns]:
-        tally = Tally(max_length)
+    def columns(tally: Tally) -> Iterator[Columns]:
         rendered, labels_of = partial(_render, how=how, answers=answers), Labels(how.tokenizer)
         # The last tokens of a prompt are known only when all of it is encoded.
-        limit = max_length if max_prompt_length is None else None
-        batches = encoded_batches(rows, indices, how.tokenizer, rendered, limit)
+        limit = chosen.max_length if max_prompt_length is None else None
+        rows, indices = chosen.rows, chosen.indices
         good = iter(_labels(rows)[indices].tolist()) if labelled else itertools.repeat(None)
-        for numbers, items, encodings in batches:
-            columns: Columns = {name: [] for name in schema.names}
+        for numbers, items, encodings in encoded_batches(
+            rows, indices, how.tokenizer, rendered, limit
+        ):
+            made: Columns = {name: [] for name in schema.names}
             # The labels go on from batch to batch, and are asked for last.
             for place, (number, label) in enumerate(zip(numbers, good, strict=False)):
                 those = slice(len(ids) * place, len(ids) * (place + 1))
                 row = _Row(number, items[those], encodings[those], label)
-                _append(columns, tally, row, labels_of, max_prompt_length)
-            yield columns
-        facts.update(tally.as_facts())
+                _append(made, tally, row, labels_of, max_prompt_length)
+            yield made
 
-    path = cache_dir / "tokenised" / f"{key}.arrow"
-    written, facts = cached_with_facts(path, schema, batches)
-    return from_facts(written.select_columns([*ids, *dict(labels)]), facts)
+    key = ["preference", chosen.max_length, max_prompt_length, *([list(answers)] * labelled)]
+    return chosen.tokenised(key, how, schema, columns)
 
 
 def _labels(rows: datasets.Dataset) -> Any:

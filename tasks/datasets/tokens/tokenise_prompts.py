@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow
 
-from tasks.datasets.cache import Columns, Facts, cached_with_facts, key_of
+from tasks.datasets.cache import Columns
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.prompts import _FIELDS, _MESSAGES
-from tasks.datasets.split import Indices
 from tasks.datasets.tokens.encode import ROWS_PER_BATCH
 from tasks.datasets.tokens.render import Rendering
-from tasks.datasets.tokens.tokenise import (
-    Tally,
-    Tokenised,
-    from_facts,
-    indices_key,
-    rendering_key,
-)
+from tasks.datasets.tokens.tokenise import ChosenRows, Tally, Tokenised
 from tasks.datasets.tokens.turns import turns_of
 from tasks.errors import DatasetError
 
@@ -36,42 +27,26 @@ _PARTS = RowProblem(
 )
 
 
-def collect_prompts(
-    rows: datasets.Dataset,
-    indices: Indices,
-    how: Rendering,
-    *,
-    max_length: int,
-    cache_dir: Path,
-    source_key: str,
-    compared: bool = False,
-) -> Tokenised:
-    """``prompt`` (text or messages) and ``answer`` of ``rows[indices]``; cached by content.
+def collect_prompts(chosen: ChosenRows, how: Rendering, *, compared: bool = False) -> Tokenised:
+    """``prompt`` (text or messages) and ``answer`` of ``chosen``; cached by content.
 
     A prompt of more than ``max_length`` tokens is dropped. ``trained_tokens`` is 0: what is trained
     on is generated later. ``compared``: a reward compares with the answer, so that a row needs one.
-    Raises DatasetError if no prompt is left.
+    Raises DatasetError where no prompt is left.
     """
-    chat = any(prompt.startswith("[") for prompt in rows["prompt"])
+    chat = any(prompt.startswith("[") for prompt in chosen.rows["prompt"])
     schema = pyarrow.schema([("prompt", _MESSAGES if chat else pyarrow.string()), *_FIELDS])
-    key = key_of(
-        "prompts", source_key, indices_key(indices), rendering_key(how), max_length, chat, compared
-    )
+    indices = chosen.indices
 
-    def batches(facts: Facts) -> Iterator[Columns]:
-        tally = Tally(max_length)
+    def columns(tally: Tally) -> Iterator[Columns]:
         for start in range(0, len(indices), ROWS_PER_BATCH):
-            yield _columns(
-                tally, rows[indices[start : start + ROWS_PER_BATCH]], how, chat, compared
-            )
-        facts.update(tally.as_facts())
+            batch = chosen.rows[indices[start : start + ROWS_PER_BATCH]]
+            yield _columns(tally, batch, how, chat, compared)
 
-    path = cache_dir / "tokenised" / f"{key}.arrow"
-    written, facts = cached_with_facts(path, schema, batches)
-    found = from_facts(written.select_columns(["prompt", "answer"]), facts)
-    if len(written) == 0 and len(indices) and not found.refused:
+    found = chosen.tokenised(["prompts", chosen.max_length, chat, compared], how, schema, columns)
+    if len(found.dataset) == 0 and len(indices) and not found.refused:
         raise DatasetError(
-            f"Of {len(indices)} prompts, none has {max_length} tokens or fewer.",
+            f"Of {len(indices)} prompts, none has {chosen.max_length} tokens or fewer.",
             "Raise config.training.max_length, or lower training.rlhf.max_completion_length.",
         )
     return found

@@ -8,24 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from tasks.datasets.readers.encoding import NotUtf8
-from tasks.datasets.readers.json.lines import Found, in_batches
+from tasks.datasets.readers.json.lines import as_row
 from tasks.datasets.readers.json.window import LONGEST_VALUE, WINDOW_CHARACTERS, Window
 from tasks.datasets.readers.problems import Problems
-from tasks.datasets.readers.rows import Row, Rows
+from tasks.datasets.readers.rows import Row, Rows, in_batches
 from tasks.datasets.row_shapes import is_message, list_of_rows, wraps
 from tasks.errors import DatasetError
+
+_Value: TypeAlias = tuple[int, Any]
+"""With the line, from 1, that it starts in."""
 
 
 def read_json(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
     """Yield the rows of a JSON document; see :func:`json_lines.read_jsonl`."""
     errors = "surrogateescape" if damaged else "strict"
     with path.open("rb") as file:
-        found = _values(Window(file, name, errors), name, _rows_of_small(path))
+        values = _values(Window(file, name, errors), name, _rows_of_small(path))
+        found = (as_row(line, value) for line, value in values)
         try:
             yield from in_batches(found, name, problems)
         except UnicodeDecodeError as error:
@@ -46,7 +50,7 @@ def _rows_of_small(path: Path) -> list[str] | None:
     return list_of_rows(value) if isinstance(value, dict) else []
 
 
-def _values(window: Window, name: str, lists_of_rows: list[str] | None) -> Iterator[Found]:
+def _values(window: Window, name: str, lists_of_rows: list[str] | None) -> Iterator[_Value]:
     first = window.peek()
     if first not in ("[", "{"):
         raise window.broken("it is neither an array nor an object")
@@ -55,7 +59,7 @@ def _values(window: Window, name: str, lists_of_rows: list[str] | None) -> Itera
         raise window.broken("there is more after the end of the JSON document")
 
 
-def _array(window: Window) -> Iterator[Found]:
+def _array(window: Window) -> Iterator[_Value]:
     """The elements, or one row if they are the messages of a conversation."""
     elements = window.elements()
     for line, first in elements:
@@ -66,7 +70,7 @@ def _array(window: Window) -> Iterator[Found]:
             yield from elements
 
 
-def _objects(window: Window, name: str, lists_of_rows: list[str] | None) -> Iterator[Found]:
+def _objects(window: Window, name: str, lists_of_rows: list[str] | None) -> Iterator[_Value]:
     """The top-level object's own list of rows; else it, and any after it, are rows themselves.
 
     ``lists_of_rows`` names such lists where they are known before.
@@ -94,11 +98,11 @@ def _objects(window: Window, name: str, lists_of_rows: list[str] | None) -> Iter
         after_rows = True
 
 
-def _wraps(before: Row, key: str, elements: list[Found]) -> bool:
+def _wraps(before: Row, key: str, elements: list[_Value]) -> bool:
     return any(isinstance(first, dict) and wraps(before, key, first) for _, first in elements)
 
 
-def _whole(window: Window, elements: Iterable[Found]) -> list[Any]:
+def _whole(window: Window, elements: Iterable[_Value]) -> list[Any]:
     """The values of a list that is one value, and no longer than one may be."""
     start = window.characters
     values = []

@@ -5,28 +5,20 @@ The decoder is the standard library's: orjson is faster, but changes the spellin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from tasks.datasets.readers.columns import json_of
 from tasks.datasets.readers.encoding import NotUtf8
 from tasks.datasets.readers.json.numbers import STRICT_JSON
-from tasks.datasets.readers.problems import EndOfReading, Problems, ReadProblem
-from tasks.datasets.readers.rows import Row, Rows
+from tasks.datasets.readers.problems import NO_UTF_8, Fault, Problems
+from tasks.datasets.readers.rows import Found, Rows, in_batches
 from tasks.datasets.row_shapes import is_conversation
-from trainyard.contract.error_tree import TrainyardError
 
-BATCH_BYTES = 4 * 1024 * 1024
+_OBJECT = 'Write each row as {"column": value, ...}.'
+_HALF = "it holds half of a character (a lone surrogate)"
 _WHOLE_ROW = "Each line must hold one complete JSON object; check whether it was cut off."
-
-
-class BadRow(TrainyardError):
-    """Why one row cannot be used, and what to do; the caller adds its place."""
-
-
-Found: TypeAlias = tuple[int, Any]
-"""Line (from 1), and the value that stands there or the BadRow that it is."""
 
 
 def read_jsonl(path: Path, name: str, problems: Problems, *, damaged: bool) -> Iterator[Rows]:
@@ -37,7 +29,7 @@ def read_jsonl(path: Path, name: str, problems: Problems, *, damaged: bool) -> I
     with path.open("rb") as file:
         skip_mark(file)
         lines = enumerate((line.removesuffix(b"\n") for line in file), start=1)
-        found = ((n, _value_of(line, damaged)) for n, line in lines if line.strip(b" \t\r"))
+        found = (as_row(n, _value_of(line, damaged)) for n, line in lines if line.strip(b" \t\r"))
         yield from in_batches(found, name, problems)
 
 
@@ -53,58 +45,24 @@ def _value_of(line: bytes, damaged: bool) -> Any:
     except UnicodeDecodeError as error:
         if not damaged:
             raise NotUtf8 from error
-        return BadRow("it holds bytes that are no UTF-8", "Save the file as UTF-8.")
+        return NO_UTF_8
     except ValueError as error:
-        return BadRow(f"it is no JSON: {error}", _WHOLE_ROW)
+        return Fault(f"it is no JSON: {error}", _WHOLE_ROW)
     except RecursionError:
-        return BadRow("it is nested too deeply", "Flatten it.")
+        return Fault("it is nested too deeply", "Flatten it.")
 
 
-def in_batches(values: Iterable[Found], name: str, problems: Problems) -> Iterator[Rows]:
-    """The values that are rows; what is wrong with others goes to ``problems``.
-
-    What was found before EndOfReading is yielded before it is raised.
-    """
-    rows: list[Row] = []
-    lines: list[int] = []
-    size = 0
-    try:
-        for line, value in values:
-            try:
-                row, length = _checked_row(value)
-            except BadRow as bad:
-                problems.add(ReadProblem(name, line, bad.sentence, bad.mend))
-                continue
-            rows.append(row)
-            lines.append(line)
-            size += length
-            if size > BATCH_BYTES:
-                yield Rows(rows, lines)
-                rows, lines, size = [], [], 0
-    except EndOfReading:
-        yield Rows(rows, lines)
-        raise
-    yield Rows(rows, lines)
-
-
-def _checked_row(value: Any) -> tuple[Row, int]:
-    """The row that can be kept, which may be a bare conversation, and its length as JSON.
-
-    Raises BadRow.
-    """
-    if isinstance(value, BadRow):
-        raise value
+def as_row(line: int, value: Any) -> Found:
+    """A value as the row that can be kept, which may be a bare conversation."""
+    if isinstance(value, Fault):
+        return line, value, 0
     if is_conversation(value):
         value = {"messages": value}
     if not isinstance(value, dict):
-        raise BadRow(
-            f"it holds {type(value).__name__} where an object with columns is needed",
-            'Write each row as {"column": value, ...}.',
-        )
+        kind = type(value).__name__
+        return line, Fault(f"it holds {kind} where an object with columns is needed", _OBJECT), 0
     try:
         text = json_of(value)
-        return value, len(text.encode() if isinstance(text, str) else text)
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            "it holds half of a character (a lone surrogate)", "Write the text as UTF-8."
-        ) from error
+        return line, value, len(text.encode() if isinstance(text, str) else text)
+    except UnicodeEncodeError:
+        return line, Fault(_HALF, "Write the text as UTF-8."), 0

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from tasks.datasets.readers.json.lines import Found
 from tasks.datasets.readers.json.numbers import STRICT_JSON
 from tasks.datasets.readers.problems import EndOfReading, ReadProblem
 
@@ -89,8 +88,8 @@ class Window:
             self._expect(":")
             yield key
 
-    def elements(self) -> Iterator[Found]:
-        """The values of the list that starts here."""
+    def elements(self) -> Iterator[tuple[int, Any]]:
+        """The values of the list that starts here, each with its line."""
         for _ in self._inside("[", "]"):
             self.peek()
             line = self.line

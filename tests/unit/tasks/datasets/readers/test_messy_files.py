@@ -23,8 +23,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.datasets.parts import open_parts
-from tasks.datasets.readers import arrow_writer, csv_quotes, csv_rows
-from tasks.datasets.readers.json import lines as json_lines
+from tasks.datasets.readers import csv_quotes
+from tasks.datasets.readers import rows as reader_rows
 from tasks.datasets.readers.json import window as json_window
 from tasks.errors import DatasetError
 
@@ -52,11 +52,10 @@ ROWS = st.lists(
 def tiny_blocks() -> Any:
     """Blocks of a few bytes, so that every boundary is met."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_lines, "BATCH_BYTES", 24)
+        patch.setattr(reader_rows, "BATCH_CHARACTERS", 24)
         patch.setattr(csv_quotes, "BLOCK_BYTES", 7)
         patch.setattr(json_window, "WINDOW_CHARACTERS", 16)
-        patch.setattr(arrow_writer, "ROWS_PER_BATCH", 3)
-        patch.setattr(csv_rows, "ROWS_PER_BATCH", 2)
+        patch.setattr(reader_rows, "ROWS_PER_BATCH", 2)
         yield
 
 

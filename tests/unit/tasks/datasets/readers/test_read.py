@@ -264,6 +264,9 @@ def test_damaged_utf_8_is_a_problem_of_its_row(tmp_path: Path, read: Any) -> Non
             read(tmp_path / name)
         assert caught.value.count == 1
         assert len(read(tmp_path / name, skip_bad_rows=True)) == caught.value.readable
+    (tmp_path / "b.csv").write_bytes(b"\xff,b\n" + "ü,ö\n".encode() * 3)
+    with pytest.raises(DatasetError, match=r"header of 'b\.csv' .*no UTF-8"):
+        read(tmp_path / "b.csv")
 
 
 # ---------------------------------------------------------------- problems

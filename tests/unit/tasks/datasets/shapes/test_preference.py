@@ -18,7 +18,7 @@ from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.shapes.shape import Shape
 from tasks.datasets.tokens import encode
 from tasks.datasets.tokens.render import Rendering
-from tasks.datasets.tokens.tokenise import Tokenised
+from tasks.datasets.tokens.tokenise import ChosenRows, Tokenised
 from tasks.datasets.tokens.tokenise_preference import tokenise_preferences
 from tasks.errors import DatasetError
 from tests.support.data_files import write_table
@@ -114,15 +114,9 @@ def tokenised(row: dict[str, Any], tokenizer: Any, cache: Path, **more: Any) -> 
         "row": 1,
         **format_preference(row, shape_for(row)),
     }
-    settings = {"max_length": 128, "max_prompt_length": None, **more}
-    return tokenise_preferences(
-        datasets.Dataset.from_list([stored]),
-        numpy.arange(1, dtype=numpy.int64),
-        Rendering(tokenizer),
-        cache_dir=cache,
-        source_key=json.dumps(row),
-        **settings,
-    )
+    rows, one = datasets.Dataset.from_list([stored]), numpy.arange(1, dtype=numpy.int64)
+    chosen = ChosenRows(rows, one, more.get("max_length", 128), cache, json.dumps(row))
+    return tokenise_preferences(chosen, Rendering(tokenizer), more.get("max_prompt_length"))
 
 
 def test_texts_end_with_the_end_token_and_part_after_the_prompt(
@@ -232,16 +226,9 @@ def test_sharegpt_pairs_give_the_same_tokens_as_messages(
         [part] = open_parts(write_table(tmp_path / f"{name}.{how}", rows), tmp_path / "cache")
         found = rows_of(part, shape_of(part, DataConfig(), method), tmp_path / "cache", method)
         assert found.bad == 0, found.problems
-        data = tokenise_preferences(
-            found.dataset,
-            numpy.arange(len(rows)),
-            Rendering(tokenizer),
-            max_length=200,
-            max_prompt_length=None,
-            cache_dir=tmp_path / "cache",
-            source_key=found.key,
-        )
-        return list(data.dataset)
+        every = numpy.arange(len(rows))
+        chosen = ChosenRows(found.dataset, every, 200, tmp_path / "cache", found.key)
+        return list(tokenise_preferences(chosen, Rendering(tokenizer), None).dataset)
 
     pairs = [(turns, *answers) for turns, answers in zip(TURNS, ANSWERS, strict=True)]
     messages = [

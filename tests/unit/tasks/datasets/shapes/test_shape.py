@@ -20,7 +20,7 @@ from tasks.datasets.shapes.problems import EmptyRow, RowProblem
 from tasks.datasets.shapes.shape import needs, recognise_shape
 from tasks.datasets.shapes.values import is_blank
 from tasks.datasets.tokens.render import Rendered, Rendering, render
-from tasks.datasets.tokens.tokenise import tokenise
+from tasks.datasets.tokens.tokenise import ChosenRows, tokenise
 from tasks.errors import DatasetError
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 from tests.support.data_files import write_table
@@ -94,15 +94,9 @@ def test_every_shape_in_every_format_gives_the_same_tokens(
         [part] = open_parts(write_table(tmp_path / f"{name}.{how}", rows), tmp_path / "cache")
         found = rows_of(part, shape_of(part, DataConfig()), tmp_path / "cache")
         assert found.bad == 0, found.problems
-        data = tokenise(
-            found.dataset,
-            numpy.arange(len(rows)),
-            Rendering(tokenizer),
-            max_length=200,
-            cache_dir=tmp_path / "cache",
-            source_key=found.key,
-        )
-        return list(data.dataset)
+        every = numpy.arange(len(rows))
+        chosen = ChosenRows(found.dataset, every, 200, tmp_path / "cache", found.key)
+        return list(tokenise(chosen, Rendering(tokenizer)).dataset)
 
     wanted = tokens("wanted", [SHAPES["messages"](q, a) for q, a in ROWS], "jsonl")
     assert len(wanted) == 3

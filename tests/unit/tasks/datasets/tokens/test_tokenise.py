@@ -15,7 +15,7 @@ from tasks.datasets.tokens import encode
 from tasks.datasets.tokens import tokenise as tokenise_module
 from tasks.datasets.tokens.render import Rendering
 from tasks.datasets.tokens.spans import IGNORED_LABEL
-from tasks.datasets.tokens.tokenise import Tokenised, tokenise
+from tasks.datasets.tokens.tokenise import ChosenRows, Tokenised, tokenise
 from tasks.models.chat_template import SIMPLE_CHAT_TEMPLATE
 
 
@@ -26,14 +26,8 @@ def run(
     stored = datasets.Dataset.from_list(
         [{**columns, "row": number, **row} for number, row in enumerate(rows, start=1)]
     )
-    return tokenise(
-        stored,
-        numpy.arange(len(rows)),
-        Rendering(tokenizer, add_eos),
-        max_length=max_length,
-        cache_dir=cache,
-        source_key=json.dumps(rows),
-    )
+    chosen = ChosenRows(stored, numpy.arange(len(rows)), max_length, cache, json.dumps(rows))
+    return tokenise(chosen, Rendering(tokenizer, add_eos))
 
 
 def trained_text(tokenizer: Any, found: Tokenised, row: int = 0) -> str:
