@@ -94,7 +94,7 @@ def like(config: JobConfig, manifest: Manifest) -> JobConfig:
 
 
 def free_memory() -> None:
-    """Give back what the failed try held."""
+    """Give back what was held, after the last reference to a model is gone."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -19,7 +19,8 @@ from transformers import (
 from tasks.datasets.shapes.problems import RowProblem
 from tasks.datasets.tokens.render import chat_texts
 from tasks.errors import ConfigurationError
-from tasks.generation.loaded import AskedModel, free_memory, load
+from tasks.generation.loaded import AskedModel, load
+from tasks.out_of_memory import free_memory
 from trainyard.contract.generation.messages import (
     Done,
     GenerateBody,

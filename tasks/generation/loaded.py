@@ -5,7 +5,6 @@ Nothing is fetched, and no code that came with a model runs.
 
 from __future__ import annotations
 
-import gc
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,10 +156,3 @@ def _asked(
 
 def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
-
-
-def free_memory() -> None:
-    """After the last reference to a model is gone."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

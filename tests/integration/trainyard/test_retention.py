@@ -15,6 +15,7 @@ from backend_bridge.delivery.outbox import Outbox
 from tasks.datasets.cache import cached
 from tests.support.requests import TOKEN, start_request
 from tests.support.store_calls import job_store
+from tests.support.waiting import wait_for
 from trainyard.contract.names import REPLIES
 from trainyard.settings import RETENTION_DAYS_MAX, read_settings
 from trainyard.store import retention
@@ -233,9 +234,9 @@ def test_replies_go_and_the_courier_does_it_by_itself(
     stop = threading.Event()
     thread = threading.Thread(target=yard.retention.run, args=(stop,))
     thread.start()
-    deadline = time.monotonic() + 10
-    while yard.redis.xlen(REPLIES) == 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    stop.set()
-    thread.join()
+    try:
+        wait_for("the old reply is gone", lambda: yard.redis.xlen(REPLIES) == 1)
+    finally:
+        stop.set()
+        thread.join()
     assert [fields["message"] for _, fields in yard.redis.xrange(REPLIES)] == ["new"]
