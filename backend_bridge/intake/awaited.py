@@ -1,4 +1,4 @@
-"""Jobs that a request names in ``after``: they are there, and may complete."""
+"""Jobs, and sweeps, that a request names in ``after``: they are there, and may complete."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ def refuse_unknown(request: StartRequest, store: JobStore) -> None:
     if of_a_known_sweep or store.get(request.execution_id) is not None:
         return
     found = list[FieldProblem]()
-    for place, job_id in enumerate(request.after):
-        job = store.get(job_id)
-        if job is None:
-            said = f"there is no job {job_id}: `trainyard ps` lists them"
-        elif job.status in RESTARTABLE:
-            said = f"job {job_id} is {job.status}: `trainyard force-start {job_id}` queues it again"
+    for place, name in enumerate(request.after):
+        jobs = store.group(name) or store.jobs([name])
+        lost = next((job for job in jobs if job.status in RESTARTABLE), None)
+        if not jobs:
+            said = f"there is no job {name}: `trainyard ps` lists them"
+        elif lost is not None:
+            mend = f"`trainyard force-start {lost.job_id}` queues it again"
+            said = f"job {lost.job_id} is {lost.status}: {mend}"
         else:
             continue
         found.append(FieldProblem(path=f"after.{place}", message=said))

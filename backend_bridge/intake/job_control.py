@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -45,7 +46,7 @@ def a_sweep(group: str) -> str:
 
 
 class JobControl:
-    """Acts on jobs by name; cancel, pause and resume also on all jobs of a sweep by its name.
+    """Acts on jobs by name, or on all jobs of a sweep by its name.
 
     The job store is what counts. What goes to the broker after it only makes somebody look at
     once: a supervisor looks every second anyway, a claim refuses a message that should not
@@ -152,6 +153,10 @@ class JobControl:
 
         With ``from_start`` any that does not run is queued from the beginning, on whatever host.
         """
+        if jobs := self.store.group(job_id):
+            did = "run next, or are queued again"
+            start = partial(self.force_start, from_start=from_start)
+            return _of_all(job_id, jobs, did, start)
         job = self.store.get(job_id)
         if from_start:
             return self._afresh(job_id, job)

@@ -58,7 +58,7 @@ def ps(
 def sweep(job_id: str, as_json: bool) -> None:
     """Show a sweep: the settings of its jobs beside the best eval of each.
 
-    `cancel`, `pause` and `resume` take the name of a sweep as that of a job.
+    `wait`, `cancel`, `pause`, `resume` and `force-start` take the name of a sweep as that of a job.
     """
     answer = client().group(job_id)
     if as_json:

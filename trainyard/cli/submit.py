@@ -80,7 +80,7 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     multiple=True,
     callback=several_jobs,
     metavar="JOB",
-    help="Wait until this job has completed; can be repeated.",
+    help="Wait until this job, or all of a sweep, have completed; can be repeated.",
 )
 @click.option(
     "--slip-in",
@@ -105,7 +105,9 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     is_flag=True,
     help="Send nothing: say the steps, the rows, the memory and the time.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Stay with the job; Ctrl-C detaches.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Stay with the job, or the sweep; Ctrl-C detaches."
+)
 @notify_option
 @as_json_option
 def submit(
@@ -142,8 +144,6 @@ def submit(
     try:
         body = read_request(request_file.read(), request_file.name) if request_file else {}
         body = with_sweep(with_data(body, data), settings_swept)
-        if follows and body.get("sweep"):
-            raise click.UsageError("a sweep is several jobs: follow one of them with `status -f`")
         body = with_flags(body, {_FLAGS[name]: value for name, value in flags.items()}, assignments)
     except UnicodeDecodeError as error:
         raise click.ClickException(

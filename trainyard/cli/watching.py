@@ -12,7 +12,7 @@ from collections.abc import Callable
 import click
 
 from trainyard.cli.common import as_json_option, client, echo_json, job_id_argument
-from trainyard.client import BridgeClient
+from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import settings
 
@@ -79,7 +79,7 @@ def logs(job_id: str, follow: bool, lines: int, as_json: bool) -> None:
 @notify_option
 @as_json_option
 def wait(job_id: str, notify: bool, as_json: bool) -> None:
-    """Wait until a job has ended; the exit code tells how."""
+    """Wait until a job, or all jobs of a sweep, have ended; the exit code tells how."""
     sys.exit(watch(client(), job_id, as_json=as_json, notify=notify))
 
 
@@ -124,7 +124,7 @@ def open_page(job_id: str) -> None:
 
 
 def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: bool = False) -> int:
-    """Show a job until it has ended. 0 if it completed or a person detached, else 1.
+    """Show a job, or a sweep, until it has ended. 0 if it completed or a person detached, else 1.
 
     ``notify``: ring the terminal's bell then, and show a note on the desktop if there is one.
     """
@@ -143,8 +143,12 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: b
                     break
                 time.sleep(FOLLOW_EVERY_S)
     except KeyboardInterrupt:
-        _detached(job_id, "status")
+        _detached(job_id, "status -f")
         return 0
+    except BridgeError as error:
+        if error.status != 404 or not _is_sweep(bridge, job_id):
+            raise
+        return _watch_sweep(bridge, job_id, as_json=as_json, notify=notify)
     if notify:
         _notify(f"{job_id} is {job['status']}")
     if as_json:
@@ -158,6 +162,40 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: b
         for line in ending(job, settings()):
             click.echo(line)
     return 0 if job["status"] == "completed" else 1
+
+
+def _is_sweep(bridge: BridgeClient, name: str) -> bool:
+    try:
+        bridge.group(name)
+    except BridgeError:
+        return False
+    return True
+
+
+def _watch_sweep(bridge: BridgeClient, group: str, *, as_json: bool, notify: bool) -> int:
+    """A line whenever a job of it has got on, and its table in the end."""
+    from trainyard.cli.queueing.groups import counted, sweep_table
+    from trainyard.cli.tables import show
+
+    told = ""
+    try:
+        while True:
+            answer = bridge.group(group)
+            if told != (told := counted(answer["counts"])):
+                click.echo(f"{group}: {told}", err=as_json)
+            if all(job["status"] in TERMINAL for job in answer["jobs"]):
+                break
+            time.sleep(FOLLOW_EVERY_S)
+    except KeyboardInterrupt:
+        _detached(group, "wait")
+        return 0
+    if notify:
+        _notify(f"{group}: {told}")
+    if as_json:
+        echo_json(answer)
+    else:
+        show(sweep_table(answer))
+    return 0 if all(job["status"] == "completed" for job in answer["jobs"]) else 1
 
 
 def _follow(bridge: BridgeClient, job_id: str, seen: int) -> None:
@@ -189,12 +227,12 @@ def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
     try:
         follow()
     except KeyboardInterrupt:
-        _detached(job_id, "logs")
+        _detached(job_id, "logs -f")
 
 
 def _detached(job_id: str, command: str) -> None:
     """Nobody's Ctrl-C ends a job here."""
-    click.echo(f"\nDetached from {job_id}. Back to it: trainyard {command} -f {job_id}", err=True)
+    click.echo(f"\nDetached from {job_id}. Back to it: trainyard {command} {job_id}", err=True)
 
 
 def _echo_lines(lines: list[str]) -> None:

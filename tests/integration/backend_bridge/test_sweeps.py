@@ -220,3 +220,37 @@ def test_through_the_stream(yard: PlainYard) -> None:
     for job_id in ("wrong-1", "wrong-2"):  # the backend has a row of each
         assert yard.redis.get(f"trainyard:token:{job_id}") == TOKEN
     assert not yard.redis.exists("trainyard:token:wrong")
+
+
+def test_what_waits_for_a_sweep_runs_after_all_of_its_jobs(yard: PlainYard) -> None:
+    yard.admit("g", sweep=GRID)
+    yard.complete("g-1")
+    yard.admit("after-it", after=["g"])
+    assert list(yard.job("after-it").awaits) == IDS
+    assert not yard.admit("after-it", after=["g"]).is_new
+    for job_id in IDS[1:]:
+        yard.rounds()
+        assert "after-it:1" not in yard.sent()
+        yard.complete(job_id)
+    yard.rounds()
+    assert yard.sent() == {"after-it:1"}
+
+
+def test_a_sweep_of_which_a_job_has_ended_otherwise_is_not_awaited(yard: PlainYard) -> None:
+    yard.admit("g", sweep=GRID)
+    yard.control.cancel("g-3")
+    with pytest.raises(RequestInvalid) as refused:
+        yard.admit("after-it", after=["g"])
+    [problem] = refused.value.problems
+    said = "job g-3 is cancelled: `trainyard force-start g-3` queues it again"
+    assert (problem.path, problem.message) == ("after.0", said)
+
+
+def test_a_sweep_is_moved_to_the_head_in_its_order(yard: PlainYard) -> None:
+    yard.admit("first")
+    yard.admit("g", sweep=GRID, not_before="2100-01-01T00:00:00Z")
+    yard.control.cancel("g-2")
+    said = yard.control.force_start("g")
+    assert said.message == "sweep g: 4 of 4 jobs run next, or are queued again"
+    assert yard.store.waiting() == ["g-1", "g-3", "g-4", "first", "g-2"]
+    assert yard.control.force_start("g", from_start=True).success

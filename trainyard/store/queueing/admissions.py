@@ -15,7 +15,7 @@ from trainyard.contract.request import StartRequest
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.attempt_writes import AttemptWrites
 from trainyard.store.job import Job
-from trainyard.store.keys import Key
+from trainyard.store.keys import JobKey, Key
 from trainyard.store.scripts import script
 
 
@@ -91,10 +91,15 @@ class Admissions(AttemptWrites):
             "" if max_queued is None else max_queued,
             group.id if group else "",
         ]
+        awaits = self._awaited(jobs[0][0].after)
         for request, origin in jobs:
-            args += _admission(request, origin, reported)
+            args += _admission(request, origin, reported, awaits)
         verdict, attempt, *place = self._admit(args=args)
         return AdmitResult(verdict, int(attempt), *(int(one) for one in place if one is not None))
+
+    def _awaited(self, names: Sequence[str]) -> list[str]:
+        """Ids of the jobs of those names, of a sweep all that are known now."""
+        return [one for name in names for one in self._members(JobKey.GROUP.of(name)) or [name]]
 
     def release(self) -> tuple[list[str], list[AwaitsInVain]]:
         """Let the held jobs wait for their turn that may; and those that never will.
@@ -112,7 +117,9 @@ class Admissions(AttemptWrites):
         return self._members(Key.HELD)
 
 
-def _admission(request: StartRequest, origin: Job | None, reported: bool) -> Iterator[Any]:
+def _admission(
+    request: StartRequest, origin: Job | None, reported: bool, awaits: Sequence[str]
+) -> Iterator[Any]:
     """What ``lua/admit.lua`` takes of each job."""
     document = json.dumps(request.without_secrets(), sort_keys=True)
     fields = {
@@ -123,7 +130,7 @@ def _admission(request: StartRequest, origin: Job | None, reported: bool) -> Ite
         "method": request.config.training.method,
         "batch_size": str(request.config.training.batch_size),
         **({"slip_in": "1"} if request.slip_in else {}),
-        **_held_back(request, origin),
+        **_held_back(request, origin, awaits),
     }
     if origin is not None:
         fields |= {
@@ -142,9 +149,9 @@ def _admission(request: StartRequest, origin: Job | None, reported: bool) -> Ite
     yield url.get_secret_value() if (url := request.whole_dataset_path) else ""
 
 
-def _held_back(request: StartRequest, origin: Job | None) -> dict[str, str]:
+def _held_back(request: StartRequest, origin: Job | None, after: Sequence[str]) -> dict[str, str]:
     """The fields of a job that is not to run yet; its origin is awaited if that has no result."""
-    awaits = dict.fromkeys(request.after)
+    awaits = dict.fromkeys(after)
     if origin is not None and awaits_result(request, origin):
         awaits[origin.job_id] = None
     if not awaits and request.not_before is None:

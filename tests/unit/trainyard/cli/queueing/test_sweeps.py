@@ -1,12 +1,17 @@
-"""Sweeps on the command line: the flag, the folded list, the table."""
+"""Sweeps on the command line: the flag, the folded list, the table, waiting for one."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from tests.support.fake_bridge import FakeBridge
+from trainyard.cli import main
 from trainyard.cli.queueing.groups import folded, sweep_table
 from trainyard.cli.queueing.sweep_flags import with_sweep
 from trainyard.cli.request_file import RequestFileError
@@ -74,3 +79,32 @@ def test_the_table_marks_the_best() -> None:
     assert head.split() == ["job", "lora.r", "best", "eval", "status"]
     assert first.split() == ["g-1", "8", "–", "failed", "(No", "rows.)"]
     assert second.split() == ["g-2", "16", "1.25", "best", "completed"]
+
+
+@pytest.mark.parametrize(("last", "code"), [("completed", 0), ("failed", 1)])
+def test_a_sweep_is_waited_for(monkeypatch: pytest.MonkeyPatch, last: str, code: int) -> None:
+    def answer(*statuses: str) -> dict[str, Any]:
+        jobs = [job(f"g-{n}", status, "g") for n, status in enumerate(statuses, 1)]
+        table = {"settings": [], "measure": "best_eval_loss", "best": None, "jobs": jobs}
+        return {**table, "counts": dict(Counter(statuses))}
+
+    monkeypatch.setattr("trainyard.cli.watching.FOLLOW_EVERY_S", 0.0)
+    ended = answer("completed", last)
+    news = [answer("running", "queued")] * 4 + [answer("completed", "running"), ended]
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        bridge.answers["GET", "/api/training/groups/g"] = lambda _: (200, news.pop(0))
+        done = CliRunner().invoke(main.main, ["wait", "g"])
+        assert done.exit_code == code
+        told = ["g: 1 queued, 1 running", "g: 1 running, 1 completed"]
+        lines = done.stdout.splitlines()
+        assert [line for line in lines if line in told] == told
+        assert lines[-1].split() == ["g-2", "–", last]
+
+        bridge.answers["GET", "/api/training/groups/g"] = 200, ended
+        done = CliRunner().invoke(main.main, ["wait", "g", "--json"])
+        assert (done.exit_code, json.loads(done.stdout)) == (code, ended)
+
+        bridge.answers["GET", "/api/training/groups/g"] = 404, {"error": "no such sweep"}
+        done = CliRunner().invoke(main.main, ["wait", "g"])
+        assert done.exit_code == 1
