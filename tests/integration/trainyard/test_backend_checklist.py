@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.command_line import trainyard
 from tests.support.dev_backend import DevBackend
 from tests.support.scripted_backend import OK, Received, Reply, ScriptedBackend
 
@@ -18,22 +17,13 @@ TOKEN = "token-of-the-row"
 
 def checked(url: str, job_id: str = "check-1") -> tuple[int, dict[str, list[Any]]]:
     """Exit code, and the findings by level."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "trainyard.cli.main", "doctor", "--json"),
-            *("--backend", url, "--job", job_id, "--token", TOKEN),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = trainyard("doctor", "--json", "--backend", url, "--job", job_id, "--token", TOKEN)
     assert done.stdout, done.stderr
     assert TOKEN not in done.stdout
     found: dict[str, list[Any]] = {"ok": [], "warning": [], "failure": []}
     for finding in json.loads(done.stdout)["findings"]:
         found[finding["level"]].append(finding)
-    return done.returncode, found
+    return done.exit_code, found
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_half_a_second_request_on_a_connection(port: int) -> None:
 
 
 def test_a_slow_request_in_time_is_answered(port: int) -> None:
-    pieces = (HEAD + b"\r\n", b"{", b"  }")
+    pieces = (HEAD + b"Connection: close\r\n\r\n", b"{", b"  }")
     answer = talk(port, *pieces, pause_s=0.1)
     assert answer.startswith(b"HTTP/1.1 200 ")
 
