@@ -57,6 +57,7 @@ from worker.slot_process.protocol import (
     Terminate,
 )
 from worker.slot_process.stderr_lines import say
+from worker.slot_process.temp_folder import shared_temp_folder
 from worker.slot_process.training_start import (
     FORK_FD_VARIABLE,
     PARKING_FD_VARIABLE,
@@ -99,10 +100,11 @@ def run_keeper(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         slot_lives = die_with_parent(signal.SIGTERM, slot_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if slot_lives:
-            keeper.start_training(start)
-            keeper.serve()
-        keeper.end()
+        with shared_temp_folder():
+            if slot_lives:
+                keeper.start_training(start)
+                keeper.serve()
+            keeper.end()
         code = 0
     except BaseException:
         say(traceback.format_exc())

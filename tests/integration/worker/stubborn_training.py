@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import multiprocessing
 import os
 import platform
 import random
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from tasks import fresh_process
@@ -66,6 +68,20 @@ def describe(events_fd: int) -> None:
     known = {0, 1, 2, events_fd, *map(int, sockets)}
     print("other channels", [t for fd, t in links.items() if fd not in known and ":" in t])
     print("preloaded", "worker.slot_process" in str(sys.modules["__main__"].__spec__))
+
+
+def name_temp_folders(events_fd: int) -> None:
+    """Print multiprocessing's folder, here and in a process of its own, then spin."""
+    child = multiprocessing.get_context("fork").Process(target=_print_temp_folder)
+    child.start()
+    child.join()
+    _print_temp_folder()
+    print("ready")
+    time.sleep(3600)
+
+
+def _print_temp_folder() -> None:
+    print("folder", get_temp_dir(), flush=True)
 
 
 def _target(fd: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -100,6 +101,18 @@ def test_kill_ends_what_ignores_terminate(slot):
     attempt.handle.kill()
     assert attempt.wait_end() == Gone(None, signal.SIGKILL, killed_descendants=FAMILY_SIZE)
     assert slot.wait_gone(attempt)
+
+
+def test_a_killed_tree_leaves_no_temporary_folder(slot):
+    attempt = slot.start("name_temp_folders")
+    attempt.output.wait_for("ready")
+    words = attempt.output.text.split()
+    (folder,) = {word for before, word in itertools.pairwise(words) if before == "folder"}
+    assert Path(folder).is_dir()
+    attempt.handle.kill()
+    attempt.wait_end()
+    assert slot.wait_gone(attempt)
+    assert not Path(folder).exists()
 
 
 def test_asking_an_ended_attempt_for_anything_does_nothing(slot):
