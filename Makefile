@@ -80,7 +80,7 @@ $(STAMP): requirements.txt requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Trainyard needs Python 3.11 or 3.12 (set PYTHON=...)." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
-	@echo "Making the environment in $(VENV) (about two minutes, 1.6 GB) ..."
+	@echo "Making the environment in $(VENV) (some minutes, 2 GB) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps $(TORCH)
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock
