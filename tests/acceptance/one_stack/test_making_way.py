@@ -174,30 +174,30 @@ def test_who_is_killed_while_it_makes_way_loses_and_doubles_nothing(
 def test_questions_slip_in_one_about_the_very_job(stack: Stack, reference: str) -> None:
     """One way is made for both, and the long one goes on by itself when they are answered; so it
     does after one that is withdrawn while way is made."""
-    start(stack, "asked")
-    stack.wait_for_step("asked", 120)  # there is a checkpoint
+    start(stack, "questioned")
+    stack.wait_for_step("questioned", 120)  # there is a checkpoint
     with no_step(stack):
-        about_it = ask(stack, "asked", checkpoint=stored(stack, "asked").checkpoint)
+        about_it = ask(stack, "questioned", checkpoint=stored(stack, "questioned").checkpoint)
         told = next(one for one in about_it if one["makes_way"])
-        assert (told["kind"], told["makes_way"]) == ("waiting", "asked")
+        assert (told["kind"], told["makes_way"]) == ("waiting", "questioned")
         another = ask(stack, "undisturbed")
     for said in (about_it, another):
         assert [one["kind"] for one in said if one["kind"] != "text"][-2:] == ["loading", "done"]
     answered_at = time.time()
-    wait_for("it makes a step", lambda: has_stepped(stored(stack, "asked")))
-    assert stored(stack, "asked").ways_made == 1
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, "questioned")))
+    assert stored(stack, "questioned").ways_made == 1
     with no_step(stack):
         withdrawn = ask(stack, "undisturbed")
-        wait_for("it is asked to make way", lambda: stored(stack, "asked").is_to_make_way)
+        wait_for("it is asked to make way", lambda: stored(stack, "questioned").is_to_make_way)
         withdrawn.close()  # type: ignore[attr-defined]  # a generator
         wait_for("it is forgotten", lambda: not stack.redis.zcard(Key.GENERATIONS))
-    stack.wait("asked", "completed")
-    job = stored(stack, "asked")
+    stack.wait("questioned", "completed")
+    job = stored(stack, "questioned")
     assert (job.completed_at or 0) > answered_at
     assert (job.attempt, job.ways_made, job.restarts, job.pauses) == (3, 2, 0, 0)
-    assert stack.log("asked").count(WARM) == 2
-    assert "Made way: a question to job asked slips in." in stack.log("asked")
-    assert weights(stack, "asked") == reference
+    assert stack.log("questioned").count(WARM) == 2
+    assert "Made way: a question to job questioned slips in." in stack.log("questioned")
+    assert weights(stack, "questioned") == reference
 
 
 @pytest.fixture(scope="module")
