@@ -282,7 +282,7 @@ def test_a_sweep_is_a_group_of_jobs(bridge: Running, real_redis: Any) -> None:
     assert bridge.get("groups/g").json()["counts"] == {"cancelled": 2}
     assert "there is no sweep 'other'" in refusal(bridge.get("groups/other"), 404)["error"]
     answer = bridge.client.post("/api/training/g/force-start")
-    assert answer.json()["message"].startswith("g is a sweep: `trainyard sweep g`")
+    assert answer.json()["message"] == "sweep g: 2 of 2 jobs run next, or are queued again"
     assert refusal(bridge.get("status/g"), 404)["error"].startswith("g is a sweep")
 
 
