@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.mute_model import MuteModel, mute_model
 from tests.support.stack import Stack
 
 
@@ -21,3 +22,10 @@ def stack(services: Stack) -> Iterator[Stack]:
     """The shared services, at rest before each file; names of jobs are theirs, not a file's."""
     yield services
     services.come_to_rest()
+
+
+@pytest.fixture
+def mute(stack: Stack) -> Iterator[MuteModel]:
+    """A model whose loading, and so its answer, is not over before a test has done its part."""
+    with mute_model(stack) as mute:
+        yield mute

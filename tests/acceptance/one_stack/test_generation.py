@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.mute_model import MuteModel
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 from trainyard.client import BridgeError
-from trainyard.store.keys import Key
+from trainyard.store.keys import GenerationKey, Key
 
 PROMPT = {"prompt": "2 + 2", "max_tokens": 4}
 
@@ -26,6 +28,14 @@ def stack(stack: Stack) -> Stack:
 
 def ask(stack: Stack, **question: Any) -> list[dict[str, Any]]:
     return list(stack.bridge.generate("made", {**PROMPT, **question}))
+
+
+def loading(stack: Stack, mute: MuteModel) -> Iterator[dict[str, Any]]:
+    """A question whose model is being loaded."""
+    said = stack.bridge.generate(mute.job_id, {**PROMPT, "max_tokens": 4096})
+    while next(said)["kind"] != "loading":
+        pass
+    return said
 
 
 def kinds(said: list[dict[str, Any]]) -> list[str]:
@@ -62,20 +72,22 @@ def test_it_waits_while_the_slot_trains_and_goes_when_its_client_does(stack: Sta
     assert stack.bridge.status("holder")["status"] == "cancelled"
 
 
-def test_a_client_that_leaves_ends_its_answer_and_the_model_stays(stack: Stack) -> None:
-    said = stack.bridge.generate("made", {**PROMPT, "max_tokens": 4096})
-    while next(said)["kind"] != "loading":
-        pass
+def test_a_client_that_leaves_ends_its_answer_and_the_model_stays(
+    stack: Stack, mute: MuteModel
+) -> None:
+    said = loading(stack, mute)
     said.close()  # type: ignore[attr-defined]  # a generator
-    answered = ask(stack)
+    wait_for("it is forgotten", lambda: not stack.redis.keys(GenerationKey.ASKED.of("*")))
+    mute.speak()
+    answered = list(stack.bridge.generate(mute.job_id, PROMPT))
     assert [one["loaded"] for one in answered if one["kind"] == "loading"] == [True]
 
 
-def test_a_process_that_dies_is_said_and_leaves_the_slot_free(stack: Stack) -> None:
+def test_a_process_that_dies_is_said_and_leaves_the_slot_free(
+    stack: Stack, mute: MuteModel
+) -> None:
     ask(stack)
-    said = stack.bridge.generate("made", {**PROMPT, "max_tokens": 4096})
-    while next(said)["kind"] != "loading":
-        pass
+    said = loading(stack, mute)
     process = stack.training_process()
     os.kill(process.pid, signal.SIGKILL)
     last = list(said)[-1]

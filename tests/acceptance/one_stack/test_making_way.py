@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 from tests.support.faked_clock import LIBRARIES, FakedClock
+from tests.support.mute_model import MuteModel
 from tests.support.stack import Stack, kill
 from tests.support.waiting import wait_for
 from trainyard.contract.statuses import JobStatus
@@ -200,19 +200,8 @@ def test_questions_slip_in_one_about_the_very_job(stack: Stack, reference: str) 
     assert weights(stack, "questioned") == reference
 
 
-@pytest.fixture(scope="module")
-def mute(stack: Stack) -> str:
-    """A job whose model is loaded for ever: nobody writes into the file."""
-    stack.submit("mute", steps=1)
-    stack.wait("mute", "completed")
-    config = stack.home / "jobs" / "mute" / "model" / "config.json"
-    config.unlink()
-    os.mkfifo(config)
-    return "mute"
-
-
 def test_who_is_killed_while_a_question_is_answered(
-    stack: Stack, reference: str, mute: str
+    stack: Stack, reference: str, mute: MuteModel
 ) -> None:
     """Who answers, the pool child and the worker in turn: the question has failed, no more."""
     start(stack, "bystander")
@@ -220,7 +209,7 @@ def test_who_is_killed_while_a_question_is_answered(
     for number, which in enumerate(("who answers", "pool child", "worker"), 1):
         wait_for("it makes a step", lambda: has_stepped(stored(stack, "bystander")))
         with no_step(stack):
-            said = ask(stack, mute)
+            said = ask(stack, mute.job_id)
             asked.append(said)
             training = stack.training_process()
         while next(said)["kind"] != "loading":
