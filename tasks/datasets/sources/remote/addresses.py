@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
 from tasks.datasets.sources.remote.special_addresses import is_public
 from trainyard.contract.error_tree import Interruption
@@ -93,7 +93,7 @@ class _Connection(HTTPConnection):
                 self._dns_host = address
                 try:
                     return super()._new_conn()
-                except NewConnectionError:
+                except ConnectTimeoutError:  # or refused, its subclass
                     continue
             self._dns_host = addresses[-1]
             return super()._new_conn()

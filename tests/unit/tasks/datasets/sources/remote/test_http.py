@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from urllib3.util import connection
 
 from tasks.datasets.sources.remote import addresses, failures, http, progress
 from tasks.datasets.sources.remote.fetch import fetch
@@ -371,6 +372,26 @@ def test_a_name_with_one_private_address_among_others_is_refused(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
     with pytest.raises(DatasetError, match="private address"):
         fetch(f"http://two.example:{server.port}/a.jsonl", tmp_path, one_is_public)
+
+
+def test_of_several_addresses_the_one_that_answers_is_used(
+    server: FileServer,
+    tmp_path: Path,
+    one_is_public: TransferLimits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first is of IPv6, say, and leads nowhere from here."""
+    real = connection.create_connection
+
+    def connect(address: tuple[str, int], *args: Any, **options: Any) -> socket.socket:
+        if address[0] == "192.0.2.1":
+            raise TimeoutError
+        return real(address, *args, **options)
+
+    monkeypatch.setattr(connection, "create_connection", connect)
+    monkeypatch.setattr(addresses, "public_addresses", lambda *_: ["192.0.2.1", "127.0.0.1"])
+    found = fetch(f"http://two.example:{server.port}/a.jsonl", tmp_path, one_is_public)
+    assert found.path.read_bytes() == CONTENT
 
 
 def test_a_proxy_of_the_environment_is_not_used(
