@@ -91,14 +91,17 @@ class JobQueue:
         return {_task_id(raw) for key, raw in self._messages() if key in served}
 
     def count(self, slots: Iterable[str]) -> int:
-        """How many attempts wait there; no more than that if generations wait too."""
+        """How many attempts wait there; generations, which are all of priority 0, are none."""
         pipe = self.redis.pipeline(transaction=False)
-        pipe.zcard(Key.GENERATIONS)
         for queue in _served(slots):
-            for key in keys_of(queue):
+            first, *others = keys_of(queue)
+            pipe.lrange(first, 0, -1)
+            for key in others:
                 pipe.llen(key)
-        generations, *lengths = map(int, pipe.execute())
-        return max(0, sum(lengths) - generations)
+        return sum(
+            found if isinstance(found, int) else sum(not _is_generation(raw) for raw in found)
+            for found in pipe.execute()
+        )
 
     def revoke(self, attempt_id: str, worker: str) -> bool:
         """Revoke with terminate=True: the supervisor in ``worker`` kills the training.
@@ -189,9 +192,17 @@ def _is_of(raw: str, attempt_id: str) -> bool:
     return attempt_id in raw and _task_id(raw) == attempt_id
 
 
+def _is_generation(raw: str) -> bool:
+    return TASK_GENERATE in raw and _header(raw, "task") == TASK_GENERATE
+
+
 def _task_id(raw: str) -> str:
-    """Task id of a raw message; "" for one that is not Celery's, which is not ours to judge."""
+    return _header(raw, "id")
+
+
+def _header(raw: str, name: str) -> str:
+    """Header of a raw message; "" for one that is not Celery's, which is not ours to judge."""
     try:
-        return str(json.loads(raw)["headers"]["id"])
+        return str(json.loads(raw)["headers"][name])
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""

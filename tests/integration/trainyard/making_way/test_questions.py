@@ -96,6 +96,20 @@ def test_the_model_stays_while_no_training_waits(yard: TwoSlots) -> None:
     assert turn.is_over(clock.now_s)
 
 
+@pytest.mark.parametrize("hidden_by", ["a question to another slot", "one that is withdrawn"])
+def test_no_question_hides_a_training_or_is_taken_for_one(yard: TwoSlots, hidden_by: str) -> None:
+    clock = Clock()
+    turn = QuestionTurn(yard.dispatcher, "box-0", clock)
+    if hidden_by == "a question to another slot":
+        yard.ask("box-1")
+    else:
+        yard.generations.let_go(yard.ask())  # its message is not taken out yet
+    clock.now_s = TURN_S + 0.1
+    assert not turn.is_over(clock.now_s)
+    yard.submit("a")
+    assert turn.is_over(clock.now_s)
+
+
 def test_a_slot_that_answers_is_one_of_those_that_may(busy: TwoSlots) -> None:
     name = busy.ask("box-0")
     busy.look()
