@@ -140,7 +140,8 @@ class Reaper:
         """Send queued jobs again that no living slot will find in the broker.
 
         A job must be found missing twice: between the broker and its claim an attempt is in
-        neither for a moment. Cheap if all is well: the lengths of the queues, and what has priority 0.
+        neither for a moment. Cheap if all is well: the lengths of the queues, and what is of
+        priority 0.
         """
         away = self._still_away()
         slots = self.dispatcher.slots.served()
