@@ -20,6 +20,9 @@ from trainyard.scheduling.slots import Slot, SlotRegistry, SlotState
 from trainyard.store.job import Job
 from trainyard.store.job_store import JobStore
 
+NEXT_AMONG = 100
+"""Of so many jobs that wait, the first ones, one is chosen that may have a slot."""
+
 
 class Dispatcher:
     """Sends queued jobs to the broker."""
@@ -56,13 +59,15 @@ class Dispatcher:
 
         That is the one that made way there, unless one of priority 0 waits.
         """
-        first = self.store.jobs(self.store.waiting()[:1])
+        present = self.slots.present()
+        waiting = self.store.jobs(self.store.waiting()[:NEXT_AMONG])
         aside = [job for job in self.store.made_way() if job.parked_on in (slot, "")]
-        first = first if first and not first[0].priority else aside or first
-        for job in first[:1]:
-            if self.slot_for(job) in (None, slot):
-                pinned = slot if len(self.homes()) > 1 else None  # before those of every slot
+        for job in (*(job for job in waiting if not job.priority), *aside, *waiting):
+            away = job.is_bound and job.home not in _homes(present)
+            if not away and self._slot_for(job, present) in (None, slot):
+                pinned = slot if len(_homes(present)) > 1 else None  # before those of every slot
                 self.queue.to_head(job.attempt_id, pinned)
+                return
 
     def slot_for(self, job: Job) -> str | None:
         """The only slot that should take the job; None if any may."""

@@ -80,6 +80,20 @@ def test_the_turn_of_questions_ends(busy: TwoSlots, priority: int) -> None:
     busy.queue.remove(name)
 
 
+def test_a_job_that_cannot_have_the_slot_keeps_nobody_from_it(busy: TwoSlots) -> None:
+    """It is of priority 0, and its host is away."""
+    busy.ask()
+    busy.look()
+    busy.make_way("b")
+    assert busy.take("box-1") is not None
+    busy.submit("far", priority=0)
+    busy.queue.remove("far:1")
+    busy.redis.hset("trainyard:job:far", mapping={"home": "far", "checkpoint": "checkpoint-1"})
+    busy.ask()
+    QuestionTurn(busy.dispatcher, "box-1").end()
+    assert busy.take("box-1") == "b"
+
+
 def test_the_model_stays_while_no_training_waits(yard: TwoSlots) -> None:
     clock = Clock()
     turn = QuestionTurn(yard.dispatcher, "box-0", clock)
