@@ -45,7 +45,6 @@ BENCHMARKS: dict[str, str] = {
     "overhead_slow_backend": "overhead:overhead_slow_backend",
     "overhead_dead_backend": "overhead:overhead_dead_backend",
     "start": "start:start",
-    "batching": "batching:batching",
     "fleet": "fleet.sizes:fleet",
     "gpu": "gpu_proof.benchmark:recipes",
 }

@@ -231,6 +231,16 @@ def test_who_is_killed_while_a_question_is_answered(
     wait_for("nothing is left", lambda: not stack.training_processes())
 
 
+def leave_the_hours(stack: Stack, clock: FakedClock, job_id: str) -> None:
+    """Let the clock pass the hours' end while the job runs, and the job make way."""
+    training = stack.training_process()
+    training.suspend()  # it makes no step before it is asked
+    clock.set_by(3 * HOUR_S)
+    wait_for("it is asked to make way", lambda: stored(stack, job_id).is_to_make_way)
+    training.resume()
+    wait_for("it made way", lambda: stored(stack, job_id).made_way)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed")
 def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
@@ -243,12 +253,7 @@ def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
         assert stack.bridge._call("GET", "/health")["slot_hours"] == {"test-0": hours}
         start(stack, "night")
         wait_for("it makes a step", lambda: has_stepped(stored(stack, "night")))
-        training = stack.training_process()
-        training.suspend()  # it makes no step before it is asked
-        clock.set_by(3 * HOUR_S)
-        wait_for("it is asked to make way", lambda: stored(stack, "night").is_to_make_way)
-        training.resume()
-        wait_for("it made way", lambda: stored(stack, "night").made_way)
+        leave_the_hours(stack, clock, "night")
         assert stored(stack, "night").parked == "night:1"
         wait_for("the slot rests", lambda: state(stack) is SlotState.RESTING)
         health = stack.bridge._call("GET", "/health")
@@ -258,12 +263,7 @@ def test_the_hours_end_and_begin(tmp_path: Path, reference: str) -> None:
         assert "waits for the hours of its slots (ACTIVE_HOURS): test-0 until" in waits
         clock.set_by(21 * HOUR_S)
         wait_for("it goes on in its process", lambda: WARM in stack.log("night"))
-        training = stack.training_process()
-        training.suspend()  # it makes no step before it is asked
-        clock.set_by(3 * HOUR_S)
-        wait_for("it is asked to make way", lambda: stored(stack, "night").is_to_make_way)
-        training.resume()
-        wait_for("it made way again", lambda: stored(stack, "night").made_way)
+        leave_the_hours(stack, clock, "night")
         stack.workers[0].stop(60)
         stack.bridge_process.stop(30)
         stack.redis_server.restart()
