@@ -8,6 +8,7 @@ The spec is a ``GenerationSpec``. Nothing is fetched, no code of a model runs, n
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,14 @@ from tasks.generation.loaded import AskedModel, folder_of, load
 from tasks.models.end_tokens import accept_faults
 from tasks.models.origin import ADAPTER_NAME
 from tasks.results.dtype import dtype_of_files, hold_as_saved, round_weights, say_dtype
-from tasks.results.files import CARD_NAME, MERGED_DIR_NAME, publish, write_generation_config
+from tasks.results.files import (
+    CARD_NAME,
+    MERGED_DIR_NAME,
+    make_readable,
+    publish,
+    write_generation_config,
+)
+from tasks.results.model_card import whole_card
 from tasks.results.reference import ROUGH, difference, logits_of
 from trainyard.contract.generation.messages import GenerationSpec
 
@@ -37,7 +45,8 @@ def write(spec: GenerationSpec, to: Path, *, ollama: bool) -> None:
         if (folder / ADAPTER_NAME).exists():
             _write_merged(load(spec), partial)
             if (folder / CARD_NAME).is_file():
-                shutil.copy(folder / CARD_NAME, partial)
+                card = (folder / CARD_NAME).read_text(encoding="utf-8")
+                (partial / CARD_NAME).write_text(whole_card(card, partial), encoding="utf-8")
         else:
             shutil.copytree(
                 folder,
@@ -47,9 +56,20 @@ def write(spec: GenerationSpec, to: Path, *, ollama: bool) -> None:
             )
         if ollama:
             (partial / "Modelfile").write_text(modelfile(partial), encoding="utf-8")
+        _give_rights(partial, folder if to.parent == folder else None)
         publish(partial, to)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _give_rights(partial: Path, beside: Path | None) -> None:
+    """All files have the same: those of the result ``beside``, else what the umask leaves."""
+    if beside is not None:
+        make_readable(partial, (beside / ADAPTER_NAME).stat().st_mode & 0o666)
+        return
+    os.umask(mask := os.umask(0))
+    for path in (partial, *partial.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def _write_merged(adapter: AskedModel, partial: Path) -> None:

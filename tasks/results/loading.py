@@ -43,10 +43,7 @@ def how_to_load(config: JobConfig, model: ModelConfig, base: Path, dtype: str) -
     """Paragraphs of Markdown. ``model``: what names the base model; ``base``: where it lies now."""
     scores = config.training.how.scores_texts
     if not config.training.use_lora:
-        whole = _WHOLE.format(dtype=dtype)
-        yield _as_scorer(whole) if scores else whole
-        if not scores:
-            yield _STOPS
+        yield from how_to_load_whole(dtype, scores=scores)
         return
     revision = f", revision={json.dumps(model.revision)}" if model.revision else ""
     if scores:
@@ -55,3 +52,11 @@ def how_to_load(config: JobConfig, model: ModelConfig, base: Path, dtype: str) -
         yield _ADAPTER.format(base=json.dumps(model.name), revision=revision)
         yield _STOPS
     yield _MOVED.format(name=model.name, folder=base)
+
+
+def how_to_load_whole(dtype: str, *, scores: bool) -> Iterator[str]:
+    """The same of a model that needs no other. ``scores``: whether it gives a text a number."""
+    whole = _WHOLE.format(dtype=dtype)
+    yield _as_scorer(whole) if scores else whole
+    if not scores:
+        yield _STOPS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 from tasks.datasets.mix.report import MixReport
 from tasks.datasets.training_data import TrainingData
 from tasks.preparation import Prepared
+from tasks.results.dtype import dtype_of_files
 from tasks.results.lineage import lineage
-from tasks.results.loading import how_to_load
+from tasks.results.loading import how_to_load, how_to_load_whole
 from trainyard.contract.config import JobConfig, LoraConfig
 from trainyard.contract.request import TrainingRequest
+from trainyard.contract.units import MB
 from trainyard.contract.verdicts import Verdict
+from trainyard.durable_files import size_of
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _CURVE_ROWS = 20
@@ -32,6 +36,9 @@ _FIGURES = {
     "train_runtime": "seconds of training",
     "dtype": "dtype of the weights",
 }
+_HOW_TO_LOAD = re.compile(r"^## How to load it\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
+_DTYPE = re.compile(r"^\| dtype of the weights \|.*$", re.MULTILINE)
 
 
 def model_card(
@@ -83,6 +90,24 @@ def model_card(
         _table({library: version(library) for library in _LIBRARIES}),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def whole_card(card: str, folder: Path, *, scores: bool = False) -> str:
+    """``card``, which is an adapter's, as that of the merged model in ``folder``.
+
+    ``scores``: whether the model gives a text a number.
+    """
+    dtype = dtype_of_files(folder) or "auto"
+    said = (
+        f"This is the whole model, {size_of(folder) / MB:,.1f} MB: the adapter is merged with its "
+        "base model. It loads without PEFT and without the base model."
+    )
+    load = "## How to load it\n\n" + "\n\n".join(how_to_load_whole(dtype, scores=scores)) + "\n\n"
+    front = "library_name: transformers\nbase_model_relation: finetune\n"
+    card = card.replace("library_name: peft\n", front, 1)
+    card = _TITLE.sub(lambda title: f"{title[0]}\n\n{said}", card, count=1)
+    card = _DTYPE.sub(f"| dtype of the weights | {dtype} |", card, count=1)
+    return _HOW_TO_LOAD.sub(lambda _: load, card, count=1)
 
 
 def _told(figures: Mapping[str, Any]) -> dict[str, Any]:

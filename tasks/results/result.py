@@ -15,6 +15,7 @@ from tasks.results.dtype import cast_files, choose_dtype, hold_as_saved, round_w
 from tasks.results.figures import summary
 from tasks.results.files import (
     CARD_NAME,
+    MERGED_DIR_NAME,
     make_readable,
     publish,
     write_model,
@@ -22,7 +23,7 @@ from tasks.results.files import (
 )
 from tasks.results.judgement import judge_course
 from tasks.results.merge import merge, wants_merge
-from tasks.results.model_card import model_card
+from tasks.results.model_card import model_card, whole_card
 from tasks.results.reference import EXACT, ROUGH, RowReference, reference
 from tasks.results.reload import Question
 from tasks.results.sample import sample_rows
@@ -163,6 +164,9 @@ def publish_result(
             jobs=run.job_dir.parent,
         )
         (saved.partial / CARD_NAME).write_text(card, encoding="utf-8")
+        if (merged := saved.partial / MERGED_DIR_NAME).is_dir():
+            card = whole_card(card, merged, scores=run.config.training.how.scores_texts)
+            (merged / CARD_NAME).write_text(card, encoding="utf-8")
         make_readable(saved.partial, int(run.spec.result_mode, 8))
         publish(saved.partial, target)
     logger.info("The model is saved: %s", target)

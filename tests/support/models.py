@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 VOCABULARY = 512
 _SAMPLE = [
     "What is 1 plus 2? The answer is 3.",
@@ -106,3 +108,12 @@ def load_adapter(base: Path, folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an old name of transformers
         return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+
+
+def run_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the Python of the card in ``folder`` makes, run there as the card says."""
+    _, code, _ = (folder / "README.md").read_text().split("```", 2)
+    monkeypatch.chdir(folder)
+    made: dict[str, Any] = {}
+    exec(code.removeprefix("python\n"), made)
+    return made

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import load_adapter
+from tests.support.models import load_adapter, run_card
 from tests.support.small_disk import fill, small_disk
 from tests.support.training import Preloaded, Run, run_training, write_jsonl
 from trainyard.contract.checkpoint_manifest import verify
@@ -86,6 +86,17 @@ def test_the_card_tells_what_was_trained_on_what_and_what_came_of_it(adapter: Ru
         assert said in card
     assert str(adapter.job_dir) not in card
     assert "energy" not in card, "nothing is known of it on a CPU"
+
+
+def test_the_card_of_the_merged_copy_loads_it(
+    adapter: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = adapter.job_dir / "model" / "merged"
+    card = (merged / "README.md").read_text()
+    assert '\nbase_model: "tiny"\nlibrary_name: transformers\n' in card
+    assert "This is the whole model, " in card
+    assert "base_model_name_or_path" not in card
+    assert not hasattr(run_card(merged, monkeypatch)["model"], "peft_config")
 
 
 def test_predictions_are_in_the_log_in_the_stream_and_in_a_file(adapter: Run) -> None:
