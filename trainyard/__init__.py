@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainyard.python_client import Client, JobFailed, TrainingJob
+    from trainyard.python_client import Client, JobFailed, TrainingJob, TrainyardError
 
-__all__ = ["Client", "JobFailed", "TrainingJob", "__version__"]
+__all__ = ["Client", "JobFailed", "TrainingJob", "TrainyardError", "__version__"]
 __version__ = "0.1.0"
 
 

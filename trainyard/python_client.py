@@ -15,13 +15,15 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from trainyard.cli.request_file import data_set, with_flags
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.fields.data_sets import DataSet
+from trainyard.contract.fields.suggestions import advice
 from trainyard.contract.methods import DEFAULT_METHOD
 from trainyard.contract.statuses import TERMINAL
 from trainyard.local.submission import prepare, start
@@ -29,6 +31,8 @@ from trainyard.settings import read_settings
 
 if TYPE_CHECKING:
     import pandas
+
+__all__ = ["Client", "JobFailed", "TrainingJob", "TrainyardError"]
 
 POLL_S = 0.5
 
@@ -65,6 +69,7 @@ class Client:
         job_id: str | None = None,
         token: str | None = None,
         config: Mapping[str, Any] | None = None,
+        **unknown: Never,
     ) -> TrainingJob:
         """Start a job.
 
@@ -72,8 +77,16 @@ class Client:
         (MAX_REQUEST_MB); a list of paths (``"chats.jsonl:2"``: with a weight) or of
         ``{"path": ..., "samples": ...}`` is mixed. ``eval_dataset``: a path of one that evaluates.
         ``config``: everything else, as in ``config`` of a request. Raises TrainyardError; a request
-        that is refused leaves nothing behind.
+        that is refused leaves nothing behind. TypeError for an argument that is none says where it
+        belongs.
         """
+        if unknown:
+            known = [name for name in signature(self.train).parameters if name != "unknown"]
+            named = ", ".join(name + advice((name,), known) for name in unknown)
+            raise TypeError(
+                f"train() has no argument {named}: the settings of a request go into config, as "
+                'config={"lora": {"r": 16}}'
+            )
         flags = {
             "config.model.name": str(model),
             "eval_dataset_path": None if eval_dataset is None else str(eval_dataset),

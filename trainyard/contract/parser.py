@@ -23,17 +23,23 @@ from trainyard.contract.fields.secret_fields import (
     own_secrets,
 )
 from trainyard.contract.fields.spellings import SPELLINGS, Normaliser, dotted
-from trainyard.contract.fields.suggestions import ignored_fields
+from trainyard.contract.fields.suggestions import ignored_fields, written_instead
 from trainyard.contract.names import JOB_ID_RULE
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
 
 
-def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[str, ...]]) -> Any:
+def _problems(
+    error: ValidationError,
+    spelled: Mapping[tuple[str, ...], tuple[str, ...]],
+    body: Mapping[str, Any],
+) -> Iterator[FieldProblem]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
+        missing = item["type"] == "missing"
         if item["type"] == "model_type":
-            message = "should be an object"
+            missing = loc == ("config",) and body.get("config") is None
+            message = "field required" if missing else "should be an object"
         if loc[:3] == ("config", "lora", "target_modules"):
             loc, message = loc[:3], "should be a name or a list of names"
         if loc[:1] == ("config",) and loc[1:3] in spelled:
@@ -42,6 +48,8 @@ def _problems(error: ValidationError, spelled: Mapping[tuple[str, ...], tuple[st
             message = JOB_ID_RULE
         elif loc == ("job_token",):
             message = "required: without it no report of this job could reach the backend"
+        if missing:
+            message += written_instead(body, loc)
         yield FieldProblem(path=dotted(loc), message=message[:1].lower() + message[1:])
 
 
@@ -88,7 +96,7 @@ def _one_name(body: Mapping[Any, Any]) -> Iterator[FieldProblem]:
             )
 
 
-def _one_source(raw: Mapping[str, Any]) -> Iterator[FieldProblem]:
+def _one_source(raw: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[FieldProblem]:
     """Exactly one of the fields that say what trains; the content wins over a path."""
     within = raw["config"] if isinstance(raw["config"], Mapping) else {}
     given = [name for name in ("dataset_path", "dataset_content", "datasets") if raw.get(name)]
@@ -96,6 +104,7 @@ def _one_source(raw: Mapping[str, Any]) -> Iterator[FieldProblem]:
     several = next((name for name in given if name.endswith("datasets")), None)
     if not given:
         message = "required where there is no dataset_content and no datasets"
+        message += written_instead(body, ("dataset_path",))
         yield FieldProblem(path="dataset_path", message=message)
     elif several and len(given) > 1:
         others = " and ".join(name for name in given if name != several)
@@ -170,14 +179,14 @@ def parse_request(body: Any) -> StartRequest:
     try:
         request = StartRequest.model_validate(raw)
     except ValidationError as error:
-        problems.extend(_problems(error, normaliser.spelled))
+        problems.extend(_problems(error, normaliser.spelled, body))
     else:
         problems.extend(_own_of_the_adapter(request.config.lora, normaliser.spelled))
     token = raw.get("job_token")
     if isinstance(token, str) and not re.fullmatch(VISIBLE_ASCII, token):
         message = "should be visible ASCII, without spaces" if token else "should not be empty"
         problems.append(FieldProblem(path="job_token", message=message))
-    problems.extend(_one_source(raw))
+    problems.extend(_one_source(raw, body))
     if raw.get("sweep") is not None:
         message = "is read where jobs are submitted: this is about one of them, leave it out"
         problems.append(FieldProblem(path="sweep", message=message))

@@ -41,7 +41,7 @@ def named_for_worker(typed: str, place: Place) -> str:
     It stays as it is if a root has it, or if nothing of that name lies here: it may be a name at
     the hub. Raises PathRefused for what lies here, but below no root.
     """
-    if "://" in typed or any((root / typed).exists() for root in place.roots):
+    if "://" in typed or beneath(typed, place.roots):
         return typed
     here = Path(typed).expanduser()
     if not here.exists():
@@ -65,7 +65,7 @@ def refuse_missing(name: str, place: Place) -> None:
     Names with an owner (``owner/name``) are the hub's unless a folder here is called as the owner,
     and a bare one may be, unless it is almost that of something here.
     """
-    if "://" in name or any((root / name).exists() for root in place.roots):
+    if "://" in name or beneath(name, place.roots):
         return
     if name.startswith(PREFIX):  # the bridge knows the jobs
         return
@@ -73,14 +73,30 @@ def refuse_missing(name: str, place: Place) -> None:
     here = any((folder / owner).is_dir() for folder in (Path(), *place.roots))
     if has_owner and owner[:1] not in ("", ".", "~") and not here:
         return
-    known = [path.name for root in place.roots if root.is_dir() for path in root.iterdir()]
-    meant = get_close_matches(Path(name).name, known, n=1, cutoff=_SIMILAR)
+    known = [path for root in place.roots if root.is_dir() for path in root.iterdir()]
+    meant = _meant(Path(name), known)
     if not meant and place.bare_at_hub and "/" not in name:
         return
     listed = ", ".join(map(str, place.roots)) or "no folder"
     raise PathRefused(
         f"No such {place.what}: {name!r} (looked in {listed}).",
-        f"Did you mean {meant[0]!r}? One at the hub has its owner's name before its own."
+        f"Did you mean {meant!r}? One at the hub has its owner's name before its own."
         if meant
         else f"Check the path; {place.setting} names the folders.",
     )
+
+
+def beneath(name: str, roots: Sequence[Path]) -> Path | None:
+    """Where a root has it. An absolute path lies where it says, as does one with ``..``."""
+    return next((root / name for root in roots if _lies_in(root / name, roots)), None)
+
+
+def _lies_in(path: Path, roots: Sequence[Path]) -> bool:
+    return path.exists() and any(path.resolve().is_relative_to(root.resolve()) for root in roots)
+
+
+def _meant(name: Path, known: Sequence[Path]) -> str | None:
+    """What lies there under nearly the same name. A suffix that most files share is no likeness."""
+    of_stems = {path.stem: path.name for path in known}
+    close = get_close_matches(name.stem, of_stems, n=1, cutoff=_SIMILAR)
+    return of_stems[close[0]] if close else None

@@ -15,9 +15,8 @@ import pytest
 import trainyard
 from backend_bridge.api.responses import JobAnswer
 from tests.support.fake_bridge import FakeBridge
-from trainyard import Client, JobFailed, TrainingJob, python_client
+from trainyard import Client, JobFailed, TrainingJob, TrainyardError, python_client
 from trainyard.client import GenerationFailed
-from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.errors import ErrorKind, ErrorReport
 from trainyard.contract.statuses import JobStatus
 from trainyard.store import job as stored
@@ -38,6 +37,18 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBridge]:
 @pytest.fixture
 def client(bridge: FakeBridge) -> Client:
     return Client(f"http://127.0.0.1:{bridge.port}")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("r", "config.lora.r"), ("learing_rate", "learning_rate"), ("lr", "learning_rate")],
+)
+def test_an_argument_that_is_none_says_where_it_belongs(
+    client: Client, bridge: FakeBridge, name: str, meant: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"no argument {name} \(did you mean {meant}\?\).*config="):
+        client.train("tiny", "chats.jsonl", **{name: 1})  # type: ignore[arg-type]
+    assert not bridge.calls
 
 
 def status(status: JobStatus, **fields: Any) -> tuple[int, Any]:

@@ -5,7 +5,7 @@ Nothing is sent, and no row is made for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from trainyard.contract.fields.job_reference import job_reference
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import TrainingRequest
+from trainyard.local.typed_paths import beneath
 from trainyard.scheduling.forecast import memory_of, steps_of
 from trainyard.settings import Settings
 
@@ -88,7 +89,7 @@ def _report(
 ) -> dict[str, Any] | None:
     """The data set's check; None if it cannot be looked at from here."""
     named = [one.path for one in request.datasets or ()] or [request.dataset_path]
-    found = [path for name in named if name and (path := _below(name, current.dataset_roots))]
+    found = [path for name in named if name and (path := beneath(name, current.dataset_roots))]
     if len(found) < len(named):
         return None
     several = [
@@ -98,7 +99,7 @@ def _report(
     config = request.config.model_copy(update={"datasets": several or None})
     name = request.trains_on if several else str(found[0])
     evaluates = request.eval_dataset_path
-    here = _below(evaluates, current.dataset_roots) if evaluates else None
+    here = beneath(evaluates, current.dataset_roots) if evaluates else None
     eval_path = evaluates if here is None else str(here)
     report: dict[str, Any] = report_of(name, eval_path, config, current, with_model=with_model)
     if not report["usable"]:
@@ -110,13 +111,9 @@ def _model(name: str, current: Settings) -> Path | None:
     """Where the model lies, or the result or checkpoint of a job that is meant; None: not here."""
     reference = job_reference(name)
     if reference is None:
-        return _below(name, current.model_roots)
+        return beneath(name, current.model_roots)
     folder = current.job_dir(reference.job_id) / (reference.checkpoint or MODEL)
     return folder if folder.is_dir() else None
-
-
-def _below(name: str, roots: Sequence[Path]) -> Path | None:
-    return next((root / name for root in roots if (root / name).exists()), None)
 
 
 def _seconds(

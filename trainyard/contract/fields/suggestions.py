@@ -1,11 +1,12 @@
-"""Suggestions for fields that nothing reads: which one their writer may have meant."""
+"""Suggestions for fields that nothing reads, or that are missing: what may be meant."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import get_args
+from itertools import islice
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -38,11 +39,32 @@ def ignored_fields(request: StartRequest, spellings: Collection[Path]) -> list[s
     for *section, name in spellings:
         other.setdefault(("config", *section), []).append(name)
     named = sorted(
-        ".".join(path) + _advice(path, [*known, *other.get(path[:-1], ())])
+        ".".join(path) + advice(path, [*known, *other.get(path[:-1], ())])
         for path, known in found[:IGNORED_MAX]
     )
     more = len(found) - IGNORED_MAX
     return [*named, f"{more:,} more fields"] if more > 0 else named
+
+
+def written_instead(body: Mapping[str, Any], missing: Path) -> str:
+    """What stands beside the place of a field that is missing, and may be it or belong in it."""
+    beside: Any = body
+    for part in missing[:-1]:
+        beside = beside.get(part) if isinstance(beside, Mapping) else None
+    if not isinstance(beside, Mapping):
+        return ""
+    paths = {path for places in _places().values() for path in places}
+    strange = [
+        name
+        for name in islice((name for name in beside if isinstance(name, str)), IGNORED_MAX)
+        if ".".join((*missing[:-1], name)) not in paths
+    ]
+    if inside := [name for name in strange if ".".join((*missing, name)) in paths]:
+        return f" ({' and '.join(inside)} should be in it)"
+    field = missing[-1]
+    meant = [name for name in strange if _OTHER_WORDS.get(name) == field]
+    meant += get_close_matches(field, strange, n=1, cutoff=_SIMILAR)
+    return f" (did you write it as {meant[0]}?)" if meant else ""
 
 
 def _extras(model: BaseModel, path: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -66,7 +88,8 @@ def _models(value: object) -> Iterator[tuple[Path, BaseModel]]:
                 yield (str(place),), inner
 
 
-def _advice(path: Path, known: Collection[str]) -> str:
+def advice(path: Path, known: Collection[str]) -> str:
+    """What may be meant by ``path``, of what is ``known`` beside it or stands elsewhere."""
     name = path[-1].lower()
     meant = _OTHER_WORDS.get(name)
     if meant is None or meant not in known:

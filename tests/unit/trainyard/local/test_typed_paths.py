@@ -37,9 +37,16 @@ def test_a_file_behind_another_of_its_name_is_named_whole(place: Place, tmp_path
     assert named_for_worker("more/chats.jsonl", place) == str(tmp_path / "more/chats.jsonl")
 
 
-def test_what_lies_outside_is_refused_with_the_setting(place: Place) -> None:
-    with pytest.raises(PathRefused, match=r"'elsewhere/x\.jsonl' lies outside .*DATASET_ROOTS"):
-        named_for_worker("elsewhere/x.jsonl", place)
+@pytest.mark.parametrize(
+    "typed", ["elsewhere/x.jsonl", "{there}/elsewhere/x.jsonl", "../elsewhere/x.jsonl"]
+)
+def test_what_lies_outside_is_refused_with_the_setting(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    if typed.startswith(".."):
+        monkeypatch.chdir(tmp_path / "more")
+    with pytest.raises(PathRefused, match=r"x\.jsonl' lies outside .*DATASET_ROOTS"):
+        named_for_worker(typed.format(there=tmp_path), place)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,8 @@ def test_what_lies_outside_is_refused_with_the_setting(place: Place) -> None:
         ),
         ("/nowhere/x", "No such data set"),
         ("~/x", "No such data set"),
+        ("/nowhere/hats.jsonl", "Did you mean 'chats.jsonl'"),
+        ("/nowhere/at.jsonl", "Check the path"),
     ],
 )
 def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str, said: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.requests import request_body, start_request
 from trainyard.contract.parser import parse_request
+from trainyard.contract.request import RequestInvalid
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,41 @@ def test_a_job_id_is_called_execution_id() -> None:
 def test_what_resembles_nothing_gets_no_advice(name: str) -> None:
     ignored = start_request(training={name: 1}).ignored
     assert ignored == [f"config.training.{name}"]
+
+
+_MODEL = {"model": {"name": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"training": {}}, "config: field required (training should be in it)"),
+        ({"training": {}, **_MODEL}, "config: field required (training and model should be in it)"),
+        ({"conf": _MODEL}, "config: field required (did you write it as conf?)"),
+        ({"config": None}, "config: field required"),
+        ({"config": []}, "config: should be an object"),
+        ({"config": {"name": "m"}}, "config.model: field required (name should be in it)"),
+        ({"config": {"modle": {}}}, "config.model: field required (did you write it as modle?)"),
+        (
+            {"config": {"model": {"nam": "m"}}},
+            "config.model.name: field required (did you write it as nam?)",
+        ),
+        (
+            {"config": _MODEL, "dataset_path": None, "dataset": "a"},
+            "dataset_path: required where there is no dataset_content and no datasets "
+            "(did you write it as dataset?)",
+        ),
+        (
+            {"config": _MODEL, "job_token": None, "token": "t"},
+            "job_token: required: without it no report of this job could reach the backend "
+            "(did you write it as token?)",
+        ),
+    ],
+)
+def test_what_is_missing_may_stand_beside_its_place(body: dict[str, Any], said: str) -> None:
+    given = {"dataset_path": "a", "job_token": "t", **body}
+    with pytest.raises(RequestInvalid) as refused:
+        parse_request(
+            {name: value for name, value in given.items() if name != "job_token" or value}
+        )
+    assert str(refused.value) == said
