@@ -25,7 +25,8 @@ class Job:
     ``contract.Progress``, ``point`` the latest known value of every metric field, the best and the
     first eval. ``checkpoint`` is the latest good one, relative to the job folder on ``home`` (see
     ``trainyard.home``), that of the host ``home_host``; ``origin`` the job there from whose model
-    it goes on; ``parked`` the attempt whose process waits, parked, on the slot ``parked_on``.
+    it goes on, ``base_model`` the model that the first of such jobs began with; ``parked`` the
+    attempt whose process waits, parked, on the slot ``parked_on``.
     ``group`` is that of the sweep that made it, ``settings`` what it alone has of that. ``held``
     (``"1"``) is one that is not to run before ``not_before``, and before those that it ``awaits``
     have completed.
@@ -62,6 +63,7 @@ class Job:
     home: str = ""
     home_host: str = ""
     origin: str = ""
+    base_model: str = ""
     resume_from: str = ""
     from_start: str = ""
     group: str = ""
@@ -183,7 +185,7 @@ class Job:
 _TEXT = (
     *("name", "user_id", "model", "dataset", "method", "slot", "worker", "cancel"),
     *("checkpoint", "parked", "parked_on", "parked_worker", "home", "home_host"),
-    *("resume_from", "from_start", "origin", "held", "group"),
+    *("resume_from", "from_start", "origin", "base_model", "held", "group"),
     *("slip_in", "slips_before", "make_way", "way_for", "made_way"),
 )
 _NUMBERS = (

@@ -180,8 +180,8 @@ end
 -- (UTC) that it ran in, its energy by the share of the time. Figures: attempts, then ms in the slot,
 -- those ms times its GPUs, the ms whose energy is known, mJ.
 local function account(job, since, ended)
-  local slot, user, model, gpus, mj =
-    unpack(redis.call('HMGET', job, 'slot', 'user_id', 'model', 'gpus', 'attempt_mj'))
+  local slot, user, model, base, gpus, mj =
+    unpack(redis.call('HMGET', job, 'slot', 'user_id', 'model', 'base_model', 'gpus', 'attempt_mj'))
   local ms, known = ended - since, mj and 1 or 0
   gpus, mj = tonumber(gpus or 0), tonumber(mj or 0)
   redis.call('HINCRBY', job, 'ran_ms', ms)
@@ -191,7 +191,7 @@ local function account(job, since, ended)
   end
   redis.call('HINCRBY', TOTALS, 'used:slot_ms', ms)
   redis.call('HDEL', job, 'attempt_mj')
-  local sums = {all = 'all', user = user or '', model = model or '', slot = slot or ''}
+  local sums = {all = 'all', user = user or '', model = base or model or '', slot = slot or ''}
   local left, until_ms, attempts = mj, ended, 1
   for _ = 1, USAGE_MONTHS do
     local month, began = month_of(math.max(until_ms - 1, since))

@@ -135,6 +135,7 @@ def _admission(
     if origin is not None:
         fields |= {
             "origin": origin.job_id,
+            "base_model": origin.base_model or origin.model,
             "home": origin.home,
             "home_host": origin.home_host,
         }

@@ -54,6 +54,18 @@ def spread(store: JobStore, by: Any = "all") -> Usage:
     return whole.model_copy(update=known)
 
 
+def test_what_goes_on_from_other_jobs_counts_with_the_model_that_they_began_with(
+    store: JobStore,
+) -> None:
+    for name, origin in (("second", JOB), ("third", "second")):
+        asked = start_request(name, model={"name": f"job:{origin}"})
+        store.admit(asked, slots=9, origin=stored(store, origin))
+    assert stored(store, "third").model == "job:second"
+    assert store.claim("third", 1, slot="box-0", worker="w")
+    assert store.complete("third", 1, {})
+    assert {one.name for one in ended(store, "model")} == {"tiny"}
+
+
 def test_an_attempt_adds_its_time_its_gpus_and_its_energy(store: JobStore) -> None:
     claim(store, ran_s=100)
     assert store.renew(JOB, 1, 5000).held
