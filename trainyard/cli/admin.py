@@ -144,6 +144,7 @@ def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: boo
     With --from-start all that the job's stream and its folder hold is sent again: every status,
     every metric, the whole log. Each message has the Idempotency-Key that it had before.
     """
+    from trainyard.store.job_store import open_job_store
     from trainyard.store.redelivery import NotKept, Redelivered, Redelivery
 
     if bool(job_id) == all_jobs:
@@ -151,12 +152,16 @@ def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: boo
     current, done = settings(), list[Redelivered]()
     with _redis("nothing is sent again") as redis:
         redelivery = Redelivery(redis)
-        for one in [job_id] if job_id else redelivery.jobs(all_known=from_start):
+        named = redelivery.jobs(all_known=from_start)
+        if job_id:  # or a sweep's name
+            group = open_job_store(redis, current).group(job_id)
+            named = [one.job_id for one in group] or [job_id]
+        for one in named:
             try:
                 folder = current.job_dir(one) if from_start else None
                 done.append(redelivery.ask(one, from_start=from_start, folder=folder))
             except NotKept as error:
-                if job_id:
+                if job_id == one:
                     raise
                 click.echo(f"trainyard: {error}", err=True)
     if as_json:

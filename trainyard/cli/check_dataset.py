@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainyard.child_process import python_module
-from trainyard.cli.common import complete_path
+from trainyard.cli.common import EXIT_INTERRUPTED, complete_path
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.methods import DEFAULT_METHOD, names
 from trainyard.home import keep_private, make_folder
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from trainyard.contract.config import JobConfig
 
 EXIT_NOT_USABLE = 2
-EXIT_INTERRUPTED = 130
 NO_MODEL = "-"
 
 

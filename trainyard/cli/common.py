@@ -13,7 +13,7 @@ from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.settings import settings
 
-EXIT_REFUSED, EXIT_SETTINGS = 1, 2
+EXIT_REFUSED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_CODES = """\b
 Exit codes:
   0    done

@@ -25,6 +25,7 @@ from trainyard.cli.admin import (
 from trainyard.cli.check_dataset import check_dataset, columns_of
 from trainyard.cli.common import (
     EXIT_CODES,
+    EXIT_INTERRUPTED,
     EXIT_REFUSED,
     EXIT_SETTINGS,
     as_json_option,
@@ -51,7 +52,6 @@ _OTHER_NAMES = {
 }
 """What people of other tools type."""
 _ENDS = ("stop", "kill", "down", "abort")
-EXIT_INTERRUPTED = 130
 
 
 class Commands(click.Group):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trainyard.cli.common import as_json_option, echo_json, job_ids_argument
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.statuses import TERMINAL
 from trainyard.contract.units import MB
 from trainyard.settings import RETENTION_DAYS_MAX, settings
 
 if TYPE_CHECKING:
+    from trainyard.store.job_store import JobStore
     from trainyard.store.retention import Pruned
 
 _yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -38,18 +41,21 @@ def _asked(question: str, yes: bool) -> None:
 def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Remove jobs that have ended: record, log, checkpoints and the trained model.
 
-    The development backend's row goes too; a backend of your own keeps its own.
+    The name of a sweep means all its jobs: all have ended, or none is removed. The development
+    backend's row goes too; a backend of your own keeps its own.
     """
     from redis.exceptions import RedisError
 
     from trainyard.local.backend_row import BackendError, delete_row
     from trainyard.store.connection import connect
+    from trainyard.store.job_store import open_job_store
     from trainyard.store.retention import Retention
 
     current, removed = settings(), list[dict[str, Any]]()
-    _asked(f"Remove {', '.join(job_ids)} for good, with what was trained?", yes)
     with connect(current.redis_location) as redis:
-        for job_id in job_ids:
+        named = _jobs_of(job_ids, open_job_store(redis, current))
+        _asked(f"Remove {', '.join(named)} for good, with what was trained?", yes)
+        for job_id in named:
             try:
                 gone = Retention(redis, current).remove(job_id)
             except (RedisError, OSError) as error:
@@ -64,6 +70,19 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
                     click.echo(f"the development backend keeps its row: {error}", err=True)
     if as_json:
         echo_json(removed)
+
+
+def _jobs_of(names: Sequence[str], store: JobStore) -> list[str]:
+    """Ids of jobs, and of a sweep's. Raises TrainyardError if one of those has not ended."""
+    found = list[str]()
+    for name in names:
+        jobs = store.group(name)
+        if left := [f"{job.job_id} is {job.status}" for job in jobs if job.status not in TERMINAL]:
+            raise TrainyardError(
+                f"{name} is a sweep, and {', '.join(left)}.", f"End it: `trainyard cancel {name}`."
+            )
+        found += [job.job_id for job in jobs] or [name]
+    return found
 
 
 @click.command()

@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 import click
 
-from trainyard.cli.common import as_json_option, client, echo_json, job_id_argument
+from trainyard.cli.common import (
+    EXIT_INTERRUPTED,
+    as_json_option,
+    client,
+    echo_json,
+    job_id_argument,
+)
 from trainyard.client import BridgeClient, BridgeError
 from trainyard.contract.statuses import TERMINAL
 from trainyard.settings import settings
@@ -114,17 +120,19 @@ def errors(job_id: str, as_json: bool) -> None:
 @click.command("open")
 @job_id_argument
 def open_page(job_id: str) -> None:
-    """Open a job's page of the development backend in the browser."""
+    """Open a job's page of the development backend, or a sweep's, in the browser."""
     current = settings()
     if not current.has_development_backend:
         raise click.UsageError("another backend is named (BACKEND_URL, PULL_URL): it has the pages")
-    url = f"{current.backend_url}/jobs/{job_id}"
+    pages = "sweeps" if _is_sweep(client(), job_id) else "jobs"
+    url = f"{current.backend_url}/{pages}/{job_id}"
     click.echo(url)
     webbrowser.open(url)
 
 
 def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: bool = False) -> int:
-    """Show a job, or a sweep, until it has ended. 0 if it completed or a person detached, else 1.
+    """Show a job, or a sweep, until it has ended. 0 if it completed, 130 if a person
+    detached, else 1.
 
     ``notify``: ring the terminal's bell then, and show a note on the desktop if there is one.
     """
@@ -143,8 +151,7 @@ def watch(bridge: BridgeClient, job_id: str, *, as_json: bool = False, notify: b
                     break
                 time.sleep(FOLLOW_EVERY_S)
     except KeyboardInterrupt:
-        _detached(job_id, "status -f")
-        return 0
+        return _detached(job_id, "status -f")
     except BridgeError as error:
         if error.status != 404 or not _is_sweep(bridge, job_id):
             raise
@@ -187,8 +194,7 @@ def _watch_sweep(bridge: BridgeClient, group: str, *, as_json: bool, notify: boo
                 break
             time.sleep(FOLLOW_EVERY_S)
     except KeyboardInterrupt:
-        _detached(group, "wait")
-        return 0
+        return _detached(group, "wait")
     if notify:
         _notify(f"{group}: {told}")
     if as_json:
@@ -227,12 +233,13 @@ def _interruptibly(job_id: str, follow: Callable[[], None]) -> None:
     try:
         follow()
     except KeyboardInterrupt:
-        _detached(job_id, "logs -f")
+        sys.exit(_detached(job_id, "logs -f"))
 
 
-def _detached(job_id: str, command: str) -> None:
-    """Nobody's Ctrl-C ends a job here."""
+def _detached(job_id: str, command: str) -> int:
+    """The exit code of a Ctrl-C, which ends no job here."""
     click.echo(f"\nDetached from {job_id}. Back to it: trainyard {command} {job_id}", err=True)
+    return EXIT_INTERRUPTED
 
 
 def _echo_lines(lines: list[str]) -> None:

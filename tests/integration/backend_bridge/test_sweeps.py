@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from redis.exceptions import ConnectionError
 from backend_bridge.intake.admission import JobIdTaken, LimitReached
 from backend_bridge.intake.stream_consumer import StreamConsumer
 from tests.support.celery_app import bridge_celery
+from tests.support.command_line import trainyard
 from tests.support.plain_yard import PlainYard
 from tests.support.redis_server import RedisServer
 from tests.support.requests import TOKEN, request_body
@@ -254,3 +256,24 @@ def test_a_sweep_is_moved_to_the_head_in_its_order(yard: PlainYard) -> None:
     assert said.message == "sweep g: 4 of 4 jobs run next, or are queued again"
     assert yard.store.waiting() == ["g-1", "g-3", "g-4", "first", "g-2"]
     assert yard.control.force_start("g", from_start=True).success
+
+
+def test_a_sweep_is_removed_by_its_name_once_all_of_it_has_ended(
+    yard: PlainYard, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    monkeypatch.setenv("BACKEND_URL", "http://127.0.0.1:9")
+    yard.admission.admit(request_body("g", sweep=GRID), reported=False)
+    assert trainyard("redeliver", "g", "--from-start").exit_code == 0
+    yard.complete("g-1")
+    early = trainyard("rm", "g")
+    assert early.exit_code == 1
+    assert "g is a sweep, and g-2 is queued, g-3 is queued" in early.stderr
+    assert "trainyard cancel g" in early.stderr
+    assert known(yard) == IDS
+    assert yard.control.cancel("g").success
+    done = trainyard("rm", "g")
+    assert done.exit_code == 0, done.output
+    assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == IDS
+    assert known(yard) == []

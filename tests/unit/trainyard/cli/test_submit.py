@@ -423,16 +423,28 @@ def test_a_followed_job_that_fails_is_exit_code_1_with_its_hint(bridge: FakeBrid
     assert done.stderr.splitlines() == ["j failed: No rows.", "hint: Add some."]
 
 
-def test_ctrl_c_detaches_and_says_how_to_come_back(bridge: FakeBridge) -> None:
+@pytest.mark.parametrize(
+    ("command", "back"),
+    [
+        (("submit", "--model", "tiny", "--dataset", "a", "--token", "t", "--follow"), "status -f"),
+        (("wait", "j"), "status -f"),
+        (("logs", "-f", "j"), "logs -f"),
+    ],
+)
+def test_ctrl_c_detaches_and_says_how_to_come_back(
+    bridge: FakeBridge, command: tuple[str, ...], back: str
+) -> None:
     def interrupted(_: Any) -> Any:
         raise KeyboardInterrupt
 
     bridge.answers["GET", "/api/training/status/j"] = 200, job(JobStatus.RUNNING)
+    page = {"logs": ["a"], "lines_cut": 0, "offset": 0}
+    bridge.answers["GET", "/api/training/logs/j"] = 200, page
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watching.time, "sleep", interrupted)
-        done = trainyard("submit", "--model", "tiny", "--dataset", "a", "--token", "t", "--follow")
-    assert done.exit_code == 0
-    assert "trainyard status -f j" in done.stderr
+        done = trainyard(*command)
+    assert done.exit_code == 130
+    assert f"trainyard {back} j" in done.stderr
 
 
 def test_following_for_programs_prints_json_alone(bridge: FakeBridge) -> None:

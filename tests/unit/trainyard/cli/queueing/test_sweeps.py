@@ -108,3 +108,15 @@ def test_a_sweep_is_waited_for(monkeypatch: pytest.MonkeyPatch, last: str, code:
         bridge.answers["GET", "/api/training/groups/g"] = 404, {"error": "no such sweep"}
         done = CliRunner().invoke(main.main, ["wait", "g"])
         assert done.exit_code == 1
+
+
+def test_the_page_of_a_sweep_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.delenv("BACKEND_URL", raising=False)
+    with FakeBridge() as bridge:
+        monkeypatch.setenv("BRIDGE_PORT", str(bridge.port))
+        bridge.answers["GET", "/api/training/groups/g"] = 200, {"jobs": []}
+        for name in ("g", "j"):
+            assert CliRunner().invoke(main.main, ["open", name]).exit_code == 0
+    assert [url.split("/", 3)[3] for url in opened] == ["sweeps/g", "jobs/j"]
