@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Page, open_browser
 from tests.support.fake_bridge import Call
 from tests.support.page_scene import PageScene
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 CHECK_S = 250
@@ -33,7 +35,10 @@ def scene() -> Iterator[PageScene]:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, scene: PageScene) -> Iterator[Page]:
-    yield Page(browser, scene.url)
+    opened = Page(browser, scene.url)
+    opened.screen(1280, height=720)
+    yield opened
+    opened.own_screen()
     browser.get("about:blank")
 
 
@@ -41,6 +46,10 @@ def write(page: Page, name: str, text: str) -> None:
     field = page.find(f"[name='{name}']")
     field.clear()
     field.send_keys(text)
+
+
+def wrong(page: Page) -> str:
+    return page.text(".wrong")
 
 
 def test_a_job_with_changes_is_checked_and_started(page: Page, scene: PageScene) -> None:
@@ -59,6 +68,9 @@ def test_a_job_with_changes_is_checked_and_started(page: Page, scene: PageScene)
     page.find("#send").click()
     page.wait_text("#report", "no", CHECK_S)
     page.wait_text("#report-words", "foo")  # not usable: it was not sent
+    page.wait_text("#said", "Not started")
+    assert (page.focused(), page.is_seen("#report")) == ("report", True)
+    page.picture("new-report")
     assert not [call for call in scene.bridge.calls if call.path.endswith("execute")]
 
     write(page, "dataset_path", "rows.jsonl")
@@ -78,17 +90,46 @@ def test_what_is_refused_leaves_no_row(page: Page, scene: PageScene) -> None:
     page.wait_text("#first", "Learning rate")
     page.find("#send").click()
     page.wait_text("#said", "Name a model and a data set first")
+    assert (page.focused(), wrong(page)) == ("config.model.name", "Name a model Name a data set")
     write(page, "config.model.name", "tiny")
+    assert wrong(page) == "Name a data set"
     write(page, "dataset_path", "rows.jsonl")
     write(page, "config.training.learning_rate", "fast")
     page.find("#send").click()
     page.wait_text("#said", "Learning rate (config.training.learning_rate): ")
+    field = "[name='config.training.learning_rate']"
+    assert page.focused() == "config.training.learning_rate"
+    assert page.is_seen(field)
+    assert page.is_seen(f"{field}[aria-invalid] + .wrong")
+    page.picture("new-refused")
     write(page, "config.training.learning_rate", "1e-3")
+    assert not wrong(page) + page.text("#said")
     answer = {"error": "The queue is full."}
     scene.bridge.answers["POST", "/api/training/execute"] = (409, answer)
     page.find("#send").click()
     page.wait_text("#said", "The queue is full.", CHECK_S)
+    wait_for("it has the focus", lambda: page.focused() == "said")
+    assert page.is_seen("#said")
     assert scene.backend.call("GET", "/api/training/local/jobs")["jobs"] == []
+
+
+def test_a_wrong_field_of_a_closed_section_is_shown(page: Page) -> None:
+    page.open("/new")
+    page.wait_text("#first", "Learning rate")
+    page.browser.execute_script(
+        "document.getElementsByName('config.training.weight_decay')[0].value = 'much'"
+    )
+    write(page, "config.model.name", "tiny")
+    write(page, "dataset_path", "nowhere/rows.jsonl")
+    page.find("[name='dataset_path']").send_keys(Keys.ENTER)
+    page.wait_text("#said", "Weight decay (config.training.weight_decay): ")
+    assert page.focused() == "config.training.weight_decay"
+    assert page.is_seen("[name='config.training.weight_decay'] + .wrong")
+    write(page, "config.training.weight_decay", "0")
+    page.find("#check").click()
+    page.wait_text("[name='dataset_path'] + .wrong", "nowhere/rows.jsonl")
+    assert page.focused() == "dataset_path"
+    assert page.is_seen("[name='dataset_path'] + .wrong")
 
 
 def test_a_path_outside_of_the_roots_is_not_read(page: Page, scene: PageScene) -> None:

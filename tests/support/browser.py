@@ -63,12 +63,24 @@ class Page:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.browser.save_screenshot(f"{folder}/{name}.png")
 
-    def screen(self, width: int, scheme: str = "light") -> None:
-        """A screen of that width, light or dark; below 500 pixels a phone's."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    def screen(self, width: int, scheme: str = "light", height: int = 900) -> None:
+        """A screen of that size, light or dark; below 500 pixels of width a phone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def is_seen(self, css: str) -> bool:
+        """Whether all of it lies on the screen, where it is, below the bar."""
+        script = """
+            const { top, bottom } = document.querySelector(arguments[0]).getBoundingClientRect();
+            return top >= document.querySelector(".bar").offsetHeight && bottom <= innerHeight"""
+        return bool(self.browser.execute_script(script, css))
+
+    def focused(self) -> str:
+        """The name or the id of what has the focus."""
+        script = "const it = document.activeElement; return it.name || it.id"
+        return str(self.browser.execute_script(script))
 
     def own_screen(self) -> None:
         """The browser's own window again."""

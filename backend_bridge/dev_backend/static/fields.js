@@ -48,15 +48,11 @@ export function field({ path, schema }) {
   const control = controlOf(schema);
   control.name = path;
   if (!(control instanceof HTMLSelectElement)) control.placeholder = PLACEHOLDERS[path] ?? (schema.default == null ? "" : text(schema.default));
-  return element("label", { class: "field", title: path }, labelOf(path), control);
+  control.id = `field-${path}`;
+  return element("div", { class: "field", title: path }, element("label", { for: control.id }, labelOf(path)), control);
 }
 
 export const labelOf = (path) => LABELS[path] ?? words(path.split(".").pop());
-
-// What is said of fields, with the names that the form has for them.
-export function withLabels(said) {
-  return said.replace(/(^|; )([\w.]+): /g, (whole, before, path) => (path in LABELS ? `${before}${LABELS[path]} (${path}): ` : whole));
-}
 
 function controlOf(schema) {
   if (schema.enum || schema.type === "boolean") {

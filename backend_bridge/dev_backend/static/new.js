@@ -1,9 +1,10 @@
 // The page that starts a job: anew, or as another one with changes (`?from=JOB`).
 
 import { byId, element, setText } from "./dom.js";
-import { at, byFirst, field, fieldsOf, isFirst, labelOf, put, setValue, valueOf, withLabels } from "./fields.js";
+import { at, byFirst, field, fieldsOf, isFirst, labelOf, put, setValue, valueOf } from "./fields.js";
 import { count } from "./format.js";
 import { SECTIONS } from "./labels.js";
+import { clearRefusal, edited, goTo, Refusal, showRefusal } from "./refusal.js";
 import { send } from "./send.js";
 import { showBridge } from "./shell.js";
 import { title } from "./state.js";
@@ -50,71 +51,81 @@ function clean(value) {
 
 const control = (path) => byId("form").elements.namedItem(path);
 
+// Raises Refusal.
 function request() {
   let body = copied;
   for (const { path, schema } of fields) {
     try {
       body = put(body, path, valueOf(control(path), schema));
     } catch {
-      throw new Error(`${labelOf(path)} is not JSON`);
+      throw new Refusal(`${labelOf(path)} is not JSON`, { [path]: "should be JSON" });
     }
   }
   const hasData = ["dataset_path", "config.datasets", "config.dataset_path"].some((path) => at(body, path));
-  const missing = [...(at(body, "config.model.name") ? [] : ["a model"]), ...(hasData ? [] : ["a data set"])];
-  if (missing.length) throw new Error(`Name ${missing.join(" and ")} first`);
+  const wanted = [["config.model.name", "a model", at(body, "config.model.name")], ["dataset_path", "a data set", hasData]];
+  const missing = wanted.filter(([, , given]) => !given);
+  if (missing.length) {
+    const wrong = missing.map(([path, what]) => [path, `Name ${what}`]);
+    throw new Refusal(`Name ${missing.map(([, what]) => what).join(" and ")} first`, Object.fromEntries(wrong));
+  }
   return body;
 }
 
 // ------------------------------------------------------------ checking and starting
 
-async function check(body) {
+// The report on the data set, null if it is not on this host and the job may start all the same. Raises Refusal.
+async function check(body, mayLieElsewhere) {
   setText(byId("said"), "Checking the data set…");
   const { ok, status, said } = await send("POST", "/api/dev/start/check", body);
-  setText(byId("said"), ok ? "" : withLabels(said.error));
-  byId("report").hidden = !ok;
-  if (ok) showReport(said);
-  return { ok, status, said };
+  setText(byId("said"), "");
+  if (!ok && mayLieElsewhere && status === 404) return null;
+  if (!ok) throw new Refusal(said.error);
+  showReport(said);
+  return said;
 }
 
 function showReport(report) {
   const facts = [["Usable", report.usable ? "yes" : "no"], ["Rows", count(report.rows)], ["Shape", report.shape ?? "–"],
     ...Object.entries(report.splits).map(([name, rows]) => [name, typeof rows === "number" ? count(rows) : JSON.stringify(rows)])];
   byId("report-facts").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
-  const words = [report.error, report.hint, ...(report.warnings ?? [])].filter(Boolean);
-  byId("report-words").replaceChildren(...words.map((text) => element("li", {}, `${text}`)));
+  const words = [report.error, report.hint, ...(report.warnings ?? []).map((text) => `Warning: ${text}`)].filter(Boolean);
+  byId("report-words").replaceChildren(...words.map((text) => element("li", {}, text)));
+  byId("report").hidden = false;
+  goTo(byId("report"), "start");
 }
 
-async function start() {
-  let body;
-  try {
-    body = request();
-  } catch (error) {
-    return setText(byId("said"), error.message);
-  }
+async function start(body) {
   if (agreed !== JSON.stringify(body)) {
-    const { ok, status, said } = await check(body);
-    if (ok ? !said.usable : status !== 404) return; // 404: it is not on this host
-    if (ok && said.warnings?.length) {
+    const report = await check(body, true);
+    if (report && !report.usable) return setText(byId("said"), "Not started: the data set cannot be used.");
+    if (report?.warnings?.length) {
       agreed = JSON.stringify(body);
       return setText(byId("said"), "Read the warnings, then start all the same.");
     }
   }
   setText(byId("said"), "Starting…");
   const { ok, said } = await send("POST", "/api/dev/start", body);
-  if (ok) location.assign(said.page);
-  else setText(byId("said"), withLabels(said.error));
+  if (!ok) throw new Refusal(said.error);
+  location.assign(said.page);
+}
+
+// What a button asks, done with the request; a refusal is shown.
+async function press(action) {
+  clearRefusal(byId("form"));
+  byId("report").hidden = true;
+  try {
+    await action(request());
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    showRefusal(byId("form"), error);
+  }
 }
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  start();
+  press(start);
 });
-byId("check").addEventListener("click", () => {
-  try {
-    check(request());
-  } catch (error) {
-    setText(byId("said"), error.message);
-  }
-});
+byId("check").addEventListener("click", () => press(check));
+byId("form").addEventListener("input", ({ target }) => edited(byId("form"), target));
 showBridge();
 build();
