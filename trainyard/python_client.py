@@ -212,7 +212,7 @@ class TrainingJob:
         return said
 
     def download(self, to: str | Path) -> Path:
-        """Write what was trained into the new folder ``to``.
+        """Write what was trained into the new folder ``to``, a merged copy into its ``merged``.
 
         Raises BridgeError, and FileExistsError if something of that name is there.
         """

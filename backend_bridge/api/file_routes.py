@@ -41,7 +41,10 @@ def checkpoints(bridge: ThisBridge, job_id: str) -> CheckpointsAnswer:
     },
 )
 def download_model(bridge: ThisBridge, job_id: str, checkpoint: _Checkpoint = "") -> Response:
-    """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive."""
+    """The trained model, or a checkpoint (``checkpoints/checkpoint-N``), as a tar archive.
+
+    Of an adapter that was merged it has both: the merged copy, if there is one, lies in `merged/`.
+    """
     job = bridge.job(job_id)
     folder = _checkpoint(bridge, job, checkpoint) if checkpoint else _model(bridge, job)
     name = f"{job_id}-{folder.name if checkpoint else MODEL}"

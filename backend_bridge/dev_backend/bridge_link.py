@@ -24,7 +24,7 @@ from backend_bridge.dev_backend.wire import ApiError
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.statuses import STATUSES, WITHOUT_BRIDGE, Button
 from trainyard.direct_http import call, open_session
-from trainyard.durable_files import size_of
+from trainyard.store.job_files import result_sizes
 
 Action = Literal["pause", "resume", "cancel", "force-start"]
 TIMEOUT_S = 5.0
@@ -89,9 +89,11 @@ class BridgeLink:
         folder = self._home and self._home.absolute() / "jobs" / status["job_id"] / MODEL
         if not folder or not folder.is_dir():
             return None
+        own_bytes, merged_bytes = result_sizes(folder)
         return {
             "path": str(folder),
-            "size_bytes": size_of(folder),
+            "size_bytes": own_bytes,
+            "merged_bytes": merged_bytes,
             "is_adapter": (folder / "adapter_config.json").exists(),
         }
 

@@ -22,7 +22,6 @@ from tasks.models.origin import ADAPTER_NAME
 from tasks.results.dtype import dtype_of_files, hold_as_saved, round_weights, say_dtype
 from tasks.results.files import (
     CARD_NAME,
-    MERGED_DIR_NAME,
     make_readable,
     publish,
     write_generation_config,
@@ -30,6 +29,7 @@ from tasks.results.files import (
 from tasks.results.model_card import whole_card
 from tasks.results.reference import ROUGH, difference, logits_of
 from trainyard.contract.generation.messages import GenerationSpec
+from trainyard.contract.job_folder import MERGED
 
 _PROBE = "The answer is 42, said the computer; nobody had asked."
 """What adapter and merged copy both have to continue alike."""
@@ -51,7 +51,7 @@ def write(spec: GenerationSpec, to: Path, *, ollama: bool) -> None:
             shutil.copytree(
                 folder,
                 partial,
-                ignore=shutil.ignore_patterns(MERGED_DIR_NAME),
+                ignore=shutil.ignore_patterns(MERGED),
                 dirs_exist_ok=True,
             )
         if ollama:

@@ -17,7 +17,6 @@ from tasks.results.joined import join
 from trainyard.contract.config import ModelConfig
 from trainyard.durable_files import sync
 
-MERGED_DIR_NAME = "merged"
 CARD_NAME = "README.md"
 
 

@@ -10,6 +10,7 @@ from tasks.datasets.training_data import TrainingData
 from tasks.models.adapter import own_weights
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
+from trainyard.contract.rules import evals_not_saved
 from trainyard.contract.verdicts import VERDICTS_MAX, VerdictKind
 
 _RISE = 0.01
@@ -36,6 +37,8 @@ def judge_data(run: Run, data: TrainingData) -> None:
             f"{asked} is set, but no row is left to evaluate: nothing is known of rows that were "
             "not trained on",
         )
+    if data.eval is not None and (missed := evals_not_saved(run.config.training)):
+        run.verdicts.add(VerdictKind.BEST_NOT_SAVED, missed)
 
 
 def _evals_asked_for(config: JobConfig) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 from tasks.models.end_tokens import accept_faults
 from tasks.preparation import Prepared
 from tasks.results.dtype import dtype_of_files, hold_as_saved, round_weights, say_dtype
-from tasks.results.files import MERGED_DIR_NAME, write_generation_config
+from tasks.results.files import write_generation_config
 from tasks.results.reference import difference, reference
 from tasks.results.reload import Question
 from tasks.results.verify import leave_out_merged, of_merged
 from tasks.run import Run
 from trainyard.contract.config import JobConfig
+from trainyard.contract.job_folder import MERGED
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def merge(run: Run, model: Any, prepared: Prepared, question: Question) -> Quest
     round_weights(merged, dtype)
     says = reference(merged, rows)
     hold_as_saved(merged, dtype)
-    folder = partial / MERGED_DIR_NAME
+    folder = partial / MERGED
     accept_faults(merged)
     merged.save_pretrained(folder)
     prepared.tokenizer.save_pretrained(folder)

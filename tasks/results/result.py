@@ -15,7 +15,6 @@ from tasks.results.dtype import cast_files, choose_dtype, hold_as_saved, round_w
 from tasks.results.figures import summary
 from tasks.results.files import (
     CARD_NAME,
-    MERGED_DIR_NAME,
     make_readable,
     publish,
     write_model,
@@ -30,7 +29,7 @@ from tasks.results.sample import sample_rows
 from tasks.results.saved import SavedModel, choose_saved
 from tasks.results.verify import SMALL_PARAMETERS, ToVerify, not_verified, verify
 from tasks.run import Run
-from trainyard.contract.job_folder import MODEL
+from trainyard.contract.job_folder import MERGED, MODEL
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +163,7 @@ def publish_result(
             jobs=run.job_dir.parent,
         )
         (saved.partial / CARD_NAME).write_text(card, encoding="utf-8")
-        if (merged := saved.partial / MERGED_DIR_NAME).is_dir():
+        if (merged := saved.partial / MERGED).is_dir():
             card = whole_card(card, merged, scores=run.config.training.how.scores_texts)
             (merged / CARD_NAME).write_text(card, encoding="utf-8")
         make_readable(saved.partial, int(run.spec.result_mode, 8))

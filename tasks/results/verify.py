@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tasks.errors import TrainingError
 from tasks.fresh_process import Failed, FreshProcessDied, TookTooLong, ask
-from tasks.results.files import MERGED_DIR_NAME
 from tasks.results.reload import CHECK, Question
 from tasks.run import Run
 from trainyard.contract.errors import ErrorKind
+from trainyard.contract.job_folder import MERGED
 from trainyard.contract.verdicts import VerdictKind
 
 UNVERIFIED_DIR_NAME = "model.refused"
@@ -93,7 +93,7 @@ def not_verified(run: Run, why: str) -> None:
 
 def leave_out_merged(run: Run, partial: Path, why: str) -> None:
     """Offer no merged copy, and say why."""
-    shutil.rmtree(partial / MERGED_DIR_NAME, ignore_errors=True)
+    shutil.rmtree(partial / MERGED, ignore_errors=True)
     run.verdicts.add(
         VerdictKind.NOT_MERGED, f"there is no merged copy, the adapter is the result: {why}"
     )

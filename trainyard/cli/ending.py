@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from trainyard.cli.tables import number
 from trainyard.contract.units import MB
-from trainyard.durable_files import size_of
 from trainyard.log_lines import clean
 from trainyard.settings import Settings
+from trainyard.store.job_files import result_sizes
 
 
 def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
@@ -23,11 +24,16 @@ def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
     job_id = job["job_id"]
     folder = current.job_dir(job_id) / str(result.get("model_dir", "model"))
     if folder.is_dir():
-        yield f"  model       {folder.absolute()} ({size_of(folder) / MB:,.1f} MB)"
+        yield f"  model       {folder.absolute()} ({_sizes(folder)})"
         yield f"  take it     trainyard export {job_id} --to DIR  (or: trainyard push {job_id})"
     else:  # trained on another host
         yield f"  download    {current.bridge_url}/api/training/{job_id}/download/model"
     yield f"  try it      trainyard generate {job_id} --prompt '...'  (or: trainyard chat {job_id})"
+
+
+def _sizes(folder: Path) -> str:
+    own, merged = (size / MB for size in result_sizes(folder))
+    return f"adapter {own:,.1f} MB, merged {merged:,.1f} MB" if merged else f"{own:,.1f} MB"
 
 
 def _losses(job: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:

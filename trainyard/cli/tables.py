@@ -158,6 +158,8 @@ def job_details(job: dict[str, Any]) -> Table:
     return table
 
 
+_MARKS = {"best": "best kept", "latest": "latest"}
+"""The best eval of all may have been at a step that wrote no checkpoint."""
 _CHECKPOINT_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
     "checkpoint": lambda one: plain(one["path"]),
     "step": lambda one: str(one["step"]),
@@ -166,7 +168,7 @@ _CHECKPOINT_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str | Text]] = {
     "eval": lambda one: number(one["eval_loss"]),
     "size": lambda one: f"{one['size_bytes'] / MB:,.1f} MB",
     "written": lambda one: one["created_at"][:19].replace("T", " "),
-    "": lambda one: ", ".join(mark for mark in ("best", "latest") if one[f"is_{mark}"]),
+    "": lambda one: ", ".join(said for mark, said in _MARKS.items() if one[f"is_{mark}"]),
 }
 
 

@@ -10,6 +10,8 @@ LOG_BEFORE = "train.log.1"
 PUT_BACK = "put-back"
 """File with the attempt that gave its job back: Redis may have been away when it did."""
 CHECKPOINTS, MODEL, PREDICTIONS = "checkpoints", "model", "predictions.jsonl"
+MERGED = "merged"
+"""In the result's folder: an adapter with its base model."""
 DATA_REPORT = "data.json"
 CHECKPOINT_PATTERN = rf"(?:{CHECKPOINTS}/)?(checkpoint-[0-9]{{1,12}})/?"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, TrainingConfig
 from trainyard.contract.fields.job_reference import PREFIX
 from trainyard.contract.fields.refused import refused_fields
 from trainyard.contract.methods import METHODS, SMOOTHED_LOSSES, listed, names
@@ -276,3 +276,22 @@ def _rewards(config: JobConfig) -> Iterator[FieldProblem]:
             message=f"{rlhf.max_completion_length} leaves no room for a prompt: "
             f"config.training.max_length is {training.max_length}",
         )
+
+
+def evals_not_saved(training: TrainingConfig) -> str:
+    """A sentence, if checkpoints were asked for that miss evals; else empty.
+
+    Who sets no ``save_steps`` wants the end result, and is told nothing.
+    """
+    strategy = training.eval_strategy or ("steps" if training.eval_steps else "epoch")
+    saves_by_steps = training.save_strategy in (None, "steps") and training.save_steps
+    if training.load_best_model_at_end or strategy != "steps" or not saves_by_steps:
+        return ""
+    eval_steps, save_steps = training.eval_steps or training.logging_steps, training.save_steps
+    if save_steps is None or eval_steps % save_steps == 0:
+        return ""
+    return (
+        f"the best eval may have no checkpoint: eval_steps is {eval_steps:,}, save_steps "
+        f"{save_steps:,}; let save_steps be {eval_steps:,}, or set load_best_model_at_end, which "
+        "keeps each new best"
+    )

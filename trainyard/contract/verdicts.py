@@ -17,6 +17,7 @@ class VerdictKind(StrEnum):
     ROWS_CUT = "rows_cut"
     DATA = "data"
     NO_EVAL = "no_eval"
+    BEST_NOT_SAVED = "best_not_saved"
     RANDOM_BASE = "random_base"
     TRAINED_PART = "trained_part"
     OVERFITTING = "overfitting"

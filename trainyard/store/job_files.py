@@ -8,10 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainyard.contract.checkpoint_manifest import MANIFEST_NAME
-from trainyard.contract.job_folder import LOG, LOG_BEFORE, MODEL
+from trainyard.contract.job_folder import LOG, LOG_BEFORE, MERGED, MODEL
+from trainyard.durable_files import size_of
 from trainyard.home import home_id
 from trainyard.settings import Settings
 from trainyard.store.job import Job
+
+
+def result_sizes(model: Path) -> tuple[int, int]:
+    """Bytes of the result in the folder ``model``, and of the merged copy beside it; 0 if none."""
+    merged = size_of(model / MERGED) if (model / MERGED).is_dir() else 0
+    return size_of(model) - merged, merged
 
 
 class JobFiles:

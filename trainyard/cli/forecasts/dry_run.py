@@ -17,6 +17,7 @@ from trainyard.contract.fields.job_reference import job_reference
 from trainyard.contract.job_folder import MODEL
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import TrainingRequest
+from trainyard.contract.rules import evals_not_saved
 from trainyard.local.typed_paths import beneath
 from trainyard.scheduling.forecast import memory_of, steps_of
 from trainyard.settings import Settings
@@ -41,6 +42,10 @@ def forecast(body: Mapping[str, Any], current: Settings, bridge: BridgeClient) -
     if report is not None:
         made["steps"] = steps_of(request.config, _kept(report)["train"])
         made["seconds"] = _seconds(request, report, made["steps"], bridge)
+        if (report["splits"].get("eval") or report.get("eval_set")) and (
+            missed := evals_not_saved(request.config.training)
+        ):
+            report["warnings"] = [*report["warnings"], missed]
     if model is not None and not (model / "adapter_config.json").exists():
         length = request.config.training.max_length or (report or {}).get("max_length") or 1024
         memory = memory_of(request.config, model, int(length))

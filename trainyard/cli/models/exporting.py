@@ -14,13 +14,12 @@ from trainyard.cli.common import as_json_option, client, echo_json, job_id_argum
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.events import TrainingSpec
 from trainyard.contract.generation.messages import AskedOfJob, GenerateBody, GenerationSpec
-from trainyard.contract.job_folder import MODEL
+from trainyard.contract.job_folder import MERGED, MODEL
 from trainyard.contract.units import MB
 from trainyard.durable_files import size_of
 from trainyard.secret_environment import without_secrets
 from trainyard.settings import Settings, settings
 
-MERGED = "merged"
 _NO_GGUF = (
     "No GGUF is made: no package on PyPI converts one. `ollama create` and llama.cpp's "
     "convert_hf_to_gguf.py read this folder."

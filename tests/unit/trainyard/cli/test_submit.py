@@ -480,7 +480,7 @@ def test_checkpoints(bridge: FakeBridge) -> None:
     line = trainyard("checkpoints", "j").stdout.splitlines()[1]
     assert line.split() == [
         *("checkpoints/checkpoint-4", "4", "1", "2", "1.5"),
-        *("2.5", "MB", "2026-01-02", "03:04:05", "best"),
+        *("2.5", "MB", "2026-01-02", "03:04:05", "best", "kept"),
     ]
     assert json.loads(trainyard("checkpoints", "j", "--json").stdout) == answer
 
@@ -537,12 +537,14 @@ def test_a_dry_run_sends_nothing_and_says_what_would_be(
         *("submit", "--model", "tiny", "--dataset", "a.jsonl", "--batch-size", "4"),
         *("--epochs", "2", "--token", "t", "--dry-run"),
         *("--set", "config.training.gradient_accumulation_steps=1"),
+        *("--set", "config.training.eval_steps=9", "--set", "config.training.save_steps=20"),
     )
     assert done.exit_code == 0, done.stderr
     assert {call.method for call in bridge.calls} == {"GET"}
     for part in (
         *("90 rows of a.jsonl (train 80, eval 10); 9 of them dropped", "steps       36"),
         *("time        about 2:24, as fast as j was", "memory      not known", "4 rows dropped"),
+        "note      the best eval may have no checkpoint: eval_steps is 9, save_steps 20",
     ):
         assert part in done.stdout, done.stdout
     assert looked_at == ["a.jsonl", ""]

@@ -9,7 +9,7 @@ import pytest
 from backend_bridge.intake.admission import Admission
 from tests.support.requests import request_body, start_request
 from trainyard.contract import rules
-from trainyard.contract.config import JobConfig
+from trainyard.contract.config import JobConfig, TrainingConfig
 from trainyard.contract.request import RequestInvalid
 
 REWARDED = {"method": "rlhf", "rlhf": {"reward_functions": ["answer"]}}
@@ -192,3 +192,23 @@ def test_the_best_checkpoint_is_evaluated_and_written(name: str) -> None:
     found = problems({"load_best_model_at_end": True, name: "no"})
     assert f"leave {name} out" in found["load_best_model_at_end"]
     assert problems({"load_best_model_at_end": False, name: "no"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("training", "is_said"),
+    [
+        ({"eval_steps": 9, "save_steps": 20}, True),
+        ({"eval_strategy": "steps", "save_steps": 20}, True),
+        ({"eval_steps": 10, "save_steps": 20}, True),
+        ({"eval_steps": 20, "save_steps": 20}, False),
+        ({"eval_steps": 20, "save_steps": 10}, False),
+        ({"eval_steps": 9}, False),
+        ({"eval_steps": 9, "save_steps": 20, "load_best_model_at_end": True}, False),
+        ({"eval_steps": 9, "save_steps": 20, "save_strategy": "no"}, False),
+        ({"save_steps": 20}, False),
+    ],
+)
+def test_evals_without_a_checkpoint(training: dict[str, Any], is_said: bool) -> None:
+    said = rules.evals_not_saved(TrainingConfig.model_validate(training))
+    assert bool(said) is is_said
+    assert not is_said or ("eval_steps" in said and "save_steps" in said)
