@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -57,6 +59,20 @@ def test_no_jobs(browser: webdriver.Chrome, width: int) -> None:
         assert not page.shown("#table, #none, #tools")
         assert page.sticks_out(width) == []
         page.own_screen()
+        browser.get("about:blank")
+
+
+def test_jobs_without_a_name_are_told_apart(browser: webdriver.Chrome) -> None:
+    with PageScene() as scene:
+        for job_id in ("job-01234567cafe1a", "job-89abcdefcafe2b"):
+            scene.add("queued", job_id, dataset_path="chats/gsm8k_train.jsonl")
+        page = Page(browser, scene.url)
+        page.open("/")
+        page.wait_text("#jobs", "cafe2b")
+        page.picture("list-without-names")
+        assert names(page) == [
+            f"Qwen3-0.6B · gsm8k_train.jsonl · {end}" for end in ("cafe2b", "cafe1a")
+        ]
         browser.get("about:blank")
 
 
@@ -139,6 +155,31 @@ def test_a_job_in_words_and_numbers(page: Page) -> None:
     page.open("/jobs/job-paused")
     page.wait_text("#tiles", "4 min 48 s")  # the bridge's clock, not that of starts and ends
     assert listed == "4 min 48 s"
+
+
+def test_no_other_number_is_shown_until_the_bridge_was_heard(page: Page, scene: PageScene) -> None:
+    path = ("GET", "/api/training/status/job-paused")
+    told, may_tell = scene.bridge.answers[path], threading.Event()
+
+    def late(_: Call) -> Any:
+        may_tell.wait()
+        return told
+
+    scene.bridge.answers[path] = late
+    try:
+        page.open("/jobs/job-paused")
+        page.wait_text("#tiles", "240 / 600")
+        assert page.text("#tiles div:last-child dd") == "–"
+        may_tell.set()
+        page.wait_text("#tiles div:last-child dd", "4 min 48 s")
+    finally:
+        may_tell.set()
+        scene.bridge.answers[path] = told
+
+
+def test_the_log_has_one_size(page: Page) -> None:
+    page.open("/jobs/job-paused")
+    page.wait_text("#log .bad", "something went wrong")
     size = "return getComputedStyle(document.querySelector(arguments[0])).fontSize"
     usual, bad = (page.browser.execute_script(size, f"#log .{kind}") for kind in ("usual", "bad"))
     assert bad == usual
@@ -158,7 +199,8 @@ def test_the_ending_says_what_came_out_and_what_next(page: Page, scene: PageScen
         "1.06 EUR",
     ):
         assert words in figures
-    page.wait_text("#finished-verdicts", "16 of 20 rows")
+    page.wait_text("#finished-verdicts", "Warning: 16 of 20 rows")
+    page.wait_text("#finished-verdicts li:last-child.muted", "Note: LoRA")
     page.wait_text("#finished-next", "trainyard generate job-completed --prompt")
     page.wait_text("#finished-next", "/api/training/job-completed/download/model")
     page.open("/jobs/job-running")
@@ -223,7 +265,8 @@ def test_a_job_is_deleted_once_it_is_confirmed(page: Page, scene: PageScene) -> 
 def test_a_trained_model_and_its_base_are_asked_side_by_side(page: Page, scene: PageScene) -> None:
     def said(call: Call) -> tuple[int, str]:
         text = "Rome." if call.body["base"] else "<b>Paris</b>."
-        end = {"reason": "stop", "prompt_tokens": 9, "completion_tokens": 3, "seconds": 0.4}
+        reason = "length" if call.body["base"] else "stop"
+        end = {"reason": reason, "prompt_tokens": 9, "completion_tokens": 3, "seconds": 0.4}
         events = [{"kind": "loading", "loaded": False}, {"kind": "text", "text": text}]
         events.append({"kind": "done", **end})
         return 200, "".join(f"data: {json.dumps(event)}\n\n" for event in events)
@@ -231,8 +274,13 @@ def test_a_trained_model_and_its_base_are_asked_side_by_side(page: Page, scene: 
     scene.bridge.answers["POST", "/api/training/job-completed/generate"] = said
     page.open("/jobs/job-completed")
     page.wait_text("#try", "Before the training")
+    page.find("#try-form [type=submit]").click()
+    page.wait_text("#try-said", "Write a prompt first")
+    assert page.focused() == "try-prompt"
     page.find("#try-prompt").send_keys("The capital of France?", Keys.CONTROL, Keys.ENTER)
     page.wait_text("#try-base .answer", "Rome.")
     page.wait_text("#try-trained .answer", "<b>Paris</b>.")
     page.wait_text("#try-trained", "3 tokens in 0.4 s")
+    page.wait_text("#try-base", "3 tokens in 0.4 s: cut at the maximum length")
+    assert "cut" not in page.text("#try-trained") + page.text("#try-said")
     page.picture("job-asked")

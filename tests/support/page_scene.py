@@ -109,6 +109,7 @@ class PageScene:
         }
         if status == "completed":
             job["warnings"] = [
+                {"kind": "trained_part", "sentence": "LoRA: 40,960 of 1.2 M parameters trained"},
                 {"kind": "rows_dropped", "sentence": "16 of 20 rows are not trained on: too long"},
                 {"kind": "overfitting", "sentence": "The eval loss rose from 2.1 to 2.4"},
             ]

@@ -3,6 +3,7 @@
 import { byId, element } from "./dom.js";
 import * as format from "./format.js";
 import { copyable } from "./copy.js";
+import { showVerdicts } from "./verdicts.js";
 
 let shown = "";
 
@@ -17,7 +18,7 @@ export function showFinished(job, live, model, run, bridgeUrl) {
   if (!result) return;
   byId("finished-figures").replaceChildren(...[...figures(result, model, best), ...used(live.usage)].map(([name, value, about]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, value, ...(about ? [element("small", {}, about)] : [])))));
-  byId("finished-verdicts").replaceChildren(...live.warnings.map(({ sentence }) => element("li", {}, sentence)));
+  showVerdicts(byId("finished-verdicts"), live.warnings);
   byId("finished-next").replaceChildren(...next(job, model, bridgeUrl).map(([name, text]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, copyable(text)))));
 }

@@ -16,6 +16,7 @@ import { showBridge, showConnection } from "./shell.js";
 import * as shown from "./state.js";
 import { Stream } from "./stream.js";
 import { TryIt } from "./try.js";
+import { showVerdicts } from "./verdicts.js";
 
 const TICK_MS = 1000;
 const encodedId = location.pathname.split("/")[2];
@@ -29,7 +30,7 @@ byId("copy").href = `/new?from=${encodedId}`;
 const samples = new Samples(jobId);
 const controls = new Controls(jobId);
 let job = null;
-let live = null; // the bridge's status of the job; null where the bridge is away
+let live; // the bridge's status of the job: undefined until it was asked, null if it does not say
 const bridge = { status: null, checkpoints: [], model: null }; // what it last said
 let bridgeUrl = "";
 let others = []; // runs that are shown beside this one
@@ -93,7 +94,9 @@ function showState() {
   setText(byId("hint"), live?.error_hint ?? "");
   showFinished(job, live, bridge.model, run, bridgeUrl);
   byId("try").hidden = byId("finished").hidden;
-  showWarnings(byId("finished").hidden ? live?.warnings ?? [] : []); // its card says them
+  const known = byId("finished").hidden ? live?.warnings ?? [] : []; // its card says them
+  byId("warnings").hidden = known.length === 0;
+  showVerdicts(byId("warnings-list"), known);
   showTiles();
   const { text, whole, share } = shown.progress(job, live);
   byId("progress-card").hidden = share === null && live?.status !== "queued";
@@ -101,14 +104,6 @@ function showState() {
   byId("progress").hidden = share === null;
   byId("progress").value = 100 * (share ?? 0);
   setText(byId("time-left"), live?.slot ? `on ${live.slot}` : "");
-}
-
-// In place where there are as many, so that selected text stays selected.
-function showWarnings(warnings) {
-  const list = byId("warnings-list");
-  byId("warnings").hidden = warnings.length === 0;
-  if (list.childElementCount !== warnings.length) list.replaceChildren(...warnings.map(() => element("li")));
-  warnings.forEach(({ sentence }, index) => setText(list.children[index], sentence));
 }
 
 function applyBridge({ values }) {

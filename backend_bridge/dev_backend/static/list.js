@@ -12,7 +12,8 @@ const jobs = new Map(); // job id → job
 const rows = new Map(); // job id → its row
 const live = new Map(); // job id → what the bridge knows of it
 const asked = new URLSearchParams(location.search); // how the list is filtered and sorted
-const liveOf = (job) => live.get(job.job_id) ?? null;
+let isTold = false; // whether the bridge was heard
+const liveOf = (job) => live.get(job.job_id) ?? (isTold ? null : undefined);
 
 // ------------------------------------------------------------ rows
 
@@ -145,6 +146,7 @@ function replaceAll(data) {
 }
 
 function learn({ is_whole: isWhole, values }) {
+  isTold = true;
   if (isWhole) live.clear();
   for (const [id, value] of Object.entries(values)) {
     if (value) live.set(id, value);

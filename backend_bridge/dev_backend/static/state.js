@@ -1,20 +1,29 @@
 // State of a job as it is shown, everywhere: `live` is what the bridge knows of it, null if the
-// bridge does not know it; then what the backend was told counts.
+// bridge does not know it; then what the backend was told counts. undefined: it was not heard yet.
 
 import { count, duration, loss, NONE } from "./format.js";
 
-// What people call a job.
+const ID_SHOWN = 6; // characters, of its end
+
+// What people call a job; one without a name by its model, its data, and enough of its id to tell it from others.
 export function title(job) {
-  return job.name || job.model_name || job.job_id;
+  if (job.name) return job.name;
+  const parts = [job.model_name, job.dataset_path].map(lastPart).filter(Boolean);
+  return parts.length ? [...parts, job.job_id.slice(-ID_SHOWN)].join(" · ") : job.job_id;
 }
+
+// Of a path or an address.
+const lastPart = (name) => (name ?? "").split(/[?#]/)[0].split("/").filter(Boolean).at(-1);
 
 // The bridge knows finer states (queued, pausing, cancelling) than the backend.
 export function state(job, live) {
   return live?.status ?? job.status;
 }
 
-// Seconds in a slot, as `trainyard ps` counts them; without the bridge from the start to the end.
+// Seconds in a slot, as `trainyard ps` counts them. Only of a job that the bridge does not know from the start to
+// the end, which is another number if it was paused: a page that has just been opened shows none until it is told.
 export function elapsedSeconds(job, live) {
+  if (live === undefined) return null;
   if (live) return live.elapsed_seconds || null;
   if (!job.started_at) return null;
   const end = job.ended_at ? Date.parse(job.ended_at) : Date.now();

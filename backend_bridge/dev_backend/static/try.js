@@ -7,6 +7,9 @@ const SIDES = [
   { id: "try-trained", title: "Trained", base: false },
 ];
 
+// Why an answer ends before its own end, as `trainyard generate` has it.
+const CUT = { length: ": cut at the maximum length", deadline: ": cut, it took too long" };
+
 export class TryIt {
   constructor(jobId) {
     this.path = `/api/dev/bridge/${encodeURIComponent(jobId)}/generate`;
@@ -17,6 +20,7 @@ export class TryIt {
       event.preventDefault();
       this.ask(byId("try-prompt").value);
     });
+    byId("try-prompt").addEventListener("input", () => setText(byId("try-said"), ""));
     byId("try-prompt").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) byId("try-form").requestSubmit();
     });
@@ -24,7 +28,9 @@ export class TryIt {
   }
 
   async ask(prompt) {
-    if (!prompt.trim()) return;
+    const isEmpty = !prompt.trim();
+    setText(byId("try-said"), isEmpty ? "Write a prompt first" : "");
+    if (isEmpty) return byId("try-prompt").focus();
     this.stop?.abort();
     const stop = (this.stop = new AbortController());
     byId("try-stop").hidden = false;
@@ -61,7 +67,7 @@ function inWords(said) {
     case "loading":
       return said.loaded ? "Answers…" : "Loads the model…";
     case "done":
-      return `${said.completion_tokens} tokens in ${said.seconds.toFixed(1)} s${said.reason === "length" ? ", cut at the most" : ""}`;
+      return `${said.completion_tokens} tokens in ${said.seconds.toFixed(1)} s${CUT[said.reason] ?? ""}`;
     default:
       return [said.error, said.hint].filter(Boolean).join(" ");
   }
