@@ -98,6 +98,28 @@ def test_each_end_of_a_terminal_is_a_stop(
         wait_for("nothing of it is left", lambda: not yard_processes(yard))
 
 
+def test_a_stop_names_what_goes_back_into_the_queue(yard: Yard, tmp_path: Path) -> None:
+    def said(end: Callable[[], object]) -> str:
+        output = tmp_path / "said"
+        process = up(yard, os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), terminal=False)
+        wait_for("it is up", lambda: "Ctrl-C" in output.read_text())
+        end()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_S) == 0
+        return output.read_text()
+
+    def run() -> None:
+        yard.submit(LONG)
+        yard.wait_for_step("long", 1)
+
+    def cancel() -> None:
+        yard.bridge.cancel("long", force=True)
+        yard.wait("long", "cancelled")
+
+    assert "Stopping; long is put back into the queue ..." in said(run)
+    assert "Stopping ...\n" in said(cancel)
+
+
 def yard_processes(yard: Yard) -> list[int]:
     """Pids with this yard's home in their environment, but ours."""
     found = []

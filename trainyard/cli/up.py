@@ -78,7 +78,7 @@ def _run(console: Console) -> int:
         except KeyboardInterrupt:
             return 130
         _keep_running(services, console)
-        console.print("Stopping; a running job is put back into the queue ...")
+        console.print(_stopping(services.running()))
     console.print("Stopped.")
     return 0
 
@@ -91,10 +91,17 @@ def _keep_running(services: Services, console: Console) -> None:
         services.ensure_running()
 
 
+def _stopping(running: list[str]) -> str:
+    if not running:
+        return "Stopping ..."
+    are = "is" if len(running) == 1 else "are"
+    return f"Stopping; {', '.join(running)} {are} put back into the queue ..."
+
+
 def _addresses(services: Services) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_row("bridge", services.bridge_url, _about_bridge(services))
-    what = "the development backend's page" if services.ports.backend else "your backend"
+    what = "the page of your jobs" if services.ports.backend else "your backend"
     table.add_row("backend", services.backend_url, what)
     table.add_row("flower", services.flower_url, "workers and tasks")
     table.add_row("home", str(services.settings.trainyard_home), "jobs, logs, embedded Redis")

@@ -20,6 +20,7 @@ from typing import Self
 
 import psutil
 import requests
+from redis import Redis
 from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess, python_module
@@ -34,6 +35,7 @@ from trainyard.secret_environment import without_others_secrets
 from trainyard.service.process_limits import check_limits
 from trainyard.settings import read_settings
 from trainyard.store.connection import connect
+from trainyard.store.job_store import open_job_store
 
 START_TIMEOUT_S = 90.0
 _FETCHING = ("workers",)
@@ -113,6 +115,16 @@ class Services:
             if child.name == name:
                 child.kill()
 
+    def running(self) -> list[str]:
+        """Ids of the jobs in slots of ours; none if that cannot be asked."""
+        (launcher,) = (child for child in self._children if child.name == "workers")
+        try:
+            with connect(self.settings.redis_location, retries=0) as redis:
+                store, ours = open_job_store(redis, self.settings), _slots_of(launcher, redis)
+                return [job.job_id for job in store.jobs(store.occupying()) if job.slot in ours]
+        except (RedisError, psutil.Error):
+            return []
+
     def stop(self) -> None:
         """Stop everything: what works first and side by side, then what it reports to."""
         timeout_s = self.settings.stop_timeout_seconds + 20
@@ -159,16 +171,12 @@ class Services:
     def _have_slots(self, launcher: ChildProcess) -> bool:
         """Whether a worker of ours takes jobs. One of another yard over the same Redis may have the
         slot's name."""
-        if launcher.pid is None:
-            return False
-        ours = {process.pid for process in psutil.Process(launcher.pid).children()}
         try:
             with connect(self.settings.redis_location, retries=0) as redis:
-                alive, holders = SlotRegistry(redis).names_alive(), SlotLeases(redis).holders()
+                alive = SlotRegistry(redis).names_alive()
+                return not _slots_of(launcher, redis).isdisjoint(alive)
         except RedisError:
             return False
-        here = {n for n, one in holders.items() if one.host == gethostname() and one.pid in ours}
-        return not here.isdisjoint(alive)
 
     def _launch(self, name: str, command: list[str]) -> ChildProcess:
         log_file = self.log_dir / f"{name}.log"
@@ -208,6 +216,15 @@ class Services:
         assert found is not None, "it is installed beside this package"
         command.append(f"--conf={found.origin}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
+
+
+def _slots_of(launcher: ChildProcess, redis: Redis) -> set[str]:
+    """Names of the slots that its workers hold."""
+    if launcher.pid is None:
+        return set()
+    ours, host = {one.pid for one in psutil.Process(launcher.pid).children()}, gethostname()
+    holders = SlotLeases(redis).holders()
+    return {name for name, one in holders.items() if one.host == host and one.pid in ours}
 
 
 def _written_at(path: Path) -> int | None:
