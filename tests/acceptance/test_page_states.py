@@ -194,7 +194,7 @@ def test_the_ending_says_what_came_out_and_what_next(page: Page, scene: PageScen
         "after\n2.104−71%",
         "2.216step 480",
         "Step 480the best",
-        "1.2 MB",
+        "1.2 MBadapter, merged 12.8 MB",
         "0.400.153 kWh",
         "1.06 EUR",
     ):

@@ -122,7 +122,8 @@ class PageScene:
                 **{"energy_kwh": 0.1534, "cost": 1.0614, "currency": "EUR"},
             }
             folder = self.home / "jobs" / job_id / "model"
-            folder.mkdir(parents=True)
+            (folder / "merged").mkdir(parents=True)
+            (folder / "merged/model.safetensors").write_bytes(bytes(12_800_000))
             (folder / "adapter_config.json").write_text("{}")
             (folder / "adapter_model.safetensors").write_bytes(bytes(1_200_000))
         steps = range(120, reached + 1, 120)

@@ -14,7 +14,7 @@ export function showCheckpoints(checkpoints, paused, resume) {
 }
 
 function row(one, paused, resume) {
-  const marks = [one.is_best && "best", one.is_latest && "latest"].filter(Boolean);
+  const marks = [one.is_best && "best kept", one.is_latest && "latest"].filter(Boolean);
   const from = element("button", { type: "button" }, "Resume from here");
   from.hidden = !paused;
   from.addEventListener("click", () => resume(one.path));

@@ -7,7 +7,7 @@ import { showVerdicts } from "./verdicts.js";
 
 let shown = "";
 
-// model: {path, size_bytes, is_adapter}, null if it lies on another host.
+// model: {path, size_bytes, merged_bytes, is_adapter}, null if it lies on another host.
 export function showFinished(job, live, model, run, bridgeUrl) {
   const result = live?.status === "completed" ? live.result : null;
   const best = run.best();
@@ -32,8 +32,12 @@ function figures(result, model, best) {
     ...losses,
     ...(best ? [["Best eval loss", format.loss(best.eval_loss), `step ${format.count(best.step)}`]] : []),
     ...(saved == null ? [] : [["Saved", `Step ${format.count(saved)}`, best && best.step === saved ? "the best" : ""]]),
-    ...(model ? [["Size", format.bytes(model.size_bytes), model.is_adapter ? "adapter" : ""]] : []),
+    ...(model ? [["Size", format.bytes(model.size_bytes), parts(model)]] : []),
   ];
+}
+
+function parts({ is_adapter: isAdapter, merged_bytes: merged }) {
+  return [isAdapter && "adapter", merged && `merged ${format.bytes(merged)}`].filter(Boolean).join(", ");
 }
 
 // What a GPU was used for; of a CPU the elapsed time says it.
