@@ -7,6 +7,7 @@ import io
 import logging
 import signal
 import sys
+import traceback
 import warnings
 
 
@@ -30,6 +31,15 @@ def set_up_output() -> None:
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def print_traceback(error: BaseException, said: str) -> None:
+    """Print where ``error`` was raised; its own sentence only if it is not in what is ``said``."""
+    text = "".join(traceback.format_exception(error))
+    own, sentence = "".join(traceback.format_exception_only(error)), " ".join(str(error).split())
+    if sentence and sentence in " ".join(said.split()):
+        text = text.removesuffix(own)
+    print(text, end="", file=sys.stderr)
 
 
 class LevelOnEveryLine(logging.Formatter):

@@ -10,14 +10,13 @@ import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.channel import Channel, SocketChannel
 from tasks.errors import Paused, Stopped, report
-from tasks.output import set_up_output
+from tasks.output import print_traceback, set_up_output
 from tasks.parking.place import ParkingPlace
 from tasks.progress.phases import Phases
 from trainyard.contract.events import Outcome, TrainingSpec
@@ -71,9 +70,10 @@ def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
         return Outcome(outcome="cancelled")
     except Exception as error:
         # The one place where any error is caught: it becomes the job's reason.
-        traceback.print_exc()
         found = report(error)
-        logger.error("%s %s", found.message, found.hint)
+        said = f"{found.message} {found.hint}"
+        print_traceback(error, said)
+        logger.error("%s", said)
         return Outcome(outcome="failed", error=found)
 
 

@@ -201,11 +201,12 @@ class Report:
         """For people; the problems and the verdict come last."""
         if self.shape is not None:
             roles = ", ".join(f"{role} = {column}" for role, column in self.columns.items())
-            yield f"Rows       {self.rows:,}, read as {self.shape} ({roles})"
+            usable = f"; {self.rows - bad:,} can be used" if (bad := self.problem_count) else ""
+            yield f"Rows       {self.rows:,}, read as {self.shape} ({roles}){usable}"
             splits = ", ".join(f"{name} {rows:,}" for name, rows in self.splits.items())
             yield f"Splits     {splits or 'none'}"
-            yield f"Empty      {self.empty:,} rows; {self.duplicates:,} repeat an earlier one"
-        for line in self.used.lines():
+            yield f"Empty      {row_count(self.empty)}; {self.duplicates:,} repeat an earlier one"
+        for line in self.used.lines(self.rows):
             yield printable(line)
         yield from self._length_lines()
         if self.trained_tokens is not None and self.tokens is not None:

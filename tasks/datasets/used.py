@@ -60,14 +60,16 @@ class Used:
             "unused_message_keys": self.message_keys,
         }
 
-    def lines(self) -> Iterator[str]:
-        """For people."""
+    def lines(self, rows: int = 0) -> Iterator[str]:
+        """For people; ``rows``: of the data set, with those that cannot be read."""
         if self.files:
             files = [
                 f"{file.name} ({file.rows:,}{', eval' if file.split == 'eval' else ''})"
                 for file in self.files
             ]
-            yield f"Files      {_listed(files)}"
+            unread = rows - sum(file.rows for file in self.files)
+            more = f"; rows that cannot be read: {unread:,}" if unread > 0 else ""
+            yield f"Files      {_listed(files)}{more}"
         if self.left_out:
             yield f"Left out   {_listed([f'{file.name} ({file.why})' for file in self.left_out])}"
         unused = [

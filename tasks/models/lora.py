@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ def lora_settings(
     if targets == ALL_LINEAR:
         left_out = [*left_out, *not_adaptable(model), *whole]
         targets = linear_layers(model, left_out)
+    else:
+        _refuse_unknown(targets, model)
     if left_out:
         logger.info("LoRA leaves out: %s", ", ".join(_summed_up(left_out)))
     return PeftLoraConfig(
@@ -64,6 +67,36 @@ def lora_settings(
         bias=lora.bias,
         task_type="SEQ_CLS" if new_head else "CAUSAL_LM",
     )
+
+
+def _refuse_unknown(targets: Sequence[str] | str, model: Any) -> None:
+    """Raise ConfigurationError if PEFT would find none of ``targets``; warn of a single one.
+
+    One text is a regular expression of a whole name; of a list each is the end of one.
+    """
+    names = [name for name, _ in model.named_modules()]
+    of_old = _EXPERTS_OF_OLD if _has_converted_experts(model) else ()
+    if isinstance(targets, str):
+        found = any(re.fullmatch(targets, name) for name in (*names, *of_old))
+        unknown = [] if found else [targets]
+    else:
+        ends = {name[at:] for name in names for at in _starts(name)}
+        unknown = [name for name in targets if name not in ends and not name.endswith(of_old)]
+    if not unknown:
+        return
+    last = dict.fromkeys(name.rpartition(".")[2] for name in linear_layers(model, ()))
+    near = (get_close_matches(target, last, n=1) for target in unknown)
+    meant = dict.fromkeys(name for found in near for name in found)
+    guess = f" (did you mean {', '.join(meant)}?)" if meant else ""
+    what = f"the model has no module {', '.join(map(repr, unknown))}{guess}"
+    has = f"Its linear layers are {', '.join(last)}."
+    if isinstance(targets, str) or len(unknown) == len(targets):
+        raise ConfigurationError(f"config.lora.target_modules: {what}.", has)
+    logger.warning("config.lora.target_modules: %s. %s", what, has)
+
+
+def _starts(name: str) -> list[int]:
+    return [0, *(at + 1 for at, sign in enumerate(name) if sign == ".")]
 
 
 def _trained_whole(model: Any, lora: LoraConfig) -> list[str]:

@@ -27,16 +27,21 @@ from trainyard.contract.fields.suggestions import ignored_fields, written_instea
 from trainyard.contract.names import JOB_ID_RULE
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
 
+_SHOWN_CHARACTERS = 50
+"""Of a value that is refused. It is the copy's, without the request's tokens."""
+
 
 def _problems(
     error: ValidationError,
     spelled: Mapping[tuple[str, ...], tuple[str, ...]],
     body: Mapping[str, Any],
 ) -> Iterator[FieldProblem]:
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
-        missing = item["type"] == "missing"
+        missing, sent = item["type"] == "missing", item["input"]
+        if item["type"] == "bool_parsing" and loc[:1] == ("config",):
+            message = f"should be true or false, and is {str(sent)[:_SHOWN_CHARACTERS]!r}"
         if item["type"] == "model_type":
             missing = loc == ("config",) and body.get("config") is None
             message = "field required" if missing else "should be an object"

@@ -68,5 +68,8 @@ def _reason_against(bridge: Bridge, job: Job, question: GenerateBody) -> str | N
         if path not in written:
             return f"has no {question.checkpoint}: `trainyard checkpoints {job.job_id}` lists them"
     elif not question.base and not job.result:
-        return f"has no trained model: it is {job.status}; `checkpoint` asks one of its checkpoints"
+        return (
+            f"has no trained model: it is {job.status}; `--checkpoint` (`checkpoint` of a request) "
+            "asks one of its checkpoints"
+        )
     return None

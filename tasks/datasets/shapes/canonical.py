@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from tasks.datasets.shapes.calls import calls_of
@@ -63,6 +64,9 @@ def _message(item: Any, column: str) -> dict[str, Any] | None:
     if text is None and role == "system":
         return None
     if text is None and not calls:
+        if near := get_close_matches("content", message, n=1, cutoff=0.7):
+            what = f"a message in {column!r} has no content, but {near[0][:50]!r}"
+            raise RowProblem(what, "Call it 'content'.")
         raise RowProblem(f"a message in {column!r} has no content")
     made: dict[str, Any] = {
         "role": role,

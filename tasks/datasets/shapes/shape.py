@@ -27,9 +27,9 @@ class Shape:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """The shape in words: ``dialogue (instruction=question, answer=answer)``."""
+        """The shape in words: ``question/answer (instruction=question, answer=answer)``."""
         roles = ", ".join(f"{role}={column}" for role, column in self.columns.items())
-        return f"{self.name} ({roles})"
+        return f"{self.title()} ({roles})"
 
     def title(self) -> str:
         """What people call it: ``question/answer``, ``messages``, ``preference`` and so on."""

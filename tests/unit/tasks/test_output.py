@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.output import LevelOnEveryLine
+from tasks.output import LevelOnEveryLine, print_traceback
 from tests.support.paths import REPOSITORY
 
 RECORDS = """
@@ -45,6 +45,21 @@ def test_every_line_of_a_record_has_its_level_and_none_is_there_twice() -> None:
     assert lines[2:4] == ["ERROR it broke", "ERROR Traceback (most recent call last):"]
     assert lines[-1] == "ERROR IndexError: pop from empty list"
     assert {line.partition(" ")[0] for line in lines[2:]} == {"ERROR"}
+
+
+@pytest.mark.parametrize(
+    ("said", "times"), [("The data set is empty. Fill it.", 0), ("The disk is full.", 1)]
+)
+def test_a_sentence_that_is_said_is_not_in_the_traceback_too(
+    capsys: pytest.CaptureFixture[str], said: str, times: int
+) -> None:
+    try:
+        raise ValueError("The data set is empty.")
+    except ValueError as error:
+        print_traceback(error, said)
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback (most recent call last):\n")
+    assert printed.count("ValueError: The data set is empty.") == times
 
 
 @pytest.mark.parametrize("text", ["", "\n"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import click
@@ -14,6 +14,7 @@ from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "input", "text")
+_BAD_ROWS_SHOWN = 20
 
 
 def _checkpoint(_: click.Context, __: click.Parameter, value: str | None) -> str:
@@ -77,8 +78,7 @@ def generate(
         else:
             _say(bridge, job_id, {"prompt": text, **how})
         return
-    for number, row in enumerate(_rows(rows), 1):
-        question = _question(row, number)
+    for row, question in _rows(rows):
         answer = "".join(bridge.answer(job_id, {**question, **how}, _tell))
         click.echo(json.dumps({**row, "answer": answer}, ensure_ascii=False))
 
@@ -129,21 +129,32 @@ def _tell(note: str) -> None:
     click.echo(note, err=True)
 
 
-def _rows(file: TextIO) -> Iterator[dict[str, Any]]:
+def _rows(file: TextIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each row with its question. Raises TrainyardError, which names all bad rows, up to a bound:
+    answers cost minutes, and none is asked for before all rows are known to be good."""
+    found, bad = [], list[str]()
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
+            found.append((row, _question(row)))
         except ValueError as error:
-            raise TrainyardError(f"line {number} is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise TrainyardError(f"line {number} is no JSON object")
-        yield row
+            bad.append(f"line {number} {error if type(error) is ValueError else 'is no JSON'}")
+    if bad:
+        more = f"; {len(bad) - _BAD_ROWS_SHOWN:,} more" if len(bad) > _BAD_ROWS_SHOWN else ""
+        columns = ", ".join(_PROMPT_COLUMNS)
+        raise TrainyardError(
+            f"{'; '.join(bad[:_BAD_ROWS_SHOWN])}{more}.",
+            f"Nothing was asked. A row is a JSON object with {columns} or messages.",
+        )
+    return found
 
 
-def _question(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """``messages`` without the answer that may follow, or a ``prompt``. Raises TrainyardError."""
+def _question(row: Any) -> dict[str, Any]:
+    """``messages`` without the answer that may follow, or a ``prompt``. Raises ValueError."""
+    if not isinstance(row, dict):
+        raise ValueError("is no JSON object")
     messages = row.get("messages")
     if isinstance(messages, list):
         turns = messages[:-1] if messages[-1:] and _is_answer(messages[-1]) else messages
@@ -151,9 +162,7 @@ def _question(row: dict[str, Any], number: int) -> dict[str, Any]:
     for column in _PROMPT_COLUMNS:
         if isinstance(row.get(column), str) and row[column]:
             return {"prompt": row[column]}
-    raise TrainyardError(
-        f"row {number} has no question.", f"Name it {', '.join(_PROMPT_COLUMNS)} or messages."
-    )
+    raise ValueError("has no question")
 
 
 def _is_answer(message: Any) -> bool:

@@ -45,6 +45,22 @@ def test_a_fine_data_set(tmp_path: Path, model: str) -> None:
     assert report.lines()
 
 
+def test_the_sums_of_rows_that_cannot_be_used_add_up_and_the_shape_has_one_name(
+    tmp_path: Path,
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [*QA, {"question": "q", "answer": ""}])
+    with path.open("a") as file:
+        file.write("no JSON\n")
+    report = checked(path, tmp_path / "cache", model=None)
+    said = "read as question/answer (instruction = question, answer = answer); 20 can be used"
+    lines = list(report.lines())
+    assert f"Rows       22, {said}" in lines
+    assert "Empty      1 row; 0 repeat an earlier one" in lines
+    assert "Files      a.jsonl (21); rows that cannot be read: 1" in lines
+    assert "read as question/answer (" in report.hint
+    assert "dialogue" not in "".join(lines)
+
+
 def test_a_data_set_by_url_is_checked_where_the_settings_allow_it(tmp_path: Path) -> None:
     content = write_jsonl(tmp_path / "a.jsonl", QA).read_bytes()
     with FileServer(files={"/a.jsonl": content}) as server:

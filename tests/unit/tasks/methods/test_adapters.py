@@ -106,6 +106,24 @@ def test_what_is_trained_whole_has_no_adapter_too(caplog: pytest.LogCaptureFixtu
         lora_settings(LoraConfig(modules_to_save=["head"]), model)
 
 
+@pytest.mark.parametrize("targets", [["q_prj"], "q_prj"])
+def test_a_target_that_the_model_has_not_is_refused_with_a_guess(targets: list[str] | str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        lora_settings(LoraConfig(target_modules=targets), tiny("llama"))
+    assert "no module 'q_prj' (did you mean q_proj?)" in refused.value.sentence
+    assert "q_proj, k_proj, v_proj, o_proj" in refused.value.mend
+
+
+def test_one_target_of_several_that_the_model_has_not_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = ["q_proj", "self_attn.k_proj", "model.layers.0.mlp.up_proj", "v_prj"]
+    lora_settings(LoraConfig(target_modules=asked), tiny("llama"))
+    [said] = [one.getMessage() for one in caplog.records if "target_modules" in one.getMessage()]
+    assert "no module 'v_prj' (did you mean v_proj?)" in said
+    assert lora_settings(LoraConfig(target_modules=r".*\.q_proj"), tiny("llama"))
+
+
 class Listener(TrainerCallback):  # type: ignore[misc]  # transformers is not type-checked
     """Hears what the embeddings give, once the training has added to it: (training, noise)."""
 

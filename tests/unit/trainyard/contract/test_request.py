@@ -30,6 +30,11 @@ def problems(body: Any) -> dict[str, str]:
     return found
 
 
+def test_a_switch_that_is_neither_is_refused_with_its_value() -> None:
+    found = problems(request_body(training={"use_lora": "maybe"}))
+    assert found == {"config.training.use_lora": "should be true or false, and is 'maybe'"}
+
+
 # ---------------------------------------------------------------- spellings
 
 

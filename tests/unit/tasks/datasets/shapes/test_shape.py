@@ -288,6 +288,7 @@ def test_columns_told_for_another_method_name_that_method_first() -> None:
     ("row", "problem", "said"),
     [
         ({"messages": []}, EmptyRow, "is empty"),
+        ({"messages": [{"role": "user", "contents": "a"}]}, RowProblem, "content, but 'contents'"),
         ({"messages": None}, EmptyRow, "is missing"),
         ({"messages": turns("a", "  ")}, EmptyRow, "assistant's message is empty"),
         ({"messages": turns("a", "b")[:1]}, RowProblem, "no assistant"),

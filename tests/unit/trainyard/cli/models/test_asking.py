@@ -68,10 +68,13 @@ def test_each_row_of_a_file_comes_back_with_its_answer(bridge: FakeBridge, tmp_p
     done = trainyard("generate", "j", "--file", str(file))
     answers = [{**rows[0], "answer": "<a>"}, {**rows[1], "answer": "<é>"}]
     assert [json.loads(line) for line in done.stdout.splitlines()] == answers
-    file.write_text('{"id": 1}')
+    file.write_text('{"prompt": "a"}\n{"id": 1}\nnothing\n[1]\n' + '{"id": 2}\n' * 30)
+    asked = len(bridge.calls)
     refused = trainyard("generate", "j", "--file", str(file))
     assert refused.exit_code == 1
-    assert "row 1 has no question" in refused.stderr
+    assert "line 2 has no question; line 3 is no JSON; line 4 is no JSON object" in refused.stderr
+    assert "line 21 has no question; 13 more." in refused.stderr
+    assert len(bridge.calls) == asked, "nothing is asked before all rows are good"
 
 
 def test_a_conversation_remembers_what_was_said(bridge: FakeBridge) -> None:
