@@ -113,19 +113,21 @@ def test_what_is_refused_leaves_no_row(page: Page, scene: PageScene) -> None:
     assert scene.backend.call("GET", "/api/training/local/jobs")["jobs"] == []
 
 
-def test_a_wrong_field_of_a_closed_section_is_shown(page: Page) -> None:
+def test_wrong_fields_of_closed_sections_are_shown(page: Page) -> None:
     page.open("/new")
     page.wait_text("#first", "Learning rate")
-    page.browser.execute_script(
-        "document.getElementsByName('config.training.weight_decay')[0].value = 'much'"
-    )
+    page.browser.execute_script("""
+        document.getElementsByName("config.training.weight_decay")[0].value = "much";
+        document.getElementsByName("config.lora.r")[0].value = "-3";""")
     write(page, "config.model.name", "tiny")
     write(page, "dataset_path", "nowhere/rows.jsonl")
     page.find("[name='dataset_path']").send_keys(Keys.ENTER)
     page.wait_text("#said", "Weight decay (config.training.weight_decay): ")
     assert page.focused() == "config.training.weight_decay"
     assert page.is_seen("[name='config.training.weight_decay'] + .wrong")
+    assert page.shown("[name='config.lora.r'] + .wrong")
     write(page, "config.training.weight_decay", "0")
+    write(page, "config.lora.r", "8")
     page.find("#check").click()
     page.wait_text("[name='dataset_path'] + .wrong", "nowhere/rows.jsonl")
     assert page.focused() == "dataset_path"

@@ -30,10 +30,8 @@ export function showRefusal(form, { message, wrong }) {
     const { value } = form.elements.namedItem(path);
     if (value.trim() && message.includes(`'${value.trim()}'`)) mark(form.elements.namedItem(path), message);
   }
-  const first = form.querySelector("[aria-invalid]");
-  const section = first?.closest("details");
-  if (section) section.open = true;
-  goTo(first ?? byId("said"), "center");
+  for (const section of form.querySelectorAll("details:has([aria-invalid])")) section.open = true;
+  goTo(form.querySelector("[aria-invalid]") ?? byId("said"), "center");
 }
 
 export function clearRefusal(form) {
