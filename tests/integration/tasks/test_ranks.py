@@ -255,7 +255,7 @@ def test_a_failing_rank_fails_the_job_with_its_error(
     assert run.outcome.error is not None
     assert "no luck in rank 1" in run.outcome.error.message
     assert any(frame.function == "with_pause" for frame in run.outcome.error.frames)
-    assert "[rank 1] RuntimeError: no luck in rank 1" in run.log
+    assert "[rank 1] ERROR Unexpected RuntimeError in the training: no luck in rank 1" in run.log
 
 
 def test_a_killed_rank_is_a_crash_of_the_training(
