@@ -6,6 +6,7 @@ those named here.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -43,13 +44,15 @@ def lora_settings(
             f"config.lora.task_type is {lora.task_type!r}; CAUSAL_LM is trained."
         )
     targets = lora.target_modules or ALL_LINEAR
+    if isinstance(targets, str) and targets.lower() == ALL_LINEAR:  # as PEFT reads it
+        targets = ALL_LINEAR
     parts, whole = other_parts(model), _trained_whole(model, lora)
     left_out = [] if _asks_for(targets, parts) else parts
     if targets == ALL_LINEAR:
         left_out = [*left_out, *not_adaptable(model), *whole]
         targets = linear_layers(model, left_out)
     else:
-        _refuse_unknown(targets, model)
+        _refuse_unknown(targets, model, others=bool(lora.target_parameters))
     if left_out:
         logger.info("LoRA leaves out: %s", ", ".join(_summed_up(left_out)))
     return PeftLoraConfig(
@@ -69,30 +72,45 @@ def lora_settings(
     )
 
 
-def _refuse_unknown(targets: Sequence[str] | str, model: Any) -> None:
-    """Raise ConfigurationError if PEFT would find none of ``targets``; warn of a single one.
+def _refuse_unknown(targets: Sequence[str] | str, model: Any, *, others: bool) -> None:
+    """Raise ConfigurationError if PEFT would find none of ``targets``; warn of a single one, or of
+    all if there are ``others`` to adapt.
+    """
+    unknown = _unknown(targets, model)
+    if not unknown:
+        return
+    last = dict.fromkeys(name.rpartition(".")[2] for name in linear_layers(model, ()))
+    asked = re.split(r"[\s,]+", targets) if isinstance(targets, str) else unknown
+    near = (get_close_matches(name, last, n=1) for name in asked)
+    meant = list(dict.fromkeys(name for found in near for name in found))
+    if isinstance(targets, str):
+        what, guess = f"no module's whole name matches {targets!r}", json.dumps(meant)
+    else:
+        what, guess = f"the model has no module {', '.join(map(repr, unknown))}", ", ".join(meant)
+    said = f"config.lora.target_modules: {what}{f' (did you mean {guess}?)' if meant else ''}."
+    has = f"Its linear layers are {', '.join(last)}."
+    if not others and (isinstance(targets, str) or len(unknown) == len(targets)):
+        raise ConfigurationError(said, has)
+    logger.warning("%s %s", said, has)
 
-    One text is a regular expression of a whole name; of a list each is the end of one.
+
+def _unknown(targets: Sequence[str] | str, model: Any) -> list[str]:
+    """Those that PEFT would not find. One text is a regular expression of a whole name; of a list
+    each is the end of one. Raises ConfigurationError if a text is none.
     """
     names = [name for name, _ in model.named_modules()]
     of_old = _EXPERTS_OF_OLD if _has_converted_experts(model) else ()
     if isinstance(targets, str):
-        found = any(re.fullmatch(targets, name) for name in (*names, *of_old))
-        unknown = [] if found else [targets]
-    else:
-        ends = {name[at:] for name in names for at in _starts(name)}
-        unknown = [name for name in targets if name not in ends and not name.endswith(of_old)]
-    if not unknown:
-        return
-    last = dict.fromkeys(name.rpartition(".")[2] for name in linear_layers(model, ()))
-    near = (get_close_matches(target, last, n=1) for target in unknown)
-    meant = dict.fromkeys(name for found in near for name in found)
-    guess = f" (did you mean {', '.join(meant)}?)" if meant else ""
-    what = f"the model has no module {', '.join(map(repr, unknown))}{guess}"
-    has = f"Its linear layers are {', '.join(last)}."
-    if isinstance(targets, str) or len(unknown) == len(targets):
-        raise ConfigurationError(f"config.lora.target_modules: {what}.", has)
-    logger.warning("config.lora.target_modules: %s. %s", what, has)
+        names += [f"{name}.{old}" for name in names for old in of_old]
+        try:
+            return [] if any(re.fullmatch(targets, name) for name in names) else [targets]
+        except re.error as error:
+            raise ConfigurationError(
+                f"config.lora.target_modules: {targets!r} is no regular expression: {error}.",
+                'Names are a list, as ["q_proj", "v_proj"].',
+            ) from error
+    ends = {name[at:] for name in names for at in _starts(name)}
+    return [name for name in targets if name not in ends and not name.endswith(of_old)]
 
 
 def _starts(name: str) -> list[int]:

@@ -106,12 +106,31 @@ def test_what_is_trained_whole_has_no_adapter_too(caplog: pytest.LogCaptureFixtu
         lora_settings(LoraConfig(modules_to_save=["head"]), model)
 
 
-@pytest.mark.parametrize("targets", [["q_prj"], "q_prj"])
-def test_a_target_that_the_model_has_not_is_refused_with_a_guess(targets: list[str] | str) -> None:
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (["q_prj"], "the model has no module 'q_prj' (did you mean q_proj?)"),
+        ("q_proj", "no module's whole name matches 'q_proj' (did you mean [\"q_proj\"]?)"),
+        ("q_prj, v_proj", 'matches \'q_prj, v_proj\' (did you mean ["q_proj", "v_proj"]?)'),
+    ],
+)
+def test_a_target_that_the_model_has_not_is_refused_with_a_guess(
+    targets: list[str] | str, said: str
+) -> None:
     with pytest.raises(ConfigurationError) as refused:
         lora_settings(LoraConfig(target_modules=targets), tiny("llama"))
-    assert "no module 'q_prj' (did you mean q_proj?)" in refused.value.sentence
+    assert said in refused.value.sentence
     assert "q_proj, k_proj, v_proj, o_proj" in refused.value.mend
+
+
+def test_a_text_of_targets_that_is_no_regular_expression_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"'\*_proj' is no regular expression: nothing"):
+        lora_settings(LoraConfig(target_modules="*_proj"), tiny("llama"))
+
+
+def test_all_linear_is_read_in_capitals_too() -> None:
+    asked = lora_settings(LoraConfig(target_modules="All-Linear"), tiny("llama"))
+    assert asked.target_modules == lora_settings(LoraConfig(), tiny("llama")).target_modules
 
 
 def test_one_target_of_several_that_the_model_has_not_is_warned_of(

@@ -87,3 +87,21 @@ def test_fused_experts_are_adapted_by_name_or_said_not_to_be(
         "experts" in name for name in adapted(load(folder), target_parameters=names, dropout=0)
     )
     assert "experts" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:target_modules=.* no module was matched:RuntimeWarning")
+def test_experts_alone_are_adapted_beside_a_target_that_names_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load(make_architecture(tmp_path, "mixtral"))
+    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    found = adapted(model, target_parameters=names, target_modules=["none"], dropout=0)
+    assert found and all("experts" in name for name in found)
+    assert "no module 'none'" in caplog.text
+
+
+def test_a_pattern_of_the_experts_that_peft_converts_is_no_unknown_name(tmp_path: Path) -> None:
+    model = load(make_architecture(tmp_path, "mixtral"))
+    pattern = r".*\.experts\.(w1|w2|w3)"
+    assert lora_settings(LoraConfig(target_modules=pattern), model).target_modules == pattern
+    assert any("experts" in name for name in adapted(model, target_modules=pattern, dropout=0))
