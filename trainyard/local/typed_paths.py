@@ -39,12 +39,14 @@ def named_for_worker(typed: str, place: Place) -> str:
     """The name under which a worker finds what the person means by ``typed``.
 
     It stays as it is if a root has it, or if nothing of that name lies here: it may be a name at
-    the hub. Raises PathRefused for what lies here, but below no root.
+    the hub. Raises PathRefused for what lies here, but below no root, though a link below one may
+    lead to it.
     """
     if "://" in typed or beneath(typed, place.roots):
         return typed
-    here = Path(typed).expanduser()
-    if not here.exists():
+    places = (Path(typed).expanduser(), *(root / typed for root in place.roots))
+    here = next((path for path in places if path.exists()), None)
+    if here is None:
         return typed
     found = here.resolve()
     for root in place.roots:
@@ -96,7 +98,10 @@ def _lies_in(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _meant(name: Path, known: Sequence[Path]) -> str | None:
-    """What lies there under nearly the same name. A suffix that most files share is no likeness."""
-    of_stems = {path.stem: path.name for path in known}
-    close = get_close_matches(name.stem, of_stems, n=1, cutoff=_SIMILAR)
-    return of_stems[close[0]] if close else None
+    """What lies there under nearly the same name. A suffix that it shares is no likeness."""
+    shared = {path.stem: path.name for path in known if path.suffix == name.suffix}
+    others = {path.name: path.name for path in known if path.suffix != name.suffix}
+    for asked, names in ((name.stem, shared), (name.name, others)):
+        if close := get_close_matches(asked, names, n=1, cutoff=_SIMILAR):
+            return names[close[0]]
+    return None

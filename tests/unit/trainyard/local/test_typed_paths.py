@@ -71,3 +71,20 @@ def test_what_is_neither_here_nor_at_the_hub_is_refused(place: Place, name: str,
 @pytest.mark.parametrize("name", ["chats.jsonl", "owner/chat.jsonl", "gpt2", "hf://a/b"])
 def test_what_may_be_there_passes(place: Place, name: str) -> None:
     refuse_missing(name, replace(place, bare_at_hub=True))
+
+
+def test_a_link_that_leads_out_of_the_roots_is_refused_as_what_lies_outside(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "datasets/linked.jsonl").symlink_to(tmp_path / "elsewhere/x.jsonl")
+    with pytest.raises(PathRefused, match=r"'linked\.jsonl' lies outside .*DATASET_ROOTS"):
+        named_for_worker("linked.jsonl", place)
+
+
+def test_sizes_in_names_of_models_are_no_suffixes(tmp_path: Path) -> None:
+    for name in ("Qwen3-0.6B", "Qwen3-0.5B"):
+        (tmp_path / name).mkdir()
+    models = Place("model", "MODEL_ROOTS", [tmp_path], bare_at_hub=True)
+    for asked, meant in (("Qwen3-0.6b", "Qwen3-0.6B"), ("Qwen3-0.5b", "Qwen3-0.5B")):
+        with pytest.raises(PathRefused, match=f"Did you mean '{meant}'"):
+            refuse_missing(asked, models)
