@@ -53,7 +53,10 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
 
     current, removed = settings(), list[dict[str, Any]]()
     with connect(current.redis_location) as redis:
-        named = _jobs_of(job_ids, open_job_store(redis, current))
+        try:
+            named = _jobs_of(job_ids, open_job_store(redis, current))
+        except RedisError as error:
+            raise TrainyardError(f"nothing is removed: {error}") from error
         _asked(f"Remove {', '.join(named)} for good, with what was trained?", yes)
         for job_id in named:
             try:
@@ -73,7 +76,7 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
 
 
 def _jobs_of(names: Sequence[str], store: JobStore) -> list[str]:
-    """Ids of jobs, and of a sweep's. Raises TrainyardError if one of those has not ended."""
+    """Ids of jobs and of a sweep's, once. Raises TrainyardError if one of those has not ended."""
     found = list[str]()
     for name in names:
         jobs = store.group(name)
@@ -82,7 +85,7 @@ def _jobs_of(names: Sequence[str], store: JobStore) -> list[str]:
                 f"{name} is a sweep, and {', '.join(left)}.", f"End it: `trainyard cancel {name}`."
             )
         found += [job.job_id for job in jobs] or [name]
-    return found
+    return list(dict.fromkeys(found))
 
 
 @click.command()

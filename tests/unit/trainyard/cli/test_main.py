@@ -232,6 +232,9 @@ def test_a_redis_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.returncode == 1
     assert "Redis does not answer (" in done.stderr
     assert "set REDIS_URL to one that runs" in done.stderr
+    done = trainyard("rm", "job-1")
+    assert done.exit_code == 1
+    assert "nothing is removed: " in done.stderr
 
 
 def test_check_dataset_with_a_home_that_may_not_be_written_to(
