@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 import click
+from pydantic import ValidationError
 
 from trainyard.cli.common import as_json_option, client, echo_json, job_id_argument
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.generation.messages import GenerateBody
 
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "input", "text")
 _BAD_ROWS_SHOWN = 20
@@ -138,7 +140,11 @@ def _rows(file: TextIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-            found.append((row, _question(row)))
+            question = _question(row)
+            GenerateBody.model_validate(question)
+            found.append((row, question))
+        except ValidationError as error:
+            bad.append(f"line {number} is no question: {_wrong(error)}")
         except ValueError as error:
             bad.append(f"line {number} {error if type(error) is ValueError else 'is no JSON'}")
     if bad:
@@ -163,6 +169,12 @@ def _question(row: Any) -> dict[str, Any]:
         if isinstance(row.get(column), str) and row[column]:
             return {"prompt": row[column]}
     raise ValueError("has no question")
+
+
+def _wrong(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return ": ".join(part for part in (place, first["msg"].removeprefix("Value error, ")) if part)
 
 
 def _is_answer(message: Any) -> bool:

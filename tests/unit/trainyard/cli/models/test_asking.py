@@ -75,6 +75,13 @@ def test_each_row_of_a_file_comes_back_with_its_answer(bridge: FakeBridge, tmp_p
     assert "line 2 has no question; line 3 is no JSON; line 4 is no JSON object" in refused.stderr
     assert "line 21 has no question; 13 more." in refused.stderr
     assert len(bridge.calls) == asked, "nothing is asked before all rows are good"
+    turns = [[], [{"role": "assistant", "content": "b"}], [{"role": "user", "text": "a"}]]
+    file.write_text("".join(json.dumps({"messages": those}) + "\n" for those in turns))
+    refused = trainyard("generate", "j", "--file", str(file))
+    assert "line 1 is no question: give a prompt or messages" in refused.stderr
+    assert "line 2 is no question: give a prompt or messages" in refused.stderr
+    assert "line 3 is no question: messages.0.content: Field required" in refused.stderr
+    assert len(bridge.calls) == asked
 
 
 def test_a_conversation_remembers_what_was_said(bridge: FakeBridge) -> None:
