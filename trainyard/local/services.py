@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from trainyard.child_process import ChildProcess, python_module
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.statuses import JobStatus
 from trainyard.direct_http import call
 from trainyard.home import keep_private, make_folder
 from trainyard.local.ports import LOOPBACK
@@ -116,12 +117,13 @@ class Services:
                 child.kill()
 
     def running(self) -> list[str]:
-        """Ids of the jobs in slots of ours; none if that cannot be asked."""
+        """Ids of the jobs that run in slots of ours; none if that cannot be asked."""
         (launcher,) = (child for child in self._children if child.name == "workers")
         try:
             with connect(self.settings.redis_location, retries=0) as redis:
                 store, ours = open_job_store(redis, self.settings), _slots_of(launcher, redis)
-                return [job.job_id for job in store.jobs(store.occupying()) if job.slot in ours]
+                mine = (job for job in store.jobs(store.occupying()) if job.slot in ours)
+                return [job.job_id for job in mine if job.status == JobStatus.RUNNING]
         except (RedisError, psutil.Error):
             return []
 
