@@ -40,8 +40,19 @@ def named_for_worker(typed: str, place: Place) -> str:
 
     It stays as it is if a root has it, or if nothing of that name lies here: it may be a name at
     the hub. Raises PathRefused for what lies here, but below no root, though a link below one may
-    lead to it.
+    lead to it, and for what cannot be looked at.
     """
+    try:
+        return _named(typed, place)
+    except (OSError, RuntimeError) as error:  # length, rights, a user's home that is none
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise PathRefused(
+            f"The path of the {place.what}, {typed[:200]!r}, cannot be looked at: {reason}.",
+            "Check the path.",
+        ) from error
+
+
+def _named(typed: str, place: Place) -> str:
     if "://" in typed or beneath(typed, place.roots):
         return typed
     places = (Path(typed).expanduser(), *(root / typed for root in place.roots))

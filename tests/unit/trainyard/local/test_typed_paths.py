@@ -81,6 +81,12 @@ def test_a_link_that_leads_out_of_the_roots_is_refused_as_what_lies_outside(
         named_for_worker("linked.jsonl", place)
 
 
+@pytest.mark.parametrize("typed", ["~no-such-user/x.jsonl", "x" * 5000])
+def test_what_cannot_be_looked_at_is_refused(place: Place, typed: str) -> None:
+    with pytest.raises(PathRefused, match=r"data set, .*, cannot be looked at: "):
+        named_for_worker(typed, place)
+
+
 def test_sizes_in_names_of_models_are_no_suffixes(tmp_path: Path) -> None:
     for name in ("Qwen3-0.6B", "Qwen3-0.5B"):
         (tmp_path / name).mkdir()
