@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 from pydantic import ValidationError
@@ -48,13 +48,11 @@ def _how_it_answers(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(short_help="Ask a trained model.")
 @job_id_argument
 @click.option("--prompt", help="The question; without it standard input is read.")
-@click.option(
-    "--file", "rows", type=click.File("r", encoding="utf-8"), help="JSON lines, a question each."
-)
+@click.option("--file", "rows", type=click.File("rb"), help="JSON lines, a question each.")
 @_how_it_answers
 @as_json_option
 def generate(
-    job_id: str, prompt: str | None, rows: TextIO | None, as_json: bool, **how: Any
+    job_id: str, prompt: str | None, rows: BinaryIO | None, as_json: bool, **how: Any
 ) -> None:
     """Ask the trained model of a job; its answer is printed as it comes.
 
@@ -131,7 +129,7 @@ def _tell(note: str) -> None:
     click.echo(note, err=True)
 
 
-def _rows(file: TextIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _rows(file: BinaryIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Each row with its question. Raises TrainyardError, which names all bad rows, up to a bound:
     answers cost minutes, and none is asked for before all rows are known to be good."""
     found, bad = [], list[str]()
@@ -145,7 +143,7 @@ def _rows(file: TextIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
             found.append((row, question))
         except ValidationError as error:
             bad.append(f"line {number} is no question: {_wrong(error)}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # nested too deeply
             bad.append(f"line {number} {error if type(error) is ValueError else 'is no JSON'}")
     if bad:
         more = f"; {len(bad) - _BAD_ROWS_SHOWN:,} more" if len(bad) > _BAD_ROWS_SHOWN else ""

@@ -81,6 +81,9 @@ def test_each_row_of_a_file_comes_back_with_its_answer(bridge: FakeBridge, tmp_p
     assert "line 1 is no question: give a prompt or messages" in refused.stderr
     assert "line 2 is no question: give a prompt or messages" in refused.stderr
     assert "line 3 is no question: messages.0.content: Field required" in refused.stderr
+    file.write_bytes(b'{"prompt": "\xff"}\n' + b"[" * 100_000)
+    refused = trainyard("generate", "j", "--file", str(file))
+    assert "line 1 is no JSON; line 2 is no JSON." in refused.stderr
     assert len(bridge.calls) == asked
 
 
