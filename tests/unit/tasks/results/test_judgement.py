@@ -98,11 +98,12 @@ def test_what_the_data_set_s_check_warned_of_and_evals_without_a_row() -> None:
     assert sentences[3].startswith("config.training.early_stopping_patience is set, but no row")
 
 
-def test_evals_that_no_checkpoint_is_of() -> None:
-    data: Any = SimpleNamespace(report=Report("a.jsonl", "sft", rows=20), eval=object())
+@pytest.mark.parametrize(("rows", "kind"), [(object(), "best_not_saved"), (None, "no_eval")])
+def test_evals_that_no_checkpoint_is_of(rows: object, kind: str) -> None:
+    data: Any = SimpleNamespace(report=Report("a.jsonl", "sft", rows=20), eval=rows)
     channel = RecordingChannel()
     judge_data(run_over(channel, eval_steps=9, save_steps=20), data)
-    assert [kind for kind, _ in said(channel)] == ["best_not_saved"]
+    assert [kind for kind, _ in said(channel)] == [kind]
 
 
 def test_warnings_of_many_data_sets_leave_room_for_others() -> None:
