@@ -56,8 +56,8 @@ class Attempt:
         limits = TimeLimits.of(self._settings, request, self._job.ran_s)
         job_folder.prepare(self._folder, request)
         with (
-            job_folder.open_records(self._folder) as (log_file, metrics_file),
             metered_lease(self._store, self._job, self._slot.metered) as lease,
+            job_folder.open_records(self._folder, lease.is_ours) as (log_file, metrics_file),
         ):
             events = EventBuffer(self._store, self._job, metrics_file)
             flush_s = self._settings.log_flush_seconds

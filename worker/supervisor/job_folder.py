@@ -7,7 +7,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,13 @@ class Record:
     """A file of lines that grows; whoever kills us finds every line in it that we were told.
 
     ``end`` is its length after the last line. A full disk costs lines here, not the job: what is
-    appended goes to the backend all the same.
+    appended goes to the backend all the same. Nothing is written any more once ``is_ours`` says no:
+    another attempt of the job may be writing then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, is_ours: Callable[[], bool] = lambda: True) -> None:
         self.path = path
+        self._is_ours = is_ours
         self._file = path.open("ab", buffering=0)
         self.end = path.stat().st_size
         self._complete = True
@@ -75,6 +77,8 @@ class Record:
 
     def append(self, text: str) -> None:
         """Write whole lines. Each write is one system call: a kill leaves no buffer behind."""
+        if not self._is_ours():
+            return
         data, written = text.encode(errors="replace"), 0
         try:
             self._make_room()
@@ -119,11 +123,13 @@ def _ends_a_line(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_records(folder: Path) -> Iterator[tuple[Record, Record]]:
-    """``train.log`` and ``metrics.jsonl``, to append to. Raises AttemptLost if there is no room
-    to make them."""
+def open_records(
+    folder: Path, is_ours: Callable[[], bool] = lambda: True
+) -> Iterator[tuple[Record, Record]]:
+    """``train.log`` and ``metrics.jsonl``, to append to for as long as the job ``is_ours``. Raises
+    AttemptLost if there is no room to make them."""
     with contextlib.ExitStack() as files:
         with _full_disk_is_the_slots():
-            log_record = files.enter_context(contextlib.closing(LogFile(folder / LOG)))
-            metrics = files.enter_context(contextlib.closing(Record(folder / METRICS)))
+            log_record = files.enter_context(contextlib.closing(LogFile(folder / LOG, is_ours)))
+            metrics = files.enter_context(contextlib.closing(Record(folder / METRICS, is_ours)))
         yield log_record, metrics

@@ -126,6 +126,15 @@ class LeaseGuard:
         self._rounds_alone = 0
         return self._heard
 
+    def is_ours(self) -> bool:
+        """Whether this attempt may still write into the job's folder.
+
+        Whoever was frozen past the lease's end asks first: another attempt may have it.
+        """
+        if not self.lost and self._away_since is None and time.monotonic() >= self.ends:
+            self.renew()
+        return not self.lost
+
     def words(self) -> Iterator[tuple[str, int]]:
         """What is to stand in the job's log since the last call, with its level."""
         while self._words:

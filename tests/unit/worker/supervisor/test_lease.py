@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from tests.support.waiting import wait_for
+from trainyard.contract.job_folder import LOG, METRICS
 from trainyard.contract.statuses import JobStatus
 from trainyard.store.attempt_writes import Renewal
 from trainyard.store.job import Job
 from worker.machine.energy import EnergyReader
 from worker.supervisor import lease as module
+from worker.supervisor.job_folder import open_records
 from worker.supervisor.lease import LeaseGuard
 
 
@@ -101,6 +105,47 @@ def test_a_lease_that_was_lost_before_the_training_started_ends_it(store: Any) -
         wait_for("the loss", lambda: guard.lost)
         with guard.guarding(a_link(keeper)):
             assert keeper.heard[-1] == "kill"
+
+
+@contextmanager
+def late_lease(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeaseGuard]:
+    """Of an attempt that was frozen past its end, and whose thread has not renewed it since."""
+    monkeypatch.setattr(module, "RENEW_EVERY_S", 600.0)
+    with LeaseGuard(store, "job-1", 1) as guard:
+        wait_for("its first renewal", lambda: store.asked == 1)
+        guard.ends = time.monotonic() - 1
+        yield guard
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_who_was_frozen_past_the_leases_end_asks_before_it_writes(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    with (
+        late_lease(store, monkeypatch) as lease,
+        open_records(tmp_path, lease.is_ours) as (log, metrics),
+    ):
+        store.held = ours
+        log.append("one\n")
+        metrics.append("{}\n")
+        log.append("two\n")
+        assert store.asked == 2
+    assert (tmp_path / LOG).read_text() == "one\ntwo\n" * ours
+    assert (tmp_path / METRICS).read_text() == "{}\n" * ours
+
+
+def test_without_redis_nobody_else_has_the_job_and_each_line_is_written(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        late_lease(store, monkeypatch) as lease,
+        open_records(tmp_path, lease.is_ours) as (log, _),
+    ):
+        store.away = True
+        log.append("one\n")
+        log.append("two\n")
+        assert store.asked == 2, "a Redis that is away is not waited for at each line"
+    assert (tmp_path / LOG).read_text() == "one\ntwo\n"
 
 
 def test_a_supervisor_that_is_stuck_keeps_no_lease(
