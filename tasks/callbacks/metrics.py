@@ -69,7 +69,8 @@ class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
     ``rows`` is the number of rows in an epoch. ``gpu_figures`` returns the latest figures.
     ``perplexities``: whether the loss is one of language modelling, so that exp(loss) means
-    something. Keeps ``first_eval_loss``, ``last_eval_loss``, ``tokens`` (real ones, without
+    something. Keeps ``first_eval_loss`` (before the first step; None without that eval),
+    ``last_eval_loss``, ``tokens`` (real ones, without
     padding, since the job's start) and ``tokens_per_second`` for the summary.
     """
 
@@ -112,10 +113,10 @@ class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self._send_progress(state, activity)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A resumed attempt knows the evals before it."""
-        evals = [entry for entry in state.log_history if "eval_loss" in entry]
-        if evals:
-            self.first_eval_loss = finite(evals[0]["eval_loss"])
+        """A resumed attempt knows the eval before the first step."""
+        for entry in state.log_history:
+            if "eval_loss" in entry and entry["step"] == 0:
+                self.first_eval_loss = finite(entry["eval_loss"])
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock at the attempt's first step."""
@@ -190,7 +191,7 @@ class MetricReporter(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
     def _report_eval(self, state: Any, logs: Mapping[str, Any]) -> None:
         loss = finite(logs["eval_loss"])
-        if self.first_eval_loss is None:
+        if state.global_step == 0:
             self.first_eval_loss = loss
         self.last_eval_loss, self.last_eval_step = loss, state.global_step
         logger.info(

@@ -28,7 +28,7 @@ _FIGURES = {
     "epochs": "epochs",
     "saved_step": "step of the saved model",
     "train_loss": "training loss then",
-    "first_eval_loss": "eval loss at the start",
+    "first_eval_loss": "eval loss before the first step",
     "last_eval_loss": "eval loss at the end, of the saved model",
     "perplexity": "perplexity",
     "total_tokens": "tokens trained on",

@@ -255,6 +255,6 @@ def _printable(text: str) -> str:
 
 def _fall(result: Mapping[str, Any]) -> str:
     first, last = result.get("first_eval_loss"), result.get("last_eval_loss")
-    if first is None or last is None or first == last:
-        return f"{number(last)} (evaluated once)"
+    if first is None or last is None:
+        return f"{number(last)} at the end"
     return f"{first:.3f} at the start, {last:.3f} at the end ({(last - first) / first:+.0%})"

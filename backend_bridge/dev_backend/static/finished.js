@@ -27,7 +27,7 @@ function figures(result, model, best) {
   const { first_eval_loss: before, last_eval_loss: after, train_loss: train, saved_step: saved } = result;
   const losses = after == null
     ? [["Train loss at the end", format.loss(train)]]
-    : [["Eval loss before", format.loss(before)], ["Eval loss after", format.loss(after), change(before, after)]];
+    : [...(before == null ? [] : [["Eval loss before", format.loss(before)]]), ["Eval loss after", format.loss(after), change(before, after)]];
   return [
     ...losses,
     ...(best ? [["Best eval loss", format.loss(best.eval_loss), `step ${format.count(best.step)}`]] : []),

@@ -41,6 +41,17 @@ def test_the_eval_before_the_first_step_is_kept_and_no_point() -> None:
     assert (reporter.first_eval_loss, reporter.last_eval_loss) == (4.0, 2.0)
 
 
+def test_the_first_eval_of_a_training_that_has_begun_says_nothing_of_before() -> None:
+    reporter: Any = MetricReporter(RecordingChannel(), 8, dict)
+    history = [{"eval_loss": 3.0, "step": 2}]
+    reporter.on_train_begin(None, state(2, log_history=history), None)
+    reporter.on_log(None, state(5), None, {"eval_loss": 2.0})
+    assert (reporter.first_eval_loss, reporter.last_eval_loss) == (None, 2.0)
+    history.insert(0, {"eval_loss": 4.0, "step": 0})
+    reporter.on_train_begin(None, state(5, log_history=history), None)
+    assert reporter.first_eval_loss == 4.0
+
+
 def test_a_loss_that_is_none_of_language_modelling_has_no_perplexity() -> None:
     channel = RecordingChannel()
     reporter: Any = MetricReporter(channel, 8, dict, perplexities=False)
