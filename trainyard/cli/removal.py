@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainyard.store.job_store import JobStore
     from trainyard.store.retention import Pruned
 
-_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")
 
 
 def _number(_: click.Context, __: click.Parameter, days: float | None) -> float | None:
@@ -28,10 +28,11 @@ def _number(_: click.Context, __: click.Parameter, days: float | None) -> float 
     return days
 
 
-def _asked(question: str, yes: bool) -> None:
-    """Ask, if a person is there to answer. Ends the command at a no."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(question, abort=True)
+def _asked(what: str) -> None:
+    """Ask the person at the terminal. Ends the command at a no, and if nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"nobody can be asked here: give -y to remove {what}")
+    click.confirm(f"Remove {what}?", abort=True)
 
 
 @click.command("rm")
@@ -42,7 +43,8 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Remove jobs that have ended: record, log, checkpoints and the trained model.
 
     The name of a sweep means all its jobs: all have ended, or none is removed. The development
-    backend's row goes too; a backend of your own keeps its own.
+    backend's row goes too; a backend of your own keeps its own. On a terminal it asks; elsewhere it
+    needs -y.
     """
     from redis.exceptions import RedisError
 
@@ -57,7 +59,8 @@ def remove(job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
             named = _jobs_of(job_ids, open_job_store(redis, current))
         except RedisError as error:
             raise TrainyardError(f"nothing is removed: {error}") from error
-        _asked(f"Remove {', '.join(named)} for good, with what was trained?", yes)
+        if not yes:
+            _asked(f"{', '.join(named)} for good, with what was trained")
         for job_id in named:
             try:
                 gone = Retention(redis, current).remove(job_id)
@@ -103,7 +106,7 @@ def prune(days: float | None, models: bool, dry_run: bool, yes: bool, as_json: b
     """Remove what is older than RETENTION_DAYS: ended jobs, tokens, streams, caches, uploads.
 
     Couriers do this by themselves once an hour. Trained models stay, unless --models is given. On
-    a terminal it says what would go and asks.
+    a terminal it says what would go and asks; elsewhere --days and --models need -y.
     """
     from redis.exceptions import RedisError
 
@@ -119,8 +122,9 @@ def prune(days: float | None, models: bool, dry_run: bool, yes: bool, as_json: b
     try:
         with connect(current.redis_location) as redis:
             retention = Retention(redis, current)
-            if not dry_run and not yes and sys.stdin.isatty():
-                _asked(f"Remove {_said(pruned(True))}?", yes)
+            goes_anyway = days is None and not models and not sys.stdin.isatty()
+            if not (dry_run or yes or goes_anyway):
+                _asked(_said(pruned(True)))
             done = pruned(dry_run)
     except (RedisError, OSError) as error:
         raise TrainyardError(f"not pruned: {error}") from error

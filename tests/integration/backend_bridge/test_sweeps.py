@@ -273,7 +273,11 @@ def test_a_sweep_is_removed_by_its_name_once_all_of_it_has_ended(
     assert "trainyard cancel g" in early.stderr
     assert known(yard) == IDS
     assert yard.control.cancel("g").success
-    done = trainyard("rm", "g", "g-2")
+    unasked = trainyard("rm", "g", "g-2")
+    assert unasked.exit_code == 2
+    assert "give -y to remove g-1, g-2, g-3, g-4 for good, with what was trained" in unasked.stderr
+    assert known(yard) == IDS
+    done = trainyard("rm", "-y", "g", "g-2")
     assert done.exit_code == 0, done.output
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == IDS
     assert known(yard) == []

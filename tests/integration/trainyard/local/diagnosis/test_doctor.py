@@ -259,6 +259,18 @@ def test_prune_says_what_went(yard: SlotRegistry, real_redis: Any) -> None:
     assert trainyard("prune").stdout.startswith("Removed 0 jobs")
 
 
+@pytest.mark.parametrize("more", [["--days", "0"], ["--models"]])
+def test_what_couriers_would_keep_is_not_pruned_unasked(
+    yard: SlotRegistry, real_redis: Any, more: list[str]
+) -> None:
+    real_redis.xadd("training:replies", {"message": "old"}, id="5-0")
+    done = trainyard("prune", *more)
+    assert (done.exit_code, real_redis.xlen("training:replies")) == (2, 1)
+    assert "give -y to remove 0 jobs" in done.stderr
+    assert trainyard("prune", *more, "--dry-run").stdout.startswith("Would remove 0 jobs")
+    assert trainyard("prune", *more, "-y").stdout.startswith("Removed 0 jobs")
+
+
 def test_prune_on_a_terminal_asks_first(yard: SlotRegistry, real_redis: Any) -> None:
     real_redis.xadd("training:replies", {"message": "old"}, id="5-0")
     person, terminal = pty.openpty()
