@@ -27,7 +27,7 @@ from tasks.datasets.sources.splits import DataFile
 from tasks.datasets.sources.unpack import Unpacker
 from trainyard.contract.units import GB
 
-LAYOUT = 3
+LAYOUT = 4
 """Raise when reading changes what it makes of a file."""
 
 DEFAULT_MAX_BYTES = 50 * GB

@@ -47,6 +47,8 @@ def read_arrow(path: Path, name: str, _: Problems, *, damaged: bool) -> Iterator
                 file.seek(0)
                 with pyarrow.ipc.open_stream(file) as stream:
                     yield from _sound(stream.schema, stream)
+                if file.tell() < file.size():
+                    raise pyarrow.ArrowInvalid("its stream ends before the file does")
     except _DAMAGED as error:
         raise _damaged("Arrow", name, error) from error
 

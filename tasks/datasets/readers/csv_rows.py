@@ -35,6 +35,7 @@ from trainyard.contract.error_tree import Interruption
 BLOCK_BYTES = 2 * 1024 * 1024
 _LONGEST_FIELD = 256 * 1024 * 1024
 _HINT = "Quote fields that hold a delimiter or a line break, and close every quote."
+_CLOSE = "Close the quote there; one within a quoted field is written twice."
 
 _SEPARATOR_LINE = "sep="
 
@@ -119,12 +120,14 @@ def _records(
         try:
             record = next(reader, None)
         except csv.Error as error:
+            last = reader.line_num
             if "unexpected end" in str(error):
-                reason = "a quote that opens in this row is never closed (the rest is not read)"
-                raise EndOfReading(ReadProblem(name, line, reason, _HINT)) from error
-            upto = f" (up to line {reader.line_num})" if reader.line_num > line else ""
+                lines = f", so that lines {line} to {last} are one value" if last > line else ""
+                reason = f"a quote that opens in this row is never closed{lines}"
+                raise EndOfReading(ReadProblem(name, line, reason, _CLOSE)) from error
+            upto = f" (up to line {last}: each is counted as a row)" if last > line else ""
             reason = f"it is no CSV with the delimiter {delimiter!r}: {error}{upto}"
-            problems.add(ReadProblem(name, line, reason, _HINT))
+            problems.add(ReadProblem(name, line, reason, _HINT), last - line + 1)
             continue
         if record is None:
             return

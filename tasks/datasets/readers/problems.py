@@ -49,9 +49,12 @@ class Problems:
         self.count = 0
         self.first: list[ReadProblem] = []
 
-    def add(self, problem: ReadProblem) -> None:
-        """Count ``problem``, and keep it where it is among the first."""
-        self.count += 1
+    def add(self, problem: ReadProblem, lines: int = 1) -> None:
+        """Count ``problem``, and keep it where it is among the first.
+
+        ``lines``: each may have been a row, where it is not known what of them belongs together.
+        """
+        self.count += lines
         if len(self.first) < PROBLEMS_KEPT:
             self.first.append(problem)
 
@@ -76,12 +79,18 @@ def fault_of_text(text: str) -> Fault | None:
 
 
 class EndOfReading(DatasetError):
-    """A fault behind which it is not known where rows begin: the rest of the file is not read."""
+    """A fault behind which it is not known where rows begin.
+
+    It is no bad row that can be left out: nobody could say how many are lost.
+    """
 
     def __init__(self, problem: ReadProblem) -> None:
-        self.problem = problem
         place = problem.place[0].upper() + problem.place[1:]
-        super().__init__(f"{place}: {problem.reason}.", problem.fix)
+        super().__init__(
+            f"{place}: {problem.reason}.",
+            f"{problem.fix} config.data.skip_bad_rows does not get past it: how many rows are lost "
+            "is not known.",
+        )
 
 
 class UnreadableRows(DatasetError):

@@ -20,7 +20,7 @@ from tasks.datasets.readers.encoding import NotUtf8, eight_bit_of, write_as_utf8
 from tasks.datasets.readers.json.document import read_json
 from tasks.datasets.readers.json.lines import read_jsonl
 from tasks.datasets.readers.plain_text import read_text
-from tasks.datasets.readers.problems import EndOfReading, Problems
+from tasks.datasets.readers.problems import Problems
 from tasks.datasets.readers.recognise import Format, recognise_format
 from tasks.datasets.readers.rows import Chunk
 from tasks.errors import DatasetError
@@ -72,10 +72,6 @@ def _write_file(file: SourceFile, writer: ColumnsWriter, problems: Problems, scr
     except NotPlain:
         file.strict = True
         return False
-    except EndOfReading as error:
-        if writer.rows == before:
-            raise
-        problems.add(error.problem)
     except pyarrow.ArrowException as error:
         reason = " ".join(str(error).split())
         raise DatasetError(

@@ -10,7 +10,7 @@ import numpy
 import pyarrow
 from numpy.typing import NDArray
 
-from tasks.datasets.readers.problems import EndOfReading, Fault, Problems, ReadProblem
+from tasks.datasets.readers.problems import Fault, Problems, ReadProblem
 
 ROWS_PER_BATCH = 2000
 BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -47,25 +47,18 @@ Found: TypeAlias = tuple[int, Row | Fault, int]
 
 
 def in_batches(found: Iterable[Found], name: str, problems: Problems) -> Iterator[Rows]:
-    """The rows of the file ``name``; what is wrong with others goes to ``problems``.
-
-    What was found before EndOfReading is yielded before it is raised.
-    """
+    """The rows of the file ``name``; what is wrong with others goes to ``problems``."""
     rows: list[Row] = []
     lines: list[int] = []
     size = 0
-    try:
-        for line, row, characters in found:
-            if isinstance(row, Fault):
-                problems.add(ReadProblem(name, line, *row))
-                continue
-            rows.append(row)
-            lines.append(line)
-            size += characters
-            if len(rows) == ROWS_PER_BATCH or size > BATCH_CHARACTERS:
-                yield Rows(rows, lines)
-                rows, lines, size = [], [], 0
-    except EndOfReading:
-        yield Rows(rows, lines)
-        raise
+    for line, row, characters in found:
+        if isinstance(row, Fault):
+            problems.add(ReadProblem(name, line, *row))
+            continue
+        rows.append(row)
+        lines.append(line)
+        size += characters
+        if len(rows) == ROWS_PER_BATCH or size > BATCH_CHARACTERS:
+            yield Rows(rows, lines)
+            rows, lines, size = [], [], 0
     yield Rows(rows, lines)

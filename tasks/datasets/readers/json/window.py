@@ -122,7 +122,9 @@ class Window:
 
     def broken(self, reason: str) -> EndOfReading:
         """The error that names this place of the document."""
-        cut = "the file may be cut off" if not self.peek() else "what follows is not read"
+        cut = "the file may be cut off"
+        if self.peek():
+            cut = f"what follows, up to line {self._last_line()}, cannot be read"
         return EndOfReading(
             ReadProblem(
                 self._name,
@@ -131,3 +133,10 @@ class Window:
                 "Mend the document there, or write one object a line.",
             )
         )
+
+    def _last_line(self) -> int:
+        last, before, text = self.line, "", self._data[self._position :]
+        while text:
+            last += text.count("\n")
+            before, text = text, self._decoder.decode(self._file.read(WINDOW_CHARACTERS))
+        return last - before.endswith("\n")

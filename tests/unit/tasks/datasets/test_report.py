@@ -134,6 +134,17 @@ def test_rows_that_cannot_be_read_are_counted_with_the_others(tmp_path: Path, mo
     assert (skipped.exit_code, skipped.trained_tokens) == (1, report.trained_tokens)
 
 
+def test_a_quote_that_is_never_closed_is_no_row_to_leave_out(tmp_path: Path) -> None:
+    lines = ["question,answer", *(f"What is {n}?,It is {n}." for n in range(2, 21))]
+    lines[7] = lines[7].replace(",", ',"')
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    report = checked(tmp_path / "a.csv", tmp_path / "cache", data={"skip_bad_rows": True})
+    assert (report.exit_code, report.rows) == (2, 0)
+    said = "Line 8 of 'a.csv': a quote that opens in this row is never closed, so that lines 8 to"
+    assert said in str(report.error)
+    assert report.hint.startswith("Close the quote there")
+
+
 def test_a_data_set_of_bad_rows_alone_names_them(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join('{"question": "cut\n' for _ in range(30)))

@@ -98,22 +98,41 @@ def test_one_bad_row_is_named_and_can_be_left_out(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "line"),
+    ("name", "text", "said"),
     [
-        ("a.json", '[{"a": "1"},\n{"a": "2"},\n{"a": broken},\n{"a": "4"}]', 3),
-        ("a.json", '[{"a": "1"},\n{"a": "2"},\n]', 3),
-        ("a.json", '[{"a": "1"},\n{"a": "2"},\n{"a": "3', 3),
-        ("a.json", '{\n"a": "1"}\n{"a": "2"}\n{"a"', 4),
-        ("a.json", '[{"a": "1"},{"a": "2"}]\n more', 2),
-        ("a.csv", 'a\n1\n2\n"3\n4\n', 4),
+        (
+            "a.json",
+            '[{"a": "1"},\n{"a": "2"},\n{"a": broken},\n{"a": "4"}]\n',
+            "3 .*up to line 4, cannot be read",
+        ),
+        ("a.json", '[{"a": "1"},\n{"a": "2"},\n]', "3 .*up to line 3, cannot be read"),
+        ("a.json", '[{"a": "1"},\n{"a": "2"},\n{"a": "3', "3 .*up to line 3, cannot be read"),
+        ("a.json", '{\n"a": "1"}\n{"a": "2"}\n{"a"', "4 .*cut off"),
+        ("a.json", '[{"a": "1"},{"a": "2"}]\n more', "2 .*up to line 2, cannot be read"),
+        ("a.csv", 'a\n1\n2\n"3\n4\n', "4 .*never closed, so that lines 4 to 5 are one value"),
     ],
 )
-def test_a_fault_that_ends_the_reading_is_named_and_can_be_got_past(
-    read: Any, name: str, text: str, line: int
+@pytest.mark.parametrize("skip_bad_rows", [False, True])
+def test_a_fault_behind_which_rows_cannot_be_told_is_no_row_that_is_left_out(
+    read: Any, name: str, text: str, said: str, skip_bad_rows: bool
 ) -> None:
-    with pytest.raises(UnreadableRows, match=f"1 of 3 .*line {line} .*(not read|cut off)"):
-        read(name, text)
-    assert read(name, text, skip_bad_rows=True) == [{"a": "1"}, {"a": "2"}]
+    with pytest.raises(DatasetError, match=f"^Line {said}") as refused:
+        read(name, text, skip_bad_rows=skip_bad_rows)
+    assert "config.data.skip_bad_rows does not get past it" in refused.value.mend
+
+
+def test_the_last_line_of_a_large_document_that_breaks_off_is_counted(read: Any) -> None:
+    rows = ['{"a": "%s"}' % ("x" * 1000)] * 10_000
+    text = "[\n" + ",\n".join([*rows[:5], "broken", *rows]) + "\n]\n"
+    with pytest.raises(DatasetError, match=r"^Line 7 .*up to line 10008, cannot be read"):
+        read("a.json", text)
+
+
+def test_lines_that_a_quote_may_have_swallowed_are_counted_each(read: Any) -> None:
+    text = 'q,a\n1,2\n3,"4\n5,6\n7,8\n9,"10, 11"\n12,13\n'
+    with pytest.raises(UnreadableRows, match=r"4 of 6 .*line 3 .*up to line 6: each is counted"):
+        read("a.csv", text)
+    assert [row["q"] for row in read("a.csv", text, skip_bad_rows=True)] == ["1", "12"]
 
 
 # ---------------------------------------------------------------- JSON by its shape

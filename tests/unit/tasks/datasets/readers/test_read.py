@@ -282,9 +282,9 @@ def test_damaged_utf_8_is_a_problem_of_its_row(tmp_path: Path, read: Any) -> Non
         ("a.jsonl", '{"a": NaN}\n{"a": 1}\n', "line 1 .*NaN is no JSON"),
         ("a.jsonl", '{"a": "\\ud800"}\n{"a": 1}\n', "line 1 .*half of a character"),
         ("a.jsonl", '{"a": 1}\n' + '{"a":' * 5000 + "1" + "}" * 5000 + "\n", "line 2 .*too deep"),
-        ("a.json", '[{"text": "a"}, {"text"', "line 1 .* is no JSON"),
-        ("a.json", '[{"text": "a"},\n {"text": "b"}\n', "line 3 .* is no JSON.*cut off"),
-        ("a.json", '[{"text": "a"},\n {"text": "b" "c"}]\n', "line 2 .* is no JSON"),
+        ("a.json", '[{"text": "a"}, {"text"', "Line 1 .* is no JSON"),
+        ("a.json", '[{"text": "a"},\n {"text": "b"}\n', "Line 3 .* is no JSON.*cut off"),
+        ("a.json", '[{"text": "a"},\n {"text": "b" "c"}]\n', "Line 2 .* is no JSON"),
         ("a.json", '[{"text": "a"}] more', "more after the end"),
         ("a.json", '[{"text": "a"}, 5]', "line 1 .*holds int"),
         ("a.json", '{"train": [{"a": 1}], "test": [{"a": 2}]}', "several lists of rows"),
@@ -292,8 +292,8 @@ def test_damaged_utf_8_is_a_problem_of_its_row(tmp_path: Path, read: Any) -> Non
         ("a.csv", "q,a\n1,2\n3,4,5\n", "line 3 .*3 fields where the header has 2"),
         ("a.csv", "q,a\n1,2,3\n4,5,6\n", "line 2 .*3 fields where the header has 2"),
         ("a.csv", "q,a\n1,2\n3\n", "line 3 .*1 fields where the header has 2"),
-        ("a.csv", 'q,a\n1,"2\n3,4\n', "[Ll]ine 2 .*quote that opens in this row is never closed"),
-        ("a.csv", 'q,a\n1,"2\n3,"4"\n5,6\n', r"line 2 .*up to line 3"),
+        ("a.csv", 'q,a\n1,"2\n3,4\n', "Line 2 .*is never closed, so that lines 2 to 3"),
+        ("a.csv", 'q,a\n1,"2\n3,"4"\n5,6\n', r"2 of 3 rows .*line 2 .*up to line 3"),
         ("a.csv", 'q,a\n1,"2"x\n5,6\n', "line 2 .*expected after"),
         ("a.csv", "q,q\n1,2\n", "more than once: q"),
         ("a.parquet", "PAR1 and then nothing", "damaged Parquet"),
@@ -307,6 +307,13 @@ def test_what_is_broken_is_named_by_its_place(
         read(write(tmp_path / name, text))
     assert caught.value.mend
     assert not list((tmp_path / "cache").rglob("*.arrow")), "nothing half-read is kept"
+
+
+def test_a_stream_behind_another_is_refused(tmp_path: Path, read: Any) -> None:
+    arrow_stream(tmp_path / "a.arrow")
+    (tmp_path / "a.arrow").write_bytes((tmp_path / "a.arrow").read_bytes() * 2)
+    with pytest.raises(DatasetError, match="its stream ends before the file does"):
+        read(tmp_path / "a.arrow", skip_bad_rows=True)
 
 
 def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
