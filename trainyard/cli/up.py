@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from trainyard.cli.output import PatientOutput
+from trainyard.contract.error_tree import TrainyardError
 from trainyard.local.old_names import unread_names
 from trainyard.local.ports import PortTaken, check_free
-from trainyard.local.services import Ports, Services
+from trainyard.local.services import Ports, Services, process_of
 from trainyard.service.stop_signals import interrupt_on_stop_signals, stop_event
 from trainyard.service_logs import Repeated
 from trainyard.settings import Settings, settings
@@ -24,8 +25,12 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY_S = 0.5
 
 
+class AlreadyUp(TrainyardError):
+    """The services of this very home run already."""
+
+
 def ports_of(current: Settings) -> Ports:
-    """The ports that the settings ask for, all of them free. Raises PortTaken."""
+    """The ports that the settings ask for, all of them free. Raises PortTaken, AlreadyUp."""
     own_backend = current.has_development_backend
     needed = {"BRIDGE_PORT": current.bridge_port, "FLOWER_PORT": current.flower_port}
     if own_backend:
@@ -35,18 +40,29 @@ def ports_of(current: Settings) -> Ports:
     for (one, port), (other, same) in itertools.combinations(needed.items(), 2):
         if port == same:
             raise PortTaken(f"{one} and {other} are both {port}", "set one of them to another port")
-    check_free(current.bridge_port, "the bridge", "BRIDGE_PORT")
-    check_free(current.flower_port, "Flower", "FLOWER_PORT")
+    _check_free(current.bridge_port, "the bridge", "BRIDGE_PORT", current)
+    _check_free(current.flower_port, "Flower", "FLOWER_PORT", current)
     if embedded_port:
         check_free(embedded_port, "the embedded Redis", "EMBEDDED_REDIS_PORT, or REDIS_URL")
     if own_backend:
         mend = "DEV_BACKEND_PORT, or BACKEND_URL to your own backend"
-        check_free(current.dev_backend_port, "the development backend", mend)
+        _check_free(current.dev_backend_port, "the development backend", mend, current)
     return Ports(
         bridge=current.bridge_port,
         flower=current.flower_port,
         backend=current.dev_backend_port if own_backend else None,
     )
+
+
+def _check_free(port: int, service: str, setting: str, current: Settings) -> None:
+    try:
+        check_free(port, service, setting)
+    except PortTaken as error:
+        if process := process_of(current.trainyard_home, port):
+            url = current.backend_url if current.has_development_backend else current.bridge_url
+            said = f"this yard is up already (process {process}), at {url}"
+            raise AlreadyUp(said, "open it, or stop that one") from error
+        raise
 
 
 def run() -> int:

@@ -50,12 +50,18 @@ def check_free(port: int, service: str, setting: str) -> None:
 def holder(port: int) -> str:
     """The process that listens on a port of this machine, in words."""
     try:
-        for connection in psutil.net_connections("inet"):
-            held = getattr(connection.laddr, "port", None)  # an unbound socket has no address
-            listens = connection.status == psutil.CONN_LISTEN and held == port
-            if listens and connection.pid is not None:
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
+        if process := listener(port):
+            return f"process {process.pid} ({' '.join(process.cmdline())[:80]})"
     except psutil.Error as error:
         logger.debug("who holds port %d: %s", port, error)
     return "a process that this user may not see"
+
+
+def listener(port: int) -> psutil.Process | None:
+    """The process that listens on a port, if this user may see it. Raises psutil.Error."""
+    for connection in psutil.net_connections("inet"):
+        held = getattr(connection.laddr, "port", None)  # an unbound socket has no address
+        listens = connection.status == psutil.CONN_LISTEN and held == port
+        if listens and connection.pid is not None:
+            return psutil.Process(connection.pid)
+    return None

@@ -28,7 +28,7 @@ from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.statuses import JobStatus
 from trainyard.direct_http import call
 from trainyard.home import keep_private, make_folder
-from trainyard.local.ports import LOOPBACK
+from trainyard.local.ports import LOOPBACK, listener
 from trainyard.redis_check.suitability import check
 from trainyard.scheduling.slot_leases import SlotLeases
 from trainyard.scheduling.slots import SlotRegistry
@@ -218,6 +218,18 @@ class Services:
         assert found is not None, "it is installed beside this package"
         command.append(f"--conf={found.origin}")
         return [*command, f"--address={LOOPBACK}", f"--port={self.ports.flower}"]
+
+
+def process_of(home: Path, port: int) -> int | None:
+    """The `trainyard up` of ``home`` that has ``port``: a service of its writes its log there."""
+    try:
+        service = listener(port)
+        logs = home.resolve() / "logs"
+        if service and any(Path(file.path).parent == logs for file in service.open_files()):
+            return service.ppid()
+    except psutil.Error as error:
+        logger.debug("whose service has port %d: %s", port, error)
+    return None
 
 
 def _slots_of(launcher: ChildProcess, redis: Redis) -> set[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from trainyard.cli.up import ports_of
+from tests.support.waiting import wait_for
+from trainyard.cli.up import AlreadyUp, ports_of
 from trainyard.local.ports import PortTaken, free_ports
 from trainyard.settings import Settings, read_settings
 
@@ -45,6 +49,33 @@ def test_a_taken_port_names_its_holder_and_its_setting(
     assert f"port {taken}, which" in said
     assert f"process {os.getpid()} (" in said
     assert f"or set {name.upper()}" in said
+
+
+SERVICE = """
+import socket
+held = socket.create_server(("127.0.0.1", 0))
+print(held.getsockname()[1], flush=True)
+input()
+"""
+
+
+def test_a_port_that_this_very_home_has_says_where_the_yard_is(
+    current: Settings, tmp_path: Path
+) -> None:
+    log = tmp_path / "logs" / "bridge.log"
+    log.parent.mkdir()
+    command = [sys.executable, "-c", SERVICE]
+    with log.open("w") as out, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out) as own:
+        wait_for("the service listens", lambda: log.read_text().endswith("\n"))
+        taken = current.model_copy(update={"bridge_port": int(log.read_text())})
+        with pytest.raises(AlreadyUp) as caught:
+            ports_of(taken.model_copy(update={"trainyard_home": tmp_path}))
+        with pytest.raises(PortTaken, match=f"is taken by process {own.pid} "):
+            ports_of(taken.model_copy(update={"trainyard_home": tmp_path / "another"}))
+        own.communicate(b"\n")
+    url = f"http://127.0.0.1:{current.dev_backend_port}"
+    said = f"this yard is up already (process {os.getpid()}), at {url}: open it, or stop that one"
+    assert str(caught.value) == said
 
 
 def test_two_services_on_one_port(current: Settings) -> None:
