@@ -142,8 +142,10 @@ def model_folder(job_id: str) -> Path:
     folder = settings().job_dir(job_id) / MODEL
     if not folder.is_dir():
         raise TrainyardError(
-            f"The result of {job_id} does not lie on this machine ({folder}).",
-            "Run this where it was trained, over the same TRAINYARD_HOME.",
+            f"The result of {job_id} is not below TRAINYARD_HOME, which is "
+            f"{settings().trainyard_home.absolute()} here.",
+            "Run this in the folder of its yard, or set TRAINYARD_HOME to that yard's; what was "
+            "trained on another host lies there.",
         )
     return folder.absolute()
 

@@ -35,8 +35,9 @@ def examine(settings: Settings) -> list[Finding]:
     bridge = [*bridge_findings(settings, redis_is_well=is_well)]
     if settings.redis_url is None and _are(machine, "disk", "failure"):
         found = [trouble for trouble in found if trouble != NO_DISK]
+    elsewhere = _are(bridge, "home", "failure")
     return [
-        *findings_of(found),
+        *findings_of(() if elsewhere else found),
         *_through_redis(settings, found, backend, bridge),
         *machine,
         *backend,

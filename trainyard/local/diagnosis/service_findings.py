@@ -61,6 +61,11 @@ def bridge_findings(settings: Settings, *, redis_is_well: bool) -> Iterator[Find
     if answer.ok and "slots_out_of_service" in said:
         version = f" {said['version']}" if said.get("version") else ""
         yield Finding("bridge", "ok", f"The bridge{version} answers at {url}.")
+        if settings.redis_url is None and not settings.embedded_redis_url_file.exists():
+            here = settings.trainyard_home.absolute()
+            sentence = f"A yard is up at {url}, whose home is elsewhere: TRAINYARD_HOME is {here}."
+            mend = "Run this in the folder of that yard, or set TRAINYARD_HOME to its home."
+            yield Finding("home", "failure", sentence, mend)
     elif not isinstance(said.get("error"), str) or "detail" not in said:
         sentence = f"What answers at {url} is no bridge: {_holds(url)}."
         yield Finding("bridge", "failure", sentence, f"End that, {_WHERE}.")

@@ -95,6 +95,16 @@ def test_no_redis_was_ever_started(monkeypatch: pytest.MonkeyPatch, tmp_path: An
     assert "no embedded Redis runs" in failure.sentence
 
 
+def test_another_home_than_that_of_the_yard(
+    yard: SlotRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    (failure,) = found("home")
+    assert failure.sentence.endswith(f"home is elsewhere: TRAINYARD_HOME is {tmp_path}/not/made.")
+    assert not found("redis")
+    assert found("bridge", "ok")
+
+
 def test_a_redis_that_evicts(yard: SlotRegistry, real_redis: Any) -> None:
     real_redis.config_set("maxmemory-policy", "allkeys-lru")
     try:

@@ -32,7 +32,7 @@ def model(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     [
         (("merge", "j"), "is no adapter"),
         (("merge", "k"), "has no trained model: it is queued"),
-        (("export", "l", "--to", "x"), "does not lie on this machine"),
+        (("export", "l", "--to", "x"), "is not below TRAINYARD_HOME, which is /"),
         (("export", "j", "--to", "/"), "/ is there already"),
         (("export", "j", "--to", "x", "--system", "s"), "give --ollama too"),
         (("push", "j", "me/mine", "--yes"), "HF_TOKEN is not set"),
