@@ -35,7 +35,10 @@ def ps(
     """
     folds = not (sweep or statuses or as_json)
     asked = {"status": statuses, "user_id": user, "since": since, "group": sweep}
-    jobs = client().jobs(**asked, limit=None if folds else limit)
+    bridge = client()
+    jobs = bridge.jobs(**asked, limit=None if folds else limit)
+    if sweep and not jobs:
+        bridge.group(sweep)  # refuses a name that is none
     if as_json:
         echo_json(jobs)
         return

@@ -276,6 +276,16 @@ def test_the_key_is_sent(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) ->
 HOSTILE = "[/] [red]x \x1b]0;title\x07 \x1b[2J 100%"
 
 
+def test_ps_of_a_name_that_is_none(bridge: FakeBridge) -> None:
+    bridge.answers["GET", "/api/training/jobs"] = 200, {"jobs": []}
+    bridge.answers["GET", "/api/training/groups/nihgt"] = 404, {"error": "there is no sweep"}
+    bridge.answers["GET", "/api/training/groups/night"] = 200, {"jobs": [], "counts": {}}
+    done = trainyard("ps", "nihgt", "--json")
+    assert (done.exit_code, done.output) == (1, "trainyard: there is no sweep\n")
+    done = trainyard("ps", "night", "--status", "failed")
+    assert (done.exit_code, done.output) == (0, "No such job.\n")
+
+
 @pytest.mark.parametrize("command", ["ps", "status"])
 def test_what_others_wrote_can_harm_no_terminal(bridge: FakeBridge, command: str) -> None:
     job = a_job(name=HOSTILE, dataset=HOSTILE)
