@@ -11,6 +11,7 @@ row itself. Everything that may be wrong raises TrainyardError with what to do.
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 import tempfile
 import time
@@ -137,20 +138,25 @@ class TrainingJob:
     def wait(self, timeout_s: float | None = None) -> TrainingJob:
         """Wait until it has ended, with a bar of its progress.
 
-        Raises JobFailed unless it completed, TimeoutError after ``timeout_s``.
+        Raises JobFailed unless it completed, TimeoutError after ``timeout_s``. Ctrl-C ends the
+        waiting, and not the job.
         """
         from rich.console import Console  # noqa: PLC0415  (a script may do without)
 
         from trainyard.cli.progress import ProgressView  # noqa: PLC0415
 
         ends = None if timeout_s is None else time.monotonic() + timeout_s
-        with ProgressView(Console()) as view:
-            while (job := self.details)["status"] not in TERMINAL:
+        try:
+            with ProgressView(Console()) as view:
+                while (job := self.details)["status"] not in TERMINAL:
+                    view.update(job)
+                    if ends is not None and time.monotonic() > ends:
+                        raise TimeoutError(f"{self.id} is {job['status']} after {timeout_s:g} s")
+                    time.sleep(POLL_S)
                 view.update(job)
-                if ends is not None and time.monotonic() > ends:
-                    raise TimeoutError(f"{self.id} is {job['status']} after {timeout_s:g} s")
-                time.sleep(POLL_S)
-            view.update(job)
+        except KeyboardInterrupt:
+            print(f"The job goes on. Back to it: Client().job({self.id!r}).wait()", file=sys.stderr)
+            raise
         if job["status"] != "completed":
             why = f": {job['error']}" if job["error"] else ""
             raise JobFailed(f"{self.id} is {job['status']}{why}", job["error_hint"] or "")

@@ -129,14 +129,15 @@ def submit(
     trainyard submit --model tiny --dataset chats.jsonl --set config.seed=7
     trainyard submit --model tiny --dataset chats.jsonl --dataset code.jsonl:0.5
 
-    It is checked before anything is made; a path may be typed as it lies here, if it is below
-    DATASET_ROOTS or MODEL_ROOTS. With the development backend its row is made there first, as a
+    Its fields and paths are checked before anything is made; the rows of its data are read on the
+    slot, and by --dry-run. A path may be typed as it lies here, if it is below DATASET_ROOTS or
+    MODEL_ROOTS. With the development backend its row is made there first, as a
     backend of your own does; that makes the token too. With --follow the exit code tells how the
     job ended.
     """
     from trainyard.cli.queueing.sweep_flags import with_sweep
     from trainyard.cli.request_file import read_request, with_data, with_flags
-    from trainyard.local.submission import prepare, start
+    from trainyard.local.submission import UnknownFields, prepare, start
 
     if request_file is None and not any((data, assignments, settings_swept, *flags.values())):
         raise click.UsageError("give a request file, or --model and --dataset")
@@ -150,7 +151,11 @@ def submit(
             f"{request_file.name} is no JSON and no YAML: byte {error.start} is no UTF-8 text"
         ) from None
     current, bridge = settings(), client()
-    prepared = prepare(body, current, allow_unknown=allow_unknown)
+    try:
+        prepared = prepare(body, current, allow_unknown=allow_unknown)
+    except UnknownFields as error:
+        error.mend = "Mend or remove them, or send them all the same with --allow-unknown."
+        raise
     if dry_run:
         _say_what_would_be(prepared, current, bridge, as_json=as_json)
         return

@@ -53,8 +53,7 @@ def prepare(
     request = _checked(made, current)
     if request.ignored and not allow_unknown:
         raise UnknownFields(
-            f"fields that mean nothing: {'; '.join(request.ignored)}.",
-            "Mend or remove them, or send them all the same with --allow-unknown.",
+            f"fields that mean nothing: {'; '.join(request.ignored)}.", "Mend or remove them."
         )
     return made
 

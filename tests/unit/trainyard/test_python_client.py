@@ -89,6 +89,8 @@ def test_what_is_wrong_is_said_before_anything_is_sent(client: Client, bridge: F
     for more in ({"method": "sfft"}, {"learning_rate": float("nan")}, {"config": {"lorra": {}}}):
         with pytest.raises(TrainyardError):
             client.train("tiny", "a/b", token="t", **more)
+    with pytest.raises(TrainyardError, match=r"config\.lorra \(did .* Mend or remove them\.$"):
+        client.train("tiny", "a/b", token="t", config={"lorra": {}})
     for nothing in ([], pandas.DataFrame()):
         with pytest.raises(TrainyardError, match="has no rows"):
             client.train("tiny", nothing, token="t")
@@ -113,6 +115,19 @@ def test_waiting_ends_with_the_job_or_with_its_reason(client: Client, bridge: Fa
     bridge.answers["GET", "/api/training/status/j"] = status(JobStatus.PAUSED)
     with pytest.raises(TimeoutError, match="j is paused"):
         job.wait(timeout_s=0)
+
+
+def test_an_interrupt_of_the_waiting_says_that_the_job_goes_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client.bridge, "status", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TrainingJob(client.bridge, "j").wait()
+    said = "The job goes on. Back to it: Client().job('j').wait()\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_download_that_is_refused_leaves_nothing(

@@ -266,7 +266,11 @@ def rows(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         ([*JOB, "--set", "config.seed=.inf"], 1, "config.seed: should be a finite number"),
         ([*JOB, "--method", "sfft"], 1, "config.training.method: input should be"),
         ([*JOB, "--epochs", "0"], 1, "config.training.num_epochs"),
-        ([*JOB, "--set", "config.training.lr=1e-3"], 1, "did you mean learning_rate?). Mend"),
+        (
+            [*JOB, "--set", "config.training.lr=1e-3"],
+            1,
+            "learning_rate?). Mend or remove them, or send",
+        ),
     ],
 )
 def test_what_would_be_refused_leaves_nothing_behind(
