@@ -84,6 +84,7 @@ def run(wanted: Wanted) -> int:
     try:
         return _run(console, wanted)
     except KeyboardInterrupt:
+        console.print("Interrupted; all services are stopped.")
         return 130
     finally:
         console.print(f"{time.monotonic() - started:.1f} s in all")
