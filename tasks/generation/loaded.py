@@ -62,7 +62,10 @@ def folder_of(spec: GenerationSpec) -> Path:
     folder = job / (checkpoint_path(named) or MODEL if named else MODEL)
     if not folder.is_dir() or not folder.resolve().is_relative_to(job.resolve()):
         raise ModelNotFound(
-            f"The job {spec.asked.job_id} has no {named or 'trained model'} on this host."
+            f"The job {spec.asked.job_id} has no {named or 'trained model'} on this host.",
+            f"`trainyard checkpoints {spec.asked.job_id}` lists those that are kept."
+            if named
+            else f"`trainyard status {spec.asked.job_id}` says where it was trained.",
         )
     return folder
 

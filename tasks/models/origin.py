@@ -90,7 +90,9 @@ def _folder_of(reference: JobReference, jobs: Path) -> Path:
     if not folder.is_dir() or not folder.resolve().is_relative_to(job.resolve()):
         raise ModelNotFound(
             f"The job {reference.job_id} has no {what} on this host.",
-            "A result is there once its job is completed, where that ran "
+            f"`trainyard checkpoints {reference.job_id}` lists those that are kept."
+            if reference.checkpoint
+            else "A result is there once its job is completed, where that ran "
             f"(`trainyard status {reference.job_id}`).",
         )
     refuse_links_out(folder, [job.resolve()], named)

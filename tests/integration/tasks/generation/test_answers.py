@@ -109,7 +109,8 @@ def test_a_link_out_of_the_job_s_folder_and_pickled_weights_are_not_loaded(
 ) -> None:
     (home / "checkpoints").mkdir()
     (home / "checkpoints" / "checkpoint-4").symlink_to(models / "tiny")
-    with pytest.raises(TrainingError, match="has no checkpoints/checkpoint-4 on this host"):
+    said = "has no checkpoints/checkpoint-4 on this host. `trainyard checkpoints j` lists those"
+    with pytest.raises(TrainingError, match=said):
         load(spec(home, models, prompt="x", checkpoint="checkpoints/checkpoint-4"))
     (home / "model" / "adapter_config.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"has no adapter_model\.safetensors"):

@@ -153,6 +153,7 @@ def test_a_jobs_result_is_its_own_folder_and_nothing_beyond(roots: Path, tmp_pat
     assert (found.model, found.base.name) == (tmp_path / "good" / "model", "job:good")
     for job, said in (
         ("none", "has no result on this host"),
+        ("good@checkpoints/checkpoint-4", "`trainyard checkpoints good` lists those"),
         ("linked", "has no result on this host"),
         ("leads-out", "has a link to outside"),
     ):
