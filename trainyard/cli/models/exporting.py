@@ -37,7 +37,12 @@ def merge(job_id: str, as_json: bool) -> None:
     model = model_folder(job_id)
     if not (model / "adapter_config.json").is_file():
         raise TrainyardError(f"The result of {job_id} is no adapter: it is whole as it is.")
-    _write(job_id, _new(model / MERGED))
+    if (model / MERGED).exists():
+        raise TrainyardError(
+            f"{job_id} is merged already: {model / MERGED}.",
+            "Remove that folder to merge it anew.",
+        )
+    _write(job_id, model / MERGED)
     _told(model / MERGED, as_json)
 
 

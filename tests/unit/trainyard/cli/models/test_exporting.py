@@ -47,6 +47,15 @@ def test_what_cannot_be_is_refused(
     assert sentence in done.stderr
 
 
+def test_who_merges_twice_is_told_what_there_is(model: Path) -> None:
+    (model / "adapter_config.json").touch()
+    (model / "merged").mkdir()
+    done = trainyard("merge", "j")
+    assert done.exit_code == 1
+    said = f"trainyard: j is merged already: {model}/merged. Remove that folder to merge it anew.\n"
+    assert done.stderr == said
+
+
 class Hub:
     """In the hub's place; ``done``: what was asked of it."""
 
