@@ -86,7 +86,8 @@ def judge_course(run: Run, trainer: Any, saved: int) -> None:
     if run.config.training.how.next_token:
         for sentence in _random_base(history, vocabulary.vocab_size):
             run.verdicts.add(VerdictKind.RANDOM_BASE, sentence)
-    for sentence in _overfitting(history, saved):
+    keeps_best = run.config.training.load_best_model_at_end
+    for sentence in _overfitting(history, saved, keeps_best=keeps_best):
         run.verdicts.add(VerdictKind.OVERFITTING, sentence)
 
 
@@ -102,15 +103,19 @@ def _random_base(history: Iterable[Mapping[str, Any]], vocabulary: int) -> Itera
         )
 
 
-def _overfitting(history: Iterable[Mapping[str, Any]], saved: int) -> Iterable[str]:
+def _overfitting(
+    history: Iterable[Mapping[str, Any]], saved: int, *, keeps_best: bool
+) -> Iterable[str]:
     evals = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
     if not evals:
         return
     best, last = min(evals, key=lambda step: evals[step]), max(evals)
     if evals[last] - evals[best] > _RISE * abs(evals[best]):
+        mend = "; config.training.load_best_model_at_end: true keeps the best one"
         yield (
             f"eval loss rose after step {best} ({evals[best]:.2f}) to {evals[last]:.2f}: "
             f"overfitting; the saved model is the one of step {saved}"
+            f"{'' if keeps_best or saved == best else mend}"
         )
 
 

@@ -45,7 +45,17 @@ def trainer(history: list[dict[str, Any]]) -> Any:
 def test_a_loss_that_rose(losses: tuple[float, ...], sentence: str) -> None:
     channel = RecordingChannel()
     judge_course(run_over(channel), trainer(evals(*losses)), saved=25)
-    assert said(channel) == ([("overfitting", sentence)] if sentence else [])
+    mend = "; config.training.load_best_model_at_end: true keeps the best one"
+    assert said(channel) == ([("overfitting", sentence + mend)] if sentence else [])
+
+
+@pytest.mark.parametrize(("keeps_best", "saved"), [(True, 30), (False, 20)])
+def test_who_keeps_the_best_is_not_told_to(keeps_best: bool, saved: int) -> None:
+    channel = RecordingChannel()
+    run = run_over(channel, load_best_model_at_end=keeps_best)
+    judge_course(run, trainer(evals(6.5, 6.12, 7.22)), saved=saved)
+    [(_, sentence)] = said(channel)
+    assert sentence.endswith(f"the saved model is the one of step {saved}")
 
 
 @pytest.mark.parametrize(
