@@ -39,8 +39,7 @@ class Walk:
         self._progress = hold.progress
         self._open = {name for name in LANES if self._is_due(name)}
         """Lanes that do not wait."""
-        positions = [self._progress.lane(name).position for name in self._open]
-        self._seen = min(positions, key=entry_position, default="")
+        self._seen = self._open_from()
         """The entry up to which nothing is left for the open lanes."""
         self._page: deque[Entry] = deque()
         """What comes next in the stream."""
@@ -99,7 +98,15 @@ class Walk:
                 return None
         return None
 
+    def _open_from(self) -> str:
+        """The entry up to which every open lane has all; "" if none is open."""
+        positions = (self._progress.lane(name).position for name in self._open)
+        return min(positions, key=entry_position, default="")
+
     def _read_page(self) -> bool:
+        if not self._again:  # what lies between a lane that waits now and the others is not read
+            self._seen = max(self._seen, self._open_from(), key=entry_position)
+            self._read_to = max(self._read_to, self._seen, key=entry_position)
         found = self._stream.read(self._hold.job_id, self._read_to, again=self._again)
         if not found and self._again:
             self._again, self._read_to = False, self._seen

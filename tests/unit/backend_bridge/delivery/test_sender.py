@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from backend_bridge.delivery.backend_client import Answer
 from backend_bridge.delivery.outbox import Hold, Outbox
+from backend_bridge.delivery.stream import Stream
 from tests.support.delivery_scene import JOB, LOCK_S, Clock, FakeBackend, Scene, own_clock
 from trainyard.contract.backend_routes import ROUTES
 from trainyard.log_lines import LINE_CHARACTERS_MAX
@@ -315,6 +316,32 @@ def test_an_event_in_a_lane_that_waits_wakes_nobody(scene: Scene) -> None:
     assert scene.due_in_s() == pytest.approx(due_in_s, abs=1)
     scene.metric()
     assert scene.due_in_s() == pytest.approx(0, abs=1)
+
+
+def test_what_lies_between_a_lane_that_waits_and_the_others_is_not_read_at_each_try(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries: list[Entry] = []
+    read = Stream.read
+
+    def noting_read(*args: Any, **more: Any) -> list[Entry]:
+        found = read(*args, **more)
+        entries.extend(found)
+        return found
+
+    scene.backend.lanes = {"metrics": "500", "points": "500"}
+    for _ in range(1000):
+        scene.metric()
+    scene.log()
+    scene.turns_until_done(most_s=70)
+    monkeypatch.setattr(Stream, "read", noting_read)
+    for tries in range(1, 4):
+        scene.log()
+        tried = len(scene.backend.tried)
+        scene.turns_until_done(most_s=70)
+        assert len(scene.backend.tried) > tried + 1, "points were tried, and the line was sent"
+        assert len(entries) < tries * 1000
+    assert scene.line_numbers() == list(range(4))
 
 
 def test_statuses_go_before_a_backlog_that_has_waited_too_long(clock: Clock) -> None:
