@@ -1,4 +1,4 @@
-"""Loading of a result, for its card: also if its base model lies elsewhere by now."""
+"""Loading and asking of a result, for its card: also if its base model lies elsewhere by now."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ _SCORING_ADAPTER = (
     .replace('model.generation_config = GenerationConfig.from_pretrained(".")\n', "")
     .replace("{revision}", "{revision}, num_labels=1")
 )
+_ASK = """```python
+asked = {asked}
+answer = model.generate(**asked, max_new_tokens=256)
+print(tokenizer.decode(answer[0, asked["input_ids"].shape[1]:], skip_special_tokens=True))
+```"""
+_OF_CHAT = """tokenizer.apply_chat_template(
+    [{"role": "user", "content": "Hello!"}],
+    add_generation_prompt=True, return_dict=True, return_tensors="pt",
+)"""
+_OF_TEXT = 'tokenizer("Once upon a time", return_tensors="pt")'
 _STOPS = """Generation stops at the tokens that `generation_config.json` names. Those of the base
 model may be others: vLLM takes this folder's with `--generation-config`."""
 _MOVED = """The adapter names its base model as the job did, `{name}`. If that is a folder, write
@@ -60,3 +70,8 @@ def how_to_load_whole(dtype: str, *, scores: bool) -> Iterator[str]:
     yield _as_scorer(whole) if scores else whole
     if not scores:
         yield _STOPS
+
+
+def how_to_ask(*, chats: bool) -> str:
+    """Markdown for what loading made. ``chats``: whether the rows went through a chat template."""
+    return _ASK.format(asked=_OF_CHAT if chats else _OF_TEXT)

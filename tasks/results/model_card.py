@@ -14,7 +14,7 @@ from tasks.datasets.training_data import TrainingData
 from tasks.preparation import Prepared
 from tasks.results.dtype import dtype_of_files
 from tasks.results.lineage import lineage
-from tasks.results.loading import how_to_load, how_to_load_whole
+from tasks.results.loading import how_to_ask, how_to_load, how_to_load_whole
 from trainyard.contract.config import JobConfig, LoraConfig
 from trainyard.contract.request import TrainingRequest
 from trainyard.contract.units import MB
@@ -59,7 +59,7 @@ def model_card(
     config, data = request.config, prepared.data
     name = request.name or request.execution_id
     adapter = config.lora if config.training.use_lora else None
-    base = prepared.folders.base
+    base, scores = prepared.folders.base, config.training.how.scores_texts
     first, came = lineage(config.model, base, jobs)
     parts = [
         "\n".join(_front_matter(config, first, bool(adapter))),
@@ -84,6 +84,11 @@ def model_card(
         _curve(history),
         "## How to load it",
         *how_to_load(config, base, prepared.folders.model, figures["dtype"]),
+        *(
+            []
+            if scores
+            else ["## How to ask it", how_to_ask(chats=bool(data.report.chat_template))]
+        ),
         "## Settings",
         f"```json\n{json.dumps(_plain(prepared.arguments.values), indent=1, sort_keys=True)}\n```",
         "## Libraries",

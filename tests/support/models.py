@@ -112,8 +112,9 @@ def load_adapter(base: Path, folder: Path) -> Any:
 
 def run_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the Python of the card in ``folder`` makes, run there as the card says."""
-    _, code, _ = (folder / "README.md").read_text().split("```", 2)
+    blocks = (folder / "README.md").read_text().split("```python\n")[1:]
     monkeypatch.chdir(folder)
     made: dict[str, Any] = {}
-    exec(code.removeprefix("python\n"), made)
+    for block in blocks:
+        exec(block.partition("```")[0], made)
     return made

@@ -96,7 +96,11 @@ def test_the_card_of_the_merged_copy_loads_it(
     assert '\nbase_model: "tiny"\nlibrary_name: transformers\n' in card
     assert "This is the whole model, " in card
     assert "base_model_name_or_path" not in card
-    assert not hasattr(run_card(merged, monkeypatch)["model"], "peft_config")
+    made = run_card(merged, monkeypatch)
+    assert not hasattr(made["model"], "peft_config")
+    asked, answer = made["asked"]["input_ids"], made["answer"]
+    assert "Hello!" in made["tokenizer"].decode(asked[0])
+    assert answer.shape[1] > asked.shape[1]
 
 
 def test_predictions_are_in_the_log_in_the_stream_and_in_a_file(adapter: Run) -> None:

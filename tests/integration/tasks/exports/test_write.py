@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.errors import ModelError
 from tasks.exports import write as exports
+from tasks.results.loading import how_to_ask
 from tests.support.models import run_card
 from tests.support.requests import request_body
 from trainyard.contract.events import TrainingSpec
@@ -21,7 +22,7 @@ from trainyard.contract.generation.messages import AskedOfJob, GenerateBody, Gen
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 
-_CARD = """---
+_CARD = f"""---
 base_model: "tiny"
 library_name: peft
 ---
@@ -33,6 +34,10 @@ as a LoRA adapter
 ## How to load it
 
 `PeftModel.from_pretrained(base, ".")`
+
+## How to ask it
+
+{how_to_ask(chats=False)}
 
 ## Settings
 """
@@ -99,7 +104,7 @@ def test_the_card_of_an_export_is_that_of_a_whole_model(
     assert card.endswith("\n## Settings\n")
     made = run_card(tmp_path / "exported", monkeypatch)
     assert made["model"](torch.tensor([[5, 6, 7]])).logits.isfinite().all()
-    assert made["tokenizer"]("a")["input_ids"]
+    assert made["answer"].shape[1] > made["asked"]["input_ids"].shape[1]
 
 
 def test_every_file_of_an_export_has_the_rights_that_the_umask_leaves(
