@@ -6,6 +6,7 @@ wrong field, as the caller spelled it. No secret passes into what is stored or s
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,19 @@ from trainyard.contract.request import FieldProblem, RequestInvalid, StartReques
 
 _SHOWN_CHARACTERS = 50
 """Of a value that is refused. It is the copy's, without the request's tokens."""
+_WANTED = {
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+    "list_type": "a list",
+    **dict.fromkeys(("dict_type", "model_type"), "an object"),
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "timezone_aware"),
+        "a time with its zone, such as 2026-01-31T12:00:00Z",
+    ),
+}
+"""By pydantic's type of an error, whose words are those of its parser."""
 
 
 def _problems(
@@ -38,13 +52,12 @@ def _problems(
 ) -> Iterator[FieldProblem]:
     for item in error.errors(include_url=False, include_context=False):
         loc = tuple(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        missing, sent = item["type"] == "missing", item["input"]
-        if item["type"] == "bool_parsing" and loc[:1] == ("config",):
-            message = f"should be true or false, and is {str(sent)[:_SHOWN_CHARACTERS]!r}"
-        if item["type"] == "model_type":
-            missing = loc == ("config",) and body.get("config") is None
-            message = "field required" if missing else "should be an object"
+        message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        missing = item["type"] == "missing" or (loc == ("config",) and body.get("config") is None)
+        if missing:
+            message = "field required"
+        elif wanted := _WANTED.get(item["type"]):
+            message = f"should be {wanted}, not {_shown(item['input'])}"
         if loc[:3] == ("config", "lora", "target_modules"):
             loc, message = loc[:3], "should be a name or a list of names"
         if loc[:1] == ("config",) and loc[1:3] in spelled:
@@ -56,6 +69,15 @@ def _problems(
         if missing:
             message += written_instead(body, loc)
         yield FieldProblem(path=dotted(loc), message=message[:1].lower() + message[1:])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        more = "..." if len(value) > _SHOWN_CHARACTERS else ""
+        return repr(value[:_SHOWN_CHARACTERS] + more)
+    if isinstance(value, list | Mapping):
+        return "a list" if isinstance(value, list) else "an object"
+    return "a number" if type(value) is int else json.dumps(value, default=str)
 
 
 def _distinct(problems: list[FieldProblem]) -> list[FieldProblem]:

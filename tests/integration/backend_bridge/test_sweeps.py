@@ -132,7 +132,7 @@ def test_another_grid_or_job_of_its_name_is_another_request(yard: PlainYard) -> 
 
 
 def test_what_is_wrong_in_one_refuses_all(yard: PlainYard) -> None:
-    with pytest.raises(RequestInvalid, match=r"sweep.lora.r: input should be greater"):
+    with pytest.raises(RequestInvalid, match=r"sweep.lora.r: should be greater"):
         yard.admit("g", sweep={"lora.r": [8, 0]})
     assert known(yard) == []
 

@@ -192,7 +192,7 @@ def _told(
         values = {_short(settings[swept]): None for settings in failing}
         given = next(n for n in body["sweep"] if str(n).removeprefix("config.") == swept)
         inner = path.removeprefix(f"config.{swept}")
-        if message.startswith(_NOTHING):
+        if message.startswith(_NOTHING) or ", not " in message:  # which says the value itself
             return _problem(f"sweep.{given}", message)
         return _problem(f"sweep.{given}{inner}", f"{message} (it is {', '.join(values)})"[:1000])
     if len(failing) == of:

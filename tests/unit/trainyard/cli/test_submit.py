@@ -264,7 +264,7 @@ def rows(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         (["no-such-file.yaml"], 2, "No such file"),
         ([*JOB, "--epochs", "nan"], 1, "config.training.num_epochs: should be a finite number"),
         ([*JOB, "--set", "config.seed=.inf"], 1, "config.seed: should be a finite number"),
-        ([*JOB, "--method", "sfft"], 1, "config.training.method: input should be"),
+        ([*JOB, "--method", "sfft"], 1, "config.training.method: should be"),
         ([*JOB, "--epochs", "0"], 1, "config.training.num_epochs"),
         (
             [*JOB, "--set", "config.training.lr=1e-3"],

@@ -32,7 +32,21 @@ def problems(body: Any) -> dict[str, str]:
 
 def test_a_switch_that_is_neither_is_refused_with_its_value() -> None:
     found = problems(request_body(training={"use_lora": "maybe"}))
-    assert found == {"config.training.use_lora": "should be true or false, and is 'maybe'"}
+    assert found == {"config.training.use_lora": "should be true or false, not 'maybe'"}
+
+
+def test_a_value_of_another_kind_is_said_in_plain_words() -> None:
+    training = {"learning_rate": "2,5", "batch_size": 2.5, "max_length": "x" * 99, "optim": 7}
+    body = request_body(training=training)
+    body["not_before"] = "2026-01-31"
+    assert problems(body) == {
+        "config.training.learning_rate": "should be a number, not '2,5'",
+        "config.training.batch_size": "should be a whole number, not 2.5",
+        "config.training.max_length": f"should be a whole number, not '{'x' * 50}...'",
+        "config.training.optim": "should be a text, not a number",
+        "not_before": "should be a time with its zone, such as 2026-01-31T12:00:00Z, not "
+        "'2026-01-31'",
+    }
 
 
 # ---------------------------------------------------------------- spellings

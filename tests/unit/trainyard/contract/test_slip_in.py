@@ -34,7 +34,7 @@ def test_what_it_means(sent: dict[str, Any], slips_in: bool, priority: int) -> N
             {"slip_in": True, "priority": 5},
             "is for jobs of priority 0: send priority 0, or leave slip_in out",
         ),
-        ({"slip_in": "soon", "priority": 0}, "valid boolean"),
+        ({"slip_in": "soon", "priority": 0}, "should be true or false"),
     ],
 )
 def test_what_is_wrong_is_said_of_its_field(sent: dict[str, Any], said: str) -> None:

@@ -44,15 +44,15 @@ WRONG_VALUES = [
     ({"weight": 1001}, "datasets.0.weight: should be at most 1000"),
     ({"weight": float("nan")}, "datasets.0.weight: should be a finite number"),
     ({"weight": True}, "datasets.0.weight: should be a number, not true or false"),
-    ({"weight": "much"}, "datasets.0.weight: input should be a valid number"),
-    ({"samples": 0}, "datasets.0.samples: input should be greater than or equal to 1"),
-    ({"samples": 2.5}, "datasets.0.samples: input should be a valid integer"),
-    ({"samples": 10**10}, "datasets.0.samples: input should be less than or equal"),
+    ({"weight": "much"}, "datasets.0.weight: should be a number, not 'much'"),
+    ({"samples": 0}, "datasets.0.samples: should be greater than or equal to 1"),
+    ({"samples": 2.5}, "datasets.0.samples: should be a whole number, not 2.5"),
+    ({"samples": 10**10}, "datasets.0.samples: should be less than or equal"),
     ({"weight": 1, "samples": 5}, "datasets.0: weight and samples both say"),
     ({"path": ""}, "datasets.0.path: should not be empty: name a file"),
-    ({"path": None}, "datasets.0.path: input should be a valid string"),
+    ({"path": None}, "datasets.0.path: should be a text, not null"),
     ({"path": "x" * 9000}, "datasets.0.path: string should have at most 8192"),
-    ({"columns": ["a"]}, "datasets.0.columns: input should be a valid dictionary"),
+    ({"columns": ["a"]}, "datasets.0.columns: should be an object, not a list"),
 ]
 
 
@@ -62,7 +62,7 @@ WRONG_VALUES = [
         *(([{"path": "a.jsonl", **one}], {}, message) for one, message in WRONG_VALUES),
         ([], {}, "datasets: should name at least one data set, as in"),
         ([{"path": f"{n}.jsonl"} for n in range(51)], {}, "datasets: should name at most 50"),
-        ("a.jsonl", {}, "datasets: input should be a valid list"),
+        ("a.jsonl", {}, "datasets: should be a list, not 'a.jsonl'"),
         (["a.jsonl"], {}, "datasets.0: should be an object"),
         ([{"weight": 2}], {}, "datasets.0.path: field required"),
         (

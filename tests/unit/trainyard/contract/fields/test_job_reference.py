@@ -37,7 +37,7 @@ OWN_SHAPE = r"r: the adapter that is trained on has its own"
             ({"model": {"name": name}}, r"^config\.model\.name: a job's ")
             for name in ("job:", "job:../a", "job:a/b", "job:a@", "job:a@last", "job: a")
         ),
-        ({"lora": "merge"}, r"config\.lora\.adapter: input should be 'continue'"),
+        ({"lora": "merge"}, r"config\.lora\.adapter: should be 'continue'"),
         ({"lora": {"adapter": "continue", "r": 16}}, OWN_SHAPE),
         ({"lora": {"adapter": "continue"}, "training": {"lora_r": 8}}, OWN_SHAPE),
     ],

@@ -65,7 +65,7 @@ _MODEL = {"model": {"name": "m"}}
         ({"training": {}, **_MODEL}, "config: field required (training and model should be in it)"),
         ({"conf": _MODEL}, "config: field required (did you write it as conf?)"),
         ({"config": None}, "config: field required"),
-        ({"config": []}, "config: should be an object"),
+        ({"config": []}, "config: should be an object, not a list"),
         ({"config": {"name": "m"}}, "config.model: field required (name should be in it)"),
         ({"config": {"modle": {}}}, "config.model: field required (did you write it as modle?)"),
         (

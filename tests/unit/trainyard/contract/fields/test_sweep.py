@@ -78,10 +78,14 @@ def test_without_a_name_it_gets_one() -> None:
         ({"optimizer.lr": [1, 2]}, "sweep.optimizer.lr: means nothing"),
         (
             {"training.learning_rate": [1e-4, -1.0, -2.0]},
-            "sweep.training.learning_rate: input should be greater than 0 (it is -1.0, -2.0)",
+            "sweep.training.learning_rate: should be greater than 0 (it is -1.0, -2.0)",
         ),
+        ({"lora.r": [8, "x"]}, "sweep.lora.r: should be a whole number, not 'x'"),
         ({"training.method.x": [1]}, "sweep.training.method.x: cannot be set: what holds x"),
-        ({"config.training.batch_size": [0]}, "sweep.config.training.batch_size: input should be"),
+        (
+            {"config.training.batch_size": [0]},
+            "sweep.config.training.batch_size: should be greater than or equal to 1 (it is 0)",
+        ),
         (
             {"lora.r": [8], "training.lora_r": [8, 16]},
             "sweep: makes the same job twice: with r=8, lora_r=8 and with r=8, lora_r=16",
