@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from click.testing import Result
 from backend_bridge.api.responses import JobAnswer
 from tests.support.command_line import trainyard
 from tests.support.fake_bridge import Call, FakeBridge
+from tests.support.paths import REPOSITORY
 from tests.support.ports import free_port
 from tests.support.requests import request_body
 from trainyard.client import BridgeClient, BridgeError
@@ -274,6 +276,28 @@ def test_the_key_is_sent(bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) ->
 
 
 HOSTILE = "[/] [red]x \x1b]0;title\x07 \x1b[2J 100%"
+
+
+INTERRUPTED_IMPORT = """
+import signal, sys
+from importlib.metadata import EntryPoint
+
+class Interrupts:
+    def find_spec(name, *_):
+        if name == "click":
+            signal.raise_signal(signal.SIGINT)
+
+entry = EntryPoint(name="trainyard", value=sys.argv.pop(), group="console_scripts").load()
+sys.meta_path.insert(0, Interrupts)
+entry()
+"""
+
+
+def test_an_interrupt_while_the_program_is_loaded_leaves_no_traceback() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, project["scripts"]["trainyard"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ps_of_a_name_that_is_none(bridge: FakeBridge) -> None:
