@@ -22,7 +22,7 @@ from trainyard.contract.parser import parse_request
 from trainyard.contract.request import FieldProblem, RequestInvalid, StartRequest
 from trainyard.contract.rules import problems
 from trainyard.local.backend_row import BackendError, create_row, delete_row
-from trainyard.local.typed_paths import Place, named_for_worker, refuse_missing
+from trainyard.local.typed_paths import PathRefused, Place, named_for_worker, refuse_missing
 from trainyard.settings import Settings
 
 
@@ -43,18 +43,29 @@ def prepare(
 ) -> dict[str, Any]:
     """The request as it is sent: paths as the worker finds them, with a token if one can be made.
 
-    Raises RequestInvalid with every wrong field, UnknownFields, PathRefused.
+    Raises RequestInvalid with every wrong field; PathRefused or UnknownFields for one alone.
     """
     made = dict(body)
     if made.get("job_token") is None and current.has_development_backend:
         made["job_token"] = secrets.token_urlsafe(32)
+    refused = dict[str, TrainyardError]()
     if _is_yard_of_this_machine(current):
-        _name_paths(made, current)
-    request = _checked(made, current)
-    if request.ignored and not allow_unknown:
-        raise UnknownFields(
-            f"fields that mean nothing: {'; '.join(request.ignored)}.", "Mend or remove them."
-        )
+        refused |= _name_paths(made, current)
+    wrong = list[FieldProblem]()
+    try:
+        request = _checked(made, current)
+    except RequestInvalid as error:
+        wrong = error.problems
+    else:
+        if request.ignored and not allow_unknown:
+            refused["body"] = UnknownFields(
+                f"fields that mean nothing: {'; '.join(request.ignored)}.", "Mend or remove them."
+            )
+    if len(refused) == 1 and not wrong:
+        raise next(iter(refused.values()))
+    told = [FieldProblem(path=p, message=str(why).removesuffix(".")) for p, why in refused.items()]
+    if told or wrong:
+        raise RequestInvalid([*told, *wrong])
     return made
 
 
@@ -104,38 +115,47 @@ def _is_yard_of_this_machine(current: Settings) -> bool:
     return current.redis_url is None and current.embedded_redis_url_file.exists()
 
 
-def _name_paths(body: dict[str, Any], current: Settings) -> None:
+def _name_paths(body: dict[str, Any], current: Settings) -> dict[str, PathRefused]:
+    """Put each path as the worker finds it. Returns those that no worker could, by field."""
+    refused = dict[str, PathRefused]()
+
+    def found(typed: str, place: Place, field: str) -> str:
+        try:
+            name = named_for_worker(typed, place)
+            refuse_missing(name, place)
+        except PathRefused as error:
+            refused[field] = error
+            return typed
+        return name
+
+    def found_all(several: list[Any], field: str) -> dict[str, Any]:
+        paths = [one.get("path") if isinstance(one, Mapping) else None for one in several]
+        named = [
+            {**one, "path": found(path, datasets, f"{field}.{n}.path")}
+            if isinstance(path, str) and path
+            else one
+            for n, (one, path) in enumerate(zip(several, paths, strict=True))
+        ]
+        return {"datasets": named}
+
     datasets = Place("data set", "DATASET_ROOTS", current.dataset_roots)
     for field in ("dataset_path", "eval_dataset_path"):
         dataset, sent = body.get(field), field == "dataset_path" and body.get("dataset_content")
         if isinstance(dataset, str) and dataset and not sent:
-            body[field] = _found(dataset, datasets)
+            body[field] = found(dataset, datasets, field)
     config = body.get("config")
     evaluates = config.get("eval_dataset_path") if isinstance(config, Mapping) else None
     if isinstance(evaluates, str) and evaluates:
-        body["config"] = config = {**config, "eval_dataset_path": _found(evaluates, datasets)}  # type: ignore[dict-item]
+        path = found(evaluates, datasets, "config.eval_dataset_path")
+        body["config"] = config = {**config, "eval_dataset_path": path}  # type: ignore[dict-item]
     if isinstance(config, Mapping) and isinstance(config.get("datasets"), list):
-        body["config"] = config = {**config, **_found_all(config["datasets"], datasets)}
+        body["config"] = config = {**config, **found_all(config["datasets"], "config.datasets")}
     if isinstance(body.get("datasets"), list):
-        body |= _found_all(body["datasets"], datasets)
+        body |= found_all(body["datasets"], "datasets")
     model = config.get("model") if isinstance(config, Mapping) else None
     name = model.get("name") if isinstance(model, Mapping) else None
     if isinstance(name, str) and name:
         models = Place("model", "MODEL_ROOTS", current.model_roots, bare_at_hub=True)
-        body["config"] = {**config, "model": {**model, "name": _found(name, models)}}  # type: ignore[dict-item]
-
-
-def _found(typed: str, place: Place) -> str:
-    name = named_for_worker(typed, place)
-    refuse_missing(name, place)
-    return name
-
-
-def _found_all(several: list[Any], place: Place) -> dict[str, Any]:
-    """``datasets`` with each path as the worker finds it."""
-    paths = [one.get("path") if isinstance(one, Mapping) else None for one in several]
-    found = [
-        {**one, "path": _found(path, place)} if isinstance(path, str) and path else one
-        for one, path in zip(several, paths, strict=True)
-    ]
-    return {"datasets": found}
+        name = found(name, models, "config.model.name")
+        body["config"] = {**config, "model": {**model, "name": name}}  # type: ignore[dict-item]
+    return refused
