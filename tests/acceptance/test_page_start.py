@@ -68,6 +68,7 @@ def test_a_job_with_changes_is_checked_and_started(page: Page, scene: PageScene)
     page.find("#send").click()
     page.wait_text("#report", "no", CHECK_S)
     page.wait_text("#report-words", "foo")  # not usable: it was not sent
+    page.wait_text("#report-words", "“What columns mean (JSON)” under “Data” (config.data.columns)")
     page.wait_text("#said", "Not started")
     assert (page.focused(), page.is_seen("#report")) == ("report", True)
     page.picture("new-report")
@@ -132,6 +133,36 @@ def test_wrong_fields_of_closed_sections_are_shown(page: Page) -> None:
     page.wait_text("[name='dataset_path'] + .wrong", "nowhere/rows.jsonl")
     assert page.focused() == "dataset_path"
     assert page.is_seen("[name='dataset_path'] + .wrong")
+
+
+def test_bad_rows_are_listed_and_what_leaves_them_out_is_called_as_the_form_calls_it(
+    page: Page, scene: PageScene
+) -> None:
+    with (scene.home / "rows.jsonl").open("a") as file:
+        file.write('\n{"prompt": "cut\n{"prompt": "no answer"}\n')
+    page.open("/new")
+    page.wait_text("#first", "Learning rate")
+    write(page, "config.model.name", "tiny")
+    write(page, "dataset_path", "rows.jsonl")
+    page.find("#check").click()
+    page.wait_text("#report", "Of these can be used", CHECK_S)
+    listed = page.text("#report-words")
+    assert "“Leave out rows that cannot be used” under “Data” (config.data.skip_bad_rows)" in listed
+    for line in (21, 22):
+        assert f"Line {line} of rows.jsonl: " in listed
+    page.picture("new-bad-rows")
+
+
+def test_fields_that_are_no_json_are_told_with_what_is_missing(page: Page) -> None:
+    page.open("/new")
+    page.wait_text("#first", "Learning rate")
+    page.browser.execute_script("""
+        document.getElementsByName("config.data.columns")[0].value = "prompt";
+        document.getElementsByName("config.lora.target_modules")[0].value = "q_proj";""")
+    page.find("#check").click()
+    said = "What columns mean (JSON) is not JSON; Name a model and a data set first"
+    page.wait_text("#said", said)
+    assert page.shown("[name='config.lora.target_modules'] + .wrong")
 
 
 def test_a_path_outside_of_the_roots_is_not_read(page: Page, scene: PageScene) -> None:

@@ -1,7 +1,7 @@
 // Fields of a form, made from the schema of a request: a field for each value, read back by its path.
 
 import { element } from "./dom.js";
-import { LABELS, NOT_ASKED, PLACEHOLDERS } from "./labels.js";
+import { LABELS, NOT_ASKED, PLACEHOLDERS, SECTIONS } from "./labels.js";
 
 // What a form asks first, in this order; all else stands below, section by section.
 const FIRST = [
@@ -53,6 +53,24 @@ export function field({ path, schema }) {
 }
 
 export const labelOf = (path) => LABELS[path] ?? words(path.split(".").pop());
+
+export function sectionOf(path) {
+  const within = path.split(".").slice(0, -1).join(".");
+  if (within in SECTIONS) return SECTIONS[within];
+  const name = within.replace(/^config\.?/, "").replaceAll(".", " · ");
+  return name.replace(/^./, (first) => first.toUpperCase());
+}
+
+// The names that the form has for fields, before their paths: of those that are wrong, and of those that would mend it.
+export function withLabels(sentence) {
+  return sentence.replace(/(; |)([\w.]*\w)(: |)/g, (whole, before, path, colon, offset) => {
+    if (!(path in LABELS)) return whole;
+    if ((before || offset === 0) && colon) return `${before}${LABELS[path]} (${path}): `;
+    return path.startsWith("config.") ? `${before}“${LABELS[path]}”${whereOf(path)} (${path})${colon}` : whole;
+  });
+}
+
+const whereOf = (path) => (isFirst({ path }) ? "" : ` under “${sectionOf(path)}”`);
 
 function controlOf(schema) {
   if (schema.enum || schema.type === "boolean") {

@@ -1,9 +1,8 @@
 // The page that starts a job: anew, or as another one with changes (`?from=JOB`).
 
 import { byId, element, setText } from "./dom.js";
-import { at, byFirst, field, fieldsOf, isFirst, labelOf, put, setValue, valueOf } from "./fields.js";
+import { at, byFirst, field, fieldsOf, isFirst, labelOf, put, sectionOf, setValue, valueOf, withLabels } from "./fields.js";
 import { count } from "./format.js";
-import { SECTIONS } from "./labels.js";
 import { clearRefusal, edited, goTo, Refusal, showRefusal } from "./refusal.js";
 import { send } from "./send.js";
 import { showBridge } from "./shell.js";
@@ -17,19 +16,13 @@ let agreed = ""; // the request whose warnings were seen
 async function build() {
   fields = fieldsOf(await (await fetch("/api/dev/start/schema")).json());
   byId("first").append(...fields.filter(isFirst).sort(byFirst).map(field));
-  const sections = Map.groupBy(fields.filter((one) => !isFirst(one)), ({ path }) => sectionName(path.split(".").slice(0, -1).join(".")));
+  const sections = Map.groupBy(fields.filter((one) => !isFirst(one)), ({ path }) => sectionOf(path));
   for (const [name, inside] of sections) {
     byId("more").append(element("details", { class: "card group" }, element("summary", {}, name),
       element("div", { class: "fields" }, ...inside.map(field))));
   }
   const from = new URLSearchParams(location.search).get("from");
   if (from) await copy(from);
-}
-
-function sectionName(path) {
-  if (path in SECTIONS) return SECTIONS[path];
-  const name = path.replace(/^config\.?/, "").replaceAll(".", " · ");
-  return name.replace(/^./, (first) => first.toUpperCase());
 }
 
 async function copy(id) {
@@ -54,20 +47,21 @@ const control = (path) => byId("form").elements.namedItem(path);
 // Raises Refusal.
 function request() {
   let body = copied;
+  const noJson = [];
   for (const { path, schema } of fields) {
     try {
       body = put(body, path, valueOf(control(path), schema));
     } catch {
-      throw new Refusal(`${labelOf(path)} is not JSON`, { [path]: "should be JSON" });
+      noJson.push(path);
     }
   }
-  const hasData = ["dataset_path", "config.datasets", "config.dataset_path"].some((path) => at(body, path));
+  const hasData = ["dataset_path", "config.datasets", "config.dataset_path"].some((path) => at(body, path) || noJson.includes(path));
   const wanted = [["config.model.name", "a model", at(body, "config.model.name")], ["dataset_path", "a data set", hasData]];
   const missing = wanted.filter(([, , given]) => !given);
-  if (missing.length) {
-    const wrong = missing.map(([path, what]) => [path, `Name ${what}`]);
-    throw new Refusal(`Name ${missing.map(([, what]) => what).join(" and ")} first`, Object.fromEntries(wrong));
-  }
+  const said = noJson.map((path) => `${labelOf(path)} is not JSON`);
+  if (missing.length) said.push(`Name ${missing.map(([, what]) => what).join(" and ")} first`);
+  const wrong = [...noJson.map((path) => [path, "should be JSON"]), ...missing.map(([path, what]) => [path, `Name ${what}`])];
+  if (said.length) throw new Refusal(said.join("; "), Object.fromEntries(wrong));
   return body;
 }
 
@@ -85,13 +79,21 @@ async function check(body, mayLieElsewhere) {
 }
 
 function showReport(report) {
-  const facts = [["Usable", report.usable ? "yes" : "no"], ["Rows", count(report.rows)], ["Shape", report.shape ?? "–"],
+  const facts = [["Usable", report.usable ? "yes" : "no"], ["Rows", count(report.rows)],
+    ...(report.problem_count ? [["Of these can be used", count(report.rows - report.problem_count)]] : []), ["Shape", report.shape ?? "–"],
     ...Object.entries(report.splits).map(([name, rows]) => [name, typeof rows === "number" ? count(rows) : JSON.stringify(rows)])];
   byId("report-facts").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   const words = [report.error, report.hint, ...(report.warnings ?? []).map((text) => `Warning: ${text}`)].filter(Boolean);
-  byId("report-words").replaceChildren(...words.map((text) => element("li", {}, text)));
+  byId("report-words").replaceChildren(...[...words, ...badRows(report)].map((text) => element("li", {}, withLabels(text))));
   byId("report").hidden = false;
   goTo(byId("report"), "start");
+}
+
+// The first that cannot be used, of the set that evaluates too.
+function badRows({ problem_count: found = 0, problems = [], eval_set: evaluates }) {
+  const said = problems.map(({ file, line, row, reason, fix }) => `${line === null ? `Row ${row}` : `Line ${line}`} of ${file}: ${reason}. ${fix}`);
+  if (found > said.length) said.push(`${count(found - said.length)} more rows cannot be used`);
+  return evaluates ? [...said, ...badRows(evaluates)] : said;
 }
 
 async function start(body) {

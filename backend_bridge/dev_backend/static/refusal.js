@@ -1,7 +1,7 @@
 // A refusal of the form: said below it, and beside each field that it names.
 
 import { byId, element, setText } from "./dom.js";
-import { LABELS } from "./labels.js";
+import { withLabels } from "./fields.js";
 
 // What a refusal that gives no path is about, if it quotes its value.
 const NAMES = ["config.model.name", "dataset_path", "config.eval_dataset_path"];
@@ -59,11 +59,6 @@ export function goTo(node, block) {
   node.scrollIntoView({ block });
 }
 
-// The names that the form has for fields, before their paths.
-function withLabels(sentence) {
-  return sentence.replace(/(^|; )([\w.]+): /g, (whole, before, path) => (path in LABELS ? `${before}${LABELS[path]} (${path}): ` : whole));
-}
-
 // A wrong value may lie within a field of JSON: `config.datasets.0.path`.
 function controlOf(form, path) {
   const keys = path.split(".");
@@ -79,5 +74,5 @@ function mark(control, text) {
   const id = `wrong-${control.name}`;
   control.setAttribute("aria-invalid", "true");
   control.setAttribute("aria-describedby", id);
-  control.after(element("span", { class: "wrong", id }, text.charAt(0).toUpperCase() + text.slice(1)));
+  control.after(element("span", { class: "wrong", id }, withLabels(text.charAt(0).toUpperCase() + text.slice(1))));
 }
