@@ -44,6 +44,13 @@ _WANTED = {
 }
 """By pydantic's type of an error, whose words are those of its parser."""
 
+_EITHER = {
+    ("config", "lora", "target_modules"): "a name or a list of names",
+    ("config", "training", "optim_args"): "an object or a text",
+    ("config", "training", "use_liger_kernel"): "true, false or 'auto'",
+}
+"""Of fields of several types, of each of which pydantic tells what is wrong."""
+
 
 def _problems(
     error: ValidationError,
@@ -58,8 +65,8 @@ def _problems(
             message = "field required"
         elif wanted := _WANTED.get(item["type"]):
             message = f"should be {wanted}, not {_shown(item['input'])}"
-        if loc[:3] == ("config", "lora", "target_modules"):
-            loc, message = loc[:3], "should be a name or a list of names"
+        if loc[:3] in _EITHER:
+            loc, message = loc[:3], f"should be {_EITHER[loc[:3]]}"
         if loc[:1] == ("config",) and loc[1:3] in spelled:
             loc = ("config", *spelled[loc[1:3]], *loc[3:])
         if loc == ("execution_id",):

@@ -214,6 +214,8 @@ def test_a_share_of_steps_is_pointed_to_the_ratio() -> None:
         ({"lora_config": {"lora_r": "x"}}, "config.training.lora_config.lora_r"),
         ({"lora_config": "x"}, "config.training.lora_config"),
         ({"lora_target_modules": 5}, "config.training.lora_target_modules"),
+        ({"optim_args": 5}, "config.training.optim_args"),
+        ({"use_liger_kernel": "x"}, "config.training.use_liger_kernel"),
         ({"evaluation_strategy": "often"}, "config.training.evaluation_strategy"),
         ({"batch_size": True}, "config.training.batch_size"),
         ({"batch_size": 1.5}, "config.training.batch_size"),
