@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import base64
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -61,9 +62,22 @@ def memory_of(pid: int) -> bytes:
             if region := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line):
                 start, end = (int(at, 16) // PAGE_BYTES for at in region.groups())
                 for first, count in in_memory(pages, start, end):
-                    memory.seek(first * PAGE_BYTES)
-                    found.append(memory.read(count * PAGE_BYTES) or b"")
+                    found.append(_stretch(memory, first, count))
     return b"".join(found)
+
+
+def _stretch(memory: Any, first: int, count: int) -> bytes:
+    """``count`` pages; without those that the process gave back since they were looked for."""
+    memory.seek(first * PAGE_BYTES)
+    try:
+        return memory.read(count * PAGE_BYTES) or b""
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    half = count // 2
+    if not half:
+        return b""
+    return _stretch(memory, first, half) + _stretch(memory, first + half, count - half)
 
 
 def in_memory(pages: Any, start: int, end: int) -> Iterator[tuple[int, int]]:

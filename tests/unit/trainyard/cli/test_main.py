@@ -280,6 +280,7 @@ HOSTILE = "[/] [red]x \x1b]0;title\x07 \x1b[2J 100%"
 
 INTERRUPTED_IMPORT = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 from importlib.metadata import EntryPoint
 
 class Interrupts:
