@@ -44,7 +44,7 @@ _WANTED = {
 }
 """By pydantic's type of an error, whose words are those of its parser."""
 
-_EITHER = {
+_EITHER: dict[tuple[str, ...], str] = {
     ("config", "lora", "target_modules"): "a name or a list of names",
     ("config", "training", "optim_args"): "an object or a text",
     ("config", "training", "use_liger_kernel"): "true, false or 'auto'",
