@@ -152,10 +152,11 @@ def redeliver(job_id: str | None, all_jobs: bool, from_start: bool, as_json: boo
     current, done = settings(), list[Redelivered]()
     with _redis("nothing is sent again") as redis:
         redelivery = Redelivery(redis)
-        named = redelivery.jobs(all_known=from_start)
         if job_id:  # or a sweep's name
             group = open_job_store(redis, current).group(job_id)
             named = [one.job_id for one in group] or [job_id]
+        else:
+            named = redelivery.jobs(all_known=from_start)
         for one in named:
             try:
                 folder = current.job_dir(one) if from_start else None

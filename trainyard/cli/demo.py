@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainyard.cli.check_dataset import first_question
+from trainyard.cli.common import EXIT_INTERRUPTED
 from trainyard.cli.progress import ProgressView
 from trainyard.cli.tables import coloured_status, number
 from trainyard.client import BridgeClient
@@ -85,7 +86,7 @@ def run(wanted: Wanted) -> int:
         return _run(console, wanted)
     except KeyboardInterrupt:
         console.print("Interrupted; all services are stopped.")
-        return 130
+        return EXIT_INTERRUPTED
     finally:
         console.print(f"{time.monotonic() - started:.1f} s in all")
 

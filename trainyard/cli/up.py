@@ -12,6 +12,7 @@ from typing import IO, cast
 from rich.console import Console
 from rich.table import Table
 
+from trainyard.cli.common import EXIT_INTERRUPTED
 from trainyard.cli.output import PatientOutput
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.local.old_names import unread_names
@@ -92,7 +93,7 @@ def _run(console: Console) -> int:
             with console.status("Starting ..."):
                 stack.enter_context(services)
         except KeyboardInterrupt:
-            return 130
+            return EXIT_INTERRUPTED
         _keep_running(services, console)
         console.print(_stopping(services.running()))
     console.print("Stopped.")

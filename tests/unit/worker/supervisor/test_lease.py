@@ -20,7 +20,7 @@ from trainyard.store.attempt_writes import Renewal
 from trainyard.store.job import Job
 from worker.machine.energy import EnergyReader
 from worker.supervisor import lease as module
-from worker.supervisor.job_folder import open_records
+from worker.supervisor.job_folder import Record, open_records
 from worker.supervisor.lease import LeaseGuard
 
 
@@ -107,44 +107,40 @@ def test_a_lease_that_was_lost_before_the_training_started_ends_it(store: Any) -
             assert keeper.heard[-1] == "kill"
 
 
-@contextmanager
-def late_lease(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeaseGuard]:
-    """Of an attempt that was frozen past its end, and whose thread has not renewed it since."""
+@pytest.fixture
+def late_records(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Record, Record]]:
+    """Of an attempt that was frozen past its lease, and whose thread has not renewed it since."""
     monkeypatch.setattr(module, "RENEW_EVERY_S", 600.0)
-    with LeaseGuard(store, "job-1", 1) as guard:
+    with LeaseGuard(store, "job-1", 1) as lease, open_records(tmp_path, lease.is_ours) as records:
         wait_for("its first renewal", lambda: store.asked == 1)
-        guard.ends = time.monotonic() - 1
-        yield guard
+        lease.ends = time.monotonic() - 1
+        yield records
 
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_who_was_frozen_past_the_leases_end_asks_before_it_writes(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+    store: Any, tmp_path: Path, late_records: tuple[Record, Record], ours: bool
 ) -> None:
-    with (
-        late_lease(store, monkeypatch) as lease,
-        open_records(tmp_path, lease.is_ours) as (log, metrics),
-    ):
-        store.held = ours
-        log.append("one\n")
-        metrics.append("{}\n")
-        log.append("two\n")
-        assert store.asked == 2
+    log, metrics = late_records
+    store.held = ours
+    log.append("one\n")
+    metrics.append("{}\n")
+    log.append("two\n")
+    assert store.asked == 2
     assert (tmp_path / LOG).read_text() == "one\ntwo\n" * ours
     assert (tmp_path / METRICS).read_text() == "{}\n" * ours
 
 
 def test_without_redis_nobody_else_has_the_job_and_each_line_is_written(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Any, tmp_path: Path, late_records: tuple[Record, Record]
 ) -> None:
-    with (
-        late_lease(store, monkeypatch) as lease,
-        open_records(tmp_path, lease.is_ours) as (log, _),
-    ):
-        store.away = True
-        log.append("one\n")
-        log.append("two\n")
-        assert store.asked == 2, "a Redis that is away is not waited for at each line"
+    log, _ = late_records
+    store.away = True
+    log.append("one\n")
+    log.append("two\n")
+    assert store.asked == 2, "a Redis that is away is not waited for at each line"
     assert (tmp_path / LOG).read_text() == "one\ntwo\n"
 
 
