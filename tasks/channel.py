@@ -96,8 +96,8 @@ class SocketChannel(Channel):
         self._socket.setblocking(True)
         self._incoming: BinaryIO = self._socket.makefile("rb")
         self._outgoing: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="events-out", daemon=True)
-        self._reader = threading.Thread(target=self._read, name="commands-in", daemon=True)
+        self._writer: threading.Thread | None = None
+        self._reader: threading.Thread | None = None
         self._supervisor_gone = False
 
     def receive_spec(self) -> TrainingSpec:
@@ -115,9 +115,12 @@ class SocketChannel(Channel):
     def start(self) -> None:
         """Start the two threads if they do not run yet.
 
-        Call after any fork that the process makes of itself.
+        Call after any fork that the process makes of itself. They are made here: Python calls each
+        that was made before a fork dead in the child, so that nobody would wait for it.
         """
-        if self._writer.ident is None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, name="events-out", daemon=True)
+            self._reader = threading.Thread(target=self._read, name="commands-in", daemon=True)
             self._writer.start()
             self._reader.start()
 
@@ -148,7 +151,7 @@ class SocketChannel(Channel):
 
     def finish(self) -> None:
         """Write out what is queued, and end the thread that does it."""
-        if self._writer.is_alive():
+        if self._writer is not None:
             self._outgoing.put(None)
             self._writer.join(CLOSE_TIMEOUT_S)
 
@@ -162,7 +165,7 @@ class SocketChannel(Channel):
         self.finish()
         with contextlib.suppress(OSError):  # the supervisor may have closed its end first
             self._socket.shutdown(socket.SHUT_RDWR)
-        if self._reader.is_alive():
+        if self._reader is not None:
             self._reader.join(CLOSE_TIMEOUT_S)
         self._incoming.close()
         self._socket.close()

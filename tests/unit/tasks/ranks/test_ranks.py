@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -16,8 +18,26 @@ from tasks.ranks.output import RankOutput
 from tasks.ranks.ranks import ALONE, Ranks
 from tasks.runner import use_one_gpu
 from trainyard.contract.config import JobConfig
+from trainyard.contract.events import Held
 from trainyard.contract.parser import parse_request
 from trainyard.contract.request import RequestInvalid
+
+EVENTS = 5000
+FORKS_A_RANK = """
+import os, sys
+from tasks.channel import SocketChannel
+from trainyard.contract.events import Held
+
+channel = SocketChannel(int(sys.argv[1]))
+if rank := os.fork():
+    channel.forget()
+    sys.exit(os.waitpid(rank, 0)[1])
+channel.start()
+for step in range(int(sys.argv[2])):
+    channel.send(Held(step=step))
+channel.finish()
+os._exit(0)
+"""
 
 
 def training(distributed: Any) -> Any:
@@ -138,3 +158,17 @@ def test_an_endless_line_of_a_rank_is_broken_between_words(
     assert len(lines) > 1
     words = [word for line in lines for word in line.removeprefix("[rank 1] ").split()]
     assert words == ["known-value-0123456789"] * secrets
+
+
+def test_the_first_rank_ends_when_all_that_it_sent_is_written() -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", FORKS_A_RANK, str(theirs.fileno()), str(EVENTS)]
+    with (
+        ours,
+        ours.makefile("rb") as lines,
+        theirs,
+        subprocess.Popen(command, pass_fds=[theirs.fileno()]) as launcher,
+    ):
+        theirs.close()
+        steps = [Held.model_validate_json(line).step for line in lines]
+    assert (launcher.returncode, steps) == (0, list(range(EVENTS)))
