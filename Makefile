@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns bench-peers gpu-proof check format clean
+.PHONY: run up setup lock audit test test-all long-forms chaos known-bugs bench bench-turns bench-slices bench-peers gpu-proof check format clean
 
 run: $(STAMP)  ## one whole job on this machine: data, model, services, training; then stops
 	$(BIN)/trainyard demo
@@ -51,6 +51,9 @@ bench: $(STAMP)  ## every promise of speed and memory; ONLY=name[,name], FULL=1 
 
 bench-turns: $(STAMP)  ## beside another checkout, in turns: OTHER=folder ONLY=names ROUNDS=3
 	$(BIN)/python benchmarks/turns.py "$(OTHER)" --only "$(ONLY)" --rounds $(or $(ROUNDS),3)
+
+bench-slices: $(STAMP)  ## trainings beside another checkout's, at once: OTHER=folder ROUNDS=24
+	$(BIN)/python benchmarks/slices.py "$(OTHER)" --rounds $(or $(ROUNDS),24)
 
 bench-peers: $(STAMP) $(PEERS_STAMP)  ## beside other queues: RUNS=5 ONLY=names; DOCS=1 writes the table
 	$(BIN)/python -m benchmarks.peers --runs $(or $(RUNS),5) --only "$(ONLY)" $(if $(DOCS),--write-docs)

@@ -37,6 +37,9 @@ from worker.slot_process.client import wait_gone
 ROOT = Path(__file__).resolve().parents[1]
 POLL_S = 0.002
 LEASE_S = 5
+_REST_S = 0.3
+"""Between a pause and its resume: what is reported of the pause is delivered, and takes nothing of
+the resume's time."""
 _TRAINING = {"eval_strategy": "no", "save_steps": 100_000, "logging_steps": 1000}
 _PLAIN = {
     "use_cpu": True,
@@ -122,6 +125,7 @@ def pause_and_resume(runs: int, how: str, **settings: str) -> Figures:
             on.stack.bridge.pause(job_id)
             figures["pause"].append(on.wait_status(job_id, "paused") - asked)
             figures["step"].append(_median_step_s(on.steps(job_id)))
+            time.sleep(_REST_S)
             asked = time.monotonic()
             on.stack.bridge.resume(job_id)
             figures["resume"].append(on.first_step_after(job_id, asked) - asked)

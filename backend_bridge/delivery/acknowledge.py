@@ -60,7 +60,7 @@ def acknowledge(
         case _ if message.endpoint == "points" and _goes_another_way(progress, message, answer):
             pass
         case Delivered():
-            _delivered(hold, lane, message)
+            _delivered(hold, lane, message, policy)
         case Refused(reason, http_status):
             lane.accepted()
             _set_aside(hold, message, reason, http_status)
@@ -88,7 +88,7 @@ def acknowledge(
 # ---------------------------------------------------------------- it was taken, or never will be
 
 
-def _delivered(hold: Hold, lane: Lane, message: BackendMessage) -> None:
+def _delivered(hold: Hold, lane: Lane, message: BackendMessage, policy: DeliveryPolicy) -> None:
     progress = hold.progress
     lane.accepted()
     progress.heard = True
@@ -99,10 +99,12 @@ def _delivered(hold: Hold, lane: Lane, message: BackendMessage) -> None:
         progress.last_error = ""
     progress.row.wanted = progress.row.wanted or message.endpoint != "logs"
     if message.endpoint == "status":
+        is_first, ends = not progress.row.status, message.body["status"] in TERMINAL
         progress.row.status = message.body["status"]
-        if not progress.row.lane.failures:
-            progress.row.lane.due_ms = 0
-        if progress.row.status in TERMINAL:
+        if not progress.row.lane.failures:  # a resume is not to share its processors with it
+            wait_s = 0.0 if is_first or ends else policy.row_after_s
+            progress.row.lane.due_ms = hold.now_ms + int(1000 * wait_s)
+        if ends:
             progress.ended_attempt = int(message.entry.fields["attempt"])
     _move_on(hold, message)
 

@@ -16,10 +16,11 @@ class DeliveryPolicy:
     pauses after a 401 or 404 for a job of which nothing was accepted yet; ``unheard_delay_s``: the
     pauses after those. ``missing_route_delay_s``: pause after a route was missing;
     ``optional_route_s``: after one was that a backend may lack. ``row_s``: pause between two
-    tellings of a job's row while it runs. ``turn_s``: how long one job may keep a sender while
-    others wait. ``redis_pause_s``: pause while Redis is away. ``poll_s``: how often a forwarder
-    looks for due jobs if no event wakes it. ``patience_s``: how long a message may hold up the
-    statuses behind it. ``slow_s``: a job with a slower answer is served after the others.
+    tellings of a job's row while it runs; ``row_after_s``: from a status, but for the first and the
+    last, to its row. ``turn_s``: how long one job may keep a sender while others wait.
+    ``redis_pause_s``: pause while Redis is away. ``poll_s``: how often a forwarder looks for due
+    jobs if no event wakes it. ``patience_s``: how long a message may hold up the statuses behind
+    it. ``slow_s``: a job with a slower answer is served after the others.
     ``lock_margin_s``: how long a job's lock outlasts a request; a dead sender's job waits for it.
     ``random`` gives numbers in [0, 1).
     """
@@ -32,6 +33,7 @@ class DeliveryPolicy:
     missing_route_delay_s: float = 60.0
     optional_route_s: float = 3600.0
     row_s: float = 10.0
+    row_after_s: float = 1.0
     turn_s: float = 2.0
     redis_pause_s: float = 0.5
     poll_s: float = 1.0

@@ -4,7 +4,8 @@ Statuses, metrics, log lines and predictions are lanes, each delivered in order.
 out as they were written, the oldest first. A lane that the backend does not take waits until its
 own due time, and the others go by; but a status waits for metrics and log lines that were written
 before it, up to ``patience_s``. Statuses go first if what stands before them has waited for longer.
-The job's row is told after each status, and at most every ``row_s`` while metrics arrive.
+The job's row is told after each status, at once if it is the first or the last, and at most every
+``row_s`` while metrics arrive.
 """
 
 from __future__ import annotations

@@ -174,6 +174,17 @@ def test_the_row_is_told_after_each_status_and_seldom_in_between(clock: Clock) -
     assert scene.due_in_s() is None
 
 
+def test_statuses_that_follow_closely_share_a_row(clock: Clock) -> None:
+    scene = of_ana(clock)
+    scene.turns_until_done()
+    scene.pause_and_resume()
+    scene.turns_until_done(most_s=0.5)
+    assert scene.backend.of("status") == ["running", "paused", "running"]
+    assert [row["status"] for row in scene.backend.of("row")] == ["running"]
+    scene.turns_until_done(most_s=2)
+    assert [row["status"] for row in scene.backend.of("row")] == ["running", "running"]
+
+
 @pytest.mark.parametrize("answer", ["404", "405", "401", "400"])
 def test_a_backend_without_a_row_is_asked_no_more(clock: Clock, answer: str) -> None:
     scene = of_ana(clock, random=lambda: 0.9)  # a pause of no length would be a try of no use
