@@ -78,11 +78,11 @@ def conversation_of(
     if isinstance(trained, RowProblem) or trained.beyond:
         return None
     own = ChatTemplate(how.tokenizer)
-    messages = [own.wanted(message) for message in json.loads(row["messages"])]
+    messages = json.loads(row["messages"])
     tools = json.loads(row["tools"]) if row["tools"] else None
     # A variant for training keeps what the tokenizer's own template leaves out.
     text = trained.text if how.template is None else own.texts([messages], [tools])[0]
-    return Conversation(messages, tools, str(text))
+    return Conversation([own.wanted(message) for message in messages], tools, str(text))
 
 
 def untokenised_example(row: Mapping[str, Any]) -> Example:
