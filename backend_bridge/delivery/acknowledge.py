@@ -32,6 +32,8 @@ BODY_BYTES_MIN = 1024
 """A backend that refuses even this as too large will never take the line."""
 POINTS_TRIES = 5
 """After so many in a row that failed, points go one by one: that route may work."""
+UNSURE_POINTS_TRIES = 10
+"""After so many, the last a 401 or 404, even those that may have arrived do: or never would."""
 ROW_TRIES = 20
 """So often in a row 401 or 404 mean that the row's route is missing, whatever else is accepted."""
 ROW_TRIES_IN_AN_OUTAGE = 500
@@ -67,8 +69,10 @@ def acknowledge(
         case AccessRefused(reason, http_status) if _is_unheard_refusal(hold, message, policy):
             lane.accepted()
             _set_aside(hold, message, reason, http_status)
-        case AccessRefused() | RouteMissing() if route in WITHOUT and (
-            lane.refusal == "doubted" or isinstance(answer, RouteMissing)
+        case AccessRefused() | RouteMissing() if (
+            route in WITHOUT
+            and message.endpoint != "points"
+            and (lane.refusal == "doubted" or isinstance(answer, RouteMissing))
         ):
             lane.accepted()
             _move_on(hold, message)
@@ -188,8 +192,9 @@ def _goes_another_way(progress: DeliveryProgress, message: BackendMessage, answe
             points.unsure = not (message.is_new and not_done)
             if points.unsure or lane.failures + 1 < POINTS_TRIES:
                 return False
-        case AccessRefused() if not message.is_new and lane.refusal != "doubted":
-            return False
+        case AccessRefused() if not message.is_new:
+            if lane.refusal in ("", "refused") or lane.failures + 1 < UNSURE_POINTS_TRIES:
+                return False
     doubted = isinstance(answer, AccessRefused | RouteMissing)
     progress.points = Points(single_to=points.to or points.single_to, doubted=doubted)
     return True

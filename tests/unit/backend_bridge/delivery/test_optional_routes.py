@@ -87,6 +87,30 @@ def test_points_that_may_have_arrived_go_in_no_other_request(
         scene.check_all_arrived()
 
 
+@pytest.mark.parametrize("then", ["404", "401"])
+@pytest.mark.parametrize("for_good", [False, True], ids=["for a while", "for good"])
+def test_points_that_may_have_arrived_stay_together_while_only_they_are_refused(
+    clock: Clock, then: str, for_good: bool
+) -> None:
+    """Until a backend that has forgotten the route would never hear of them."""
+    scene = Scene(clock, random=lambda: 0.9)  # after a pause of no length they are tried at once
+    many(scene, 30)
+    scene.turn("taken", "lost")
+    scene.backend.lanes = {"points": then}
+    for _ in range(3):
+        scene.log()
+        scene.turns_until_done(most_s=3)
+    assert scene.backend.of("metrics") == [1]
+    if not for_good:
+        scene.backend.lanes = {}
+    scene.turns_until_done(most_s=900)
+    assert scene.backend.steps() == list(range(1, 31))
+    if for_good:
+        assert scene.backend.of("metrics") == list(range(1, 31))
+    else:
+        scene.check_all_arrived()
+
+
 @pytest.mark.parametrize("fault", ["away", "lost"])
 @pytest.mark.parametrize("scripts", range(2, 7))
 def test_a_redis_that_is_away_for_a_moment_does_not_make_points_unsure(
