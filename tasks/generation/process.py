@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterator
 
 from pydantic import BaseModel
@@ -28,6 +29,8 @@ class Questions:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._bytes = b""
+        self._lines = deque[str]()
+        """What has been read and is not yet looked at."""
 
     def say(self, said: BaseModel) -> None:
         """Raises OSError if nobody is there any more."""
@@ -35,13 +38,16 @@ class Questions:
 
     def is_cancelled(self) -> bool:
         """Whether anything has come meanwhile: nothing but a cancel does, or the end."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return CANCEL in self._lines or bool(select.select([self._socket], [], [], 0)[0])
 
     def lines(self) -> Iterator[str]:
         """Questions until the other end is closed; cancels of what has ended are passed over."""
         while data := self._socket.recv(_READ_BYTES):
             *lines, self._bytes = (self._bytes + data).split(b"\n")
-            yield from (line for text in lines if (line := text.decode()) != CANCEL)
+            self._lines.extend(line.decode() for line in lines)
+            while self._lines:
+                if (line := self._lines.popleft()) != CANCEL:
+                    yield line
 
 
 def main(questions_fd: int) -> int:
