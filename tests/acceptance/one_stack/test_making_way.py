@@ -200,34 +200,33 @@ def test_questions_slip_in_one_about_the_very_job(stack: Stack, reference: str) 
     assert weights(stack, "questioned") == reference
 
 
+@pytest.mark.parametrize("which", ["who answers", "pool child", "worker"])
 def test_who_is_killed_while_a_question_is_answered(
-    stack: Stack, reference: str, mute: MuteModel
+    stack: Stack, reference: str, mute: MuteModel, which: str
 ) -> None:
-    """Who answers, the pool child and the worker in turn: the question has failed, no more."""
-    start(stack, "bystander")
-    asked = []
-    for number, which in enumerate(("who answers", "pool child", "worker"), 1):
-        wait_for("it makes a step", lambda: has_stepped(stored(stack, "bystander")))
-        with no_step(stack):
-            said = ask(stack, mute.job_id)
-            asked.append(said)
-            training = stack.training_process()
-        while next(said)["kind"] != "loading":
-            pass
-        match which:
-            case "who answers":
-                [answering] = [p for p in stack.attempt_processes("training") if p != training]
-                answering.kill()
-            case "pool child":
-                kill(stack.worker_child(0))
-            case _:
-                stack.kill_worker(0)
-                stack.workers[0].start()
-        assert stored(stack, "bystander").ways_made == number
-    assert [list(said)[-1]["kind"] for said in asked] == ["failed"] * 3
-    stack.wait("bystander", "completed")
-    assert stored(stack, "bystander").restarts == 0
-    assert weights(stack, "bystander") == reference
+    """The question has failed, no more."""
+    job_id = f"bystander-of-{which.replace(' ', '-')}"
+    start(stack, job_id)
+    wait_for("it makes a step", lambda: has_stepped(stored(stack, job_id)))
+    with no_step(stack):
+        said = ask(stack, mute.job_id)
+        training = stack.training_process()
+    while next(said)["kind"] != "loading":
+        pass
+    match which:
+        case "who answers":
+            [answering] = [p for p in stack.attempt_processes("training") if p != training]
+            answering.kill()
+        case "pool child":
+            kill(stack.worker_child(0))
+        case _:
+            stack.kill_worker(0)
+            stack.workers[0].start()
+    assert list(said)[-1]["kind"] == "failed"
+    stack.wait(job_id, "completed")
+    job = stored(stack, job_id)
+    assert (job.ways_made, job.restarts) == (1, 0)
+    assert weights(stack, job_id) == reference
     wait_for("nothing is left", lambda: not stack.training_processes())
 
 
