@@ -12,6 +12,7 @@ from backend_bridge.intake.job_control import a_sweep, no_such_job
 from backend_bridge.wiring import Wiring
 from trainyard.contract.statuses import JobStatus
 from trainyard.scheduling.estimate import StartEstimate, estimate_now
+from trainyard.scheduling.slots import SlotState
 from trainyard.scheduling.waiting_reasons import waiting_reason
 from trainyard.settings import Settings
 from trainyard.store.connection import ping
@@ -41,11 +42,16 @@ class Bridge(Wiring):
         """Raises RedisError if Redis does not take a write, its memory or its disk being full."""
         self.redis.set(Key.PROBE, "health", px=1000)
 
-    def starts_in_s(self, position: int | None) -> float | None:
-        """Estimate of when the job at ``position`` of the queue starts."""
+    def outlook(self, job: Job, position: int | None) -> tuple[str | None, float | None]:
+        """Why the job waits, if not for its turn, and the estimate of when it starts in seconds,
+        at ``position`` of the queue."""
+        waits = position is not None or job.status is JobStatus.QUEUED
+        present = self.slots.present() if waits else []
+        reason = waiting_reason(job, present)
         if position is None:
-            return None
-        return self.estimate(self.slots.names_alive()).at(position)
+            return reason, None
+        alive = [slot.name for slot in present if slot.state is SlotState.CONSUMING]
+        return reason, self.estimate(alive).at(position)
 
     def estimate(self, slots: Collection[str]) -> StartEstimate:
         """Of the starts of all that waits, over the slots that take jobs."""

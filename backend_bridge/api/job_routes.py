@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from backend_bridge.api.context import ThisBridge
@@ -50,12 +50,17 @@ async def execute(bridge: ThisBridge, request: Request) -> StartAnswer:
     return StartAnswer(success=True, **vars(admitted))
 
 
-@router.get("/api/training/status/{job_id}", responses=error_answers(404))
-def status(bridge: ThisBridge, job_id: str) -> JobAnswer:
+@router.get(
+    "/api/training/status/{job_id}",
+    response_model=JobAnswer,
+    responses=error_answers(404),
+)
+def status(bridge: ThisBridge, job_id: str) -> Response:
     """Everything that is known of one job; what is not known is null."""
     job, position = bridge.job_in_queue(job_id)
-    (reason,) = bridge.waiting_reasons([job])
-    return JobAnswer.of(job, position, reason, bridge.starts_in_s(position), bridge.prices)
+    answer = JobAnswer.of(job, position, *bridge.outlook(job, position), bridge.prices)
+    # Asked twice a second by whoever waits; FastAPI would check it again, in another thread.
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.get("/api/training/logs/{job_id}", responses=error_answers(404, 422))

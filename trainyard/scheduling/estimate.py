@@ -89,9 +89,9 @@ def estimate_now(
 
     A job that makes way ends later, by the time of what slips in.
     """
-    running = [job for job in store.jobs(store.occupying()) if job.slot in slots]
+    occupying, durations = store.pace()
+    running = [job for job in store.jobs(occupying) if job.slot in slots]
     remaining = {job.job_id: job.progress.get("remaining_seconds") for job in running}
-    durations = store.recent_durations_s()
     typical_s = statistics.median(durations) if durations else None
     asked_for = {job.way_for: job.job_id for job in running if job.is_to_make_way and job.way_for}
     for name in Generations(store.redis).questions() if asked_for else ():

@@ -129,9 +129,14 @@ class JobReads:
         rank = self.redis.zrank(Key.WAITING, job_id)
         return None if rank is None else int(rank) + 1
 
-    def recent_durations_s(self) -> list[float]:
-        """How long the last completed jobs took from their first start, newest first."""
-        return [int(ms) / 1000 for ms in self.redis.lrange(Key.DURATIONS, 0, -1)]
+    def pace(self) -> tuple[list[str], list[float]]:
+        """Ids of the jobs that may hold a slot, and seconds that the last completed jobs took from
+        their first start, newest first; by one round trip."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.zrange(Key.OCCUPYING, 0, -1)
+        pipe.lrange(Key.DURATIONS, 0, -1)
+        occupying, durations = pipe.execute()
+        return occupying, [int(ms) / 1000 for ms in durations]
 
     def request(self, job_id: str) -> dict[str, Any]:
         """The job's normalised request, without secrets. Raises KeyError for no such job."""
