@@ -14,6 +14,7 @@ import pytest
 from tests.support.fake_bridge import FakeBridge
 from tests.support.redis_server import RedisServer
 from tests.support.running_job import RunningJob
+from trainyard.local.diagnosis import doctor
 from trainyard.scheduling.couriers import CourierRegister
 from trainyard.scheduling.slots import SlotRegistry, SlotState
 from trainyard.store.keys import JobKey
@@ -51,6 +52,7 @@ class WellYard:
 def well_yard(
     server: RedisServer, redis: Any, environment: pytest.MonkeyPatch, home: Path
 ) -> Iterator[WellYard]:
+    environment.setattr(doctor, "STARTING_S", 0.0)  # the tests' Redis is young
     with FakeBridge() as http:
         http.answers["GET", "/health"] = 200, {"version": "1", "slots_out_of_service": {}}
         yard = WellYard(redis, http, environment)

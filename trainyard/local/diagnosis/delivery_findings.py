@@ -12,7 +12,7 @@ from redis import Redis
 
 from trainyard.contract.backend_routes import WITHOUT
 from trainyard.contract.names import REJECTED
-from trainyard.local.diagnosis.finding import Finding, Level
+from trainyard.local.diagnosis.finding import Absence, Finding, Level
 from trainyard.scheduling.couriers import CourierRegister
 from trainyard.store.counters import read_totals
 from trainyard.store.delivery_report import DeliveryReport, WaitingJob, delivery_report
@@ -138,7 +138,7 @@ def _couriers(count: int) -> Iterator[Finding]:
     if not count:
         sentence = "No courier works: nothing is reported, and nobody sees a lost worker."
         mend = "Every worker and the bridge bring one: see in their logs why it ends."
-        yield Finding("couriers", "failure", sentence, mend)
+        yield Absence("couriers", "failure", sentence, mend)
 
 
 def _untried(

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from trainyard.local.diagnosis.backend_findings import pull_findings
 from trainyard.local.diagnosis.delivery_findings import delivery_findings, request_findings
-from trainyard.local.diagnosis.finding import Finding, Level
+from trainyard.local.diagnosis.finding import Absence, Finding, Level
 from trainyard.local.diagnosis.machine_findings import machine_findings
 from trainyard.local.diagnosis.redis_findings import (
     findings_of,
@@ -26,6 +26,9 @@ from trainyard.redis_check.troubles import NO_DISK, Trouble
 from trainyard.settings import Settings, SettingsError
 from trainyard.store.connection import connect
 
+STARTING_S = 30.0
+"""Since Redis came up: so long who is not there may be starting, torch with a cold cache."""
+
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check; takes a few seconds at most if nothing answers."""
@@ -36,7 +39,7 @@ def examine(settings: Settings) -> list[Finding]:
     if settings.redis_url is None and _are(machine, "disk", "failure"):
         found = [trouble for trouble in found if trouble != NO_DISK]
     elsewhere = _are(bridge, "home", "failure")
-    return [
+    findings = [
         *findings_of(() if elsewhere else found),
         *_through_redis(settings, found, backend, bridge),
         *machine,
@@ -44,6 +47,19 @@ def examine(settings: Settings) -> list[Finding]:
         *pull_findings(settings),
         *bridge,
     ]
+    up_s = _up_s(settings) if is_well else STARTING_S
+    if up_s >= STARTING_S:
+        return findings
+    return [one.while_starting(up_s) if isinstance(one, Absence) else one for one in findings]
+
+
+def _up_s(settings: Settings) -> float:
+    """Seconds that Redis is up."""
+    try:
+        with connect(settings.redis_location, retries=0) as redis:
+            return float(redis.info("server")["uptime_in_seconds"])
+    except RedisError:
+        return STARTING_S
 
 
 def _troubles(settings: Settings) -> list[Trouble]:

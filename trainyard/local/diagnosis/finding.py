@@ -23,6 +23,16 @@ class Finding:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Absence(Finding):
+    """Nobody is there who should be. In the first moments of a yard they are still starting."""
+
+    def while_starting(self, up_s: float) -> Finding:
+        """The same of a yard whose Redis is up for ``up_s`` only."""
+        sentence = f"{self.sentence} Redis is up for {up_s:.0f} s: they may be starting."
+        return Finding(self.check, "warning", sentence, f"Look again in a moment. {self.mend}")
+
+
 def clock_finding(whose: str, theirs: float) -> Finding:
     skew_s = abs(time.time() - theirs)
     if skew_s <= CLOCK_SKEW_S:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from redis import Redis
 
-from trainyard.local.diagnosis.finding import Finding, Level, clock_finding
+from trainyard.local.diagnosis.finding import Absence, Finding, Level, clock_finding
 from trainyard.local.redis_binaries import HOLE, has_known_hole, version_of
 from trainyard.redis_check.troubles import Trouble
 from trainyard.scheduling.host_waits import HostWaits, waits_for
@@ -59,7 +59,7 @@ def slot_findings(redis: Redis) -> Iterator[Finding]:
         yield Finding("slots", "ok", f"{len(alive)} {are} alive: {names}.")
     elif not present and not out:
         mend = "Start them with `trainyard up`, or `python -m worker.launcher` on each host."
-        yield Finding("slots", "failure", "No worker is alive: jobs wait.", mend)
+        yield Absence("slots", "failure", "No worker is alive: jobs wait.", mend)
     for name, reason in out.items():
         mend = (
             "Mend what that names; it tries again by itself within a minute, or restart its worker."

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 
 from trainyard.direct_http import call
-from trainyard.local.diagnosis.finding import Finding, clock_finding
+from trainyard.local.diagnosis.finding import Absence, Finding, clock_finding
 from trainyard.local.ports import holder
 from trainyard.settings import Settings
 
@@ -51,7 +51,7 @@ def bridge_findings(settings: Settings, *, redis_is_well: bool) -> Iterator[Find
         answer = call("GET", f"{url}/health", timeout_s=HTTP_TIMEOUT_S, headers=headers)
     except requests.ConnectionError as error:
         sentence = f"No bridge answers at {url} ({type(error).__name__})."
-        yield Finding("bridge", "failure", sentence, f"Start it with `trainyard up`, {_WHERE}.")
+        yield Absence("bridge", "failure", sentence, f"Start it with `trainyard up`, {_WHERE}.")
         return
     except requests.RequestException:
         sentence = f"Nothing answers at {url} within {HTTP_TIMEOUT_S:g} s, though {_holds(url)}."

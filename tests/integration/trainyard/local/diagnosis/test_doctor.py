@@ -28,6 +28,7 @@ from trainyard.cli import main
 from trainyard.contract.names import REJECTED
 from trainyard.local.diagnosis import (
     delivery_findings,
+    doctor,
     finding,
     machine_findings,
     redis_findings,
@@ -75,6 +76,20 @@ def test_a_yard_that_is_well(yard: SlotRegistry) -> None:
     }
     assert levels["slots"] == levels["delivery"] == levels["backend"] == "ok"
     assert "box-0" in trainyard("doctor").stdout
+
+
+def test_a_yard_that_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Nobody is there yet: no failure, until there was time for it."""
+    with RedisServer() as young:
+        monkeypatch.setenv("REDIS_URL", young.url)
+        monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+        monkeypatch.setenv("BRIDGE_PORT", str(free_port()))
+        [slots] = found("slots", "warning")
+        assert "they may be starting" in slots.sentence
+        assert slots.mend.startswith("Look again in a moment")
+        assert [one.level for one in found("bridge")] == ["warning"]
+        monkeypatch.setattr(doctor, "STARTING_S", 0.0)
+        assert [one.level for one in found("slots") + found("bridge")] == ["failure"] * 2
 
 
 def test_no_redis_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
