@@ -19,6 +19,7 @@ from tasks.errors import Paused, Stopped, report
 from tasks.output import print_traceback, set_up_output
 from tasks.parking.place import ParkingPlace
 from tasks.progress.phases import Phases
+from trainyard.contract.errors import ErrorKind
 from trainyard.contract.events import Outcome, TrainingSpec
 from trainyard.contract.job_folder import REQUEST
 from trainyard.contract.request import TrainingRequest
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("trainyard")
+
+_MENDED_IN_REQUEST = {
+    ErrorKind.CONFIGURATION,
+    ErrorKind.DATASET,
+    ErrorKind.GATED_MODEL,
+    ErrorKind.MODEL_NOT_FOUND,
+}
+"""What the sentence says in full; `trainyard errors` has where it was raised as well."""
 
 
 def main(events_fd: int) -> int:
@@ -72,7 +81,8 @@ def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
         # The one place where any error is caught: it becomes the job's reason.
         found = report(error)
         said = f"{found.message} {found.hint}"
-        print_traceback(error, said)
+        if found.kind not in _MENDED_IN_REQUEST:
+            print_traceback(error, said)
         logger.error("%s", said)
         return Outcome(outcome="failed", error=found)
 

@@ -32,7 +32,8 @@ The backend hears one sentence (`error`). The bridge knows more: `trainyard stat
 `GET /api/training/status/{job_id}` show `error_kind` and `error_hint`;
 `GET /api/training/{job_id}/errors` has the kind, the sentence, the hint, the frames of the
 traceback, and the error of each attempt that a restart followed. The job's log has the traceback
-as Python prints it.
+as Python prints it, unless a data set, a model or a setting of the request is at fault, which the
+sentence says in full.
 
 An error that knows better brings a hint of its own.
 

@@ -169,7 +169,8 @@ class _Table:
             if any(cell.strip() for cell in record[wanted:]):
                 return Fault("it has a value in a column without a name", "Name the column.")
         elif count != wanted:
-            return Fault(f"it has {count} fields where the header has {wanted}", _HINT)
+            fields = "1 field" if count == 1 else f"{count} fields"
+            return Fault(f"it has {fields} where the header has {wanted}", _HINT)
         if [cell.strip() for cell in record[:wanted]] == self._header:
             fix = "Remove the line; was one file put behind another?"
             return Fault("it repeats the header", fix)

@@ -291,7 +291,7 @@ def test_damaged_utf_8_is_a_problem_of_its_row(tmp_path: Path, read: Any) -> Non
         ("a.json", '"text"', "neither an array nor an object"),
         ("a.csv", "q,a\n1,2\n3,4,5\n", "line 3 .*3 fields where the header has 2"),
         ("a.csv", "q,a\n1,2,3\n4,5,6\n", "line 2 .*3 fields where the header has 2"),
-        ("a.csv", "q,a\n1,2\n3\n", "line 3 .*1 fields where the header has 2"),
+        ("a.csv", "q,a\n1,2\n3\n", "line 3 .*has 1 field where the header has 2"),
         ("a.csv", 'q,a\n1,"2\n3,4\n', "Line 2 .*is never closed, so that lines 2 to 3"),
         ("a.csv", 'q,a\n1,"2\n3,"4"\n5,6\n', r"2 of 3 rows .*line 2 .*up to line 3"),
         ("a.csv", 'q,a\n1,"2"x\n5,6\n', "line 2 .*expected after"),
