@@ -277,7 +277,11 @@ def test_a_trained_model_and_its_base_are_asked_side_by_side(page: Page, scene: 
     page.find("#try-form [type=submit]").click()
     page.wait_text("#try-said", "Write a prompt first")
     assert page.focused() == "try-prompt"
-    page.find("#try-prompt").send_keys("The capital of France?", Keys.CONTROL, Keys.ENTER)
+    page.find("#try-prompt").send_keys(
+        "The capital", Keys.SHIFT, Keys.ENTER, Keys.NULL, "of France?"
+    )
+    assert page.text("#try-base .answer") == ""
+    page.find("#try-prompt").send_keys(Keys.ENTER)
     page.wait_text("#try-base .answer", "Rome.")
     page.wait_text("#try-trained .answer", "<b>Paris</b>.")
     page.wait_text("#try-trained", "3 tokens in 0.4 s")

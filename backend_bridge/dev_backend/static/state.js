@@ -3,13 +3,15 @@
 
 import { count, duration, loss, NONE } from "./format.js";
 
-const ID_SHOWN = 6; // characters, of its end
+const ID_WHOLE = 12, ID_SHOWN = 6; // characters: of an id that is shown whole, and of the end of a longer one
 
 // What people call a job; one without a name by its model, its data, and enough of its id to tell it from others.
 export function title(job) {
   if (job.name) return job.name;
   const parts = [job.model_name, job.dataset_path].map(lastPart).filter(Boolean);
-  return parts.length ? [...parts, job.job_id.slice(-ID_SHOWN)].join(" · ") : job.job_id;
+  if (!parts.length) return job.job_id;
+  const id = job.job_id.replace(/^job-/, "");
+  return [...parts, id.length > ID_WHOLE ? id.slice(-ID_SHOWN) : id].join(" · ");
 }
 
 // Of a path or an address.

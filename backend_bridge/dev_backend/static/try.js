@@ -22,7 +22,9 @@ export class TryIt {
     });
     byId("try-prompt").addEventListener("input", () => setText(byId("try-said"), ""));
     byId("try-prompt").addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) byId("try-form").requestSubmit();
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      byId("try-form").requestSubmit();
     });
     byId("try-stop").addEventListener("click", () => this.stop?.abort());
   }
