@@ -98,11 +98,9 @@ def _methods_there(request: Request) -> list[str]:
 
 
 def _wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
-    problems = [
-        {"path": ".".join(str(p) for p in e["loc"]), "message": e["msg"]} for e in error.errors()
-    ]
-    sentence = "; ".join(f"{p['path']}: {p['message']}" for p in problems)
-    return _answer(422, sentence, errors=problems)
+    problems = [FieldProblem.of(item) for item in error.errors()]
+    errors = [problem.model_dump() for problem in problems]
+    return _answer(422, "; ".join(map(str, problems)), errors=errors)
 
 
 def _invalid(_: Request, error: RequestInvalid) -> JSONResponse:

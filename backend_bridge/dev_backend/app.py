@@ -25,6 +25,7 @@ from backend_bridge.dev_backend.page_headers import PageHeaders
 from backend_bridge.dev_backend.start_api import start_routes
 from backend_bridge.dev_backend.training_api import training_routes
 from backend_bridge.dev_backend.wire import ApiError
+from trainyard.contract.request import FieldProblem
 
 STATIC = Path(__file__).parent / "static"
 
@@ -38,10 +39,8 @@ async def _http_error(_: Request, error: HTTPException) -> Response:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    problems = (
-        ".".join(str(part) for part in item["loc"]) + ": " + item["msg"] for item in error.errors()
-    )
-    return ApiError(400, "Invalid request", "; ".join(problems)).response()
+    problems = "; ".join(str(FieldProblem.of(item)) for item in error.errors())
+    return ApiError(400, "Invalid request", problems).response()
 
 
 async def _defect(_: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainyard.cli.tables import number
 from trainyard.contract.units import MB
+from trainyard.contract.verdicts import NOTES
 from trainyard.log_lines import clean
 from trainyard.settings import Settings
 from trainyard.store.job_files import result_sizes
@@ -19,8 +20,9 @@ def ending(job: Mapping[str, Any], current: Settings) -> Iterator[str]:
     if job["status"] != "completed" or not result:
         return
     yield from _losses(job, result)
-    for warning in job.get("warnings") or ():
-        yield f"  note        {clean(warning['sentence'])}"
+    for verdict in job.get("warnings") or ():
+        word = "note" if verdict["kind"] in NOTES else "warning"
+        yield f"  {word:<12}{clean(verdict['sentence'])}"
     job_id = job["job_id"]
     folder = current.job_dir(job_id) / str(result.get("model_dir", "model"))
     if folder.is_dir():

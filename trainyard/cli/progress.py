@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from trainyard.cli.tables import duration, first_words, number
 
 LINE_EVERY_S = 5.0
-"""Where there is no terminal, a line in this time stands for the bar."""
+"""Where there is no terminal, a line in this time stands for the bar, if it is another one."""
 
 
 class ProgressView:
@@ -35,7 +35,7 @@ class ProgressView:
         self._bar = self._progress.add_task(
             "queued", total=None, loss="–", eval="–", left="–", speed="", gpu=""
         )
-        self._last_line = 0.0
+        self._last_line, self._said = 0.0, ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -67,7 +67,6 @@ class ProgressView:
             gpu=gpu,
         )
         if not self._console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
-            self._last_line = time.monotonic()
             parts = [f"position {job['queue_position']}"] if job["queue_position"] else []
             parts += [why] if why else []
             parts += [f"step {step or 0}/{total}"] if total else []
@@ -75,7 +74,10 @@ class ProgressView:
             parts += [f"eval loss {evaluated}"] if job["eval_loss"] is not None else []
             parts += [f"{left} left"] if job["remaining_seconds"] is not None else []
             parts += [part for part in (speed, gpu) if part]
-            self._console.print(f"{job['status']}: {', '.join(parts)}".removesuffix(": "))
+            line = f"{job['status']}: {', '.join(parts)}".removesuffix(": ")
+            if line != self._said:
+                self._last_line, self._said = time.monotonic(), line
+                self._console.print(line)
 
 
 def _speed(job: Mapping[str, Any]) -> str:

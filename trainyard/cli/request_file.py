@@ -17,7 +17,9 @@ from typing import Any
 
 import yaml
 
+from trainyard.contract.config import JobConfig
 from trainyard.contract.error_tree import TrainyardError
+from trainyard.contract.request import StartRequest
 
 DATA_FIELDS = ("dataset_path", "dataset_content", "datasets")
 """Of which a request has one."""
@@ -54,8 +56,9 @@ def with_flags(
 ) -> dict[str, Any]:
     """``body`` with ``flags`` (dotted path → value; None: not given) and ``path=value`` on top.
 
-    The value of an assignment is read as YAML, so ``3`` is a number and ``true`` a truth value. A
-    job id is made if there is none.
+    The value of an assignment is read as YAML, so ``3`` is a number and ``true`` a truth value; a
+    field of ``config`` may be named as in a sweep, ``training.batch_size``. A job id is made if
+    there is none.
     """
     made = _as_json(body)
     for path, value in flags.items():
@@ -69,7 +72,11 @@ def with_flags(
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
             value = text
-        _put(made, path, value)
+        section = path.partition(".")[0]
+        is_of_config = (
+            section in JobConfig.model_fields and section not in StartRequest.model_fields
+        )
+        _put(made, f"config.{path}" if is_of_config else path, value)
     made = _as_json(made)
     if made.get("execution_id") is None:
         made["execution_id"] = f"job-{secrets.token_hex(4)}"

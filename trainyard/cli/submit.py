@@ -96,7 +96,13 @@ def _methods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     help="A job for each value of a field of config (training.learning_rate=1e-4,2e-4); several "
     "make a grid.",
 )
-@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Any other field, as training.weight_decay=0.1.",
+)
 @click.option(
     "--allow-unknown", is_flag=True, help="Send fields that mean nothing; they are ignored."
 )

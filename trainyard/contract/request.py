@@ -8,6 +8,7 @@ Exceptions:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
@@ -26,13 +27,22 @@ class FieldProblem(BaseModel):
     path: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> FieldProblem:
+        """From one of pydantic's ``errors()``."""
+        place = ".".join(str(part) for part in item["loc"])
+        return cls(path=place, message=item["msg"].removeprefix("Value error, "))
+
 
 class RequestInvalid(ContractError):
     """A request was refused; ``problems`` names every wrong field."""
 
     def __init__(self, problems: list[FieldProblem]) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
+        super().__init__("; ".join(map(str, problems)))
 
 
 _SHORT_MAX = 1000

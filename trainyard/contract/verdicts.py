@@ -26,6 +26,10 @@ class VerdictKind(StrEnum):
     NOT_VERIFIED = "not_verified"
 
 
+NOTES = frozenset({VerdictKind.TRAINED_PART})
+"""What is only to be known; all others ask for an act, and are warnings to whoever reads them."""
+
+
 class Verdict(BaseModel):
     """One sentence, without a full stop."""
 

@@ -101,7 +101,7 @@ def test_a_process_that_dies_is_said_and_leaves_the_slot_free(
     ("job_id", "question", "status", "sentence"),
     [
         ("unknown", PROMPT, 404, "there is no job"),
-        ("made", {}, 422, "give a prompt or messages"),
+        ("made", {}, 422, "^give a prompt or messages, one of the two$"),
         ("made", {**PROMPT, "checkpoint": "../../etc"}, 422, "checkpoint"),
         ("made", {**PROMPT, "checkpoint": "checkpoints/checkpoint-99"}, 409, "has no checkpoints"),
         ("made", {**PROMPT, "max_tokens": 10**6}, 422, "max_tokens"),

@@ -14,6 +14,7 @@ from trainyard.cli.common import as_json_option, client, echo_json, job_id_argum
 from trainyard.client import BridgeClient
 from trainyard.contract.error_tree import TrainyardError
 from trainyard.contract.generation.messages import GenerateBody
+from trainyard.contract.request import FieldProblem
 
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "input", "text")
 _BAD_ROWS_SHOWN = 20
@@ -90,6 +91,7 @@ def generate(
 def chat(job_id: str, system: str | None, **how: Any) -> None:
     """Talk with the trained model of a job; an empty line or Ctrl-D ends it."""
     bridge = client()
+    bridge.status(job_id)  # who is not there is told before anything is typed
     messages = [{"role": "system", "content": system}] if system else []
     while asked := _typed():
         messages.append({"role": "user", "content": asked})
@@ -100,7 +102,9 @@ def chat(job_id: str, system: str | None, **how: Any) -> None:
 def _typed() -> str:
     try:
         return str(click.prompt("you", default="", show_default=False, prompt_suffix="> ")).strip()
-    except click.Abort:
+    except click.Abort as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise
         click.echo()
         return ""
 
@@ -142,7 +146,8 @@ def _rows(file: BinaryIO) -> list[tuple[dict[str, Any], dict[str, Any]]]:
             GenerateBody.model_validate(question)
             found.append((row, question))
         except ValidationError as error:
-            bad.append(f"line {number} is no question: {_wrong(error)}")
+            first, *_ = error.errors(include_url=False, include_input=False)
+            bad.append(f"line {number} is no question: {FieldProblem.of(first)}")
         except (ValueError, RecursionError) as error:  # nested too deeply
             bad.append(f"line {number} {error if type(error) is ValueError else 'is no JSON'}")
     if bad:
@@ -167,12 +172,6 @@ def _question(row: Any) -> dict[str, Any]:
         if isinstance(row.get(column), str) and row[column]:
             return {"prompt": row[column]}
     raise ValueError("has no question")
-
-
-def _wrong(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return ": ".join(part for part in (place, first["msg"].removeprefix("Value error, ")) if part)
 
 
 def _is_answer(message: Any) -> bool:

@@ -15,6 +15,8 @@ from trainyard.contract.request import StartRequest
 Path = tuple[str, ...]
 _SIMILAR = 0.7
 """Of difflib's ratio: names that share less than this are no slip of the hand."""
+_SHORT, _SIMILAR_SHORT = 2, 0.6
+"""Of two letters one is two thirds: ``rr`` is a slip of ``r``."""
 IGNORED_MAX = 100
 """Past it fields are counted: each costs a search for what was meant, and goes into the answer."""
 _OURS = ("ignored", "notes", "group", "whole_dataset_path")
@@ -91,12 +93,16 @@ def _models(value: object) -> Iterator[tuple[Path, BaseModel]]:
 def advice(path: Path, known: Collection[str]) -> str:
     """What may be meant by ``path``, of what is ``known`` beside it or stands elsewhere."""
     name = path[-1].lower()
-    meant = _OTHER_WORDS.get(name)
-    if meant is None or meant not in known:
-        meant = next(iter(get_close_matches(name, known, n=1, cutoff=_SIMILAR)), None)
-    if meant is None:
-        places = _places().get(_OTHER_WORDS.get(name, name), [])
-        meant = places[0] if len(places) == 1 else None
+    word = _OTHER_WORDS.get(name, name)
+    places = _places().get(word, [])
+    similar = _SIMILAR_SHORT if len(name) == _SHORT else _SIMILAR
+    close = get_close_matches(name, known, n=1, cutoff=similar)
+    if word in known:
+        meant = word
+    elif close and (similar == _SIMILAR or len(places) != 1):
+        meant = close[0]
+    else:
+        meant = places[0] if len(places) == 1 else ""
     return f" (did you mean {meant}?)" if meant else ""
 
 

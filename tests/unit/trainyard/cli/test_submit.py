@@ -43,7 +43,7 @@ def test_flags_go_on_top_of_a_yaml_file(bridge: FakeBridge, tmp_path: Path) -> N
     file.write_text(YAML)
     done = trainyard(
         *("submit", str(file), "--epochs", "1", "--job-id", "mine", "--token", "t"),
-        *("--set", "config.seed=7", "--set", "config.training.packing=true"),
+        *("--set", "config.seed=7", "--set", "training.packing=true", "--set", "user_id=me"),
     )
     assert (done.exit_code, done.stdout) == (0, "j is queued, position 1\n")
     assert bridge.calls[0].body == {
@@ -55,6 +55,7 @@ def test_flags_go_on_top_of_a_yaml_file(bridge: FakeBridge, tmp_path: Path) -> N
         "dataset_path": "a.jsonl",
         "execution_id": "mine",
         "job_token": "t",
+        "user_id": "me",
     }
 
 
@@ -359,13 +360,17 @@ def test_the_end_is_what_one_waited_for(
         "saved_step": 40, "steps": 40,
     }  # fmt: skip
     point = {"best_eval_loss": 4.125, "best_step": 32}
-    warned = [Verdict(kind=VerdictKind.OVERFITTING, sentence="eval loss rose")]
+    warned = [
+        Verdict(kind=VerdictKind.OVERFITTING, sentence="eval loss rose"),
+        Verdict(kind=VerdictKind.TRAINED_PART, sentence="LoRA: 1 M of 5 M"),
+    ]
     done = job(JobStatus.COMPLETED, result=result, warnings=warned, point=point)
     bridge.answers["GET", "/api/training/status/j"] = 200, done
     elsewhere = trainyard("wait", "j").stdout
     assert "eval loss   6.5 before, 4.25 after" in elsewhere
     assert "saved       step 40 of 40, the last; the best eval was 4.125 at step 32" in elsewhere
-    assert "note        eval loss rose" in elsewhere
+    assert "warning     eval loss rose" in elsewhere
+    assert "note        LoRA: 1 M of 5 M" in elsewhere
     assert "/api/training/j/download/model" in elsewhere
     folder = tmp_path / "jobs" / "j" / "model"
     folder.mkdir(parents=True)

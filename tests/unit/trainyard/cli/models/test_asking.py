@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from tests.support.command_line import trainyard
@@ -15,6 +16,7 @@ from tests.support.fake_bridge import Call, FakeBridge
 @pytest.fixture
 def bridge(bridge: FakeBridge) -> FakeBridge:
     bridge.answers["POST", "/api/training/j/generate"] = echo
+    bridge.answers["GET", "/api/training/status/j"] = 200, {"job_id": "j"}
     return bridge
 
 
@@ -93,6 +95,26 @@ def test_a_conversation_remembers_what_was_said(bridge: FakeBridge) -> None:
     assert [turn["content"] for turn in bridge.calls[-1].body["messages"]] == [
         *("be brief", "a", "<a>", "b")
     ]
+
+
+def test_a_conversation_with_nobody(bridge: FakeBridge) -> None:
+    done = trainyard("chat", "other", stdin="a\n\n")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert [call.path for call in bridge.calls] == ["/api/training/status/other"]
+
+
+@pytest.mark.parametrize(("ends", "code"), [(KeyboardInterrupt, 130), (EOFError, 0)])
+def test_how_a_conversation_ends(
+    bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, ends: type[BaseException], code: int
+) -> None:
+    def prompt(*_: Any, **__: Any) -> str:
+        try:
+            raise ends
+        except ends:
+            raise click.Abort from None  # as click's own
+
+    monkeypatch.setattr(click, "prompt", prompt)
+    assert trainyard("chat", "j").exit_code == code
 
 
 def test_why_there_is_no_answer_yet_is_told(bridge: FakeBridge) -> None:

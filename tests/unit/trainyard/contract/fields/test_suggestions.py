@@ -30,6 +30,17 @@ def test_a_slip_of_the_hand(section: str, name: str, meant: str) -> None:
     assert request.ignored == [f"config.{section}.{name} (did you mean {meant}?)"]
 
 
+def test_a_short_name() -> None:
+    def said(name: str) -> list[str]:
+        body = request_body()
+        body["config"]["lora"] = {name: 4}
+        return parse_request(body).ignored
+
+    assert said("rr") == ["config.lora.rr (did you mean r?)"]
+    assert said("lr") == ["config.lora.lr (did you mean config.training.learning_rate?)"]
+    assert said("xy") == ["config.lora.xy"]
+
+
 def test_at_every_level() -> None:
     training = {"distributed": {"procesess": 2}, "rlhf": {"temprature": 1}}
     body = request_body(job_id="x", training=training, prioriti=3)
